@@ -1,0 +1,3 @@
+"""mixdistill: which reasoning traces teach your small model, with error bars."""
+
+__version__ = "0.1.0"

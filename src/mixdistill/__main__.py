@@ -1,0 +1,5 @@
+"""`python -m mixdistill`."""
+
+from mixdistill.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Where completions come from: classes with one method, `generate(requests) -> Iterator[(position, Completion)]`."""

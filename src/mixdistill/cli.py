@@ -1,0 +1,178 @@
+"""Verbs and flags; no logic. Everything heavier than typer is imported inside the verb that needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mixdistill.errors import MixdistillError
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Which reasoning traces teach your small model? Fair comparisons, honest intervals, the trained model.",
+    epilog="First time here? Run: mixdistill demo",
+)
+lab = typer.Typer(no_args_is_help=True, help="The offline world: tiny models that the demo and the tests use.")
+app.add_typer(lab, name="lab")
+
+RecipeArg = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a key of the recipe. Repeatable.")
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder [default: runs/<recipe name>].")]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh", help="Set aside (never delete) what was made with other settings.")
+]
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="At most this many problems of every set.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Worker processes [default: one per GPU, else one per core].")
+]
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and exit 2; a mistake of ours is a traceback."""
+    try:
+        app()
+    except MixdistillError as e:
+        for line in str(e).splitlines():
+            sys.stderr.write(f"mixdistill: {line}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("mixdistill: stopped; run the same command again to go on\n")
+        sys.exit(130)
+
+
+@app.command()
+def run(
+    recipe: RecipeArg,
+    set_: SetOption = None,
+    out: OutOption = None,
+    fresh: FreshOption = False,
+    limit: LimitOption = None,
+    workers: WorkersOption = None,
+) -> None:
+    """Carry out a whole study: generate, verify, analyze, mix, train, evaluate, report."""
+    from mixdistill.pipeline import STAGES
+
+    _carry_out(recipe, set_, out, fresh, limit, workers, STAGES)
+
+
+def _stage_command(stage: str, summary: str) -> None:
+    def command(
+        recipe: RecipeArg,
+        set_: SetOption = None,
+        out: OutOption = None,
+        fresh: FreshOption = False,
+        limit: LimitOption = None,
+        workers: WorkersOption = None,
+    ) -> None:
+        _carry_out(recipe, set_, out, fresh, limit, workers, (stage,))
+
+    command.__doc__ = summary
+    app.command(name=stage)(command)
+
+
+for _stage, _summary in {
+    "generate": "Only stage 1: traces of every teacher.",
+    "verify": "Only stage 2: judge the traces.",
+    "analyze": "Only stage 3: measure the traces.",
+    "mix": "Only stage 4: matched training sets.",
+    "train": "Only stage 5: train every cell.",
+    "evaluate": "Only stage 6: evaluate the students.",
+    "report": "Only stage 7: the page, its Markdown and its JSON.",
+}.items():
+    _stage_command(_stage, _summary)
+
+
+@app.command()
+def check(recipe: RecipeArg, set_: SetOption = None, out: OutOption = None, limit: LimitOption = None) -> None:
+    """Resolve every name in a recipe and print the plan: cells, examples, tokens, rough time. Runs nothing."""
+    from mixdistill.inspect import describe_plan
+    from mixdistill.recipe import load
+
+    sys.stdout.write(describe_plan(load(recipe, set_), out, limit) + "\n")
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    problem: Annotated[
+        str | None, typer.Argument(metavar="[PROBLEM]", help="A problem id, its beginning, or text in its prompt.")
+    ] = None,
+) -> None:
+    """One problem with all its traces and verdicts."""
+    from mixdistill.inspect import describe_problem
+    from mixdistill.store import Store
+
+    sys.stdout.write(describe_problem(Store(run), problem) + "\n")
+
+
+@app.command()
+def demo(
+    full: Annotated[bool, typer.Option("--full", help="More students, blends, teachers and seeds (hours).")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A smoke test: under 90 seconds, shows nothing.")] = False,
+    out: OutOption = None,
+    set_: SetOption = None,
+    fresh: FreshOption = False,
+    workers: WorkersOption = None,
+) -> None:
+    """The small-model learnability gap on this machine, offline, in minutes."""
+    from mixdistill.pipeline import STAGES
+
+    name = "demo-full" if full else "demo-quick" if quick else "demo"
+    _carry_out(Path(name), set_, out, fresh, None, workers, STAGES)
+
+
+@lab.command("list")
+def lab_list() -> None:
+    """Lab models: size, and whether they are shipped, built or still to be built."""
+    from mixdistill.lab import models
+
+    for name in models.names():
+        sys.stdout.write(f"{models.describe(name)}\n")
+
+
+@lab.command("build")
+def lab_build(
+    name: Annotated[str, typer.Argument(help="A lab model, e.g. s, l, s@1 (another draw), teacher-large.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write [default: the cache].")] = None,
+) -> None:
+    """Train a lab model from nothing (seconds to minutes)."""
+    from mixdistill.lab import models
+
+    sys.stdout.write(f"{models.build(name, out) if out else models.path(name)}\n")
+
+
+def _carry_out(
+    recipe: Path,
+    overrides: list[str] | None,
+    out: Path | None,
+    fresh: bool,
+    limit: int | None,
+    workers: int | None,
+    stages: Any,
+) -> None:
+    from mixdistill import pipeline, progress
+    from mixdistill.recipe import load
+    from mixdistill.store import Store
+
+    loaded = load(recipe, overrides)
+    store = Store(out or Path("runs") / loaded.name)
+    with progress.watcher() as watcher:
+        failures = pipeline.run(
+            loaded, store, stages=stages, watcher=watcher, fresh=fresh, limit=limit, workers=workers
+        )
+    for line in failures:
+        sys.stderr.write(f"mixdistill: {line}\n")
+    if "report" in stages:
+        summary = store.folder("report") / "summary.txt"
+        if summary.exists():
+            sys.stdout.write(summary.read_text())
+    if failures:
+        sys.exit(1)

@@ -1,0 +1,62 @@
+"""What can go wrong, as a tree.
+
+    MixdistillError            one line for the user, exit 2, no traceback
+    ├── RecipeError            the recipe is wrong; carries every finding at once
+    ├── DataError              a file or a row that cannot be used
+    ├── StoreError             the run folder: locked, unreadable, made by something else
+    │   └── Refused            going on would lose bought traces or training; names the keys that changed
+    ├── MissingExtra           a library is not installed; names the pip line
+    └── StageError             a stage cannot do its work (missing input, error rate exceeded)
+
+Every message reads *where: what (got value); what to do*. Anything else that is raised is our bug and shows
+a traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MixdistillError(Exception):
+    """Base of every error that is the user's to mend."""
+
+
+class RecipeError(MixdistillError):
+    """The recipe is wrong. `findings` holds one line per mistake."""
+
+    def __init__(self, findings: str | list[str]):
+        self.findings = [findings] if isinstance(findings, str) else findings
+        super().__init__("\n".join(self.findings))
+
+
+class DataError(MixdistillError):
+    """A file or a row that cannot be used."""
+
+
+class StoreError(MixdistillError):
+    """The run folder is locked, unreadable or not ours."""
+
+
+class Refused(StoreError):
+    """Going on would lose what money or training bought."""
+
+
+class MissingExtra(MixdistillError):
+    """A library is missing."""
+
+    def __init__(self, library: str, extra: str):
+        super().__init__(f"{library}: not installed; run: pip install 'mixdistill[{extra}]'")
+
+
+class StageError(MixdistillError):
+    """A stage cannot do its work."""
+
+
+def did_you_mean(got: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` when something known is close, else `; known: ...`."""
+    names = sorted(known)
+    close = difflib.get_close_matches(got, names, n=1)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known: {', '.join(names)}" if names else ""

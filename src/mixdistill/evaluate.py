@@ -1,0 +1,222 @@
+"""Stage 6: every trained student, and the untuned one, on every benchmark.
+
+Evaluation is generation with the student in the teacher's chair: the same backend, rows and verifier. Sampling and
+grading are separate: another verifier or token cap re-grades what was sampled. Token caps are read off one generation
+as prefixes of its tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from mixdistill import resolve
+from mixdistill.generate import TABLE as TRACES
+from mixdistill.generate import collect, make_backend
+from mixdistill.pipeline import Done, Unit
+from mixdistill.recipe import BASE, Recipe
+from mixdistill.store import Store, write_atomically
+from mixdistill.tokens import Template
+from mixdistill.train import MODEL, model_fingerprint
+from mixdistill.types import Outcome, Problem, Score, Trace, Verdict, trace_id
+from mixdistill.verify import grade, grading_options
+
+VERSION = "1"
+VERDICTS, SCORES = "verdicts", "scores"
+ALL = "all"
+BACKEND = "transformers"
+
+
+def units(recipe: Recipe, store: Store) -> list[Unit]:
+    """One per cell and benchmark, the untuned students first."""
+    cells: list[tuple[str, ...]] = [(student, BASE) for student in recipe.students]
+    cells += [(student, arm, str(seed)) for student, arm, seed in recipe.cells()]
+    return [_unit(recipe, store, cell, benchmark) for cell in cells for benchmark in recipe.problems.eval]
+
+
+def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
+    """Sample one student on one benchmark, grade the traces at every cap, count."""
+    *cell, benchmark = unit.key
+    student = cell[0]
+    folder = store.folder("evaluate", *unit.key)
+    problems = store.read(store.folder("problems"), Problem, benchmark)
+    model = _model(recipe, store, cell)
+    spec, evaluate = recipe.students[student], recipe.evaluate
+    _forget_other_sampling(folder, unit)
+    backend = make_backend(
+        BACKEND, model, {"batch_size": evaluate.batch_size, "chat_template_kwargs": spec.chat_template_kwargs}
+    )
+    wanted = [(p, i) for p in problems for i in range(evaluate.k)]
+    traces, table = collect(
+        store,
+        folder,
+        author=author(cell),
+        model=spec.model,
+        backend=backend,
+        wanted=wanted,
+        sampling=evaluate.sampling,
+        seed=_seed(cell),
+        label=unit.label,
+    )
+    by_id = {p.id: p for p in problems}
+    traces = [t for t in traces if t.problem_id in by_id and t.sample < evaluate.k]
+    template = Template.load(model, chat_template_kwargs=spec.chat_template_kwargs)
+    verdicts, scores = [], []
+    for cap in (None, *evaluate.caps):
+        seen = [cut(t, cap, template) for t in traces]
+        judged = _grade(recipe, by_id, seen, cap, verdicts)
+        verdicts += judged
+        scores += _scores(cell, benchmark, recipe, by_id, seen, judged, cap)
+    tables = {
+        TRACES: table,
+        VERDICTS: store.seal(folder, Verdict, verdicts, VERDICTS),
+        SCORES: store.seal(folder, Score, scores, SCORES),
+    }
+    whole = scores[0]
+    facts = {"template": template.fingerprint, "decoding": backend.decoding(evaluate.sampling)}
+    return Done(counts={o.value: getattr(whole, o.value) for o in Outcome}, tables=tables, facts=facts)
+
+
+def author(cell: Iterable[str]) -> str:
+    """A student as the author of its traces: `student/s/long/0`."""
+    return "/".join(("student", *cell))
+
+
+def cut(trace: Trace, cap: int | None, template: Template) -> Trace:
+    """The trace as it would have been with a limit of `cap` tokens: the prefix of the same generation."""
+    if cap is None or trace.error is not None:
+        return trace
+    ids = trace.token_ids
+    if ids is None:
+        ids = template.encode(template.completion_text(trace.reasoning, trace.content))
+    if len(ids) <= cap:
+        return trace
+    reasoning, content = template.split(ids[:cap])
+    usage = trace.usage.model_copy(update={"completion_tokens": cap})
+    return trace.model_copy(
+        update={
+            "reasoning": reasoning,
+            "content": content,
+            "finish_reason": "length",
+            "token_ids": ids[:cap],
+            "usage": usage,
+        }
+    )
+
+
+def _unit(recipe: Recipe, store: Store, cell: tuple[str, ...], benchmark: str) -> Unit:
+    student = recipe.students[cell[0]]
+    evaluate = recipe.evaluate
+    if cell[1] == BASE:
+        weights: str | None = model_fingerprint(student.model)
+    else:
+        weights = store.content(store.folder("train", *cell), MODEL, ["weights"])
+    problems = store.read(store.folder("problems"), Problem, benchmark)
+    return Unit(
+        stage="evaluate",
+        key=(*cell, benchmark),
+        options={
+            "sampling": _sampling_options(recipe, cell),
+            "grading": grading_options(recipe),
+            "caps": list(evaluate.caps),
+            "k": evaluate.k,
+            "stage": VERSION,
+        },
+        inputs={"train/" + "/".join(cell): weights, "problems": _answers(problems)},
+        wanted=frozenset(trace_id(author(cell), p.id, i) for p in problems for i in range(evaluate.k)),
+        table=TRACES,
+        cost=2.0 if cell[1] == BASE else 1.0,
+    )
+
+
+def _answers(problems: list[Problem]) -> str:
+    from mixdistill.types import content_hash
+
+    return content_hash(*(p.id for p in problems))
+
+
+def _sampling_options(recipe: Recipe, cell: Iterable[str]) -> dict[str, Any]:
+    cell = list(cell)
+    return {
+        "sampling": recipe.evaluate.sampling.model_dump(),
+        "chat_template_kwargs": recipe.students[cell[0]].chat_template_kwargs,
+        "seed": _seed(cell),
+    }
+
+
+def _seed(cell: Iterable[str]) -> int:
+    last = list(cell)[-1]
+    return 0 if last == BASE else int(last)
+
+
+def _model(recipe: Recipe, store: Store, cell: list[str]) -> str:
+    if cell[1] == BASE:
+        return resolve.model_path(recipe.students[cell[0]].model)
+    return str(store.folder("train", *cell) / MODEL)
+
+
+def _forget_other_sampling(folder: Any, unit: Unit) -> None:
+    """Drop traces sampled from other weights or with other settings; keep them where only the grading changed."""
+    weights = next(v for k, v in unit.inputs.items() if k.startswith("train/"))
+    now = json.dumps([unit.options["sampling"], weights], sort_keys=True)
+    stamp = folder / "sampling.json"
+    if stamp.exists() and stamp.read_text() != now:
+        for old in (folder / f"{TRACES}.parquet", folder / f"{TRACES}.jsonl"):
+            old.unlink(missing_ok=True)
+    write_atomically(stamp, now.encode())
+
+
+def _grade(
+    recipe: Recipe, problems: dict[str, Problem], traces: list[Trace], cap: int | None, full: list[Verdict]
+) -> list[Verdict]:
+    """Verdicts at a cap; a trace that the cap does not cut keeps the verdict of the whole."""
+    known = {v.trace_id: v for v in full if v.max_tokens is None}
+    uncut = {t.id for t in traces if cap is not None and (t.usage.completion_tokens or 0) < cap}
+    uncut |= {t.id for t in traces if cap is not None and t.finish_reason == "stop"}
+    todo = [t for t in traces if t.error is None and not (t.id in uncut and t.id in known)]
+    fresh = {v.trace_id: v for v in grade(recipe, [(problems[t.problem_id], t) for t in todo])}
+    return [(fresh.get(t.id) or known[t.id]).model_copy(update={"max_tokens": cap}) for t in traces if t.error is None]
+
+
+def _scores(
+    cell: list[str],
+    benchmark: str,
+    recipe: Recipe,
+    problems: dict[str, Problem],
+    traces: list[Trace],
+    verdicts: list[Verdict],
+    cap: int | None,
+) -> list[Score]:
+    """One score over all problems, and one per level where the problems have levels."""
+    outcomes = {v.trace_id: v.outcome for v in verdicts}
+    groups: dict[str, list[Trace]] = defaultdict(list)
+    for trace in traces:
+        groups[ALL].append(trace)
+        level = problems[trace.problem_id].level
+        if level is not None:
+            groups[level].append(trace)
+    return [
+        Score(
+            student=cell[0],
+            arm=cell[1],
+            seed=None if cell[1] == BASE else int(cell[2]),
+            benchmark=benchmark,
+            group=group,
+            verifier=recipe.verify.verifier,
+            k=recipe.evaluate.k,
+            max_tokens=cap,
+            examples=len(members),
+            finished=sum(t.finish_reason == "stop" for t in members),
+            mean_completion_tokens=sum(t.usage.completion_tokens or 0 for t in members) / len(members),
+            # A request that failed has no verdict; it counts as an error, never as wrong.
+            **_tally(outcomes.get(t.id, Outcome.ERROR) for t in members),
+        )
+        for group, members in sorted(groups.items(), key=lambda g: (g[0] != ALL, g[0]))
+    ]
+
+
+def _tally(outcomes: Iterable[Outcome]) -> dict[str, int]:
+    counts = Counter(outcomes)
+    return {o.value: counts[o] for o in Outcome}

@@ -1,0 +1,190 @@
+"""Everything the report shows, as rows, so that rendering is a pure function of one value.
+
+An `Evidence` is gathered from a run folder, written beside the page as JSON, and drawn by
+`mixdistill.render`. It holds numbers that were measured, never ones that were asked for: what a recipe
+wants is `recipe`, what happened is everything else.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from mixdistill.types import Gap, Interval, Row, Score
+
+
+class Primary(Row):
+    """The one comparison that was declared before the run."""
+
+    contrast: str
+    """Name of the contrast, as in `Gap.name`."""
+    benchmark: str
+    max_tokens: int | None
+    """Token cap; None: the generation's own limit."""
+
+
+class StudentFacts(Row):
+    """One student. `Evidence.students` is in order of size."""
+
+    name: str
+    model: str
+    """Folder or hub id of the untuned student."""
+    parameters: int | None
+    """Number of weights."""
+
+
+class ArmFacts(Row):
+    """One arm, in the recipe's order; `base` comes first."""
+
+    name: str
+    weights: dict[str, float]
+    """Teacher -> weight in the budget's unit, adding up to 1; empty for `base`."""
+
+
+class TeacherFacts(Row):
+    """What one teacher gave. The five outcomes add up to `traces`; `errors` never got that far."""
+
+    name: str
+    model: str
+    """Model name, file, or script it came from."""
+    backend: str
+    problems: int
+    """Problems asked."""
+    traces: int
+    """Traces that were verified."""
+    errors: int
+    """Requests that failed; they have no verdict."""
+    correct: int
+    incorrect: int
+    no_answer: int
+    truncated: int
+    error_verdicts: int
+    """Traces the verifier failed on."""
+    finished: int
+    """Traces that ended by themselves."""
+    accepted: int
+    """Problems with at least one trace fit for training."""
+    tokens_mean: float | None
+    """Tokens per trace, in the tokenizer of `analyze`."""
+    tokens_median: float | None
+    tokens_p90: float | None
+    steps_mean: float | None
+    """Reasoning steps per trace."""
+
+
+class SharedFacts(Row):
+    """The problems one group of arms has in common, and what requiring that cost."""
+
+    arms: list[str]
+    problems: int
+    """Problems every arm of the group trains on."""
+    lost: dict[str, int]
+    """Reason -> problems left out of all of them, e.g. `no accepted trace of long` -> 41."""
+
+
+class CellFacts(Row):
+    """What one training did, read from the trainer's state and the rows it was fed."""
+
+    student: str
+    arm: str
+    seed: int
+    updates: int
+    """Optimizer steps taken."""
+    examples: int
+    """Rows seen, epochs included."""
+    distinct_problems: int
+    epochs: float
+    """Rows seen over rows there were."""
+    loss_tokens: int
+    """Tokens that carried loss, over all updates."""
+    share_examples: dict[str, float]
+    """Teacher -> share of the rows seen, 0..1."""
+    share_loss_tokens: dict[str, float]
+    """Teacher -> share of the loss tokens, 0..1."""
+    dropped: dict[str, int]
+    """Reason -> rows dropped."""
+    learning_rate: float
+    """Peak over the updates."""
+    final_loss: float | None
+    """Training loss at the end, in nats per loss token."""
+    seconds: float
+    """Wall time of the training."""
+    device: str
+
+
+class ArmAccuracy(Row):
+    """Accuracy of one arm of one student, over its seeds."""
+
+    student: str
+    arm: str
+    benchmark: str
+    max_tokens: int | None
+    group: str = "all"
+    """`all`, or a level of the problems."""
+    mean: float
+    """Correct over all five outcomes, 0..1, mean over seeds."""
+    bounds: Interval | None = None
+    """Mean if every `error` were wrong, and if every one were right; None without errors."""
+    checkpoints: Interval | None
+    """These checkpoints: problems resampled, seeds fixed."""
+    data: Interval | None
+    """This data: problems and seeds both random; None with a single seed, and for `base`."""
+    seeds: dict[int, float]
+    """Seed -> accuracy; empty for `base`."""
+    problems: int
+
+
+class Confound(Row):
+    """Something besides the data that was not the same in all arms."""
+
+    severity: Literal["red", "note"]
+    """`red`: no consequence of the data, the comparison is not fair; `note`: a consequence worth knowing."""
+    text: str
+    """One sentence, for people."""
+    field: str = ""
+    """The field of `CellFacts` it is about, where it is one."""
+    student: str | None = None
+    """None: every student."""
+    values: dict[str, str] = Field(default_factory=dict)
+    """Arm -> its value."""
+
+
+class Evidence(Row):
+    """One study's results."""
+
+    name: str
+    question: str = ""
+    """The question, in one line."""
+    created: str
+    """ISO date and time, UTC."""
+    primary: Primary | None
+    """None: nothing was declared, so everything is exploratory."""
+    verifier: str
+    """The verifier that decides; scores and gaps under other rules are shown in the tables only."""
+    budget: Literal["examples", "loss_tokens"]
+    """What every update holds equally; also the unit of the arms' weights."""
+    students: list[StudentFacts]
+    arms: list[ArmFacts]
+    teachers: list[TeacherFacts]
+    shared: list[SharedFacts]
+    cells: list[CellFacts]
+    scores: list[Score]
+    accuracies: list[ArmAccuracy]
+    gaps: list[Gap]
+    """In the order to show them: the primary contrast first."""
+    confounds: list[Confound]
+    cells_wanted: int
+    """Cells the recipe asks for."""
+    missing: list[str]
+    """Cells that are not there, one line each with the reason."""
+    notes: list[str]
+    """What these numbers do and do not show, one sentence or two each."""
+    command: str
+    """Shell command that makes this again."""
+    recipe: str
+    """The recipe in force, as YAML, defaults filled in."""
+    versions: dict[str, str]
+    """Library -> version; also the interpreter and the git commit."""
+    seconds: float
+    """Wall time of the whole run."""

@@ -1,0 +1,111 @@
+"""Worker processes for units. One method, `map`; nothing is shared in memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from mixdistill.errors import StageError
+
+POLL_SECONDS = 0.25
+
+
+def gpus() -> list[str]:
+    """Ids of the NVIDIA devices this process may use, found without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [v for v in visible.split(",") if v and v != "-1"]
+    return sorted(p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*"))
+
+
+class Local:
+    """Spawned worker processes on this machine: one GPU each where there are any, else one thread each.
+
+    Workers live as long as the executor, so that heavy imports are paid once. A worker that dies (killed, out of
+    memory) takes its pool with it; the units it may have taken along are run again one at a time, and only one that
+    dies alone is reported as failed.
+    """
+
+    def __init__(self, workers: int | None = None):
+        self.devices = gpus()
+        self.workers = workers or len(self.devices) or _cores()
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Local:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        if self._pool is not None:
+            if exc[0] is not None:
+                for process in list((self._pool._processes or {}).values()):
+                    process.terminate()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def map(
+        self, fn: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, idle: Callable[[], None]
+    ) -> Iterator[tuple[tuple[Any, ...], Any, BaseException | None]]:
+        """(job, result, error) as each ends. `idle` is called a few times a second meanwhile."""
+        lost: list[tuple[Any, ...]] = []
+        for job, result, error in self._round(fn, jobs, idle):
+            if isinstance(error, BrokenProcessPool):
+                lost.append(job)
+            else:
+                yield job, result, error
+        for job in lost:
+            for _, result, error in self._round(fn, [job], idle):
+                if isinstance(error, BrokenProcessPool):
+                    error = StageError("its worker process died (killed, or out of memory); run again to go on")
+                yield job, result, error
+
+    def _round(
+        self, fn: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], idle: Callable[[], None]
+    ) -> Iterator[tuple[tuple[Any, ...], Any, BaseException | None]]:
+        if not jobs:
+            return
+        pool = self._pool = self._pool or self._start()
+        running: dict[Future[Any], tuple[Any, ...]] = {}
+        try:
+            for job in jobs:
+                running[pool.submit(fn, *job)] = job
+        except BrokenProcessPool as e:
+            for job in jobs[len(running) :]:
+                yield job, None, e
+        while running:
+            finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            idle()
+            for future in finished:
+                job, error = running.pop(future), future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    self._pool = None
+                yield job, None if error else future.result(), error
+
+    def _start(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        slots = context.Queue()
+        for i in range(self.workers):
+            slots.put(self.devices[i % len(self.devices)] if self.devices else None)
+        return ProcessPoolExecutor(self.workers, mp_context=context, initializer=_initialise, initargs=(slots,))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _initialise(slots: Any) -> None:
+    """Give a worker its device or its one thread, before anything heavy is imported in it."""
+    device = slots.get()
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    else:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
+            os.environ.setdefault(name, "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("DO_NOT_TRACK", "1")

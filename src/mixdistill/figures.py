@@ -1,0 +1,226 @@
+"""What the report's figures and tables hold: rows in order, panels, axes, positions in percent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mixdistill.types import Outcome, Score
+from mixdistill.wording import BASE, between, is_primary
+
+if TYPE_CHECKING:
+    from mixdistill.evidence import ArmAccuracy, CellFacts, Evidence
+
+__all__ = ["COLUMNS", "OUTCOMES", "Axis", "accuracy_figures", "gap_figures", "outcome_figures", "trainings"]
+
+OUTCOMES = tuple(Outcome)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A horizontal axis; positions are percentages of its width."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+    @classmethod
+    def over(cls, values: Iterable[float], *, floor: float, ceiling: float, wanted: int = 6) -> Axis:
+        """The smallest axis with round ticks that holds zero and the values, kept between floor and ceiling."""
+        known = [min(max(value, floor), ceiling) for value in values] + [0.0]
+        low, high = min(known), max(known)
+        room = max(high - low, 0.02)
+        step = min((m * 10**e for e in (-3, -2, -1) for m in (1, 2, 5)), key=lambda s: (room / s > wanted, s))
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        if first == last:
+            last += 1
+        return cls(first * step, last * step, tuple(round(i * step, 6) for i in range(first, last + 1)))
+
+    def at(self, value: float) -> float:
+        """Position of a value; values beyond the axis sit on its edge."""
+        return round(100 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low), 3)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Rows drawn over one axis: the gaps of a contrast, or the arms of a student, at one cap."""
+
+    title: str
+    benchmark: str
+    max_tokens: int | None
+    axis: Axis
+    rows: list[Any]
+    """Gaps, arm accuracies, or (arm, outcome counts)."""
+    primary: bool = False
+    reference: ArmAccuracy | None = None
+    """The base arm, drawn as a line through all rows."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels that belong together and share one axis."""
+
+    title: str
+    panels: list[Panel]
+    arms: tuple[str, str] = ("", "")
+    """Gaps only: first and second arm, where all rows have the same."""
+
+
+def gap_figures(evidence: Evidence) -> list[Figure]:
+    """One figure per contrast, one panel per benchmark and cap; the primary first, students in order of size."""
+    order = {student.name: i for i, student in enumerate(evidence.students)}
+    shown = [gap for gap in evidence.gaps if (gap.group, gap.verifier) == ("all", evidence.verifier)]
+    shown.sort(key=lambda gap: not is_primary(evidence, gap))
+    figures = []
+    for name in dict.fromkeys(gap.name for gap in shown):
+        rows = [gap for gap in shown if gap.name == name]
+        ends = [end for gap in rows for i in (gap.data, gap.checkpoints) if i for end in (i.low, i.high)]
+        axis = Axis.over([*ends, *(gap.delta for gap in rows)], floor=-1, ceiling=1)
+        panels = []
+        for benchmark, tokens in dict.fromkeys((gap.benchmark, gap.max_tokens) for gap in rows):
+            part = [gap for gap in rows if (gap.benchmark, gap.max_tokens) == (benchmark, tokens)]
+            part.sort(key=lambda gap: order.get(gap.student, len(order)))
+            panels.append(Panel(name, benchmark, tokens, axis, part, any(is_primary(evidence, gap) for gap in part)))
+        first, second = {gap.arms[0] for gap in rows}, {gap.arms[1] for gap in rows}
+        arms = (first.pop() if len(first) == 1 else "", second.pop() if len(second) == 1 else "")
+        figures.append(Figure(name, panels, arms))
+    return figures
+
+
+def accuracy_figures(evidence: Evidence) -> list[Figure]:
+    """One figure per student, one panel per benchmark and cap, arms in the recipe's order."""
+    shown = [row for row in evidence.accuracies if row.group == "all"]
+    ends = [i.high for row in shown for i in (row.data, row.checkpoints) if i] + [row.mean for row in shown]
+    axis = Axis.over([*ends, *(value for row in shown for value in row.seeds.values())], floor=0, ceiling=1)
+    arms = {arm.name: i for i, arm in enumerate(evidence.arms)}
+    figures = []
+    for student in evidence.students:
+        mine = [row for row in shown if row.student == student.name]
+        panels = []
+        for benchmark, tokens in dict.fromkeys((row.benchmark, row.max_tokens) for row in mine):
+            part = [row for row in mine if (row.benchmark, row.max_tokens) == (benchmark, tokens)]
+            part.sort(key=lambda row: arms.get(row.arm, len(arms)))
+            base = next((row for row in part if row.arm == BASE), None)
+            panels.append(Panel(student.name, benchmark, tokens, axis, part, reference=base))
+        figures.append(Figure(student.name, panels))
+    return figures
+
+
+@dataclass(frozen=True)
+class OutcomeBar:
+    """The outcomes of one arm, added up over its seeds."""
+
+    arm: str
+    counts: dict[Outcome, int]
+    examples: int
+    finished: int
+    tokens: float
+    """Mean completion tokens."""
+    seeds: int
+
+    @classmethod
+    def of(cls, arm: str, scores: Sequence[Score]) -> OutcomeBar:
+        """Add up the scores of an arm's seeds."""
+        counts = {outcome: sum(getattr(score, outcome.value) for score in scores) for outcome in Outcome}
+        examples = sum(score.examples for score in scores)
+        tokens = sum(score.mean_completion_tokens * score.examples for score in scores) / max(examples, 1)
+        return cls(arm, counts, examples, sum(score.finished for score in scores), tokens, len(scores))
+
+    @property
+    def finished_share(self) -> float:
+        """Share of the answers that ended by themselves, 0..1."""
+        return self.finished / max(self.examples, 1)
+
+    def segments(self) -> list[tuple[Outcome, float, float, int]]:
+        """(outcome, start %, width %, count) from left to right, empty ones left out."""
+        out, start = [], 0.0
+        for outcome, count in self.counts.items():
+            width = 100 * count / max(self.examples, 1)
+            if count:
+                out.append((outcome, round(start, 3), round(width, 3), count))
+            start += width
+        return out
+
+
+def outcome_figures(evidence: Evidence) -> list[Figure]:
+    """One figure per student, one panel per benchmark and cap, a bar per arm."""
+    shown = [score for score in evidence.scores if (score.group, score.verifier) == ("all", evidence.verifier)]
+    axis = Axis(0, 1, (0, 0.25, 0.5, 0.75, 1))
+    figures = []
+    for student in evidence.students:
+        mine = [score for score in shown if score.student == student.name]
+        panels = []
+        for benchmark, tokens in dict.fromkeys((score.benchmark, score.max_tokens) for score in mine):
+            part = [score for score in mine if (score.benchmark, score.max_tokens) == (benchmark, tokens)]
+            bars = [
+                OutcomeBar.of(arm.name, same)
+                for arm in evidence.arms
+                if (same := [score for score in part if score.arm == arm.name])
+            ]
+            panels.append(Panel(student.name, benchmark, tokens, axis, bars))
+        figures.append(Figure(student.name, panels))
+    return figures
+
+
+COLUMNS = {
+    "updates": "updates",
+    "examples": "examples seen",
+    "distinct_problems": "distinct problems",
+    "epochs": "epochs",
+    "loss_tokens": "loss tokens",
+    "share_examples": "share by examples",
+    "share_loss_tokens": "share by loss tokens",
+    "dropped": "rows dropped",
+    "learning_rate": "peak learning rate",
+    "final_loss": "final loss",
+    "seconds": "seconds",
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training one arm of one student came to, over its seeds."""
+
+    student: str
+    arm: str
+    seeds: int
+    values: dict[str, str]
+    """Field of `CellFacts` -> text."""
+    red: frozenset[str]
+    """Fields a red confound is about."""
+
+
+def trainings(evidence: Evidence) -> list[Training]:
+    """A row per student and arm, in order; a range where seeds differ."""
+    rows = []
+    for student in evidence.students:
+        for arm in evidence.arms:
+            cells = [cell for cell in evidence.cells if (cell.student, cell.arm) == (student.name, arm.name)]
+            if cells:
+                red = {
+                    confound.field
+                    for confound in evidence.confounds
+                    if confound.severity == "red" and confound.student in (None, student.name)
+                    if not confound.values or arm.name in confound.values
+                }
+                rows.append(Training(student.name, arm.name, len(cells), _training_values(cells), frozenset(red)))
+    return rows
+
+
+def _training_values(cells: Sequence[CellFacts]) -> dict[str, str]:
+    values = {}
+    for field in COLUMNS:
+        found = [getattr(cell, field) for cell in cells]
+        if field == "learning_rate":
+            low, high = f"{min(found):.3g}", f"{max(found):.3g}"
+            values[field] = low if low == high else f"{low}\N{EN DASH}{high}"
+        elif isinstance(found[0], dict):
+            keys = dict.fromkeys(key for each in found for key in each)
+            scale, unit = (100, " %") if field.startswith("share") else (1, "")
+            texts = [f"{between([scale * each.get(key, 0) for each in found])}{unit} {key}" for key in keys]
+            values[field] = ", ".join(texts) or "none"
+        else:
+            values[field] = between(found, 3 if field == "final_loss" else 1)
+    return values

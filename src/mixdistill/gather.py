@@ -1,0 +1,383 @@
+"""A run folder -> its `Evidence`: scores, gaps with intervals, and what really happened in every cell.
+
+Only units whose identity still matches the recipe count; everything else is reported as missing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import struct
+import subprocess
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+from mixdistill import evaluate, stats
+from mixdistill.confounds import confounds
+from mixdistill.evidence import (
+    ArmAccuracy,
+    ArmFacts,
+    CellFacts,
+    Evidence,
+    Primary,
+    SharedFacts,
+    StudentFacts,
+    TeacherFacts,
+)
+from mixdistill.pipeline import State, plan, sessions_seconds
+from mixdistill.recipe import BASE, EACH_PURE, Recipe, render
+from mixdistill.store import Store, versions
+from mixdistill.types import Gap, Outcome, Problem, Score
+from mixdistill.verify import accepted
+
+Cells = dict[tuple[str, str, int | None, str], dict[int | None, dict[str, float]]]
+"""(student, arm, seed, benchmark) -> token cap -> problem id -> share of its samples that are correct."""
+
+
+def gather(recipe: Recipe, store: Store) -> Evidence:
+    """Everything the report shows."""
+    done = [unit for unit, s in plan(recipe, store, "evaluate") if s is State.DONE]
+    correct = {_cell(unit.key): _correct(store, unit.key) for unit in done}
+    scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
+    levels = {b: _levels(store, b) for b in recipe.problems.eval}
+    cells = _cell_facts(recipe, store)
+    primary = recipe.primary_or_first()
+    return Evidence(
+        name=recipe.name,
+        question=recipe.description,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        primary=Primary(**primary.model_dump()) if primary else None,
+        verifier=recipe.verify.verifier,
+        budget=recipe.budget.unit,
+        students=_students(recipe, store),
+        arms=[ArmFacts(name=BASE, weights={}), *(ArmFacts(name=n, weights=a.weights) for n, a in recipe.arms.items())],
+        teachers=[_teacher(recipe, store, name) for name in recipe.teachers if _has(store, "verify", name)],
+        shared=_shared(recipe, store),
+        cells=cells,
+        scores=scores,
+        accuracies=_accuracies(recipe, correct, scores, levels),
+        gaps=_with_holm(_gaps(recipe, correct, levels)),
+        confounds=confounds(recipe, cells, _markers(recipe, store, "train"), [(u, _marker(store, u)) for u in done]),
+        cells_wanted=len(recipe.cells()),
+        missing=_missing(recipe, {_cell(unit.key) for unit in done}),
+        notes=_notes(recipe, store),
+        command=f"mixdistill run {store.root / 'recipe.yaml'}",
+        recipe=render(recipe),
+        versions=versions() | _commit(),
+        seconds=sessions_seconds(store),
+    )
+
+
+def _cell(key: tuple[str, ...]) -> tuple[str, str, int | None, str]:
+    student, arm, *seed, benchmark = key
+    return student, arm, int(seed[0]) if seed else None, benchmark
+
+
+def _correct(store: Store, key: tuple[str, ...]) -> dict[int | None, dict[str, float]]:
+    """Token cap -> problem -> mean correctness over its samples. A trace without a verdict is not correct."""
+    folder = store.folder("evaluate", *key)
+    problem_of = dict(store.frame(folder, "traces", ["id", "problem_id"]).iter_rows())
+    samples = Counter(problem_of.values())
+    found: dict[int | None, dict[str, float]] = defaultdict(lambda: dict.fromkeys(samples, 0.0))
+    verdicts = store.frame(folder, evaluate.VERDICTS, ["trace_id", "max_tokens", "outcome"])
+    for trace, cap, outcome in verdicts.iter_rows():
+        problem = problem_of[trace]
+        found[cap][problem] += (outcome == Outcome.CORRECT) / samples[problem]
+    return dict(found)
+
+
+def _levels(store: Store, benchmark: str) -> dict[str, set[str]]:
+    """Group -> problem ids: `all`, and every level."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for p in store.read(store.folder("problems"), Problem, benchmark):
+        groups[evaluate.ALL].add(p.id)
+        if p.level is not None:
+            groups[p.level].add(p.id)
+    return dict(sorted(groups.items(), key=lambda g: (g[0] != evaluate.ALL, g[0])))
+
+
+def _arm(correct: Cells, student: str, arm: str, benchmark: str, cap: int | None, ids: set[str]) -> stats.Scores:
+    """Seed -> problem -> score of one arm."""
+    return {
+        seed: {p: v for p, v in by_cap[cap].items() if p in ids}
+        for (s, a, seed, b), by_cap in correct.items()
+        if (s, a, b) == (student, arm, benchmark) and cap in by_cap
+    }
+
+
+def _views(recipe: Recipe, levels: dict[str, dict[str, set[str]]]) -> list[tuple[str, int | None, str, set[str]]]:
+    """Every (benchmark, cap, group, problem ids) that is looked at."""
+    caps = (None, *recipe.evaluate.caps)
+    return [(b, cap, group, ids) for b in levels for cap in caps for group, ids in levels[b].items()]
+
+
+def _gaps(recipe: Recipe, correct: Cells, levels: dict[str, dict[str, set[str]]]) -> list[Gap]:
+    """Every contrast, and every arm against the untuned student."""
+    over_base = {f"{arm}_over_base": (arm, BASE) for arm in recipe.arms}
+    found = []
+    for (name, pair), student, view in itertools.product(
+        {**recipe.contrasts, **over_base}.items(), recipe.students, _views(recipe, levels)
+    ):
+        if name in over_base and view[2] != evaluate.ALL:
+            continue
+        gap = _gap(recipe, correct, name, pair, student, view)
+        if gap is not None:
+            found.append(gap)
+    return found
+
+
+def _gap(
+    recipe: Recipe,
+    correct: Cells,
+    name: str,
+    pair: tuple[str, str],
+    student: str,
+    view: tuple[str, int | None, str, set[str]],
+) -> Gap | None:
+    benchmark, cap, group, ids = view
+    a, b = pair
+    others = recipe.pure_arms(a) if b == EACH_PURE else [b]
+    scores = {arm: _arm(correct, student, arm, benchmark, cap, ids) for arm in (a, *others)}
+    if not all(scores.values()) or not all(_comparable(scores[a], scores[o]) for o in others):
+        return None
+    estimates = {o: stats.gap(stats.paired(scores[a], scores[o])) for o in others}
+    hardest, e = stats.beats_each(estimates) if b == EACH_PURE else (b, estimates[b])
+    primary = recipe.primary_or_first()
+    is_primary = primary is not None and group == evaluate.ALL
+    is_primary = is_primary and (primary.contrast, primary.benchmark, primary.max_tokens) == (name, benchmark, cap)
+    return Gap(
+        name=name,
+        student=student,
+        benchmark=benchmark,
+        arms=(a, hardest),
+        verifier=recipe.verify.verifier,
+        max_tokens=cap,
+        group=group,
+        primary=is_primary,
+        accuracies=(_mean(scores[a]), _mean(scores[hardest])),
+        delta=e.delta,
+        checkpoints=e.checkpoints,
+        data=e.data,
+        seed_deltas=list(e.seed_deltas),
+        df=e.df,
+        p=e.p,
+        p_holm=None,
+        verdict=stats.verdict_each(estimates) if b == EACH_PURE else stats.verdict(a, b, e),
+        problems=e.problems,
+        seeds=e.seeds,
+        detectable=min(1.0, e.detectable.here) if e.detectable else None,
+    )
+
+
+def _comparable(a: stats.Scores, b: stats.Scores) -> bool:
+    return None in a or None in b or bool(set(a) & set(b))
+
+
+def _mean(scores: stats.Scores) -> float:
+    values = [v for by_problem in scores.values() for v in by_problem.values()]
+    return sum(values) / len(values)
+
+
+def _with_holm(gaps: list[Gap]) -> list[Gap]:
+    """Holm over the primary family: the primary contrast of every student. Its verdict then needs the adjusted p."""
+    family = [g for g in gaps if g.primary]
+    adjusted = stats.holm([g.p for g in family])
+    changed = {}
+    for g, p in zip(family, adjusted, strict=True):
+        verdict = "can't tell" if p is not None and p >= stats.ALPHA and g.data is not None else g.verdict
+        changed[id(g)] = g.model_copy(update={"p_holm": p, "verdict": verdict})
+    return [changed.get(id(g), g) for g in gaps]
+
+
+def _accuracies(
+    recipe: Recipe, correct: Cells, scores: list[Score], levels: dict[str, dict[str, set[str]]]
+) -> list[ArmAccuracy]:
+    found = []
+    for student, arm, view in itertools.product(recipe.students, [BASE, *recipe.arms], _views(recipe, levels)):
+        benchmark, cap, group, ids = view
+        by_seed = _arm(correct, student, arm, benchmark, cap, ids)
+        if not by_seed:
+            continue
+        mean = stats.mean_interval(stats.matrix(by_seed))
+        found.append(
+            ArmAccuracy(
+                student=student,
+                arm=arm,
+                benchmark=benchmark,
+                max_tokens=cap,
+                group=group,
+                mean=mean.mean,
+                bounds=_bounds(scores, (student, arm, benchmark, cap, group)),
+                checkpoints=mean.checkpoints,
+                data=mean.data,
+                seeds={seed: _mean({seed: v}) for seed, v in by_seed.items() if seed is not None},
+                problems=len(ids),
+            )
+        )
+    return found
+
+
+def _bounds(scores: list[Score], which: tuple[str, str, str, int | None, str]) -> Any:
+    """Accuracy if every `error` were wrong, and if every one were right; None without errors."""
+    mine = [s for s in scores if (s.student, s.arm, s.benchmark, s.max_tokens, s.group) == which]
+    errors = sum(s.error for s in mine)
+    if not errors:
+        return None
+    return stats.accuracy_bounds(sum(s.correct for s in mine), errors, sum(s.examples for s in mine))
+
+
+def _teacher(recipe: Recipe, store: Store, name: str) -> TeacherFacts:
+    traces = store.frame(store.folder("generate", name), "traces", ["problem_id", "finish_reason", "error"])
+    outcomes = Counter(store.frame(store.folder("verify", name), "verdicts", ["outcome"])["outcome"].to_list())
+    judged = traces.filter(traces["error"].is_null())
+    rows = store.frame(store.folder("analyze", name), "complexity") if _has(store, "analyze", name) else None
+    metrics = [json.loads(m) for m in rows["metrics"].to_list()] if rows is not None else []
+    tokens = sorted(m["tokens"] for m in metrics)
+    step_counts = [m["steps"] for m in metrics if m.get("steps") is not None]
+    return TeacherFacts(
+        name=name,
+        model=recipe.teachers[name].model,
+        backend=recipe.teachers[name].backend,
+        problems=traces["problem_id"].n_unique(),
+        traces=len(judged),
+        errors=len(traces) - len(judged),
+        correct=outcomes[Outcome.CORRECT],
+        incorrect=outcomes[Outcome.INCORRECT],
+        no_answer=outcomes[Outcome.NO_ANSWER],
+        truncated=outcomes[Outcome.TRUNCATED],
+        error_verdicts=outcomes[Outcome.ERROR],
+        finished=int((judged["finish_reason"] == "stop").sum()),
+        accepted=len({t.problem_id for t in accepted(store, name)}),
+        tokens_mean=sum(tokens) / len(tokens) if tokens else None,
+        tokens_median=tokens[len(tokens) // 2] if tokens else None,
+        tokens_p90=tokens[int(len(tokens) * 0.9)] if tokens else None,
+        steps_mean=sum(step_counts) / len(step_counts) if step_counts else None,
+    )
+
+
+def _shared(recipe: Recipe, store: Store) -> list[SharedFacts]:
+    """One row per group of compared arms and student, equal ones once."""
+    found: list[SharedFacts] = []
+    for student, arm, seed in recipe.cells():
+        folder = store.folder("mix", student, arm, str(seed))
+        marker = store.marker(folder)
+        if marker is None:
+            continue
+        drops = store.frame(folder, "dropped")
+        lacking = drops.filter(drops["trace_id"].is_null())["teacher"].to_list()
+        row = SharedFacts(
+            arms=recipe.group_of(arm),
+            problems=marker["facts"]["problems"],
+            lost={f"no usable trace of {t}": n for t, n in sorted(Counter(lacking).items())},
+        )
+        if row not in found:
+            found.append(row)
+    return found
+
+
+def _cell_facts(recipe: Recipe, store: Store) -> list[CellFacts]:
+    found = []
+    for (student, arm, seed), train in _markers(recipe, store, "train").items():
+        mix = store.marker(store.folder("mix", student, arm, str(seed)))
+        if mix is None:
+            continue
+        facts, drawn = train["facts"], mix["facts"]
+        found.append(
+            CellFacts(
+                student=student,
+                arm=arm,
+                seed=seed,
+                updates=facts["updates"],
+                examples=facts["examples"],
+                distinct_problems=drawn["distinct_problems"],
+                epochs=drawn["epochs"],
+                loss_tokens=facts["loss_tokens"],
+                share_examples=drawn["share_examples"],
+                share_loss_tokens=drawn["share_loss_tokens"],
+                dropped={k: v for k, v in mix["counts"].items() if k != "not_accepted"},
+                learning_rate=facts["peak_learning_rate"],
+                final_loss=facts["final_loss"],
+                seconds=train["seconds"],
+                device=facts["device"],
+            )
+        )
+    return found
+
+
+def _markers(recipe: Recipe, store: Store, stage: str) -> dict[tuple[str, str, int], dict[str, Any]]:
+    found = {}
+    for student, arm, seed in recipe.cells():
+        marker = store.marker(store.folder(stage, student, arm, str(seed)))
+        if marker is not None:
+            found[(student, arm, seed)] = marker
+    return found
+
+
+def _marker(store: Store, unit: Any) -> dict[str, Any]:
+    return store.marker(store.folder(unit.stage, *unit.key)) or {}
+
+
+def _has(store: Store, stage: str, name: str) -> bool:
+    return store.marker(store.folder(stage, name)) is not None
+
+
+def _students(recipe: Recipe, store: Store) -> list[StudentFacts]:
+    found = []
+    for name, spec in recipe.students.items():
+        saved = sorted(store.folder("train", name).glob("*/*/model"))
+        found.append(StudentFacts(name=name, model=spec.model, parameters=_parameters(saved[0]) if saved else None))
+    return sorted(found, key=lambda s: s.parameters or 0)
+
+
+def _parameters(folder: Path) -> int:
+    """Weights in a model folder, from the headers of its safetensors files."""
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with open(path, "rb") as f:
+            header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                size = 1
+                for n in tensor["shape"]:
+                    size *= n
+                total += size
+    return total
+
+
+def _missing(recipe: Recipe, done: set[tuple[str, str, int | None, str]]) -> list[str]:
+    wanted: list[tuple[str, str, int | None, str]]
+    wanted = [(s, a, seed, b) for s, a, seed in recipe.cells() for b in recipe.problems.eval]
+    wanted += [(s, BASE, None, b) for s in recipe.students for b in recipe.problems.eval]
+    lost = [c for c in wanted if c not in done]
+    return [f"{'/'.join(str(p) for p in c if p is not None)}: not evaluated; run the recipe again" for c in lost]
+
+
+def _notes(recipe: Recipe, store: Store) -> list[str]:
+    notes = [
+        f"Problems: {why}: {n:,} dropped."
+        for why, n in (store.marker(store.folder("problems")) or {})["counts"].items()
+    ]
+    if any(s.model.startswith("lab:") for s in recipe.students.values()):
+        notes.append(
+            "The lab's students are tiny and its problems are puzzles: this shows that the instrument works and what "
+            "such students do, not what a language model of billions of weights would."
+        )
+        notes.append(
+            "There is one pretrained base per size here, so a difference between sizes is one draw of each: the "
+            "intervals speak about training seeds and problems, not about other pretrainings."
+        )
+    return notes
+
+
+def _commit() -> dict[str, str]:
+    """The git commit of the working folder, where there is one."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, timeout=5, check=True,
+            cwd=Path(__file__).parent,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"git commit": found.stdout.strip()}

@@ -1,0 +1,151 @@
+"""Stage 1: traces of every teacher. Also how students are sampled: the same `collect` with the student as author."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mixdistill import prompts, resolve
+from mixdistill.errors import StageError
+from mixdistill.pipeline import Done, Unit
+from mixdistill.recipe import Recipe, Teacher
+from mixdistill.store import Store, file_hash
+from mixdistill.types import Completion, Problem, Request, Sampling, Trace, content_hash, trace_id
+
+VERSION = "1"
+TABLE = "traces"
+Wanted = list[tuple[Problem, int]]
+"""(problem, sample index) of every trace there should be."""
+
+
+def units(recipe: Recipe, store: Store) -> list[Unit]:
+    """One per teacher."""
+    problems = store.read(store.folder("problems"), Problem, "train")
+    return [
+        Unit(
+            stage="generate",
+            key=(name,),
+            options=_options(teacher),
+            wanted=frozenset(trace_id(author(name), p.id, i) for p in problems for i in range(teacher.samples)),
+            table=TABLE,
+            cost=teacher.samples,
+        )
+        for name, teacher in recipe.teachers.items()
+    ]
+
+
+def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
+    """Ask one teacher for every trace it does not have yet."""
+    name = unit.key[0]
+    teacher = recipe.teachers[name]
+    problems = store.read(store.folder("problems"), Problem, "train")
+    backend = make_backend(teacher.backend, teacher.model, teacher.options)
+    traces, table = collect(
+        store,
+        store.folder(*("generate", name)),
+        author=author(name),
+        model=teacher.model,
+        backend=backend,
+        wanted=[(p, i) for p in problems for i in range(teacher.samples)],
+        sampling=teacher.sampling,
+        seed=0,
+        prompt=teacher.prompt,
+        label=unit.label,
+    )
+    return Done(counts=_counts(traces), tables={TABLE: table})
+
+
+def author(teacher: str) -> str:
+    """A teacher as the author of its traces."""
+    return f"teacher/{teacher}"
+
+
+def make_backend(name: str, model: str, options: dict[str, Any]) -> Any:
+    """The backend a recipe names, with its options; `lab:` models become folders."""
+    return resolve.load(resolve.reference("backend", name))(resolve.model_path(model), **options)
+
+
+def collect(
+    store: Store,
+    folder: Path,
+    *,
+    author: str,
+    model: str,
+    backend: Any,
+    wanted: Wanted,
+    sampling: Sampling,
+    seed: int,
+    label: str,
+    prompt: str = prompts.PLAIN,
+) -> tuple[list[Trace], dict[str, Any]]:
+    """Every wanted trace of an author: what is there already, and the rest from the backend.
+
+    Each trace is journaled as it arrives; a trace with an error is asked for again. Returns (traces in problem order,
+    description of the sealed table). Raises StageError when every single request failed.
+    """
+    have = {t.id: t for t in store.read(folder, Trace, TABLE)}
+    have |= {t.id: t for t in store.journal(folder, Trace, TABLE)}
+    template = prompts.load(prompt)
+    todo = [(p, i) for p, i in wanted if _open(have.get(trace_id(author, p.id, i)))]
+    requests = [
+        Request(prompt=prompts.apply(template, p.prompt), sample=i, seed=_seed(seed, p.id, i), sampling=sampling)
+        for p, i in todo
+    ]
+    used = sampling.model_dump(exclude_none=True)
+    with store.appending(folder, TABLE) as append:
+        for n, (index, completion, tokens, rate) in enumerate(_metered(backend.generate(requests)), 1):
+            problem, sample = todo[index]
+            trace = Trace(
+                id=trace_id(author, problem.id, sample),
+                problem_id=problem.id,
+                author=author,
+                model=model,
+                sample=sample,
+                sampling=used | {"seed": requests[index].seed},
+                **dict(completion),
+            )
+            append(trace)
+            have[trace.id] = trace
+            store.beat(label, done=len(wanted) - len(todo) + n, total=len(wanted), tokens=tokens, rate=rate)
+    order = {p.id: n for n, (p, _) in enumerate(wanted)}
+    traces = sorted(have.values(), key=lambda t: (order.get(t.problem_id, len(order)), t.sample))
+    if traces and all(t.error for t in traces):
+        raise StageError(f"{label}: all {len(traces)} requests failed; the first said: {traces[0].error}")
+    return traces, store.seal(folder, Trace, traces, TABLE)
+
+
+def _options(teacher: Teacher) -> dict[str, Any]:
+    """What changes a teacher's rows. Files count by their content, so that a moved file changes nothing."""
+    options = teacher.model_dump(mode="json", exclude_none=True, exclude={"samples"})
+    for key, value in options.items():
+        if isinstance(value, str) and key not in ("backend", "prompt") and Path(value).is_file():
+            options[key] = f"file:{file_hash(Path(value))}"
+    options["prompt"] = content_hash(prompts.load(teacher.prompt))
+    backend = resolve.load(resolve.reference("backend", teacher.backend))
+    return options | {"stage": VERSION, "backend_version": resolve.version(backend)}
+
+
+def _open(trace: Trace | None) -> bool:
+    return trace is None or trace.error is not None
+
+
+def _seed(seed: int, problem: str, sample: int) -> int:
+    """Seed of one completion; from the problem and the sample alone, never from a name."""
+    return int(content_hash(str(seed), problem, str(sample)), 16) % 2**31
+
+
+def _metered(answers: Iterator[tuple[int, Completion]]) -> Iterator[tuple[int, Completion, int, float]]:
+    tokens, start = 0, time.monotonic()
+    for index, completion in answers:
+        tokens += completion.usage.completion_tokens or 0
+        yield index, completion, tokens, tokens / max(time.monotonic() - start, 1e-9)
+
+
+def _counts(traces: list[Trace]) -> dict[str, Any]:
+    ended = Counter("error" if t.error else t.finish_reason for t in traces)
+    costs = [t.cost for t in traces if t.cost is not None]
+    tokens = sum(t.usage.completion_tokens or 0 for t in traces)
+    return {"traces": len(traces), **ended, "completion_tokens": tokens, **({"cost": sum(costs)} if costs else {})}

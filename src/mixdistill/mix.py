@@ -1,0 +1,305 @@
+"""Stage 4: matched training sets. Arms that are compared get the same problems, order and number of updates.
+
+For a student, the *pool* of a teacher is what it solved, minus what does not fit the student. Arms linked by contrasts
+form a group; with `shared` problems the group keeps those that every one of its teachers has a trace for, so that a row
+dropped in one arm leaves all of them. A seed then draws, the same way in every arm: which problems of a blend go to
+which teacher, which of a teacher's traces is taken, and the order. No draw depends on the name of an arm or teacher.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from mixdistill import resolve
+from mixdistill.errors import StageError
+from mixdistill.pipeline import Done, Unit
+from mixdistill.recipe import Recipe
+from mixdistill.store import Store
+from mixdistill.tokens import Template
+from mixdistill.types import Drop, Example, Problem, Trace, Update
+from mixdistill.verify import READS, accepted
+
+VERSION = "1"
+EXAMPLES, UPDATES, DROPPED = "examples", "updates", "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A trace that may be used for its problem."""
+
+    trace_id: str
+    loss_tokens: int
+    """Tokens of its completion as the student renders it, stop token included."""
+
+
+Pool = Mapping[str, Sequence[Candidate]]
+"""Problem id -> a teacher's traces of it, in sample order."""
+
+
+def blend(
+    pools: Mapping[str, Pool], weights: Mapping[str, float], *, rng: random.Random, unit: str = "examples"
+) -> Iterator[str]:
+    """Mixture: one trace per problem, teachers by weight, in the order of the pools' problems.
+
+    Each problem draws one number that ranks it and one that picks among a teacher's traces. The lowest ranks go to the
+    first teacher, up to its share, and so on; so a 20 % and a 50 % blend of the same seed are nested. For weights in
+    `loss_tokens` the shares of examples are those that give these shares of tokens at the teachers' mean lengths.
+    """
+    problems = list(next(iter(pools.values())))
+    draws = [(rng.random(), rng.random()) for _ in problems]
+    shares = example_shares({t: _mean_tokens(pool, problems) for t, pool in pools.items()}, weights, unit)
+    ranked = sorted(range(len(problems)), key=lambda i: draws[i][0])
+    teacher_of: dict[int, str] = {}
+    start, reached = 0, 0.0
+    for teacher, share in shares.items():
+        reached += share
+        end = round(reached * len(problems))
+        teacher_of |= dict.fromkeys(ranked[start:end], teacher)
+        start = end
+    for i, problem in enumerate(problems):
+        candidates = pools[teacher_of[i]][problem]
+        yield candidates[int(draws[i][1] * len(candidates))].trace_id
+
+
+def example_shares(mean_tokens: Mapping[str, float], weights: Mapping[str, float], unit: str) -> dict[str, float]:
+    """Teacher -> share of examples, for weights in `unit`; teachers in the order of `mean_tokens`."""
+    raw = {t: weights.get(t, 0.0) / (mean if unit == "loss_tokens" else 1.0) for t, mean in mean_tokens.items()}
+    total = sum(raw.values())
+    return {t: share / total for t, share in raw.items() if share > 0}
+
+
+def schedule(sizes: Sequence[int], *, updates: int, per_update: int, rng: random.Random) -> list[list[int]]:
+    """Which rows each update takes: the next ones of the common order until the update holds its budget.
+
+    `sizes` are the rows' sizes in the budget's unit. The order is a new shuffle of all rows for every pass. Update t
+    ends with the row by which the running total reaches (t + 1) * per_update, so rounding never adds up.
+    """
+    taken: list[list[int]] = []
+    total, current = 0, list[int]()
+    while len(taken) < updates:
+        order = list(range(len(sizes)))
+        rng.shuffle(order)
+        for row in order:
+            current.append(row)
+            total += sizes[row]
+            if total >= (len(taken) + 1) * per_update:
+                taken.append(current)
+                current = []
+                if len(taken) == updates:
+                    break
+    return taken
+
+
+def units(recipe: Recipe, store: Store) -> list[Unit]:
+    """One per cell: student, arm, seed."""
+    found = []
+    for student, arm, seed in recipe.cells():
+        teachers = recipe.teachers_of(recipe.group_of(arm))
+        train = recipe.train_of(student)
+        spec = recipe.arms[arm]
+        inputs = {"problems/train": store.content(store.folder("problems"), "train", ["id", "prompt"])}
+        for t in teachers:
+            inputs[f"generate/{t}"] = store.content(store.folder("generate", t), "traces", READS)
+            inputs[f"verify/{t}"] = store.content(store.folder("verify", t), "verdicts", ["trace_id", "outcome"])
+        options = {
+            "stage": VERSION,
+            "seed": seed,
+            "weights": {t: spec.weights[t] for t in teachers if spec.weights.get(t)},
+            "mixture": {"name": spec.mixture, **spec.options},
+            "teachers": teachers,
+            "budget": recipe.budget.model_dump(),
+            "student": recipe.students[student].model,
+            "chat_template_kwargs": recipe.students[student].chat_template_kwargs,
+            "train": train.model_dump(include={"max_length", "overlong", "num_train_epochs"}),
+        }
+        found.append(Unit(stage="mix", key=(student, arm, str(seed)), options=options, inputs=inputs))
+    return found
+
+
+def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
+    """Draw one cell's training set and which of its rows each update takes."""
+    student, arm, seed = unit.key[0], unit.key[1], int(unit.key[2])
+    spec, budget = recipe.arms[arm], recipe.budget
+    fits = _fits(recipe, store, student, recipe.teachers_of(recipe.group_of(arm)))
+    wanted = list(fits) if budget.problems == "shared" else recipe.teachers_of([arm])
+    problems, dropped = _problems(recipe, store, {t: fits[t] for t in wanted})
+    if not problems:
+        raise StageError(_nothing_shared(unit.label, fits, budget.problems))
+    pools = {t: {p: fits[t].pool[p] for p in problems} for t in fits if spec.weights.get(t)}
+    mixture = resolve.load(resolve.reference("mixture", spec.mixture))
+    supplied = {k: v for k, v in {"unit": budget.unit}.items() if resolve.takes(mixture, k)}
+    ids = list(mixture(pools, spec.weights, rng=random.Random(f"blend {seed}"), **supplied, **spec.options))
+
+    candidates = {c.trace_id: (t, c) for t, pool in pools.items() for cs in pool.values() for c in cs}
+    sizes = [1 if budget.unit == "examples" else candidates[i][1].loss_tokens for i in ids]
+    count = _updates(recipe, student, fits, problems)
+    taken = schedule(sizes, updates=count, per_update=budget.per_update, rng=random.Random(f"order {seed}"))
+    dropped += [d for t in fits for d in fits[t].dropped]
+
+    folder = store.folder(*("mix", *unit.key))
+    tables = {
+        EXAMPLES: store.seal(folder, Example, _examples(recipe, store, ids, candidates), EXAMPLES),
+        UPDATES: store.seal(
+            folder, Update, (Update(update=u, example=e) for u, rows in enumerate(taken) for e in rows), UPDATES
+        ),
+        DROPPED: store.seal(folder, Drop, dropped, DROPPED),
+    }
+    facts = _facts(ids, taken, candidates) | {"problems": len(problems), "unit": budget.unit}
+    return Done(counts=dict(Counter(d.reason for d in dropped)), tables=tables, facts=facts)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A teacher's accepted traces, for one student."""
+
+    pool: dict[str, list[Candidate]]
+    dropped: list[Drop]
+
+
+def _fits(recipe: Recipe, store: Store, student: str, teachers: list[str]) -> dict[str, _Fit]:
+    spec, train = recipe.students[student], recipe.train_of(student)
+    template = Template.load(resolve.model_path(spec.model), chat_template_kwargs=spec.chat_template_kwargs)
+    found = {}
+    for t in teachers:
+        key = tuple(
+            str(store.content(store.folder(stage, t), table, ["trace_id" if stage == "verify" else "id", *extra]))
+            for stage, table, extra in (("generate", "traces", READS[1:]), ("verify", "verdicts", ["outcome"]))
+        )
+        found[t] = _fit(str(store.root), t, train.max_length, key, _Keyed(template.fingerprint, template))
+    overlong = [d for fit in found.values() for d in fit.dropped if d.reason == "overlong"]
+    if overlong and train.overlong == "refuse":
+        total = sum(len(cs) for fit in found.values() for cs in fit.pool.values()) + len(overlong)
+        raise StageError(
+            f"mix/{student}: {len(overlong):,} of {total:,} accepted traces exceed max_length={train.max_length:,}; "
+            "raise train.max_length or set train.overlong: drop"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Keyed:
+    """A template that counts as equal to another with the same fingerprint."""
+
+    fingerprint: str
+    template: Template
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Keyed) and other.fingerprint == self.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+
+@lru_cache(maxsize=16)
+def _fit(root: str, teacher: str, max_length: int, content: tuple[str, ...], keyed: _Keyed) -> _Fit:
+    """Sort a teacher's accepted traces into those that fit the student and those that do not.
+
+    Cached within a worker: every arm and seed of a student asks for the same. `content` is part of the key only.
+    """
+    from pathlib import Path
+
+    store, template = Store(Path(root)), keyed.template
+    prompts = {p.id: len(template.prompt_ids(p.prompt)) for p in store.read(store.folder("problems"), Problem, "train")}
+    fit = _Fit({}, [])
+    for trace in accepted(store, teacher):
+        tokens = template.count(trace.reasoning, trace.content)
+        reason = _misfit(trace, template, prompts[trace.problem_id] + tokens, max_length)
+        if reason:
+            fit.dropped.append(Drop(problem_id=trace.problem_id, trace_id=trace.id, teacher=teacher, reason=reason))
+        else:
+            fit.pool.setdefault(trace.problem_id, []).append(Candidate(trace.id, tokens))
+    return fit
+
+
+def _misfit(trace: Trace, template: Template, length: int, max_length: int) -> str | None:
+    if template.special_in(trace.reasoning) or template.special_in(trace.content):
+        return "special_token"
+    return "overlong" if length > max_length else None
+
+
+def _problems(recipe: Recipe, store: Store, fits: Mapping[str, _Fit]) -> tuple[list[str], list[Drop]]:
+    """(problems that every one of these teachers has a trace for, the rest with who lacks one)."""
+    kept: list[str] = []
+    dropped: list[Drop] = []
+    for problem in store.frame(store.folder("problems"), "train", ["id"])["id"].to_list():
+        lacking = [t for t, fit in fits.items() if problem not in fit.pool]
+        dropped += [Drop(problem_id=problem, trace_id=None, teacher=t, reason="not_accepted") for t in lacking]
+        if not lacking:
+            kept.append(problem)
+    return kept, dropped
+
+
+def _nothing_shared(label: str, fits: Mapping[str, _Fit], problems: str) -> str:
+    solved = ", ".join(f"{t} {len(fit.pool):,}" for t, fit in fits.items())
+    return (
+        f"{label}: no problem is left with an accepted trace of every teacher (problems with one: {solved}); "
+        f"raise teachers.*.samples, or set budget.problems: each (it is {problems})"
+    )
+
+
+def _updates(recipe: Recipe, student: str, fits: Mapping[str, _Fit], problems: Sequence[str]) -> int:
+    """Updates of every arm of the group: `num_train_epochs` passes of the arm with the fewest units."""
+    per_pass = float(len(problems))
+    if recipe.budget.problems == "each":
+        per_pass = float(min(len(fit.pool) for fit in fits.values()))
+    if recipe.budget.unit == "loss_tokens":
+        per_pass *= min(_mean_tokens(fit.pool, [p for p in problems if p in fit.pool]) for fit in fits.values())
+    return max(1, int(per_pass * recipe.train_of(student).num_train_epochs / recipe.budget.per_update))
+
+
+def _mean_tokens(pool: Pool, problems: Iterable[str]) -> float:
+    """Mean loss tokens per problem, each problem counting once."""
+    means = [sum(c.loss_tokens for c in pool[p]) / len(pool[p]) for p in problems]
+    return sum(means) / max(len(means), 1)
+
+
+def _examples(
+    recipe: Recipe, store: Store, ids: Sequence[str], candidates: Mapping[str, tuple[str, Candidate]]
+) -> Iterator[Example]:
+    """Join the texts last, by id."""
+    problems = {p.id: p for p in store.read(store.folder("problems"), Problem, "train")}
+    wanted = set(ids)
+    traces: dict[str, Trace] = {}
+    for teacher in {candidates[i][0] for i in wanted}:
+        for trace in store.read(store.folder("generate", teacher), Trace, "traces"):
+            if trace.id in wanted:
+                traces[trace.id] = trace
+    for i in ids:
+        trace = traces[i]
+        yield Example(
+            prompt=problems[trace.problem_id].prompt,
+            reasoning=trace.reasoning,
+            content=trace.content,
+            problem_id=trace.problem_id,
+            trace_id=i,
+            teacher=candidates[i][0],
+        )
+
+
+def _facts(
+    ids: Sequence[str], taken: Sequence[Sequence[int]], candidates: Mapping[str, tuple[str, Candidate]]
+) -> dict[str, Any]:
+    """What an arm is made of, over the rows that the updates really take, in both units."""
+    rows = [ids[i] for update in taken for i in update]
+
+    def share(size: Callable[[str], int]) -> dict[str, float]:
+        by_teacher: Counter[str] = Counter()
+        for i in rows:
+            by_teacher[candidates[i][0]] += size(i)
+        total = sum(by_teacher.values())
+        return {t: n / total for t, n in sorted(by_teacher.items())}
+
+    return {
+        "updates": len(taken),
+        "examples": len(rows),
+        "distinct_problems": len({i for update in taken for i in update}),
+        "epochs": len(rows) / len(ids),
+        "loss_tokens": sum(candidates[i][1].loss_tokens for i in rows),
+        "share_examples": share(lambda i: 1),
+        "share_loss_tokens": share(lambda i: candidates[i][1].loss_tokens),
+    }

@@ -1,0 +1,293 @@
+"""The stage table, and what to do with each unit: skip, resume, extend, redo or refuse.
+
+A stage is a module with two functions:
+
+    units(recipe, store) -> list[Unit]                        what there is to do, given what is already sealed
+    run(unit, recipe, store) -> Done                          do one unit; safe to kill at any time and call again
+
+A unit's *identity* is the hash of the options that change its rows and of the content it reads. Its *extent* is the
+set of ids it wants. Same identity and all ids there: skip. Some there: go on. Another identity: refuse where money or
+training would be lost, else redo. The pipeline itself is the loop over seven rows in `STAGES`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import time
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from mixdistill.errors import MixdistillError, Refused
+from mixdistill.executor import Local
+from mixdistill.recipe import Recipe, render
+from mixdistill.store import MARKER, Store, versions, write_atomically
+
+STAGES = ("generate", "verify", "analyze", "mix", "train", "evaluate", "report")
+BOUGHT = ("generate", "train")
+"""Stages whose rows cost money or training: a changed identity refuses instead of redoing."""
+STARTED = "started.json"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work of one stage, with a folder of its own."""
+
+    stage: str
+    key: tuple[str, ...]
+    """Folder below the stage's."""
+    options: dict[str, Any]
+    """What changes its rows. Never names of arms, paths or timings."""
+    inputs: dict[str, str | None] = field(default_factory=dict)
+    """What it reads -> content hash; None where that is not there yet."""
+    wanted: frozenset[str] = frozenset()
+    """Ids its table should hold."""
+    table: str = ""
+    """The table with these ids."""
+    cost: float = 1.0
+    """Rough relative cost; the largest units start first."""
+
+    @property
+    def label(self) -> str:
+        """`train/s/long/0`."""
+        return "/".join((self.stage, *self.key))
+
+    @property
+    def identity(self) -> str:
+        """Hash of options and inputs."""
+        text = json.dumps([self.options, self.inputs], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a unit leaves in its marker."""
+
+    counts: dict[str, Any] = field(default_factory=dict)
+    """Rows by outcome or reason."""
+    tables: dict[str, Any] = field(default_factory=dict)
+    """Sealed tables: name -> {rows, columns}."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What happened: updates, losses, devices."""
+
+
+class State(StrEnum):
+    """Where a unit stands."""
+
+    DONE = "done"
+    NEW = "new"
+    RESUME = "resume"
+    EXTEND = "extend"
+    CHANGED = "changed"
+    BLOCKED = "blocked"
+
+
+class Watcher(Protocol):
+    """Who is told about progress."""
+
+    def stage(self, name: str, units: list[tuple[Unit, State]]) -> None:
+        """A stage begins."""
+
+    def beats(self, beats: list[dict[str, Any]]) -> None:
+        """What the running units said last; called a few times a second."""
+
+    def unit(self, unit: Unit, error: BaseException | None, seconds: float, counts: dict[str, Any]) -> None:
+        """A unit ended, well or not."""
+
+
+def module(stage: str) -> Any:
+    """The module behind a stage's name."""
+    return importlib.import_module(f"mixdistill.{stage}")
+
+
+def state(unit: Unit, store: Store) -> State:
+    """Where a unit stands, given what lies in its folder."""
+    if any(content is None for content in unit.inputs.values()):
+        return State.BLOCKED
+    folder = store.folder(unit.stage, *unit.key)
+    marker = store.marker(folder)
+    begun = marker or _read(folder / STARTED)
+    if begun is None:
+        return State.NEW
+    if begun["identity"] != unit.identity:
+        return State.CHANGED
+    if marker is None:
+        return State.RESUME
+    if unit.wanted and not unit.wanted <= set(marker["ids"]):
+        return State.EXTEND
+    return State.DONE
+
+
+def changed_keys(unit: Unit, store: Store) -> list[str]:
+    """Which options and inputs differ from what the folder was made with, as `key=old, now new`."""
+    folder = store.folder(unit.stage, *unit.key)
+    old = store.marker(folder) or _read(folder / STARTED) or {}
+    lines = []
+    for part, now in (("options", unit.options), ("inputs", unit.inputs)):
+        before = old.get(part, {})
+        for key in sorted({*before, *now}):
+            a, b = before.get(key), json.loads(json.dumps(now.get(key), default=str))
+            if a == b:
+                continue
+            if part == "inputs":
+                lines.append(f"{key} changed")
+            elif isinstance(a, dict) and isinstance(b, dict):
+                keys = [k for k in sorted({*a, *b}) if a.get(k) != b.get(k)]
+                lines += [f"{key}.{k} was {a.get(k)}, is now {b.get(k)}" for k in keys]
+            else:
+                lines.append(f"{key} was {a}, is now {b}")
+    return lines
+
+
+def run(
+    recipe: Recipe,
+    store: Store,
+    *,
+    stages: Iterable[str] = STAGES,
+    watcher: Watcher,
+    fresh: bool = False,
+    limit: int | None = None,
+    workers: int | None = None,
+) -> list[str]:
+    """Carry out stages of a recipe in its run folder. Returns one line per failed or blocked unit.
+
+    Raises Refused when a bought unit was made with other settings and `fresh` is not set. A failed unit does not stop
+    the others; what depends on it is blocked and said to be missing.
+    """
+    failures: list[str] = []
+    with store.lock(), _session(store):
+        prepare(recipe, store, limit=limit)
+        with Local(workers) as executor:
+            for stage in stages:
+                failures += _run_stage(stage, recipe, store, executor, watcher, fresh)
+    return failures
+
+
+def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> None:
+    """Write the recipe and the problems into the run folder."""
+    from mixdistill.problems import load_all
+    from mixdistill.types import Problem
+
+    write_atomically(store.root / "recipe.yaml", render(recipe).encode())
+    folder = store.folder("problems")
+    options = {"problems": recipe.problems.model_dump(mode="json"), "limit": limit}
+    marker = store.marker(folder)
+    if marker and marker["options"] == options:
+        return
+    loaded, dropped = load_all(recipe.problems, limit=limit)
+    tables = {name: store.seal(folder, Problem, rows, name) for name, rows in loaded.items()}
+    store.mark(folder, {"options": options, "tables": tables, "counts": dropped})
+
+
+def plan(recipe: Recipe, store: Store, stage: str) -> list[tuple[Unit, State]]:
+    """A stage's units and where they stand."""
+    return [(unit, state(unit, store)) for unit in module(stage).units(recipe, store)]
+
+
+def _run_stage(stage: str, recipe: Recipe, store: Store, executor: Local, watcher: Watcher, fresh: bool) -> list[str]:
+    planned = plan(recipe, store, stage)
+    _settle_changed([u for u, s in planned if s is State.CHANGED], store, fresh)
+    watcher.stage(stage, planned)
+    store.clear_beat()
+    failures = []
+    for unit, s in planned:
+        if s is State.BLOCKED:
+            missing = ", ".join(k for k, v in unit.inputs.items() if v is None)
+            failures.append(f"{unit.label}: not run; {missing} is missing")
+    todo = sorted((u for u, s in planned if s not in (State.DONE, State.BLOCKED)), key=lambda u: -u.cost)
+    jobs = [(stage, unit, recipe, store) for unit in todo]
+    for job, result, error in executor.map(work, jobs, idle=lambda: watcher.beats(store.beats())):
+        unit = job[1]
+        store.clear_beat(unit.label)
+        seconds, counts = result or (0.0, {})
+        watcher.unit(unit, error, seconds, counts)
+        if error is not None:
+            failures.append(f"{unit.label}: {_one_line(error)}")
+    return failures
+
+
+def _settle_changed(units: list[Unit], store: Store, fresh: bool) -> None:
+    """Refuse, set aside (`fresh`) or open for redoing what was made with other settings."""
+    bought = [u for u in units if u.stage in BOUGHT]
+    if bought and not fresh:
+        lines = []
+        for unit in bought[:5]:
+            keys = "; ".join(changed_keys(unit, store))
+            lines.append(
+                f"{store.root}: {unit.label} was made otherwise: {keys}; "
+                "use --out for a new run or --fresh to set the old aside"
+            )
+        if len(bought) > 5:
+            lines.append(f"{store.root}: and {len(bought) - 5} more units")
+        raise Refused("\n".join(lines))
+    for unit in units:
+        folder = store.folder(unit.stage, *unit.key)
+        if unit in bought:
+            store.set_aside(folder)
+        else:
+            (folder / MARKER).unlink(missing_ok=True)
+            (folder / STARTED).unlink(missing_ok=True)
+
+
+def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, dict[str, Any]]:
+    """Do one unit and mark it. Runs in a worker process; everything it needs is in its arguments."""
+    folder = store.folder(unit.stage, *unit.key)
+    described = {"identity": unit.identity, "options": unit.options, "inputs": unit.inputs}
+    write_atomically(folder / STARTED, json.dumps(described, default=str).encode())
+    (folder / MARKER).unlink(missing_ok=True)
+    start = time.monotonic()
+    done: Done = module(stage).run(unit, recipe, store)
+    seconds = time.monotonic() - start
+    ids = sorted(store.ids(folder, unit.table)) if unit.wanted else []
+    store.mark(
+        folder,
+        {
+            **json.loads(json.dumps(described, default=str)),
+            "ids": ids,
+            "tables": done.tables,
+            "counts": done.counts,
+            "facts": done.facts,
+            "versions": versions(),
+            "seconds": round(seconds, 3),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        },
+    )
+    (folder / STARTED).unlink(missing_ok=True)
+    return seconds, done.counts
+
+
+@contextmanager
+def _session(store: Store) -> Generator[None]:
+    """Keep the wall time of every call, so that a run of several sessions knows what it cost."""
+    path = store.root / "sessions.json"
+    earlier = _read(path) or {"seconds": 0.0}
+    start = time.time()
+    write_atomically(path, json.dumps({"seconds": earlier["seconds"], "started": start}).encode())
+    try:
+        yield
+    finally:
+        total = earlier["seconds"] + time.time() - start
+        write_atomically(path, json.dumps({"seconds": round(total, 1)}).encode())
+
+
+def sessions_seconds(store: Store) -> float:
+    """Wall seconds spent on this run so far, this session's included."""
+    kept = _read(store.root / "sessions.json") or {"seconds": 0.0}
+    return round(kept["seconds"] + (time.time() - kept["started"] if "started" in kept else 0.0), 1)
+
+
+def _read(path: Any) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    shown = text[-1] if text else type(error).__name__
+    return shown if isinstance(error, MixdistillError) else f"{type(error).__name__}: {shown}"

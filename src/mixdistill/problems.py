@@ -1,0 +1,168 @@
+"""Problems: load from the lab, a local file or the hub; map columns; drop duplicates and overlaps with evaluation."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mixdistill.errors import DataError, MissingExtra
+from mixdistill.recipe import Problems, Source
+from mixdistill.types import Message, Problem, problem_id, prompt_text
+
+PROMPT_COLUMNS = ("prompt", "question", "problem", "instruction", "input", "query")
+ANSWER_COLUMNS = ("answer", "final_answer", "solution", "target", "gold", "expected_answer", "output")
+
+
+def normalise(prompt: str | list[Message]) -> str:
+    """A prompt in the form by which rows are joined and compared: NFKC, straight quotes, single spaces."""
+    text = unicodedata.normalize("NFKC", prompt_text(prompt))
+    text = text.translate({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"', 0x2013: "-", 0x2212: "-"})
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def load_all(spec: Problems, *, limit: int | None = None) -> tuple[dict[str, list[Problem]], dict[str, int]]:
+    """(`train` and every benchmark -> its problems, what was dropped by reason).
+
+    `limit` caps every list. A training problem whose normalised prompt stands in a benchmark is dropped from training.
+    Raises DataError for unreadable files, missing columns and empty results.
+    """
+    dropped: dict[str, int] = {}
+    loaded = {name: _distinct(load(source, split=name), name, dropped) for name, source in spec.eval.items()}
+    train = _distinct(load(spec.train, split="train"), "train", dropped)
+    in_evaluation = {normalise(p.prompt) for problems in loaded.values() for p in problems}
+    clean = [p for p in train if normalise(p.prompt) not in in_evaluation]
+    if len(clean) < len(train):
+        dropped["train: also in an evaluation set"] = len(train) - len(clean)
+    if not clean:
+        raise DataError(f"problems.train: every one of {len(train)} problems is also in an evaluation set; use others")
+    loaded = {"train": clean, **loaded}
+    return {name: problems[:limit] for name, problems in loaded.items()}, dropped
+
+
+def load(source: Source, *, split: str) -> list[Problem]:
+    """The problems of one source, in its order."""
+    if source.source.startswith("lab:"):
+        from mixdistill.lab import domain
+
+        count = source.skip + (source.limit or 5000)
+        found = domain.problems(source.split, count=count)[source.skip :]
+        return [p.model_copy(update={"split": split}) for p in found]
+    rows = read_rows(source.source) if Path(source.source).suffix else _hub_rows(source)
+    stop = None if source.limit is None else source.skip + source.limit
+    rows = rows[source.skip : stop]
+    if not rows:
+        raise DataError(f"{source.source}: no problems left after skip={source.skip}; check the file and skip/limit")
+    prompt = source.prompt or _detect(rows[0], PROMPT_COLUMNS, source.source, "prompt")
+    answer = source.answer or _detect(rows[0], ANSWER_COLUMNS, source.source, "answer")
+    return [_problem(row, i, prompt, answer, source, split) for i, row in enumerate(rows, source.skip + 1)]
+
+
+def read_rows(path: str) -> list[dict[str, Any]]:
+    """Rows of a local .jsonl, .json, .csv or .parquet file. Raises DataError naming file and line."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise DataError(
+            f"{path}: no such file; give a path from where mixdistill is run, or a hub id without an ending"
+        )
+    try:
+        match file.suffix:
+            case ".jsonl":
+                return [_json_line(path, n, line) for n, line in _lines(file) if line.strip()]
+            case ".json":
+                data = json.loads(file.read_text(encoding="utf-8-sig"))
+                rows = data if isinstance(data, list) else data.get("data", []) if isinstance(data, dict) else []
+                return [dict(r) for r in rows]
+            case ".csv":
+                import polars as pl
+
+                return pl.read_csv(file, infer_schema=False).to_dicts()
+            case ".parquet":
+                import polars as pl
+
+                return pl.read_parquet(file).to_dicts()
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path}: not UTF-8 text (byte {e.start}); save it as UTF-8") from None
+    except (ValueError, TypeError, OSError) as e:
+        raise DataError(f"{path}: not readable as {file.suffix} ({str(e).splitlines()[0]}); check the file") from None
+    raise DataError(f"{path}: unknown kind of file (got '{file.suffix}'); use .jsonl, .json, .csv or .parquet")
+
+
+def _lines(file: Path) -> Iterable[tuple[int, str]]:
+    # Not str.splitlines(): it also breaks at U+2028 and form feeds, which are legal inside JSON strings.
+    with open(file, encoding="utf-8-sig", newline="\n") as f:
+        yield from enumerate(f, 1)
+
+
+def _json_line(path: str, n: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as e:
+        raise DataError(f"{path}:{n}: not JSON ({e}); each line must be one JSON object") from None
+    if not isinstance(row, dict):
+        raise DataError(f"{path}:{n}: not a JSON object (got {type(row).__name__}); each line must be one")
+    return row
+
+
+def _hub_rows(source: Source) -> list[dict[str, Any]]:
+    try:
+        import datasets
+        from datasets.exceptions import DatasetNotFoundError
+    except ImportError:
+        raise MissingExtra("datasets", "train") from None
+    try:
+        return list(datasets.load_dataset(source.source, source.subset, split=source.split))
+    except (OSError, ValueError, DatasetNotFoundError) as e:
+        why = str(e).splitlines()[0]
+        raise DataError(f"{source.source}: not a local file and not loadable from the hub ({why})") from None
+
+
+def _detect(row: dict[str, Any], known: tuple[str, ...], where: str, what: str) -> str:
+    found = next((c for c in known if c in row), None)
+    if found is None:
+        raise DataError(f"{where}: no {what} column (got {', '.join(row)}); set problems.*.{what} to one of these")
+    return found
+
+
+def _problem(row: dict[str, Any], line: int, prompt: str, answer: str, source: Source, split: str) -> Problem:
+    for column in (prompt, answer):
+        if row.get(column) is None:
+            raise DataError(
+                f"{source.source}:{line}: no value in column '{column}'; remove the row or map another column"
+            )
+    asked = row[prompt]
+    if isinstance(asked, list):
+        asked = [Message.model_validate(m) for m in asked]
+    reference = str(row[answer])
+    if source.answer_after is not None:
+        _, mark, tail = reference.rpartition(source.answer_after)
+        if not mark:
+            raise DataError(f"{source.source}:{line}: '{source.answer_after}' is not in the answer; fix answer_after")
+        reference = tail.strip()
+    level = row.get(source.level) if source.level else None
+    return Problem(
+        id=problem_id(asked, reference),
+        prompt=asked,
+        answer=reference,
+        source=Path(source.source).name,
+        split=split,
+        level=None if level is None else str(level),
+    )
+
+
+def _distinct(problems: list[Problem], name: str, dropped: dict[str, int]) -> list[Problem]:
+    """Problems with different prompts; conflicting answers to one prompt are an error."""
+    seen: dict[str, Problem] = {}
+    for p in problems:
+        first = seen.setdefault(normalise(p.prompt), p)
+        if first.answer != p.answer:
+            raise DataError(
+                f"problems.{name}: two answers for one prompt (got {first.answer!r} and {p.answer!r} for "
+                f"{prompt_text(p.prompt)[:60]!r}); keep one"
+            )
+    if len(seen) < len(problems):
+        dropped[f"{name}: duplicate prompt"] = len(problems) - len(seen)
+    return list(seen.values())

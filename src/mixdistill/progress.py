@@ -1,0 +1,144 @@
+"""What a person sees while a run goes on: a live table on a terminal, plain log lines anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from mixdistill.pipeline import State, Unit
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def watcher(*, quiet: bool = False) -> Log | Live:
+    """The display that fits where the output goes."""
+    return Live() if sys.stderr.isatty() and not quiet else Log()
+
+
+class Log:
+    """One line per unit, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.left = 0
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def stage(self, name: str, units: list[tuple[Unit, State]]) -> None:
+        """Say what the stage has to do."""
+        self.left = _todo(units)
+        done = sum(s is State.DONE for _, s in units)
+        self._say(f"{name}: {self.left} to do" + (f", {done} done before" if done else ""))
+
+    def beats(self, beats: list[dict[str, Any]]) -> None:
+        """Nothing: a log is not a place for ticking numbers."""
+
+    def unit(self, unit: Unit, error: BaseException | None, seconds: float, counts: dict[str, Any]) -> None:
+        """One line per ended unit."""
+        self.left -= 1
+        what = f"FAILED: {error}" if error else f"{seconds:.1f} s  {_counts(counts)}"
+        self._say(f"  {unit.label}: {what}  ({self.left} left)")
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(f"[{_clock(time.monotonic() - self.started)}] {text}\n")
+        sys.stderr.flush()
+
+
+class Live:
+    """Stages with a bar each, the running units with tokens per second and time left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live as RichLive
+
+        self.console = Console(stderr=True)
+        self.started = time.monotonic()
+        self.stage_started = self.started
+        self.name = ""
+        self.total = self.ended = 0
+        self.running: list[dict[str, Any]] = []
+        self.live = RichLive(console=self.console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Live:
+        self.live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.live.stop()
+
+    def stage(self, name: str, units: list[tuple[Unit, State]]) -> None:
+        """Begin a stage's bar."""
+        self._close()
+        self.name, self.total, self.ended = name, _todo(units), 0
+        self.stage_started, self.running = time.monotonic(), []
+        skipped = len(units) - self.total
+        if not self.total and skipped:
+            self.console.print(f"[green]✓[/] {name:<9} [dim]{skipped} done before[/]")
+        self.live.update(self._draw())
+
+    def beats(self, beats: list[dict[str, Any]]) -> None:
+        """Redraw with the running units' last words."""
+        self.running = beats
+        self.live.update(self._draw())
+
+    def unit(self, unit: Unit, error: BaseException | None, seconds: float, counts: dict[str, Any]) -> None:
+        """Count it; failures stay on the screen."""
+        self.ended += 1
+        if error:
+            self.console.print(f"[red]✗[/] {unit.label}: {error}", highlight=False)
+        if self.ended == self.total:
+            self._close()
+        self.live.update(self._draw())
+
+    def _close(self) -> None:
+        if self.total:
+            spent = _clock(time.monotonic() - self.stage_started)
+            self.console.print(f"[green]✓[/] {self.name:<9} [dim]{self.ended} units in {spent}[/]", highlight=False)
+            self.total = 0
+
+    def _draw(self) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        if not self.total:
+            return Text("")
+        grid = Table.grid(padding=(0, 2))
+        spent = time.monotonic() - self.stage_started
+        fraction = (self.ended + sum(_fraction(b) for b in self.running)) / self.total
+        left = _clock(spent / fraction - spent) if fraction > 0.02 else "…"
+        grid.add_row(
+            f"[bold]{self.name}[/]", f"{self.ended}/{self.total}", _bar(fraction), f"[dim]{left} left in this stage[/]"
+        )
+        for beat in self.running:
+            rate = f"{beat.get('rate', 0):,.0f} tok/s"
+            label = beat["label"].removeprefix(f"{self.name}/")
+            grid.add_row(f"  {label}", f"{beat.get('done', 0):,}/{beat.get('total', 0):,}", _bar(_fraction(beat)), rate)
+        return grid
+
+
+def _todo(units: list[tuple[Unit, State]]) -> int:
+    return sum(s not in (State.DONE, State.BLOCKED) for _, s in units)
+
+
+def _fraction(beat: dict[str, Any]) -> float:
+    return min(1.0, beat.get("done", 0) / max(beat.get("total", 0), 1))
+
+
+def _bar(fraction: float, width: int = 24) -> str:
+    full = round(fraction * width)
+    return f"[cyan]{'━' * full}[/][dim]{'━' * (width - full)}[/]"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def _counts(counts: dict[str, Any]) -> str:
+    return "  ".join(f"{k}={v:,}" if isinstance(v, int | float) else f"{k}={v}" for k, v in counts.items())

@@ -1,0 +1,383 @@
+"""The recipe: one YAML file that says everything about a study. Typed; unknown keys are refused with a suggestion.
+
+`load` reads a file, applies `--set a.b=value`, fills in what the teachers' names imply, checks every cross-reference
+and raises one RecipeError with *all* findings. Nothing here imports torch or touches the network.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from yaml.constructor import ConstructorError
+
+from mixdistill.errors import RecipeError, did_you_mean
+from mixdistill.types import Sampling
+
+BASE = "base"
+EACH_PURE = "each_pure"
+
+
+class Section(BaseModel):
+    """Base of the recipe's models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class OpenSection(BaseModel):
+    """A section whose further keys are the options of the backend, verifier or mixture it names."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The further keys."""
+        return dict(self.model_extra or {})
+
+
+class Source(Section):
+    """Where problems come from and which columns hold what."""
+
+    source: str
+    """A local .jsonl, .json, .csv or .parquet file, a Hugging Face hub id, or `lab:signs`."""
+    subset: str | None = None
+    """Configuration name of a hub data set."""
+    split: str = "train"
+    """Split of a hub data set or of the lab's domain (`train`, `search`, `eval`)."""
+    prompt: str | None = None
+    """Column with the prompt; detected when it has a usual name."""
+    answer: str | None = None
+    """Column with the reference answer; detected when it has a usual name."""
+    answer_after: str | None = None
+    """The answer is what follows the last occurrence of this text in its column (GSM8K: `####`)."""
+    level: str | None = None
+    """Column with a difficulty level."""
+    skip: int = Field(default=0, ge=0)
+    """Leave out this many problems at the start."""
+    limit: int | None = Field(default=None, ge=1)
+    """Take at most this many problems."""
+
+
+class Problems(Section):
+    """Training problems and the benchmarks."""
+
+    train: Source
+    """Problems the teachers solve."""
+    eval: dict[str, Source] = Field(min_length=1)
+    """Benchmark name -> its problems. They never overlap with the training problems: what does is dropped there."""
+
+
+class Teacher(OpenSection):
+    """A named source of traces. Further keys are options of the backend."""
+
+    backend: str
+    """`transformers`, `openai`, `recorded`, `scripted`, or your own `package.module:Class`."""
+    model: str
+    """Model name, hub id, folder, or file of recorded traces."""
+    samples: int = Field(default=1, ge=1)
+    """Traces per problem."""
+    sampling: Sampling = Sampling()
+    """How they are drawn."""
+    prompt: str = "plain"
+    """What the teacher is asked: a file under `prompts/`, a path to your own, or `plain` for the problem alone."""
+
+
+class Verify(OpenSection):
+    """How answers are judged. Further keys are options of the verifier."""
+
+    verifier: str
+    """`math`, `signs`, or your own `path/file.py:function`."""
+    deadline: float = Field(default=20.0, gt=0)
+    """Seconds after which a verifier is killed and the outcome is `error`."""
+
+
+class Analyze(Section):
+    """What is measured of every teacher's traces besides tokens."""
+
+    tokenizer: str | None = None
+    """Model whose tokenizer counts; the first student's when not given."""
+    metrics: list[str] = ["steps"]
+    """Metric names or references."""
+
+
+class Train(Section):
+    """One training, the same for all arms. Names are those of Hugging Face `TrainingArguments`."""
+
+    learning_rate: float = Field(default=1e-5, gt=0)
+    """Peak learning rate. 1e-5 is for full fine-tuning of billion-parameter models."""
+    num_train_epochs: float = Field(default=2.0, gt=0)
+    """Passes over the problems; in `loss_tokens`, passes of the arm with the fewest tokens."""
+    lr_scheduler_type: str = "cosine"
+    """Schedule of the learning rate."""
+    warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the updates spent warming up."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.999, ge=0, lt=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_length: int = Field(default=16384, ge=1)
+    """Most tokens of prompt and completion together."""
+    overlong: Literal["refuse", "drop"] = "refuse"
+    """What happens when traces exceed `max_length`: stop with a message, or drop them from every arm and list them."""
+    micro_batch_tokens: int = Field(default=16384, ge=1)
+    """Padded tokens per forward pass; an update is cut into as many as it needs. Changes memory, not the result."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of weights and optimizer."""
+    save_steps: int = Field(default=500, ge=1)
+    """Updates between checkpoints; a killed training goes on from the last."""
+
+
+class Student(Section):
+    """A model to be trained."""
+
+    model: str
+    """Hub id, folder, or `lab:<name>`."""
+    chat_template_kwargs: dict[str, Any] = {}
+    """Passed to its chat template, in training and in evaluation alike."""
+    train: dict[str, Any] = {}
+    """Training keys that this student overrides, for all its arms."""
+    seeds: int | list[int] | None = None
+    """Overrides the study's `seeds`."""
+
+
+class Arm(OpenSection):
+    """A named training set. Further keys are options of the mixture."""
+
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(min_length=1)
+    """Teacher -> share, in the budget's unit; they add up to 1."""
+    mixture: str = "blend"
+    """How traces are put together."""
+
+
+class Primary(Section):
+    """The one comparison that decides, declared before the run. Everything else is exploratory."""
+
+    contrast: str
+    benchmark: str
+    max_tokens: int | None = None
+    """Token cap; none: the generation's own limit."""
+
+
+class Budget(Section):
+    """What every update holds equally, in every arm."""
+
+    unit: Literal["examples", "loss_tokens"] = "examples"
+    """The unit of `per_update` and of the arms' weights. The other unit is always printed."""
+    per_update: int = Field(default=16, ge=1)
+    """Examples, or loss tokens, per optimizer step."""
+    problems: Literal["shared", "each"] = "shared"
+    """`shared`: problems that every teacher of the compared arms solved; `each`: every arm its own."""
+
+
+class Evaluate(Section):
+    """How students are sampled and where their answers are cut."""
+
+    sampling: Sampling = Sampling()
+    """Decoding; what is not set comes from the student's generation_config."""
+    k: int = Field(default=1, ge=1)
+    """Samples per problem."""
+    caps: list[Annotated[int, Field(ge=1)]] = []
+    """Further token caps, read off the same generation as prefixes."""
+    batch_size: int = Field(default=64, ge=1)
+    """Prompts decoded together."""
+
+
+def _arm(value: Any) -> Any:
+    if isinstance(value, dict) and "weights" not in value:
+        return {"weights": value}
+    return value
+
+
+class Recipe(Section):
+    """A study."""
+
+    name: str
+    """Names the run folder."""
+    description: str = ""
+    """One sentence for the report."""
+    problems: Problems
+    teachers: dict[str, Teacher] = Field(min_length=1)
+    verify: Verify
+    analyze: Analyze = Analyze()
+    students: dict[str, Student] = Field(min_length=1)
+    arms: dict[str, Annotated[Arm, BeforeValidator(_arm)]] = {}
+    """Implied by the teachers' names when left out."""
+    contrasts: dict[str, tuple[str, str]] = {}
+    """Name -> [a, b]: the gap is P(a) - P(b). `each_pure` as b: against every pure arm of the blend."""
+    primary: Primary | None = None
+    """The first contrast on the first benchmark, uncapped, when left out."""
+    budget: Budget = Budget()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    seeds: int | list[int] = 3
+    """How many trainings of each student and arm (0, 1, ...), or their seeds."""
+
+    def train_of(self, student: str) -> Train:
+        """Training settings of a student: the study's, with the student's own on top."""
+        return Train(**{**self.train.model_dump(), **self.students[student].train})
+
+    def seeds_of(self, student: str) -> list[int]:
+        """Seeds of a student."""
+        own = self.students[student].seeds
+        seeds = self.seeds if own is None else own
+        return list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+
+    def cells(self) -> list[tuple[str, str, int]]:
+        """Every training: (student, arm, seed)."""
+        return [(s, a, seed) for s in self.students for seed in self.seeds_of(s) for a in self.arms]
+
+    def pure_arms(self, arm: str) -> list[str]:
+        """The pure arms of the teachers that `arm` blends."""
+        teachers = {t for t, w in self.arms[arm].weights.items() if w > 0}
+        return [a for a, spec in self.arms.items() if a != arm and _pure(spec) in teachers]
+
+    def pairs(self, contrast: str) -> list[tuple[str, str]]:
+        """The (a, b) pairs of a contrast; more than one for `each_pure`."""
+        a, b = self.contrasts[contrast]
+        return [(a, pure) for pure in self.pure_arms(a)] if b == EACH_PURE else [(a, b)]
+
+    def group_of(self, arm: str) -> list[str]:
+        """Arms that are compared with `arm`, directly or through others: they share problems and update counts."""
+        group, todo = {arm}, [arm]
+        edges = [pair for c in self.contrasts for pair in self.pairs(c)]
+        while todo:
+            here = todo.pop()
+            for a, b in edges:
+                if here in (a, b):
+                    new = ({a, b} - group) & set(self.arms)
+                    group |= new
+                    todo += new
+        return [a for a in self.arms if a in group]
+
+    def teachers_of(self, arms: list[str]) -> list[str]:
+        """Teachers that the arms draw on, in the recipe's order."""
+        used = {t for a in arms for t, w in self.arms[a].weights.items() if w > 0}
+        return [t for t in self.teachers if t in used]
+
+    def primary_or_first(self) -> Primary | None:
+        """The declared primary comparison, or the first there is."""
+        if self.primary or not self.contrasts:
+            return self.primary
+        return Primary(contrast=next(iter(self.contrasts)), benchmark=next(iter(self.problems.eval)))
+
+
+def _pure(arm: Arm) -> str | None:
+    used = [t for t, w in arm.weights.items() if w > 0]
+    return used[0] if len(used) == 1 else None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-5 is a number and a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise ConstructorError(None, None, f"the key '{key}' stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+for _first in "-+0123456789.":
+    _Loader.yaml_implicit_resolvers.setdefault(_first, []).insert(
+        0, ("tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+\Z"))
+    )
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """YAML text -> plain objects. Raises RecipeError with file, line and problem."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise RecipeError(f"{where}{line}: not YAML: {getattr(e, 'problem', e)}") from None
+
+
+def shipped() -> dict[str, Path]:
+    """Recipes that come with the package: name -> file."""
+    return {p.stem: p for p in sorted((Path(__file__).parent / "recipes").glob("*.yaml"))}
+
+
+def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """The recipe in a file (or a shipped one by name), with `a.b=value` overrides; every finding in one RecipeError."""
+    file = Path(path)
+    if not file.exists() and str(path) in shipped():
+        file = shipped()[str(path)]
+    if not file.is_file():
+        hint = did_you_mean(str(path), shipped())
+        raise RecipeError(f"{path}: no such recipe file{hint}")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise RecipeError(f"{path}: not UTF-8 text (byte {e.start}); save it as UTF-8") from None
+    raw = parse_yaml(text, str(path))
+    if not isinstance(raw, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of sections (got {type(raw).__name__})")
+    for override in overrides or []:
+        _override(raw, override)
+    return build(raw, where=file.name)
+
+
+def build(raw: dict[str, Any], *, where: str = "recipe") -> Recipe:
+    """A Recipe from plain objects: validate, fill in what is implied, check the cross-references."""
+    from mixdistill import recipe_checks
+
+    try:
+        recipe = Recipe.model_validate(_implied(raw))
+    except ValidationError as e:
+        raise RecipeError([f"{where}: {line}" for line in recipe_checks.findings(e, Recipe)]) from None
+    findings = recipe_checks.cross_check(recipe)
+    if findings:
+        raise RecipeError([f"{where}: {line}" for line in findings])
+    return recipe
+
+
+def render(recipe: Recipe) -> str:
+    """The whole recipe as YAML, implied parts included."""
+    return yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    key, eq, value = override.partition("=")
+    if not eq or not key:
+        raise RecipeError(f"--set {override}: write it as key.subkey=value")
+    here: Any = raw
+    *parents, last = key.split(".")
+    for part in parents:
+        here = here.setdefault(part, {})
+        if not isinstance(here, dict):
+            raise RecipeError(f"--set {override}: '{part}' is not a section (got {here!r})")
+    here[last] = parse_yaml(value, f"--set {override}")
+
+
+def _implied(raw: dict[str, Any]) -> dict[str, Any]:
+    """Arms and contrasts that follow from teachers named long and short, or large and small."""
+    raw = dict(raw)
+    teachers = raw.get("teachers") if isinstance(raw.get("teachers"), dict) else {}
+    assert isinstance(teachers, dict)
+    pairs = [(a, b) for a, b in (("long", "short"), ("large", "small")) if a in teachers and b in teachers]
+    if not raw.get("arms"):
+        arms: dict[str, Any] = {t: {t: 1} for t in teachers}
+        for a, b in pairs:
+            arms[f"mix-{a}"] = {a: 0.2, b: 0.8}
+            arms[f"mix-{a}-50"] = {a: 0.5, b: 0.5}
+        raw["arms"] = arms
+    arms = raw["arms"]
+    if not raw.get("contrasts") and isinstance(arms, dict):
+        contrasts: dict[str, Any] = {}
+        for a, b in pairs:
+            if a in arms and b in arms:
+                contrasts["long_cot_gap" if a == "long" else "large_teacher_gap"] = [a, b]
+        for name, arm in arms.items():
+            weights = _arm(arm).get("weights", {}) if isinstance(arm, dict) else {}
+            if isinstance(weights, dict) and sum(1 for w in weights.values() if w) > 1:
+                taken = any(c.startswith("mix_gain") for c in contrasts)
+                contrasts[f"mix_gain_{name}" if taken else "mix_gain"] = [name, EACH_PURE]
+        raw["contrasts"] = contrasts
+    return raw

@@ -1,0 +1,132 @@
+"""What is wrong with a recipe, all of it at once, in the house form *key: what (got value); what to do*."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from mixdistill import resolve
+from mixdistill.errors import MixdistillError, did_you_mean
+from mixdistill.recipe import BASE, EACH_PURE, Recipe, Train
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+RESERVED = {BASE, EACH_PURE, "self"}
+
+
+def findings(error: ValidationError, root: type[BaseModel]) -> list[str]:
+    """Pydantic's errors in the house form: key, what is wrong, what was got, what to do."""
+    lines = []
+    for e in error.errors():
+        place = ".".join(str(p) for p in e["loc"] if not str(p).startswith("function-"))
+        if e["type"] == "extra_forbidden":
+            lines.append(f"{place}: unknown key{did_you_mean(str(e['loc'][-1]), _known_keys(root, e['loc'][:-1]))}")
+        elif e["type"] == "missing":
+            lines.append(f"{place}: missing; it is required")
+        else:
+            lines.append(f"{place}: {e['msg'][0].lower()}{e['msg'][1:]} (got {e['input']!r})")
+    return list(dict.fromkeys(lines))
+
+
+def _known_keys(root: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Keys of the section at a location in the recipe, found by walking the models."""
+    model: Any = root
+    for part in loc:
+        fields = getattr(model, "model_fields", None)
+        if fields is None or part not in fields:
+            continue  # a name inside dict[str, Section]
+        model = _section_in(fields[part].annotation) or model
+    return list(getattr(model, "model_fields", {}))
+
+
+def _section_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _section_in(inner)
+        if found:
+            return found
+    return None
+
+
+def cross_check(recipe: Recipe) -> list[str]:
+    """Findings about names, references and options that no single section can see."""
+    found = _check_names(recipe)
+    for arm, spec in recipe.arms.items():
+        for teacher in spec.weights:
+            if teacher not in recipe.teachers:
+                found.append(f"arms.{arm}: '{teacher}' is not a teacher{did_you_mean(teacher, recipe.teachers)}")
+        total = sum(spec.weights.values())
+        if abs(total - 1) > 1e-6:
+            found.append(f"arms.{arm}: weights must add up to 1 (got {total:g})")
+        found += _check_reference(f"arms.{arm}", "mixture", spec.mixture, spec.options)
+    found += _check_contrasts(recipe)
+    for name, teacher in recipe.teachers.items():
+        found += _check_reference(f"teachers.{name}", "backend", teacher.backend, teacher.options)
+    found += _check_reference("verify", "verifier", recipe.verify.verifier, recipe.verify.options)
+    for metric in recipe.analyze.metrics:
+        found += _check_reference("analyze.metrics", "metric", metric, {})
+    for name in recipe.students:
+        try:
+            recipe.train_of(name)
+        except ValidationError as e:
+            found += [f"students.{name}.train.{line}" for line in findings(e, Train)]
+        seeds = recipe.seeds_of(name)
+        if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+            found.append(f"students.{name}.seeds: needs distinct seeds from 0 on (got {seeds})")
+    return found
+
+
+def _check_names(recipe: Recipe) -> list[str]:
+    """Names become folder names, so only plain ones are allowed."""
+    found = []
+    sections = {
+        "teachers": recipe.teachers, "students": recipe.students, "arms": recipe.arms,
+        "problems.eval": recipe.problems.eval, "contrasts": recipe.contrasts,
+    }  # fmt: skip
+    for section, names in [*sections.items(), ("name", [recipe.name])]:
+        for name in names:
+            if not NAME.match(name):
+                shown = name if len(name) <= 80 else name[:77] + "..."
+                found.append(
+                    f"{section}: {shown!r} cannot be a name; use letters, digits, '.', '_' and '-', at most 64 of them"
+                )
+            elif name in RESERVED and section in ("arms", "teachers"):
+                found.append(f"{section}: '{name}' is a reserved name; choose another")
+    if "train" in recipe.problems.eval:
+        found.append("problems.eval: a benchmark cannot be called 'train'; choose another name")
+    return found
+
+
+def _check_contrasts(recipe: Recipe) -> list[str]:
+    found = []
+    arms = [*recipe.arms, BASE]
+    for name, (a, b) in recipe.contrasts.items():
+        for arm in (a, b):
+            if arm not in arms and not (arm == b == EACH_PURE):
+                found.append(f"contrasts.{name}: '{arm}' is not an arm{did_you_mean(arm, [*arms, EACH_PURE])}")
+        if b == EACH_PURE and a in recipe.arms and not recipe.pure_arms(a):
+            found.append(f"contrasts.{name}: no pure arm to compare '{a}' with; add an arm for each of its teachers")
+    primary = recipe.primary
+    if primary:
+        if primary.contrast not in recipe.contrasts:
+            hint = did_you_mean(primary.contrast, recipe.contrasts)
+            found.append(f"primary.contrast: '{primary.contrast}' is not a contrast{hint}")
+        if primary.benchmark not in recipe.problems.eval:
+            hint = did_you_mean(primary.benchmark, recipe.problems.eval)
+            found.append(f"primary.benchmark: '{primary.benchmark}' is not a benchmark{hint}")
+        if primary.max_tokens is not None and primary.max_tokens not in recipe.evaluate.caps:
+            found.append(f"primary.max_tokens: {primary.max_tokens} is not among evaluate.caps; add it there")
+    return found
+
+
+def _check_reference(where: str, kind: str, name: str, options: dict[str, Any]) -> list[str]:
+    try:
+        obj = resolve.load(resolve.reference(kind, name))
+    except MixdistillError as e:
+        return [f"{where}: {e}"]
+    given = dict(options)
+    if kind == "mixture":
+        given |= {"rng": None, "unit": None}  # supplied by the mix stage
+    return resolve.check_options(where, obj, given)

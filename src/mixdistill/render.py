@@ -1,0 +1,86 @@
+"""Draw an `Evidence`: one sentence, Markdown, one self-contained HTML page, one SVG.
+
+Every function here is pure. The templates in `page/` only place what `wording` and `figures` give. Text that
+came from a recipe, a model or a file is escaped wherever it is put.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mixdistill import figures, wording
+from mixdistill.wording import headline
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from mixdistill.evidence import Evidence
+
+__all__ = ["gap_svg", "headline", "html", "markdown"]
+
+PAGE = Path(__file__).parent / "page"
+
+
+@cache
+def _environment(kind: Literal["markup", "markdown"]) -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(PAGE),
+        autoescape=kind == "markup",
+        finalize=_plain if kind == "markdown" else None,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    words: dict[str, Any] = {name: getattr(module, name) for module in (wording, figures) for name in module.__all__}
+    environment.globals.update(words)
+    return environment
+
+
+class _Block(str):
+    """Text that goes into Markdown as it is."""
+
+
+def _plain(value: object) -> str:
+    """A value as inline Markdown that means itself: no markup, no HTML, one line."""
+    if isinstance(value, _Block):
+        return str(value)
+    text = " ".join(str(value).splitlines())
+    for mark in "\\`*[]|":
+        text = text.replace(mark, f"\\{mark}")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _fenced(text: str, language: str) -> _Block:
+    """A code block whose fence is longer than any run of backticks in the text."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return _Block(f"{fence}{language}\n{text.rstrip()}\n{fence}")
+
+
+def html(evidence: Evidence) -> str:
+    """The whole page in one file: no script, no request to anywhere."""
+    from markupsafe import Markup
+
+    style = Markup((PAGE / "page.css").read_text("utf-8"))  # ours, not the evidence's
+    return _environment("markup").get_template("template.html.j2").render(evidence=evidence, style=style)
+
+
+def markdown(evidence: Evidence) -> str:
+    """The same in GitHub's Markdown: tables for figures."""
+    template = _environment("markdown").get_template("report.md.j2")
+    return template.render(
+        evidence=evidence,
+        command=_fenced(evidence.command, "sh"),
+        recipe=_fenced(evidence.recipe, "yaml"),
+    )
+
+
+def gap_svg(evidence: Evidence) -> str:
+    """The gap by student as one SVG file, light or dark as its viewer prefers."""
+    template = _environment("markup").get_template("gap.svg.j2")
+    return template.render(evidence=evidence, lines=textwrap.wrap(headline(evidence), 78))

@@ -1,0 +1,81 @@
+"""Stage 7: the page, its Markdown, its JSON, the picture and the gaps as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mixdistill import render, wording
+from mixdistill.evidence import Evidence
+from mixdistill.pipeline import Done, Unit, plan
+from mixdistill.recipe import Recipe
+from mixdistill.recipe import render as render_recipe
+from mixdistill.store import Store, versions, write_atomically
+from mixdistill.types import Gap, content_hash
+
+VERSION = "1"
+SUMMARY = "summary.txt"
+
+
+def units(recipe: Recipe, store: Store) -> list[Unit]:
+    """One: the run. It is made from whatever is there; missing cells are named in it."""
+    states = [(u.label, u.identity, s.value) for u, s in plan(recipe, store, "evaluate")]
+    return [
+        Unit(
+            stage="report",
+            key=(),
+            options={"stage": VERSION, "recipe": content_hash(render_recipe(recipe)), "versions": versions()},
+            inputs={"evaluate": content_hash(str(states))},
+        )
+    ]
+
+
+def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
+    """Gather the evidence and write it down in every form."""
+    from mixdistill.gather import gather
+
+    evidence = gather(recipe, store)
+    folder = store.folder("report")
+    files = {
+        "index.html": render.html(evidence),
+        "report.md": render.markdown(evidence),
+        "report.json": evidence.model_dump_json(indent=2),
+        "gap.svg": render.gap_svg(evidence.model_copy(update={"gaps": _for_picture(recipe, evidence)})),
+        SUMMARY: summary(evidence, str(folder / "index.html")),
+    }
+    for name, text in files.items():
+        write_atomically(folder / name, text.encode())
+    tables: dict[str, Any] = {"gaps": store.seal(folder, Gap, evidence.gaps, "gaps")}
+    counts = {"gaps": len(evidence.gaps), "cells": len(evidence.cells), "missing": len(evidence.missing)}
+    return Done(counts=counts, tables=tables)
+
+
+def summary(evidence: Evidence, page: str) -> str:
+    """The result for a terminal: the verdict, the declared contrasts, where the page is."""
+    contrasts = [g for g in evidence.gaps if not g.name.endswith("_over_base") and g.group == "all"]
+    head = ("contrast", "student", "at most", "gap", "these checkpoints", "this data", "verdict")
+    rows = [head, *(_summary_row(g) for g in contrasts)]
+    widths = [max(len(r[i]) for r in rows) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+    red = [c.text for c in evidence.confounds if c.severity == "red"]
+    parts = ["", render.headline(evidence), "", *lines, ""]
+    parts += [f"confound: {text}" for text in red]
+    parts += [f"missing: {line}" for line in evidence.missing]
+    return "\n".join([*parts, f"Points of accuracy; 95 % intervals. The page: {page}", ""])
+
+
+def _summary_row(gap: Gap) -> tuple[str, ...]:
+    cap = "" if gap.max_tokens is None else f"{gap.max_tokens} tokens"
+    return (
+        f"{gap.name}{' *' if gap.primary else ''}",
+        gap.student,
+        cap,
+        f"{100 * gap.delta:+.1f}",
+        "-" if gap.checkpoints is None else f"[{wording.span(gap.checkpoints)}]",
+        "-" if gap.data is None else f"[{wording.span(gap.data)}]",
+        gap.verdict,
+    )
+
+
+def _for_picture(recipe: Recipe, evidence: Evidence) -> list[Gap]:
+    """Declared contrasts over all problems."""
+    return [g for g in evidence.gaps if g.name in recipe.contrasts and g.group == "all"]

@@ -1,0 +1,127 @@
+"""Names in a recipe -> Python objects. Built-ins and the user's own enter by the same door.
+
+A reference is a built-in's short name (`math`), `package.module:name`, or `path/to/file.py:name`. What it points to
+is a plain function or class; its keyword-only parameters *are* the options a recipe may set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+from mixdistill.errors import RecipeError, did_you_mean
+
+BUILTIN: dict[str, dict[str, str]] = {
+    "backend": {
+        "transformers": "mixdistill.backends.transformers:Transformers",
+        "openai": "mixdistill.backends.openai:OpenAI",
+        "recorded": "mixdistill.backends.recorded:Recorded",
+        "scripted": "mixdistill.lab.teachers:Scripted",
+    },
+    "verifier": {
+        "math": "mixdistill.verifiers.math:verify",
+        "signs": "mixdistill.lab.domain:verify",
+    },
+    "metric": {
+        "steps": "mixdistill.analyze:steps",
+        "attempts": "mixdistill.lab.domain:attempts",
+    },
+    "mixture": {
+        "blend": "mixdistill.mix:blend",
+    },
+}
+"""kind -> short name -> reference."""
+
+
+def reference(kind: str, name: str) -> str:
+    """The full reference behind a short name; a full reference is returned as it is."""
+    if ":" in name:
+        return name
+    known = BUILTIN[kind]
+    if name not in known:
+        raise RecipeError(
+            f"'{name}' is not a {kind}{did_you_mean(name, known)} Your own: package.module:name or path/file.py:name"
+        )
+    return known[name]
+
+
+def load(ref: str) -> Any:
+    """The object a full reference points to.
+
+    Raises RecipeError when the module, the file or the name in it does not exist.
+    """
+    place, _, name = ref.rpartition(":")
+    module = _module_from_file(place) if place.endswith(".py") else _module(place)
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        public = [n for n in vars(module) if not n.startswith("_")]
+        raise RecipeError(f"{ref}: '{place}' has no '{name}'{did_you_mean(name, public)}") from None
+
+
+def _module(place: str) -> Any:
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as e:
+        if e.name and (place == e.name or place.startswith(e.name + ".")):
+            raise RecipeError(f"{place}: no such module; install it or check the spelling") from None
+        raise
+
+
+def _module_from_file(place: str) -> Any:
+    path = Path(place).expanduser().resolve()
+    if not path.is_file():
+        raise RecipeError(f"{place}: no such file; give the path from the folder where mixdistill is run")
+    name = f"mixdistill_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def check_options(where: str, obj: Any, options: dict[str, Any]) -> list[str]:
+    """Findings about options that `obj` does not take or misses; empty when it can be called."""
+    params = inspect.signature(obj).parameters.values()
+    takes = {p.name: p for p in params if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    findings = [
+        f"{where}.{key}: not an option of {obj.__name__} (got {value!r}){did_you_mean(key, takes)}"
+        for key, value in options.items()
+        if key not in takes and not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in params)
+    ]
+    findings += [
+        f"{where}.{p.name}: missing; {obj.__name__} needs it"
+        for p in takes.values()
+        if p.default is inspect.Parameter.empty and p.name not in options
+    ]
+    return findings
+
+
+def takes(obj: Any, option: str) -> bool:
+    """Whether `option` is one of the object's keyword-only parameters."""
+    param = inspect.signature(obj).parameters.get(option)
+    return param is not None and param.kind is inspect.Parameter.KEYWORD_ONLY
+
+
+def version(obj: Any) -> str:
+    """The module's `VERSION`, else a hash of the object's source: what a re-run compares."""
+    declared = getattr(sys.modules.get(obj.__module__), "VERSION", None)
+    if declared is not None:
+        return str(declared)
+    return hashlib.sha256(inspect.getsource(obj).encode()).hexdigest()[:12]
+
+
+def model_path(model: str) -> str:
+    """A loadable folder or hub id: `lab:<name>` becomes the lab model's folder, everything else stays."""
+    if model.startswith("lab:"):
+        from mixdistill.lab import models
+
+        return str(models.path(model.removeprefix("lab:")))
+    return model

@@ -1,0 +1,302 @@
+"""The run folder: append a row, read a table, seal, mark, lock.
+
+    runs/<name>/recipe.yaml              the whole recipe, implied parts included
+    runs/<name>/problems/*.parquet       training problems and benchmarks
+    runs/<name>/<stage>/<key...>/        one folder per unit
+        <table>.jsonl                    journal while the unit runs: a whole row a line, flushed
+        <table>.parquet                  sealed: fixed schema, zstd, written beside, fsynced, renamed
+        done.json                        the marker, written last: identity, inputs, counts, versions, seconds
+
+A folder without its marker is unfinished work, whatever else lies in it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import sys
+import time
+import typing
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+
+from mixdistill.errors import StoreError
+from mixdistill.types import Row
+
+if TYPE_CHECKING:
+    import polars as pl
+
+R = TypeVar("R", bound=Row)
+MARKER = "done.json"
+BEAT_SECONDS = 0.25
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside, fsync, rename: a reader sees the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(beside, path)
+    except OSError as e:
+        beside.unlink(missing_ok=True)
+        raise StoreError(f"{path}: cannot be written ({e.strerror}); free space or choose another --out") from e
+
+
+@dataclass
+class Store:
+    """A run folder. Cheap to make and to pickle: it holds nothing but the path."""
+
+    root: Path
+
+    def folder(self, *key: str) -> Path:
+        """Folder of a unit; key = (stage, part, ...)."""
+        return self.root.joinpath(*key)
+
+    # -- journals ---------------------------------------------------------------------------------------------
+
+    def journal(self, folder: Path, row_type: type[R], table: str) -> list[R]:
+        """Rows journaled so far. A torn last line (the process was killed while writing) is cut off."""
+        path = folder / f"{table}.jsonl"
+        if not path.exists():
+            return []
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            with open(path, "r+b") as f:
+                f.truncate(len(whole))
+        return [row_type.model_validate_json(line) for line in whole.splitlines()]
+
+    @contextmanager
+    def appending(self, folder: Path, table: str) -> Generator[typing.Callable[[Row], None]]:
+        """A function that appends one row to the journal, whole and flushed."""
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(folder / f"{table}.jsonl", "ab", buffering=0) as f:
+                yield lambda row: _append(f, row.model_dump_json().encode() + b"\n")
+        except OSError as e:
+            raise StoreError(f"{folder}: cannot be written ({e.strerror}); free space or choose another --out") from e
+
+    # -- sealed tables ----------------------------------------------------------------------------------------
+
+    def seal(self, folder: Path, row_type: type[Row], rows: Iterable[Row], table: str) -> dict[str, Any]:
+        """Write a table for good and drop its journal. Returns {rows, columns: {name: content hash}}."""
+        import polars as pl
+
+        schema = columns_of(row_type)
+        flat = [_flatten(row, schema) for row in rows]
+        frame = pl.DataFrame(flat, schema={name: dtype for name, (dtype, _) in schema.items()}, orient="row")
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = folder / f".{table}.parquet.tmp"
+        try:
+            frame.write_parquet(beside, compression="zstd")
+            with open(beside, "rb") as f:
+                os.fsync(f.fileno())
+            os.replace(beside, folder / f"{table}.parquet")
+        except OSError as e:
+            beside.unlink(missing_ok=True)
+            raise StoreError(f"{folder}: cannot be written ({e.strerror}); free space or choose another --out") from e
+        (folder / f"{table}.jsonl").unlink(missing_ok=True)
+        return {"rows": len(flat), "columns": _column_hashes(flat, list(schema))}
+
+    def read(self, folder: Path, row_type: type[R], table: str) -> list[R]:
+        """Rows of a sealed table; empty when there is none."""
+        path = folder / f"{table}.parquet"
+        if not path.exists():
+            return []
+        import polars as pl
+
+        schema = columns_of(row_type)
+        parse = [name for name, (_, is_json) in schema.items() if is_json]
+        rows = []
+        for record in pl.read_parquet(path).iter_rows(named=True):
+            for name in parse:
+                if record[name] is not None:
+                    record[name] = json.loads(record[name])
+            rows.append(row_type.model_validate(record))
+        return rows
+
+    def frame(self, folder: Path, table: str, columns: list[str] | None = None) -> pl.DataFrame:
+        """Columns of a sealed table, for bulk work."""
+        import polars as pl
+
+        return pl.read_parquet(folder / f"{table}.parquet", columns=columns)
+
+    def ids(self, folder: Path, table: str, column: str = "id") -> set[str]:
+        """Ids in a sealed table."""
+        if not (folder / f"{table}.parquet").exists():
+            return set()
+        return set(self.frame(folder, table, [column])[column].to_list())
+
+    # -- markers ----------------------------------------------------------------------------------------------
+
+    def mark(self, folder: Path, marker: dict[str, Any]) -> None:
+        """Say that a unit is complete. The last thing a unit does."""
+        text = json.dumps(marker, indent=2, sort_keys=True, ensure_ascii=False)
+        write_atomically(folder / MARKER, text.encode())
+
+    def marker(self, folder: Path) -> dict[str, Any] | None:
+        """The unit's marker, or None while it is unfinished."""
+        try:
+            return json.loads((folder / MARKER).read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            raise StoreError(f"{folder / MARKER}: not readable as JSON; delete it to redo this unit") from None
+
+    def content(self, folder: Path, table: str, columns: list[str]) -> str | None:
+        """Hash of some columns of a sealed table, from its marker; None while it is unfinished."""
+        marker = self.marker(folder)
+        if marker is None:
+            return None
+        hashes = marker["tables"][table]["columns"]
+        return hashlib.sha256("".join(hashes[c] for c in columns).encode()).hexdigest()[:16]
+
+    def set_aside(self, folder: Path) -> Path | None:
+        """Move a folder out of the way, never delete it. Returns where it went."""
+        if not folder.exists():
+            return None
+        base = self.root / "set-aside" / folder.relative_to(self.root)
+        target, n = base, 1
+        while target.exists():
+            n += 1
+            target = base.with_name(f"{base.name}.{n}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
+        return target
+
+    # -- progress and lock ------------------------------------------------------------------------------------
+
+    def beat(self, label: str, **facts: Any) -> None:
+        """Leave a sign of life for the progress display. At most four a second reach the disk."""
+        now = time.monotonic()
+        if now - _last_beat.get(label, -1.0) < BEAT_SECONDS:
+            return
+        _last_beat[label] = now
+        path = self.root / ".progress" / f"{label.replace('/', '--')}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(f".{os.getpid()}.tmp")
+        beside.write_text(json.dumps({"label": label, **facts}))
+        os.replace(beside, path)
+
+    def beats(self) -> list[dict[str, Any]]:
+        """What the running units said last."""
+        found = []
+        for path in sorted((self.root / ".progress").glob("*.json")):
+            try:
+                found.append(json.loads(path.read_text()))
+            except (OSError, ValueError):
+                continue  # replaced or removed while we looked
+        return found
+
+    def clear_beat(self, label: str | None = None) -> None:
+        """Forget a unit's sign of life, or all of them."""
+        pattern = f"{label.replace('/', '--')}.json" if label else "*"
+        for path in (self.root / ".progress").glob(pattern):
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def lock(self) -> Generator[None]:
+        """Hold the run folder. Raises StoreError naming the holder when another process has it."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            f = open(self.root / ".lock", "a+")  # noqa: SIM115 -- held for the whole run
+        except OSError as e:
+            raise StoreError(f"{self.root}: cannot be written ({e.strerror}); choose another --out") from e
+        with f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                f.seek(0)
+                holder = f.read().strip() or "another process"
+                raise StoreError(f"{self.root}: in use by {holder}; wait for it or use --out") from None
+            f.truncate(0)
+            f.write(f"pid {os.getpid()} on {socket.gethostname()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+            f.flush()
+            yield
+
+
+_last_beat: dict[str, float] = {}
+
+
+def _append(f: Any, line: bytes) -> None:
+    # An unbuffered file may write part of a line when the disk is full; the next append must not glue onto it.
+    start = f.tell()
+    if f.write(line) != len(line):
+        f.truncate(start)
+        raise OSError(28, "No space left on device")
+
+
+def columns_of(row_type: type[Row]) -> dict[str, tuple[Any, bool]]:
+    """Column name -> (polars type, kept as JSON text). Nested and mixed values are JSON; token ids are a list."""
+    import polars as pl
+
+    plain: dict[Any, Any] = {str: pl.String, int: pl.Int64, float: pl.Float64, bool: pl.Boolean}
+    hints = typing.get_type_hints(row_type)
+    found: dict[str, tuple[Any, bool]] = {}
+    for name in row_type.model_fields:
+        options = [a for a in (get_args(hints[name]) or (hints[name],)) if a is not type(None)]
+        kind = options[0] if get_origin(hints[name]) is not list else hints[name]
+        if get_origin(hints[name]) is typing.Literal or (isinstance(kind, type) and issubclass(kind, Enum)):
+            found[name] = (pl.String, False)
+        elif kind == list[int]:
+            found[name] = (pl.List(pl.Int64), False)
+        elif len(options) == 1 and kind in plain:
+            found[name] = (plain[kind], False)
+        else:
+            found[name] = (pl.String, True)
+    return found
+
+
+def _flatten(row: Row, schema: dict[str, tuple[Any, bool]]) -> list[Any]:
+    data = row.model_dump(mode="json")
+    return [
+        json.dumps(data[name], ensure_ascii=False, sort_keys=True) if is_json and data[name] is not None else data[name]
+        for name, (_, is_json) in schema.items()
+    ]
+
+
+def _column_hashes(flat: list[list[Any]], names: list[str]) -> dict[str, str]:
+    hashes = {}
+    for i, name in enumerate(names):
+        digest = hashlib.sha256()
+        for row in flat:
+            data = repr(row[i]).encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8, "little"))
+            digest.update(data)
+        hashes[name] = digest.hexdigest()[:16]
+    return hashes
+
+
+def file_hash(path: Path) -> str:
+    """Content hash of a file, or of a folder's files and their names."""
+    digest = hashlib.sha256()
+    for part in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        digest.update(part.relative_to(path).as_posix().encode() if path.is_dir() else b"")
+        with open(part, "rb") as f:
+            while chunk := f.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result can depend on, of those that are installed. Imports nothing."""
+    from importlib import metadata
+
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in ("mixdistill", "torch", "transformers", "trl", "math-verify", "polars", "scipy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,286 @@
+"""Stage 5: train every cell. TRL's trainer on rows that we rendered, tokenised and masked.
+
+The trainer's "batch" is one whole update: the rows that `mix` gave it, cut into micro-batches of similar length here.
+The loss is the mean over the loss tokens of the whole update, whatever the micro-batches are. Nothing is truncated,
+packed or shuffled behind our back, and what is reported (updates, tokens, learning rates) is counted while it happens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixdistill import resolve
+from mixdistill.errors import MissingExtra, StageError
+from mixdistill.mix import EXAMPLES, UPDATES
+from mixdistill.pipeline import Done, Unit
+from mixdistill.recipe import Recipe, Train
+from mixdistill.store import Store, file_hash
+from mixdistill.tokens import Template
+from mixdistill.types import Example, Update
+
+if TYPE_CHECKING:
+    import torch
+
+VERSION = "1"
+MODEL = "model"
+IGNORED = -100
+Tokenised = tuple[list[int], list[int]]
+"""(prompt ids, completion ids); the loss is on the completion."""
+
+
+def units(recipe: Recipe, store: Store) -> list[Unit]:
+    """One per cell."""
+    found = []
+    for student, arm, seed in recipe.cells():
+        folder = store.folder("mix", student, arm, str(seed))
+        settings = recipe.train_of(student).model_dump(
+            exclude={"save_steps", "micro_batch_tokens", "max_length", "overlong", "num_train_epochs"}
+        )
+        marker = store.marker(folder)
+        found.append(
+            Unit(
+                stage="train",
+                key=(student, arm, str(seed)),
+                options={
+                    "stage": VERSION,
+                    "train": settings,
+                    "seed": seed,
+                    "model": model_fingerprint(recipe.students[student].model),
+                    "chat_template_kwargs": recipe.students[student].chat_template_kwargs,
+                },
+                inputs={
+                    "training data": store.content(folder, EXAMPLES, ["prompt", "reasoning", "content"]),
+                    "order of rows": store.content(folder, UPDATES, ["update", "example"]),
+                },
+                cost=float(marker["facts"]["loss_tokens"]) if marker else 1.0,
+            )
+        )
+    return found
+
+
+def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
+    """Train one cell and save its model."""
+    student, _, seed = unit.key
+    source, folder = store.folder("mix", *unit.key), store.folder("train", *unit.key)
+    examples = store.read(source, Example, EXAMPLES)
+    updates: list[list[int]] = []
+    for row in store.read(source, Update, UPDATES):
+        if row.update == len(updates):
+            updates.append([])
+        updates[-1].append(row.example)
+    spec = recipe.students[student]
+    facts = fine_tune(
+        resolve.model_path(spec.model),
+        examples,
+        updates,
+        recipe.train_of(student),
+        seed=int(seed),
+        out=folder,
+        chat_template_kwargs=spec.chat_template_kwargs,
+        progress=lambda done, tokens, rate: store.beat(
+            unit.label, done=done, total=len(updates), tokens=tokens, rate=rate
+        ),
+    )
+    table = {"rows": 1, "columns": {"weights": file_hash(folder / MODEL)}}
+    return Done(counts={"updates": facts["updates"]}, tables={MODEL: table}, facts=facts)
+
+
+def fine_tune(
+    model: str,
+    examples: Sequence[Example],
+    updates: Sequence[Sequence[int]],
+    settings: Train,
+    *,
+    seed: int,
+    out: Path,
+    chat_template_kwargs: dict[str, Any] | None = None,
+    progress: Callable[[int, int, float], None] = lambda done, tokens, rate: None,
+) -> dict[str, Any]:
+    """Train `model` (folder or hub id) on `examples`, `updates[t]` naming the rows of optimizer step t.
+
+    Saves the model, its tokenizer and generation_config under `out/model` and returns what happened: updates, examples,
+    loss tokens, losses, learning rates, displacement of the weights, device, seconds. Goes on from the last checkpoint
+    under `out` when there is one. Raises MissingExtra without torch and trl.
+    """
+    template = Template.load(model, chat_template_kwargs=chat_template_kwargs)
+    rows = [template.render(e.prompt, e.reasoning, e.content) for e in examples]
+    check_rows(rows, template, settings.max_length)
+    trainer, seen = _trainer(model, rows, updates, settings, seed, out, template, progress)
+    start = [p.detach().clone() for p in trainer.model.parameters()]
+    checkpoint = _last_checkpoint(out)
+    if checkpoint:
+        _count_earlier(seen, trainer, int(checkpoint.name.rpartition("-")[2]))
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    _save(trainer, template, model, out / MODEL)
+    for folder in out.glob("checkpoint-*"):
+        _remove(folder)
+    return seen.facts() | {
+        "updates": int(trainer.state.global_step),
+        "seconds_training": round(float(result.metrics["train_runtime"]), 2),
+        "device": _device_name(),
+        "dtype": settings.dtype,
+        "displacement": _displacement(start, list(trainer.model.parameters())),
+        "template": template.fingerprint,
+        **_from_log(trainer.state.log_history),
+    }
+
+
+def check_rows(rows: Sequence[Tokenised], template: Template, max_length: int) -> None:
+    """Raise StageError unless every row fits, has a prompt and a completion, and its stop token carries loss."""
+    for i, (prompt, completion) in enumerate(rows):
+        if not prompt or not completion or completion[-1] not in template.stop_ids:
+            raise StageError(
+                f"train: example {i} does not end in the stop token or is empty (prompt {len(prompt)}, completion "
+                f"{len(completion)} tokens); the student would never learn to stop; check its chat template"
+            )
+        if len(prompt) + len(completion) > max_length:
+            raise StageError(f"train: example {i} has {len(prompt) + len(completion)} tokens, max_length={max_length}")
+
+
+def micro_batches(rows: Sequence[Tokenised], limit: int) -> list[list[Tokenised]]:
+    """Cut an update's rows into batches of similar length with at most `limit` padded tokens (one row at least)."""
+    batches: list[list[Tokenised]] = []
+    for row in sorted(rows, key=lambda r: -(len(r[0]) + len(r[1]))):
+        longest = sum(map(len, batches[-1][0])) if batches else 0
+        if batches and longest * (len(batches[-1]) + 1) <= limit:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
+def pad(rows: Sequence[Tokenised], pad_id: int) -> dict[str, torch.Tensor]:
+    """input_ids, labels, attention_mask of shape [rows, longest], padded on the right; loss on completions only."""
+    import torch
+
+    longest = max(len(p) + len(c) for p, c in rows)
+    ids = torch.full((len(rows), longest), pad_id)
+    labels = torch.full((len(rows), longest), IGNORED)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    for i, (prompt, completion) in enumerate(rows):
+        n = len(prompt) + len(completion)
+        ids[i, :n] = torch.tensor(prompt + completion)
+        labels[i, len(prompt) : n] = torch.tensor(completion)
+        mask[i, :n] = 1
+    return {"input_ids": ids, "labels": labels, "attention_mask": mask}
+
+
+class Seen:
+    """Counts what passes through the trainer, while it happens."""
+
+    def __init__(self) -> None:
+        self.examples = self.loss_tokens = self.positions = 0
+
+    def update(self, labels: Sequence[torch.Tensor]) -> None:
+        """Add the micro-batches of one update."""
+        self.examples += sum(len(m) for m in labels)
+        self.loss_tokens += sum(int((m != IGNORED).sum()) for m in labels)
+        self.positions += sum(m.numel() for m in labels)
+
+    def facts(self) -> dict[str, Any]:
+        return {"examples": self.examples, "loss_tokens": self.loss_tokens, "positions": self.positions}
+
+
+def _trainer(
+    model: str,
+    rows: Sequence[Tokenised],
+    updates: Sequence[Sequence[int]],
+    settings: Train,
+    seed: int,
+    out: Path,
+    template: Template,
+    progress: Callable[[int, int, float], None],
+) -> tuple[Any, Seen]:
+    try:
+        import datasets
+        import torch
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        from mixdistill.trainer import UpdateTrainer, arguments
+    except ImportError as e:
+        raise MissingExtra(e.name or "trl", "train") from None
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, settings.dtype))
+    seen = Seen()
+
+    def collate(batch: list[dict[str, list[int]]]) -> dict[str, Any]:
+        update = [rows[i] for i in batch[0]["examples"]]
+        return {"micro_batches": [pad(r, template.pad_id) for r in micro_batches(update, settings.micro_batch_tokens)]}
+
+    trainer = UpdateTrainer(
+        model=loaded,
+        args=arguments(settings, seed=seed, out=out, updates=len(updates)),
+        processing_class=template.tokenizer,
+        train_dataset=datasets.Dataset.from_dict({"examples": [list(u) for u in updates]}),
+        data_collator=collate,
+        seen=seen,
+        progress=progress,
+    )
+    return trainer, seen
+
+
+def _count_earlier(seen: Seen, trainer: Any, updates: int) -> None:
+    """What passed through before the checkpoint: the trainer skips those updates, the counts must not."""
+    for i in range(updates):
+        batch = trainer.data_collator([trainer.train_dataset[i]])
+        seen.update([m["labels"] for m in batch["micro_batches"]])
+
+
+def _save(trainer: Any, template: Template, model: str, out: Path) -> None:
+    """Write beside, then rename: a model folder is whole or not there."""
+    beside = out.with_name(f".{out.name}.tmp")
+    _remove(beside)
+    trainer.model.config.use_cache = True
+    trainer.model.save_pretrained(beside, safe_serialization=True)
+    template.tokenizer.save_pretrained(beside)
+    _remove(out)
+    beside.rename(out)
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_checkpoint(out: Path) -> Path | None:
+    """The newest whole checkpoint; one without trainer_state.json was cut off while it was written."""
+    whole = [p for p in out.glob("checkpoint-*") if (p / "trainer_state.json").exists()]
+    return max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+
+
+def _from_log(history: list[dict[str, Any]]) -> dict[str, Any]:
+    """Losses and learning rates as the trainer logged them."""
+    steps = [h for h in history if "loss" in h]
+    tenth = max(1, len(steps) // 10)
+    mean = lambda hs: sum(h["loss"] for h in hs) / len(hs) if hs else math.nan  # noqa: E731
+    return {
+        "first_loss": round(mean(steps[:tenth]), 5),
+        "final_loss": round(mean(steps[-tenth:]), 5),
+        "peak_learning_rate": max((h["learning_rate"] for h in steps), default=None),
+        "losses": [[h["step"], round(h["loss"], 5)] for h in steps],
+    }
+
+
+def _displacement(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> float:
+    """How far the weights moved, relative to their length: |after - before| / |before|."""
+    moved = sum(float((a.detach() - b).float().pow(2).sum()) for a, b in zip(after, before, strict=True))
+    size = sum(float(b.float().pow(2).sum()) for b in before)
+    return round(math.sqrt(moved / size), 5)
+
+
+def _device_name() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def model_fingerprint(model: str) -> str:
+    """A model in an identity: a local folder by its content, anything else by its name."""
+    path = Path(resolve.model_path(model))
+    return f"folder:{file_hash(path)}" if path.is_dir() else model

@@ -1,0 +1,98 @@
+"""TRL's SFTTrainer, made to take one whole update per step. Imports torch: import it where it is used."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch  # noqa: TID253
+from transformers import PrinterCallback  # noqa: TID253
+from trl import SFTConfig, SFTTrainer  # noqa: TID253
+
+from mixdistill.recipe import Train
+
+if TYPE_CHECKING:
+    from mixdistill.train import Seen
+
+
+def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConfig:
+    """The trainer's settings: one update a step, in the order given, nothing cut, nothing reported anywhere."""
+    cpu = not torch.cuda.is_available()
+    return SFTConfig(
+        output_dir=str(out),
+        max_steps=updates,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=1,
+        train_sampling_strategy="sequential",
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        warmup_steps=int(settings.warmup_ratio * updates),
+        weight_decay=settings.weight_decay,
+        adam_beta1=settings.adam_beta1,
+        adam_beta2=settings.adam_beta2,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=False,
+        fp16=False,
+        max_length=None,
+        packing=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        gradient_checkpointing=not cpu,
+        use_cpu=cpu,
+        dataloader_pin_memory=not cpu,
+        seed=seed,
+        data_seed=seed,
+        save_strategy="steps",
+        save_steps=settings.save_steps,
+        save_total_limit=1,
+        logging_steps=max(1, updates // 50),
+        disable_tqdm=True,
+        log_level="error",
+        report_to="none",
+    )
+
+
+class UpdateTrainer(SFTTrainer):
+    """An SFTTrainer whose batch is a whole update, already cut into micro-batches by the collator."""
+
+    def __init__(self, *, seen: Seen, progress: Callable[[int, int, float], None], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.remove_callback(PrinterCallback)
+        self.seen = seen
+        self.progress = progress
+        self.started = time.monotonic()
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """The next update, and the number of its tokens that carry loss."""
+        batches = [next(epoch_iterator) for _ in range(num_batches)]
+        tokens = sum(int((m["labels"][:, 1:] != -100).sum()) for b in batches for m in b["micro_batches"])
+        return batches, torch.tensor(tokens, device=device)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Forward and backward of every micro-batch; gradients add up to the mean over the update's loss tokens."""
+        losses = [
+            super(UpdateTrainer, self).training_step(model, m, num_items_in_batch) for m in inputs["micro_batches"]
+        ]
+        self.seen.update([m["labels"] for m in inputs["micro_batches"]])
+        rate = self.seen.loss_tokens / (time.monotonic() - self.started)
+        self.progress(self.state.global_step + 1, self.seen.loss_tokens, rate)
+        return torch.stack(losses).sum()
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """Cross-entropy summed over the micro-batch's loss tokens, over the loss tokens of the whole update."""
+        labels = inputs["labels"][:, 1:]
+        output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+        kept = labels != -100
+        logits = output.logits[:, :-1][kept].float()
+        return torch.nn.functional.cross_entropy(logits, labels[kept], reduction="sum") / num_items_in_batch
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: an update is no single batch."""
+        return 0
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: TRL's card has broken links for local models; mixdistill writes its own."""

@@ -1,0 +1,317 @@
+"""Every row type of the product, in one file.
+
+Rows are the contract at the edges: they are what backends, verifiers and metrics take and give, and their
+fields are the columns of the tables in a run folder. They are frozen and refuse unknown fields. A text
+under each field gives its shape, unit and source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Row(BaseModel):
+    """Base of all rows: immutable, strict about its fields, documented field by field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Outcome(StrEnum):
+    """What a verifier says of a trace. Five values that always add up; "not run" is absence, never a value."""
+
+    CORRECT = "correct"
+    INCORRECT = "incorrect"
+    NO_ANSWER = "no_answer"
+    TRUNCATED = "truncated"
+    """Hit the token limit *and* no answer was found; an answer followed by a loop is graded."""
+    ERROR = "error"
+    """The verifier itself failed (deadline, crash, memory). Never counted as a wrong answer in silence."""
+
+
+FinishReason = Literal["stop", "length", "content_filter", "unknown"]
+
+
+class Message(Row):
+    """One turn of a prompt that is a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    """Who speaks."""
+    content: str
+    """What is said."""
+
+
+class Problem(Row):
+    """A prompt with a reference answer."""
+
+    id: str
+    """Content hash of prompt and answer; see `problem_id`."""
+    prompt: str | list[Message]
+    """What the student and the teachers are asked: one user turn, or a whole conversation."""
+    answer: str
+    """The reference answer, as text."""
+    source: str = ""
+    """Where it came from (file name or data set)."""
+    split: str = ""
+    """`train`, or the name of the benchmark it belongs to."""
+    level: str | None = None
+    """Difficulty group, when the source has one."""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    """The user's own; mixdistill never reads it."""
+
+
+class Sampling(Row):
+    """How completions are drawn. None means: as the model's own generation settings say."""
+
+    temperature: float | None = None
+    """0 is greedy."""
+    top_p: float | None = None
+    """Nucleus."""
+    top_k: int | None = None
+    """Candidates kept."""
+    max_tokens: int | None = None
+    """Most tokens sampled per completion."""
+
+
+class Request(Row):
+    """One completion wanted of a backend."""
+
+    prompt: str | list[Message]
+    """What is asked, teacher prompt applied."""
+    sample: int = 0
+    """Which of the author's samples of this problem this is, from 0."""
+    seed: int = 0
+    """Seed of this completion alone, so that what is sampled does not depend on batching or order."""
+    sampling: Sampling = Sampling()
+    """How to draw it."""
+
+
+class Usage(Row):
+    """Tokens of one sampled completion, as counted by whoever sampled it."""
+
+    prompt_tokens: int | None = None
+    """Tokens of the prompt."""
+    completion_tokens: int | None = None
+    """Tokens sampled: reasoning, answer and the stop token when there was one."""
+
+
+class Completion(Row):
+    """What a backend gives for one request: a trace that does not know yet whose it is."""
+
+    reasoning: str = ""
+    """Text inside the thinking part; empty when the model did not think aloud."""
+    content: str = ""
+    """Text after it: the answer."""
+    finish_reason: FinishReason = "unknown"
+    """`stop`: ended by itself; `length`: cut at the token limit; `unknown`: a file that does not say."""
+    usage: Usage = Usage()
+    """Tokens."""
+    token_ids: list[int] | None = None
+    """The sampled tokens, stop token included, where the backend knows them; prefixes at a token cap are exact then."""
+    cost: float | None = None
+    """US dollars, where a price is known."""
+    seconds: float | None = None
+    """Wall time of the request, or of its batch divided by the batch's rows."""
+    error: str | None = None
+    """Why the request failed. A completion with an error has no verdict and is asked for again."""
+
+
+class Trace(Completion):
+    """One sampled solution, by a teacher or a student."""
+
+    id: str
+    """Hash of author, problem id and sample; see `trace_id`."""
+    problem_id: str
+    """The problem it answers."""
+    author: str
+    """`teacher/<name>` or `student/<student>/<arm>/<seed>`."""
+    model: str = ""
+    """Model name or file it came from."""
+    sample: int = 0
+    """Index among the author's samples of this problem, from 0."""
+    sampling: dict[str, Any] = Field(default_factory=dict)
+    """Sampling settings in force (temperature, top_p, max_tokens, seed, ...)."""
+
+
+class Verdict(Row):
+    """What one verifier says of one trace, or of its first `max_tokens` tokens."""
+
+    trace_id: str
+    """The trace judged."""
+    verifier: str = ""
+    """Name of the verifier in the recipe; stamped by mixdistill."""
+    version: str = ""
+    """The verifier module's `VERSION`, else a hash of the function's source; stamped by mixdistill."""
+    max_tokens: int | None = None
+    """Only the trace's first this many completion tokens were judged; None: the whole trace."""
+    outcome: Outcome
+    """One of five."""
+    score: float | None = None
+    """Partial credit in 0..1, for verifiers that give it."""
+    answer: str | None = None
+    """The answer that was extracted."""
+    rule: str = ""
+    """Which rule found or judged the answer."""
+    explanation: str = ""
+    """One line, for people."""
+
+
+class Complexity(Row):
+    """How long and involved a trace is."""
+
+    trace_id: str
+    """The trace measured."""
+    tokenizer: str
+    """The tokenizer that counted."""
+    metrics: dict[str, float | None]
+    """Metric name -> value."""
+
+
+class Example(Row):
+    """One row of a training set, before it is rendered for a student."""
+
+    prompt: str | list[Message]
+    """The problem's prompt."""
+    reasoning: str
+    """Thinking part of the trace."""
+    content: str
+    """Answer part of the trace."""
+    problem_id: str
+    """The problem."""
+    trace_id: str
+    """The trace it was made from."""
+    teacher: str
+    """The teacher whose trace it is."""
+
+
+class Score(Row):
+    """Outcomes of one cell on one benchmark at one token cap; the five counts add up to `examples`."""
+
+    student: str
+    arm: str
+    """`base` is the untuned student."""
+    seed: int | None
+    """None for `base`."""
+    benchmark: str
+    group: str
+    """`all`, or a level of the problems."""
+    verifier: str
+    k: int
+    """Samples per problem."""
+    max_tokens: int | None
+    """Token cap, read off one generation as a prefix; None: the generation's own limit."""
+    correct: int
+    incorrect: int
+    no_answer: int
+    truncated: int
+    error: int
+    examples: int
+    """Problems times samples."""
+    finished: int
+    """Traces that ended by themselves within the cap."""
+    mean_completion_tokens: float
+    """Mean tokens per trace, cut at the cap."""
+
+    @property
+    def accuracy(self) -> float:
+        """Correct over all five outcomes, in 0..1."""
+        return self.correct / self.examples
+
+
+class Interval(Row):
+    """A 95 % interval, in the unit of what it is about."""
+
+    low: float
+    high: float
+
+
+class Gap(Row):
+    """A difference of accuracy between two arms of one student: P(arms[0]) - P(arms[1])."""
+
+    name: str
+    """Name of the contrast, e.g. `long_cot_gap`."""
+    student: str
+    benchmark: str
+    arms: tuple[str, str]
+    """(a, b): the gap is a minus b. For a blend against each pure arm, b is the pure arm hardest to beat."""
+    verifier: str
+    max_tokens: int | None
+    """Token cap; None: the generation's own limit."""
+    group: str = "all"
+    """`all`, or a level of the problems."""
+    primary: bool
+    """Declared before the run; everything else is exploratory."""
+    accuracies: tuple[float, float]
+    """Mean accuracy of both arms, 0..1."""
+    delta: float
+    """Difference, in 0..1 (0.05 is 5 points)."""
+    checkpoints: Interval | None
+    """These checkpoints: problems resampled, seeds fixed. "Is the model I hold better?" """
+    data: Interval | None
+    """This data: problems and seeds both random. "Would this data help again?" None with a single seed."""
+    seed_deltas: list[float]
+    """The difference seed by seed."""
+    df: float | None
+    """Degrees of freedom at which a single t interval would be as wide as `data`."""
+    p: float | None
+    """Two-sided p of "no difference" under the second interval's model."""
+    p_holm: float | None
+    """Holm-adjusted over the primary family; None outside it."""
+    verdict: str
+    """In words: `long helps`, `short helps`, `can't tell`, ..."""
+    problems: int
+    seeds: int
+    detectable: float | None
+    """Smallest true difference this study would find in 4 of 5 repetitions (power 0.8, alpha 0.05)."""
+
+
+class Update(Row):
+    """One optimizer step's share of a training set: which example is seen in which update."""
+
+    update: int
+    """Optimizer step, from 0."""
+    example: int
+    """Row number in the cell's examples table."""
+
+
+class Drop(Row):
+    """A trace or problem that an arm could have used and does not, with the reason."""
+
+    problem_id: str
+    """The problem."""
+    trace_id: str | None
+    """The trace; None when the problem itself left."""
+    teacher: str
+    """The teacher whose trace it is, or who lacks one."""
+    reason: str
+    """`overlong`, `special_token`, `not_accepted`: no accepted trace by this teacher, so the problem left every arm."""
+
+
+def content_hash(*parts: str) -> str:
+    """16 hex digits that depend on the parts and their borders alone."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()[:16]
+
+
+def prompt_text(prompt: str | list[Message]) -> str:
+    """A prompt as one text: itself, or its turns one after the other with their roles."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(f"{m.role}: {m.content}" for m in prompt)
+
+
+def problem_id(prompt: str | list[Message], answer: str) -> str:
+    """Content hash of a problem."""
+    return content_hash(prompt_text(prompt), answer)
+
+
+def trace_id(author: str, problem: str, sample: int) -> str:
+    """Id of an author's `sample`-th trace of a problem."""
+    return content_hash(author, problem, str(sample))

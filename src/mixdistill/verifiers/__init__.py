@@ -1,0 +1,1 @@
+"""What says whether a trace is right: plain functions `(problem, trace, *, options) -> Verdict`."""

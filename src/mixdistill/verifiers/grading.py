@@ -1,0 +1,238 @@
+"""Runs any verifier in worker processes that can be killed: one bad trace never stops or falsifies the others.
+
+Symbolic algebra and users' code can hang, crash or eat all memory, in ways no exception handler catches. So a verifier
+runs in processes of its own with a limit on memory and a deadline per item. Items travel in chunks; when a chunk
+dies or is late, its items are run again one by one, and only the guilty ones become `error`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mixdistill import resolve
+from mixdistill.types import Outcome, Problem, Trace, Verdict
+
+if TYPE_CHECKING:
+    from pebble import ProcessFuture, ProcessPool
+
+Item = tuple[Problem, Trace]
+
+CHUNK = 64
+"""Most items sent to a worker at once: enough to hide the cost of a message (about 1 ms)."""
+
+
+def grade(
+    items: Sequence[Item],
+    verifier: str,
+    options: dict[str, Any],
+    *,
+    name: str,
+    deadline: float = 20.0,
+    workers: int = 1,
+    memory_gib: float = 4.0,
+) -> list[Verdict]:
+    """Verdicts of all items, in their order, stamped with `name` and the verifier's version.
+
+    `verifier` is a full reference (`package.module:name` or `path/file.py:name`), `options` its keyword arguments.
+    `deadline` is seconds per item, loading of the verifier not counted. `memory_gib` bounds a worker's address space.
+    An item whose verifier raises, crashes or is late gets outcome `error`. The workers stay for the next call.
+    Scripts that call this need the usual `if __name__ == "__main__":` guard, since workers are spawned.
+    Raises RecipeError when the reference leads nowhere.
+    """
+    failed = [trace.id for _, trace in items if trace.error is not None]
+    if failed:
+        raise ValueError(f"grade: {len(failed)} traces are failed requests (first {failed[0]}); errors have no verdict")
+    verifier = _absolute(verifier)
+    version = resolve.version(resolve.load(verifier))
+    if not items:
+        return []
+    pool = _pool(_Plan(verifier, workers, memory_gib))
+    verdicts = _Round(pool, items, verifier, options, deadline).run(workers)
+    return [v.model_copy(update={"verifier": name, "version": version}) for v in verdicts]
+
+
+class _Round:
+    """One call of `grade`: what is out, what has come back."""
+
+    def __init__(
+        self, pool: ProcessPool, items: Sequence[Item], verifier: str, options: dict[str, Any], deadline: float
+    ) -> None:
+        self.pool, self.items, self.verifier, self.options, self.deadline = pool, items, verifier, options, deadline
+        self.out: deque[tuple[list[int], ProcessFuture]] = deque()
+        self.done: dict[int, Verdict] = {}
+
+    def run(self, workers: int) -> list[Verdict]:
+        size = max(1, min(CHUNK, -(-len(self.items) // (2 * workers))))
+        try:
+            for start in range(0, len(self.items), size):
+                self.send(list(range(start, min(start + size, len(self.items)))))
+            while self.out:
+                self.collect(*self.out.popleft())
+        except BaseException:
+            for _, future in self.out:
+                future.cancel()
+            raise
+        return [self.done[i] for i in range(len(self.items))]
+
+    def send(self, positions: list[int]) -> None:
+        # A chunk hands back what it has after half a deadline, so a slow but healthy verifier never looks like a hang.
+        limit = self.deadline if len(positions) == 1 else 1.5 * self.deadline
+        args = (self.verifier, self.options, [self.items[i] for i in positions], self.deadline / 2, limit)
+        self.out.append((positions, self.pool.schedule(_grade_chunk, args=args, timeout=limit)))
+
+    def collect(self, positions: list[int], future: ProcessFuture) -> None:
+        try:
+            verdicts: list[Verdict] = future.result()
+        except (Exception, CancelledError) as e:
+            if len(positions) == 1:
+                self.done[positions[0]] = _error(self.items[positions[0]][1], self.reason(e))
+                return
+            for position in positions:
+                self.send([position])
+            return
+        self.done.update(zip(positions, verdicts, strict=False))
+        if len(verdicts) < len(positions):
+            self.send(positions[len(verdicts) :])
+
+    def reason(self, failure: BaseException) -> str:
+        from pebble import ProcessExpired
+
+        if isinstance(failure, TimeoutError):
+            return f"deadline of {self.deadline:g} s"
+        if isinstance(failure, ProcessExpired):
+            return f"the verifier's process died (exit code {failure.exitcode})"
+        return _line(failure)
+
+
+def _grade_chunk(
+    verifier: str, options: dict[str, Any], items: list[Item], budget: float, limit: float
+) -> list[Verdict]:
+    """In a worker: verdicts of the first items, at least one, stopping once `budget` seconds are spent."""
+    import faulthandler
+
+    function = resolve.load(verifier)
+    start, verdicts = time.monotonic(), []
+    with Path(os.devnull).open("w") as silent:
+        # Normally the parent kills a late worker. If the parent itself was killed, `_leave_with` does; and this timer,
+        # a C thread that needs no interpreter lock, where the worker is stuck inside an extension.
+        faulthandler.dump_traceback_later(limit + 10, exit=True, file=silent)
+        try:
+            for problem, trace in items:
+                verdicts.append(_grade_one(function, options, problem, trace))
+                if time.monotonic() - start > budget:
+                    break
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+    return verdicts
+
+
+def _grade_one(function: Any, options: dict[str, Any], problem: Problem, trace: Trace) -> Verdict:
+    try:
+        verdict = function(problem, trace, **options)
+    except BaseException as e:  # SystemExit, and libraries whose time-outs are BaseExceptions
+        return _error(trace, _line(e))
+    if not isinstance(verdict, Verdict):
+        return _error(trace, f"the verifier returned {type(verdict).__name__}, not a Verdict")
+    if verdict.trace_id != trace.id:
+        return _error(trace, f"the verifier returned a verdict on another trace ({verdict.trace_id[:40]})")
+    return verdict
+
+
+def _error(trace: Trace, explanation: str) -> Verdict:
+    return Verdict(trace_id=trace.id, outcome=Outcome.ERROR, rule="grading", explanation=explanation)
+
+
+def _line(e: BaseException) -> str:
+    """An exception in one line of at most 200 characters."""
+    text = " ".join(str(e).split())
+    return f"{type(e).__name__}: {text}"[:200] if text else type(e).__name__
+
+
+def _absolute(reference: str) -> str:
+    """Workers may have been started in another folder: file references are made absolute."""
+    place, _, name = reference.rpartition(":")
+    return f"{Path(place).expanduser().resolve()}:{name}" if place.endswith(".py") else reference
+
+
+class _Plan(NamedTuple):
+    """What a pool's workers were started for."""
+
+    verifier: str
+    workers: int
+    memory_gib: float
+
+
+class _Running(NamedTuple):
+    plan: _Plan
+    pid: int
+    pool: ProcessPool
+
+
+_lock = threading.Lock()
+_running: _Running | None = None
+
+
+def _pool(plan: _Plan) -> ProcessPool:
+    """This process's pool. It is kept between calls and replaced when another verifier or size is wanted."""
+    global _running
+    import multiprocessing
+    from multiprocessing.util import Finalize
+
+    from pebble import ProcessPool
+
+    with _lock:
+        current = _running
+        mine = current is not None and current.pid == os.getpid()  # a forked child must leave its parent's alone
+        if current and mine:
+            if current.plan == plan and current.pool.active:
+                return current.pool
+            current.pool.close()  # lets other threads' tasks finish
+            current.pool.join()
+        pool = ProcessPool(
+            max_workers=plan.workers,
+            initializer=_start_worker,
+            initargs=(plan.verifier, int(plan.memory_gib * 2**30)),
+            context=multiprocessing.get_context("spawn"),
+        )
+        _running = _Running(plan, os.getpid(), pool)
+        if not mine:
+            # Runs at exit of the main process and of multiprocessing's children alike, where atexit does not.
+            Finalize(None, stop, exitpriority=100)
+        return pool
+
+
+def stop() -> None:
+    """Ends this process's workers, if any; the next `grade` starts new ones. Called at exit."""
+    global _running
+    with _lock:
+        current, _running = _running, None
+    if current and current.pid == os.getpid():
+        current.pool.stop()
+        current.pool.join()
+
+
+def _start_worker(verifier: str, memory: int) -> None:
+    """In a worker, before its first task and outside any deadline: limit memory, load the verifier."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # no such limit on this system
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    with contextlib.suppress(BaseException):  # the first task meets the same failure and reports it
+        resolve.load(verifier)
+
+
+def _leave_with(parent: int) -> None:
+    """In a worker: end when the parent is gone. An idle worker sees its pipe close; a busy one would never look."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

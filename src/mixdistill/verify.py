@@ -1,0 +1,77 @@
+"""Stage 2: verdicts over teachers' traces. Failed requests are not judged: no verifier ever sees an error."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from mixdistill import resolve
+from mixdistill.generate import TABLE as TRACES
+from mixdistill.pipeline import Done, Unit
+from mixdistill.recipe import Recipe
+from mixdistill.store import Store
+from mixdistill.types import Outcome, Problem, Trace, Verdict
+
+VERSION = "1"
+TABLE = "verdicts"
+READS = ["id", "problem_id", "reasoning", "content", "finish_reason", "error"]
+
+
+def units(recipe: Recipe, store: Store) -> list[Unit]:
+    """One per teacher."""
+    problems = store.content(store.folder("problems"), "train", ["id", "answer"])
+    return [
+        Unit(
+            stage="verify",
+            key=(teacher,),
+            options=grading_options(recipe),
+            inputs={
+                "problems/train": problems,
+                f"generate/{teacher}": store.content(store.folder("generate", teacher), TRACES, READS),
+            },
+        )
+        for teacher in recipe.teachers
+    ]
+
+
+def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
+    """Judge one teacher's traces."""
+    problems = {p.id: p for p in store.read(store.folder("problems"), Problem, "train")}
+    traces = store.read(store.folder("generate", *unit.key), Trace, TRACES)
+    judged = [(problems[t.problem_id], t) for t in traces if t.error is None and t.problem_id in problems]
+    verdicts = grade(recipe, judged)
+    table = store.seal(store.folder("verify", *unit.key), Verdict, verdicts, TABLE)
+    return Done(counts=dict(Counter(v.outcome.value for v in verdicts)), tables={TABLE: table})
+
+
+def grade(recipe: Recipe, items: list[tuple[Problem, Trace]]) -> list[Verdict]:
+    """One verdict per (problem, trace), in order, by the recipe's verifier in killable worker processes."""
+    from mixdistill.verifiers.grading import grade as grade_in_workers
+
+    name = recipe.verify.verifier
+    return grade_in_workers(
+        items,
+        resolve.reference("verifier", name),
+        recipe.verify.options,
+        name=name,
+        deadline=recipe.verify.deadline,
+    )
+
+
+def grading_options(recipe: Recipe) -> dict[str, Any]:
+    """What changes a verdict: the verifier, its options, its version."""
+    verifier = resolve.load(resolve.reference("verifier", recipe.verify.verifier))
+    return {
+        "verify": recipe.verify.model_dump(mode="json"),
+        "verifier_version": resolve.version(verifier),
+        "stage": VERSION,
+    }
+
+
+def accepted(store: Store, teacher: str) -> list[Trace]:
+    """Traces that training may use: judged correct, and ended by themselves."""
+    right = {
+        v.trace_id for v in store.read(store.folder("verify", teacher), Verdict, TABLE) if v.outcome is Outcome.CORRECT
+    }
+    traces = store.read(store.folder("generate", teacher), Trace, TRACES)
+    return [t for t in traces if t.id in right and t.finish_reason == "stop"]

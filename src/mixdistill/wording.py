@@ -1,0 +1,242 @@
+"""A study's result in words, and its numbers as text.
+
+Numbers become text in this module and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from mixdistill.evidence import Evidence
+    from mixdistill.types import Gap, Interval
+
+__all__ = [
+    "BASE",
+    "between",
+    "cap",
+    "caution",
+    "decision",
+    "duration",
+    "headline",
+    "is_primary",
+    "number",
+    "pct",
+    "pct_span",
+    "points",
+    "reach",
+    "recipe_words",
+    "result",
+    "short_number",
+    "span",
+    "verdict_word",
+]
+
+BASE = "base"
+MINUS = "\N{MINUS SIGN}"
+
+
+def decision(gap: Gap) -> Literal["first", "second", "equal", "open"]:
+    """Which arm a gap speaks for. `open` is "can't tell", also where a verdict has no interval behind it.
+
+    The sign of a mean decides nothing: a verdict for an arm counts only with a this-data interval on its side.
+    """
+    if gap.data is None or gap.verdict.lower().startswith("can't tell"):
+        return "open"
+    if gap.verdict.lower().startswith("no difference"):
+        return "equal"
+    if gap.data.low > 0:
+        return "first"
+    return "second" if gap.data.high < 0 else "open"
+
+
+def verdict_word(gap: Gap) -> str:
+    """The verdict as the page prints it."""
+    if decision(gap) == "open" and not gap.verdict.lower().startswith("can't tell"):
+        return "can't tell"
+    return gap.verdict
+
+
+def is_primary(evidence: Evidence, gap: Gap) -> bool:
+    """Whether a gap is (one student's part of) the comparison declared before the run."""
+    wanted = evidence.primary
+    return (
+        wanted is not None
+        and (gap.name, gap.benchmark, gap.max_tokens) == (wanted.contrast, wanted.benchmark, wanted.max_tokens)
+        and (gap.group, gap.verifier) == ("all", evidence.verifier)
+    )
+
+
+def headline(evidence: Evidence) -> str:
+    """The result in words, from the primary contrast, with the caution where the comparison was not fair."""
+    return f"{result(evidence)} {caution(evidence)}".strip()
+
+
+def result(evidence: Evidence) -> str:
+    """The primary contrast in one sentence: students who had better stay untuned first, then a clause per verdict."""
+    wanted = evidence.primary
+    if wanted is None:
+        return "No verdict: no primary contrast was declared, so every number here is exploratory."
+    where = f"{wanted.benchmark}{'' if wanted.max_tokens is None else ', ' + cap(wanted.max_tokens)}"
+    gaps = [gap for gap in evidence.gaps if is_primary(evidence, gap)]
+    if not gaps:
+        lost = f" ({len(evidence.missing)} of {evidence.cells_wanted} cells missing)" if evidence.missing else ""
+        return f"No verdict: {wanted.contrast} on {where} was not measured{lost}."
+    kept = {student.name: text for student in evidence.students if (text := _base_clause(evidence, student.name))}
+    clauses = [*kept.values(), *_gap_clauses(evidence, [gap for gap in gaps if gap.student not in kept])]
+    absent = [s.name for s in evidence.students if s.name not in kept and all(g.student != s.name for g in gaps)]
+    if absent:
+        clauses.append(f"{_listed(absent)} {'was' if len(absent) == 1 else 'were'} not measured")
+    return f"On {where}: {'; '.join(clauses)}."
+
+
+def _gap_clauses(evidence: Evidence, gaps: Sequence[Gap]) -> list[str]:
+    """One clause per outcome, naming the students it holds for in order of size."""
+    order = [student.name for student in evidence.students]
+    groups: dict[str, list[str]] = {}
+    for gap in sorted(gaps, key=lambda g: order.index(g.student) if g.student in order else len(order)):
+        (a, b), size = gap.arms, f"{abs(100 * gap.delta):.1f} points"
+        match decision(gap):
+            case "first":
+                every = "every pure arm" in gap.verdict
+                text, detail = f"{a} beats {'every pure arm' if every else b}", f"by {size}"
+            case "second":
+                text, detail = f"{b} beats {a}", f"by {size}"
+            case "equal":
+                text, detail = f"{gap.verdict} between {a} and {b}", ""
+            case _:
+                reach = "one seed" if gap.data is None else f"anything from {span(gap.data)} points"
+                text, detail = f"can't tell {a} from {b}", reach
+        groups.setdefault(text, []).append(f"{gap.student}{f' ({detail})' if detail else ''}")
+    return [f"{text} for {_listed(students)}" for text, students in groups.items()]
+
+
+def _base_clause(evidence: Evidence, student: str) -> str:
+    """What to say where no trained arm of a student scores above its untuned self; else nothing."""
+    wanted = evidence.primary
+    rows = [
+        row
+        for row in evidence.accuracies
+        if wanted is not None
+        and (row.student, row.group) == (student, "all")
+        and (row.benchmark, row.max_tokens) == (wanted.benchmark, wanted.max_tokens)
+    ]
+    base = next((row for row in rows if row.arm == BASE), None)
+    trained = [row for row in rows if row.arm != BASE]
+    if base is None or not trained or any(row.mean >= base.mean for row in trained):
+        return ""
+    best = max(trained, key=lambda row: row.mean)
+    text = (
+        f"keep the untuned {student}: base scores {pct(base.mean)}, the best trained arm ({best.arm}) {pct(best.mean)}"
+    )
+    beaten = {
+        gap.arms[0] if gap.arms[1] == BASE else gap.arms[1]
+        for gap in evidence.gaps
+        if BASE in gap.arms and gap.student == student and gap.group == "all" and gap.verifier == evidence.verifier
+        if (gap.benchmark, gap.max_tokens) == (base.benchmark, base.max_tokens)
+        if decision(gap) == ("second" if gap.arms[1] == BASE else "first")
+    }
+    return text if {row.arm for row in trained} <= beaten else f"{text} (can't tell whether that is chance)"
+
+
+def caution(evidence: Evidence) -> str:
+    """A second sentence where a red confound touches the arms the primary contrast compares; else nothing."""
+    gaps = [gap for gap in evidence.gaps if is_primary(evidence, gap)]
+    arms, students = {arm for gap in gaps for arm in gap.arms}, {gap.student for gap in gaps}
+    red = [
+        confound
+        for confound in evidence.confounds
+        if confound.severity == "red"
+        and (confound.student is None or confound.student in students)
+        and (not confound.values or arms & confound.values.keys())
+    ]
+    return "Not a fair comparison: the arms differ in more than their data." if red and gaps else ""
+
+
+def _listed(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def reach(evidence: Evidence) -> list[str]:
+    """What the seeds of the primary contrast can and cannot show, a sentence or two per student."""
+    lines = []
+    for gap in (gap for gap in evidence.gaps if is_primary(evidence, gap)):
+        text = f"{gap.student}: {gap.seeds} seed{'s' * (gap.seeds != 1)}, {gap.problems:,} problems. "
+        if gap.data is None:
+            text += "One seed says nothing of what this data would do again; only these checkpoints are compared."
+        elif gap.detectable is not None:
+            text += (
+                f"A true gap of {100 * gap.detectable:.1f} points or more would be found in 4 of 5 repetitions; "
+                "a smaller one would often be missed."
+            )
+        if decision(gap) == "open":
+            text += " To be unable to tell is not to find no difference."
+        lines.append(text.strip())
+    return lines
+
+
+def points(value: float) -> str:
+    """A difference of accuracies in points, signed: 0.2013 -> +20.1."""
+    return f"{100 * value:+.1f}".replace("-", MINUS)
+
+
+def span(interval: Interval | None) -> str:
+    """An interval of a difference, in points."""
+    return "not available" if interval is None else f"{points(interval.low)} to {points(interval.high)}"
+
+
+def pct(value: float | None) -> str:
+    """A share in percent: 0.4583 -> 45.8 %."""
+    return "\N{EN DASH}" if value is None else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+
+
+def pct_span(interval: Interval | None) -> str:
+    """An interval of a share, in percent."""
+    if interval is None:
+        return "not available"
+    return f"{100 * interval.low:.1f}\N{EN DASH}{100 * interval.high:.1f}".replace("-", MINUS)
+
+
+def cap(max_tokens: int | None) -> str:
+    """A token cap in words."""
+    return "uncapped" if max_tokens is None else f"capped at {max_tokens:,} tokens"
+
+
+def short_number(value: float | None) -> str:
+    """103000 -> 103k."""
+    if value is None:
+        return "\N{EN DASH}"
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A plain number with thousands separators; whole numbers without decimals."""
+    if value is None:
+        return "\N{EN DASH}"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{digits}f}"
+
+
+def between(values: Iterable[float | None], digits: int = 1) -> str:
+    """The value all seeds agree on, or the lowest and the highest."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "\N{EN DASH}"
+    low, high = number(min(known), digits), number(max(known), digits)
+    return low if low == high else f"{low}\N{EN DASH}{high}"
+
+
+def duration(seconds: float) -> str:
+    """421.7 -> 0:07:02."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def recipe_words(weights: dict[str, float]) -> str:
+    """The weights of an arm in words."""
+    if not weights:
+        return "untuned"
+    return " + ".join(f"{100 * weight:.3g} % {teacher}" for teacher, weight in weights.items())
