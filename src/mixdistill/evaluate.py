@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from mixdistill import resolve
@@ -20,7 +21,7 @@ from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import Store, write_atomically
 from mixdistill.tokens import Template
 from mixdistill.train import MODEL, model_fingerprint
-from mixdistill.types import Outcome, Problem, Score, Trace, Verdict, trace_id
+from mixdistill.types import Outcome, Problem, Sampling, Score, Trace, Verdict, content_hash, trace_id
 from mixdistill.verify import grade, grading_options
 
 VERSION = "1"
@@ -75,7 +76,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         SCORES: store.seal(folder, Score, scores, SCORES),
     }
     whole = scores[0]
-    facts = {"template": template.fingerprint, "decoding": backend.decoding(evaluate.sampling)}
+    facts = {"template": template.fingerprint, "decoding": _decoding(model, evaluate.sampling)}
     return Done(counts={o.value: getattr(whole, o.value) for o in Outcome}, tables=tables, facts=facts)
 
 
@@ -132,8 +133,6 @@ def _unit(recipe: Recipe, store: Store, cell: tuple[str, ...], benchmark: str) -
 
 
 def _answers(problems: list[Problem]) -> str:
-    from mixdistill.types import content_hash
-
     return content_hash(*(p.id for p in problems))
 
 
@@ -178,6 +177,13 @@ def _grade(
     todo = [t for t in traces if t.error is None and not (t.id in uncut and t.id in known)]
     fresh = {v.trace_id: v for v in grade(recipe, [(problems[t.problem_id], t) for t in todo])}
     return [(fresh.get(t.id) or known[t.id]).model_copy(update={"max_tokens": cap}) for t in traces if t.error is None]
+
+
+def _decoding(model: str, sampling: Sampling) -> dict[str, Any]:
+    """The recipe's settings over the model's own, as they were in force."""
+    own = Path(model) / "generation_config.json"
+    kept = json.loads(own.read_text()) if own.exists() else {}
+    return {k: v for k, v in kept.items() if k != "transformers_version"} | sampling.model_dump(exclude_none=True)
 
 
 def _scores(

@@ -60,7 +60,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         accuracies=_accuracies(recipe, correct, scores, levels),
         gaps=_with_holm(_gaps(recipe, correct, levels)),
         confounds=confounds(recipe, cells, _markers(recipe, store, "train"), [(u, _marker(store, u)) for u in done]),
-        cells_wanted=len(recipe.cells()),
+        cells_wanted=(len(recipe.cells()) + len(recipe.students)) * len(recipe.problems.eval),
         missing=_missing(recipe, {_cell(unit.key) for unit in done}),
         notes=_notes(recipe, store),
         command=f"mixdistill run {store.root / 'recipe.yaml'}",
@@ -327,11 +327,11 @@ def _students(recipe: Recipe, store: Store) -> list[StudentFacts]:
     found = []
     for name, spec in recipe.students.items():
         saved = sorted(store.folder("train", name).glob("*/*/model"))
-        found.append(StudentFacts(name=name, model=spec.model, parameters=_parameters(saved[0]) if saved else None))
+        found.append(StudentFacts(name=name, model=spec.model, parameters=parameters(saved[0]) if saved else None))
     return sorted(found, key=lambda s: s.parameters or 0)
 
 
-def _parameters(folder: Path) -> int:
+def parameters(folder: Path) -> int:
     """Weights in a model folder, from the headers of its safetensors files."""
     total = 0
     for path in folder.glob("*.safetensors"):

@@ -1,0 +1,203 @@
+"""Texts for people: what a recipe will do (`check`), and one problem with all its traces (`show`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixdistill import executor, resolve
+from mixdistill.errors import DataError, StoreError
+from mixdistill.evaluate import VERDICTS
+from mixdistill.generate import TABLE as TRACES
+from mixdistill.generate import make_backend
+from mixdistill.problems import load_all
+from mixdistill.recipe import Recipe
+from mixdistill.store import Store
+from mixdistill.tokens import Template
+from mixdistill.types import Problem, Request, Trace, Verdict, prompt_text
+
+FREE = ("scripted", "recorded")
+"""Backends whose traces cost nothing, so that a plan may look at a few."""
+PEEK = 50
+FLOPS = {"cpu": 2e10, "gpu": 1e14}
+"""What one core, or one GPU, does in a second of training, roughly; a plan is no promise."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Mean tokens of a teacher's traces as a student renders them, and how that is known."""
+
+    mean: float | None
+    why: str
+
+
+def describe_plan(recipe: Recipe, out: Path | None, limit: int | None) -> str:
+    """The plan of a recipe: problems, traces, cells, examples, tokens, rough time. Loads problems and tokenizers.
+
+    Raises the errors that a run would raise before its first stage.
+    """
+    problems, dropped = load_all(recipe.problems, limit=limit)
+    store = Store(out or Path("runs") / recipe.name)
+    train = problems["train"]
+    lengths = {t: _lengths(recipe, store, t, train[:PEEK]) for t in recipe.teachers}
+    cells = recipe.cells()
+    lines = [
+        f"study      {recipe.name}: {recipe.description}".rstrip(": "),
+        f"folder     {store.root} ({'exists: it will be extended' if store.root.exists() else 'new'})",
+        "problems   " + ", ".join(f"{name} {len(rows):,}" for name, rows in problems.items()),
+        *(f"           {n:,} dropped: {why}" for why, n in dropped.items()),
+    ]
+    lines += _table(
+        "teachers",
+        [
+            (name, t.backend, t.model, f"{len(train) * t.samples:,} traces", _tokens(lengths[name]))
+            for name, t in recipe.teachers.items()
+        ],
+    )
+    lines.append(f"verifier   {recipe.verify.verifier} -> {resolve.reference('verifier', recipe.verify.verifier)}")
+    lines += _table("cells", [_cells_row(recipe, s, len(train)) for s in recipe.students])
+    lines += _table("arms", [_arm_row(recipe, a, lengths) for a in recipe.arms])
+    lines += _table("contrasts", [(n, f"{a} - {b}", _primary(recipe, n)) for n, (a, b) in recipe.contrasts.items()])
+    samples = {b: len(rows) * recipe.evaluate.k for b, rows in problems.items() if b != "train"}
+    evaluations = (len(cells) + len(recipe.students)) * sum(samples.values())
+    lines.append(f"evaluate   {evaluations:,} traces: {len(cells) + len(recipe.students)} models x {samples}")
+    lines.append(f"time       {_time(recipe, len(train), lengths)}")
+    return "\n".join(lines)
+
+
+def describe_problem(store: Store, wanted: str | None) -> str:
+    """One problem with every teacher's and student's traces and verdicts. Raises DataError when none matches."""
+    folder = store.folder("problems")
+    if store.marker(folder) is None:
+        raise StoreError(f"{store.root}: not a run folder (no problems in it); give the folder that --out named")
+    found = [p for path in sorted(folder.glob("*.parquet")) for p in store.read(folder, Problem, path.stem)]
+    hits = [p for p in found if wanted is None or p.id.startswith(wanted) or wanted in prompt_text(p.prompt)]
+    if not hits:
+        raise DataError(f"{store.root}: no problem matches (got {wanted!r}); give an id, its beginning, or prompt text")
+    problem = hits[0]
+    lines = [f"{problem.id}  {problem.split}  {problem.source}", *_indent(prompt_text(problem.prompt))]
+    lines.append(f"  reference answer: {problem.answer}")
+    if len(hits) > 1 and wanted is not None:
+        lines.append(f"  (the first of {len(hits):,} that match)")
+    for verdicts, traces in _tables(store):
+        lines += _traces(store, traces, verdicts, problem.id)
+    return "\n".join(lines)
+
+
+def _lengths(recipe: Recipe, store: Store, teacher: str, few: Sequence[Problem]) -> Lengths:
+    marker = store.marker(store.folder("analyze", teacher))
+    if marker:
+        return Lengths(float(marker["facts"]["median_tokens"]), "median of the traces there")
+    spec = recipe.teachers[teacher]
+    if spec.backend not in FREE:
+        return Lengths(None, "not known before its first traces")
+    template = Template.load(resolve.model_path(next(iter(recipe.students.values())).model))
+    backend = make_backend(spec.backend, spec.model, spec.options)
+    answers = [c for _, c in backend.generate([Request(prompt=p.prompt, sampling=spec.sampling) for p in few])]
+    counts = [template.count(c.reasoning, c.content) for c in answers if c.error is None]
+    if not counts:
+        raise DataError(
+            f"teachers.{teacher}: no trace for the first {len(few)} problems; check its file and its columns"
+        )
+    return Lengths(sum(counts) / len(counts), f"from {len(counts)} of them")
+
+
+def _tokens(lengths: Lengths) -> str:
+    return f"{lengths.mean:,.0f} tokens each ({lengths.why})" if lengths.mean else f"tokens {lengths.why}"
+
+
+def _cells_row(recipe: Recipe, student: str, problems: int) -> tuple[str, ...]:
+    train, seeds = recipe.train_of(student), recipe.seeds_of(student)
+    budget = recipe.budget
+    unit = budget.unit.replace("_", " ")
+    row = f"{len(recipe.arms)} arms x {len(seeds)} seeds = {len(recipe.arms) * len(seeds)}"
+    if budget.unit == "examples":
+        updates = max(1, int(problems * train.num_train_epochs / budget.per_update))
+        return (student, row, f"at most {updates:,} updates of {budget.per_update} {unit} each")
+    return (student, row, f"updates of {budget.per_update:,} {unit} each; how many follows from the traces")
+
+
+def _arm_row(recipe: Recipe, arm: str, lengths: dict[str, Lengths]) -> tuple[str, ...]:
+    weights = recipe.arms[arm].weights
+    shown = ", ".join(f"{w:.0%} {t}" for t, w in weights.items())
+    known = {t: lengths[t].mean for t in weights}
+    means = {t: m for t, m in known.items() if m}
+    if len(weights) < 2 or len(means) < len(known):
+        return (arm, f"{shown} by {recipe.budget.unit.replace('_', ' ')}")
+    by_tokens = recipe.budget.unit == "loss_tokens"
+    raw = {t: w / means[t] if by_tokens else w * means[t] for t, w in weights.items()}
+    other = ", ".join(f"{v / sum(raw.values()):.0%} {t}" for t, v in raw.items())
+    units = ("loss tokens", "examples") if by_tokens else ("examples", "loss tokens")
+    return (arm, f"{shown} by {units[0]} = {other} by {units[1]}")
+
+
+def _primary(recipe: Recipe, name: str) -> str:
+    primary = recipe.primary_or_first()
+    if primary is None or primary.contrast != name:
+        return ""
+    cap = f", at most {primary.max_tokens} tokens" if primary.max_tokens else ""
+    return f"primary, on {primary.benchmark}{cap}"
+
+
+def _time(recipe: Recipe, problems: int, lengths: dict[str, Lengths]) -> str:
+    """Training time alone, from 6 floating point operations per weight and token."""
+    from mixdistill.gather import parameters
+
+    if any(lengths[t].mean is None for t in recipe.teachers_of(list(recipe.arms))):
+        return "not known before the teachers' lengths are"
+    total = 0.0
+    for student, arm, _ in recipe.cells():
+        path = Path(resolve.model_path(recipe.students[student].model))
+        if not path.is_dir():
+            return "not known before the student is on this machine"
+        mean = sum(w * (lengths[t].mean or 0) for t, w in recipe.arms[arm].weights.items())
+        total += 6 * parameters(path) * problems * recipe.train_of(student).num_train_epochs * mean
+    devices = executor.gpus()
+    local = executor.Local()
+    rate = FLOPS["gpu" if devices else "cpu"] * local.workers
+    minutes = total / rate / 60
+    what = f"{local.workers} {'GPUs' if devices else 'cores'}"
+    each = rate / local.workers
+    return f"training about {minutes:,.0f} min on {what} at {each:.0e} operations/s each; evaluation beside it"
+
+
+def _table(head: str, rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(r[i]) if i < len(r) else 0 for r in rows) for i in range(max(map(len, rows)))] if rows else []
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=False)).rstrip() for r in rows]
+    return [f"{head if i == 0 else '':<10} {line}" for i, line in enumerate(lines)]
+
+
+def _tables(store: Store) -> list[tuple[Path, Path]]:
+    """(folder of verdicts, folder of traces), teachers first."""
+    teachers = [
+        (store.folder("verify", p.parent.name), p.parent) for p in store.root.glob(f"generate/*/{TRACES}.parquet")
+    ]
+    students = [(p.parent, p.parent) for p in store.root.glob(f"evaluate/**/{TRACES}.parquet")]
+    return [*sorted(teachers), *sorted(students)]
+
+
+def _traces(store: Store, folder: Path, verdicts: Path, problem: str) -> list[str]:
+    ids = store.frame(folder, TRACES, ["problem_id"])["problem_id"].to_list()
+    if problem not in ids:
+        return []
+    mine = [t for t in store.read(folder, Trace, TRACES) if t.problem_id == problem]
+    judged = [v for v in store.read(verdicts, Verdict, VERDICTS) if v.trace_id in {t.id for t in mine}]
+    lines = []
+    for trace in mine:
+        lines += [
+            "",
+            f"{trace.author} #{trace.sample}  {trace.usage.completion_tokens or '?'} tokens, {trace.finish_reason}",
+        ]
+        lines += _indent(f"ERROR: {trace.error}" if trace.error else "")
+        lines += _indent(trace.reasoning, "  | ") + _indent(trace.content)
+        for v in (v for v in judged if v.trace_id == trace.id):
+            cap = "" if v.max_tokens is None else f" at most {v.max_tokens} tokens"
+            lines.append(
+                f"  -> {v.outcome.value}{cap}  answer {v.answer!r}  [{v.verifier}: {v.rule}] {v.explanation}".rstrip()
+            )
+    return lines
+
+
+def _indent(text: str, by: str = "  ") -> list[str]:
+    return [f"{by}{line}" for line in text.splitlines()]
