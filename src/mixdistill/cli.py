@@ -11,7 +11,7 @@ import typer
 from mixdistill.errors import MixdistillError
 
 app = typer.Typer(
-    add_completion=True,
+    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -43,9 +43,23 @@ def main() -> None:
         for line in str(e).splitlines():
             sys.stderr.write(f"mixdistill: {line}\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("mixdistill: stopped; run the same command again to go on\n")
-        sys.exit(130)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from mixdistill import __version__
+
+        sys.stdout.write(f"mixdistill {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -124,9 +138,12 @@ def demo(
 ) -> None:
     """The small-model learnability gap on this machine, offline, in minutes."""
     from mixdistill.pipeline import STAGES
+    from mixdistill.recipe import shipped
 
+    if full and quick:
+        raise typer.BadParameter("--full and --quick exclude each other")
     name = "demo-full" if full else "demo-quick" if quick else "demo"
-    _carry_out(Path(name), set_, out, fresh, None, workers, STAGES)
+    _carry_out(shipped()[name], set_, out, fresh, None, workers, STAGES)
 
 
 @lab.command("list")
@@ -134,8 +151,9 @@ def lab_list() -> None:
     """Lab models: size, and whether they are shipped, built or still to be built."""
     from mixdistill.lab import models
 
-    for name in models.names():
-        sys.stdout.write(f"{models.describe(name)}\n")
+    for model in map(models.describe, models.names()):
+        where = "shipped" if model.shipped else "built" if model.built else "built on first use"
+        sys.stdout.write(f"{model.name:<14} {model.parameters:>10,} parameters  {where:<18}  {model.path}\n")
 
 
 @lab.command("build")
@@ -164,15 +182,19 @@ def _carry_out(
 
     loaded = load(recipe, overrides)
     store = Store(out or Path("runs") / loaded.name)
-    with progress.watcher() as watcher:
-        failures = pipeline.run(
-            loaded, store, stages=stages, watcher=watcher, fresh=fresh, limit=limit, workers=workers
-        )
+    try:
+        with progress.watcher() as watcher:
+            failures = pipeline.run(
+                loaded, store, stages=stages, watcher=watcher, fresh=fresh, limit=limit, workers=workers
+            )
+    except KeyboardInterrupt:  # here, since typer would make "Aborted" of it
+        sys.stderr.write("mixdistill: stopped; run the same command again to go on\n")
+        raise typer.Exit(130) from None
     for line in failures:
         sys.stderr.write(f"mixdistill: {line}\n")
     if "report" in stages:
         summary = store.folder("report") / "summary.txt"
         if summary.exists():
-            sys.stdout.write(summary.read_text())
+            sys.stdout.write(summary.read_text(encoding="utf-8"))
     if failures:
         sys.exit(1)

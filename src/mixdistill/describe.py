@@ -87,7 +87,7 @@ def describe_problem(store: Store, wanted: str | None) -> str:
 
 def _lengths(recipe: Recipe, store: Store, teacher: str, few: Sequence[Problem]) -> Lengths:
     marker = store.marker(store.folder("analyze", teacher))
-    if marker:
+    if marker and marker["facts"]["median_tokens"] is not None:
         return Lengths(float(marker["facts"]["median_tokens"]), "median of the traces there")
     spec = recipe.teachers[teacher]
     if spec.backend not in FREE:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from mixdistill import resolve
@@ -20,7 +19,7 @@ from mixdistill.pipeline import Done, Unit
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import Store, write_atomically
 from mixdistill.tokens import Template
-from mixdistill.train import MODEL, model_fingerprint
+from mixdistill.train import MODEL, generation_config, model_fingerprint
 from mixdistill.types import Outcome, Problem, Sampling, Score, Trace, Verdict, content_hash, trace_id
 from mixdistill.verify import grade, grading_options
 
@@ -181,9 +180,9 @@ def _grade(
 
 def _decoding(model: str, sampling: Sampling) -> dict[str, Any]:
     """The recipe's settings over the model's own, as they were in force."""
-    own = Path(model) / "generation_config.json"
-    kept = json.loads(own.read_text()) if own.exists() else {}
-    return {k: v for k, v in kept.items() if k != "transformers_version"} | sampling.model_dump(exclude_none=True)
+    own = generation_config(model).to_diff_dict()
+    kept = {k: v for k, v in own.items() if k != "transformers_version" and not k.startswith("_")}
+    return kept | sampling.model_dump(exclude_none=True)
 
 
 def _scores(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from mixdistill.errors import StageError
+from mixdistill.errors import MixdistillError, StageError
 
 POLL_SECONDS = 0.25
 
@@ -72,8 +76,9 @@ class Local:
         running: dict[Future[Any], tuple[Any, ...]] = {}
         try:
             for job in jobs:
-                running[pool.submit(fn, *job)] = job
+                running[pool.submit(_carry, fn, job)] = job
         except BrokenProcessPool as e:
+            self._pool = None
             for job in jobs[len(running) :]:
                 yield job, None, e
         while running:
@@ -97,8 +102,30 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _carry(fn: Callable[..., Any], job: tuple[Any, ...]) -> Any:
+    """Call `fn` in a worker. An exception that cannot travel between processes would take the whole pool with it."""
+    try:
+        return fn(*job)
+    except Exception as e:
+        try:
+            pickle.loads(pickle.dumps(e))  # noqa: S301 -- our own bytes
+        except Exception:
+            ours = isinstance(e, MixdistillError)
+            raise (MixdistillError(str(e)) if ours else RuntimeError(f"{type(e).__name__}: {e}")) from e
+        raise
+
+
+def _end_with(parent: int) -> None:
+    """In a worker: end when the parent is gone, lest two runs write to one folder."""
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    os._exit(1)
+
+
 def _initialise(slots: Any) -> None:
     """Give a worker its device or its one thread, before anything heavy is imported in it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     device = slots.get()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device

@@ -64,8 +64,9 @@ def author(teacher: str) -> str:
 
 
 def make_backend(name: str, model: str, options: dict[str, Any]) -> Any:
-    """The backend a recipe names, with its options; `lab:` models become folders."""
-    return resolve.load(resolve.reference("backend", name))(resolve.model_path(model), **options)
+    """The backend a recipe names, with its options; `lab:` models become folders, `${NAME}` the environment's."""
+    backend = resolve.load(resolve.reference("backend", name))
+    return backend(resolve.model_path(resolve.from_environment(model)), **resolve.from_environment(options))
 
 
 def collect(
@@ -121,8 +122,9 @@ def _options(teacher: Teacher) -> dict[str, Any]:
     """What changes a teacher's rows. Files count by their content, so that a moved file changes nothing."""
     options = teacher.model_dump(mode="json", exclude_none=True, exclude={"samples"})
     for key, value in options.items():
-        if isinstance(value, str) and key not in ("backend", "prompt") and Path(value).is_file():
-            options[key] = f"file:{file_hash(Path(value))}"
+        if isinstance(value, str) and key not in ("backend", "prompt"):
+            file = Path(resolve.from_environment(value))
+            options[key] = f"file:{file_hash(file)}" if file.is_file() else value
     options["prompt"] = content_hash(prompts.load(teacher.prompt))
     backend = resolve.load(resolve.reference("backend", teacher.backend))
     return options | {"stage": VERSION, "backend_version": resolve.version(backend)}

@@ -16,21 +16,24 @@ import hashlib
 import importlib
 import json
 import time
+import traceback
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 from mixdistill.errors import MixdistillError, Refused
 from mixdistill.executor import Local
 from mixdistill.recipe import Recipe, render
-from mixdistill.store import MARKER, Store, versions, write_atomically
+from mixdistill.store import MARKER, Store, file_hash, versions, write_atomically
 
 STAGES = ("generate", "verify", "analyze", "mix", "train", "evaluate", "report")
 BOUGHT = ("generate", "train")
 """Stages whose rows cost money or training: a changed identity refuses instead of redoing."""
 STARTED = "started.json"
+TRACEBACK = "traceback.txt"
 
 
 @dataclass(frozen=True)
@@ -175,12 +178,19 @@ def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> None:
     write_atomically(store.root / "recipe.yaml", render(recipe).encode())
     folder = store.folder("problems")
     options = {"problems": recipe.problems.model_dump(mode="json"), "limit": limit}
-    marker = store.marker(folder)
-    if marker and marker["options"] == options:
+    marker, files = store.marker(folder), _file_hashes(recipe)
+    # A file that is gone is no reason to lose the problems that were read from it.
+    if marker and marker["options"] == options and files.items() <= marker.get("files", {}).items():
         return
     loaded, dropped = load_all(recipe.problems, limit=limit)
     tables = {name: store.seal(folder, Problem, rows, name) for name, rows in loaded.items()}
-    store.mark(folder, {"options": options, "tables": tables, "counts": dropped})
+    store.mark(folder, {"options": options, "files": files, "tables": tables, "counts": dropped})
+
+
+def _file_hashes(recipe: Recipe) -> dict[str, str]:
+    """Local files that problems come from -> content hash, of those that are there."""
+    sources = {s.source for s in (recipe.problems.train, *recipe.problems.eval.values())}
+    return {s: file_hash(Path(s).expanduser()) for s in sorted(sources) if Path(s).expanduser().is_file()}
 
 
 def plan(recipe: Recipe, store: Store, stage: str) -> list[tuple[Unit, State]]:
@@ -206,13 +216,14 @@ def _run_stage(stage: str, recipe: Recipe, store: Store, executor: Local, watche
         seconds, counts = result or (0.0, {})
         watcher.unit(unit, error, seconds, counts)
         if error is not None:
-            failures.append(f"{unit.label}: {_one_line(error)}")
+            kept = store.folder(unit.stage, *unit.key) / TRACEBACK
+            failures.append(f"{unit.label}: {_one_line(error)}" + (f"; traceback in {kept}" if kept.exists() else ""))
     return failures
 
 
 def _settle_changed(units: list[Unit], store: Store, fresh: bool) -> None:
     """Refuse, set aside (`fresh`) or open for redoing what was made with other settings."""
-    bought = [u for u in units if u.stage in BOUGHT]
+    bought = [u for u in units if u.stage in BOUGHT and _holds_rows(store.folder(u.stage, *u.key))]
     if bought and not fresh:
         lines = []
         for unit in bought[:5]:
@@ -233,6 +244,12 @@ def _settle_changed(units: list[Unit], store: Store, fresh: bool) -> None:
             (folder / STARTED).unlink(missing_ok=True)
 
 
+def _holds_rows(folder: Path) -> bool:
+    """Whether anything was made there: a unit that failed before its first row has nothing to lose."""
+    notes = (STARTED, TRACEBACK)
+    return any(p.is_file() and p.name not in notes and p.stat().st_size for p in folder.rglob("*"))
+
+
 def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, dict[str, Any]]:
     """Do one unit and mark it. Runs in a worker process; everything it needs is in its arguments."""
     folder = store.folder(unit.stage, *unit.key)
@@ -240,9 +257,16 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
     write_atomically(folder / STARTED, json.dumps(described, default=str).encode())
     (folder / MARKER).unlink(missing_ok=True)
     start = time.monotonic()
-    done: Done = module(stage).run(unit, recipe, store)
+    (folder / TRACEBACK).unlink(missing_ok=True)
+    try:
+        done: Done = module(stage).run(unit, recipe, store)
+    except MixdistillError:
+        raise
+    except Exception:
+        write_atomically(folder / TRACEBACK, traceback.format_exc().encode())
+        raise
     seconds = time.monotonic() - start
-    ids = sorted(store.ids(folder, unit.table)) if unit.wanted else []
+    ids = sorted(store.ids(folder, unit.table, without_error=True)) if unit.wanted else []
     store.mark(
         folder,
         {
@@ -282,7 +306,7 @@ def sessions_seconds(store: Store) -> float:
 
 def _read(path: Any) -> dict[str, Any] | None:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
 

@@ -89,9 +89,12 @@ class Live:
 
     def unit(self, unit: Unit, error: BaseException | None, seconds: float, counts: dict[str, Any]) -> None:
         """Count it; failures stay on the screen."""
+        from rich.markup import escape
+
         self.ended += 1
         if error:
-            self.console.print(f"[red]✗[/] {unit.label}: {error}", highlight=False)
+            # Not markup: a message may hold brackets of its own, as in pip install 'mixdistill[train]'.
+            self.console.print("[red]✗[/]", escape(f"{unit.label}: {error}"), highlight=False)
         if self.ended == self.total:
             self._close()
         self.live.update(self._draw())

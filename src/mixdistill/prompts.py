@@ -22,8 +22,11 @@ def load(name: str) -> str:
         return "{problem}"
     path = shipped().get(name, Path(name))
     if not path.is_file():
-        raise RecipeError(f"teachers.*.prompt: no prompt '{name}'{did_you_mean(name, [PLAIN, *shipped()])}")
-    text = path.read_text(encoding="utf-8")
+        raise RecipeError(f"no prompt '{name}'{did_you_mean(name, [PLAIN, *shipped()])}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise RecipeError(f"{path}: not UTF-8 text (byte {e.start}); save it as UTF-8") from None
     if "{problem}" not in text:
         raise RecipeError(f"{path}: a teacher prompt must contain {{problem}} (got {text[:40]!r}); add it")
     return text

@@ -24,13 +24,13 @@ EACH_PURE = "each_pure"
 class Section(BaseModel):
     """Base of the recipe's models."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class OpenSection(BaseModel):
     """A section whose further keys are the options of the backend, verifier or mixture it names."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True, allow_inf_nan=False)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -269,12 +269,19 @@ def _pure(arm: Arm) -> str | None:
     return used[0] if len(used) == 1 else None
 
 
+MERGE = "tag:yaml.org,2002:merge"
+
+
 class _Loader(yaml.SafeLoader):
     """YAML in which 1e-5 is a number and a key given twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConstructorError(None, None, "a key must be a single word", key_node.start_mark)
+            if key_node.tag == MERGE:
+                continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise ConstructorError(None, None, f"the key '{key}' stands twice", key_node.start_mark)
@@ -287,6 +294,12 @@ for _first in "-+0123456789.":
     _Loader.yaml_implicit_resolvers.setdefault(_first, []).insert(
         0, ("tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+\Z"))
     )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that `_Loader` would take for numbers."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -307,7 +320,7 @@ def shipped() -> dict[str, Path]:
 def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """The recipe in a file (or a shipped one by name), with `a.b=value` overrides; every finding in one RecipeError."""
     file = Path(path)
-    if not file.exists() and str(path) in shipped():
+    if not file.is_file() and str(path) in shipped():
         file = shipped()[str(path)]
     if not file.is_file():
         hint = did_you_mean(str(path), shipped())
@@ -316,6 +329,8 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as e:
         raise RecipeError(f"{path}: not UTF-8 text (byte {e.start}); save it as UTF-8") from None
+    except OSError as e:
+        raise RecipeError(f"{path}: cannot be read ({e.strerror}); check its permissions") from None
     raw = parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of sections (got {type(raw).__name__})")
@@ -340,20 +355,33 @@ def build(raw: dict[str, Any], *, where: str = "recipe") -> Recipe:
 
 def render(recipe: Recipe) -> str:
     """The whole recipe as YAML, implied parts included."""
-    return yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+    plain = recipe.model_dump(mode="json", exclude_none=True)
+    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
     key, eq, value = override.partition("=")
     if not eq or not key:
         raise RecipeError(f"--set {override}: write it as key.subkey=value")
-    here: Any = raw
-    *parents, last = key.split(".")
-    for part in parents:
-        here = here.setdefault(part, {})
-        if not isinstance(here, dict):
-            raise RecipeError(f"--set {override}: '{part}' is not a section (got {here!r})")
-    here[last] = parse_yaml(value, f"--set {override}")
+    here = raw
+    part, rest = _first_key(here, key)
+    while rest:
+        section = here.get(part, {})
+        if not isinstance(section, dict):
+            raise RecipeError(f"--set {override}: '{part}' is not a section (got {section!r})")
+        here[part] = dict(section)  # a copy: YAML aliases make one object of two sections
+        here = here[part]
+        part, rest = _first_key(here, rest)
+    here[part] = parse_yaml(value, f"--set {override}")
+
+
+def _first_key(section: dict[str, Any], path: str) -> tuple[str, str]:
+    """A dotted path's first key and what follows it. A name with dots in it (`qwen-1.5b`) wins when it is there."""
+    parts = path.split(".")
+    for n in range(len(parts), 1, -1):
+        if ".".join(parts[:n]) in section:
+            return ".".join(parts[:n]), ".".join(parts[n:])
+    return parts[0], ".".join(parts[1:])
 
 
 def _implied(raw: dict[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mixdistill import resolve
+from mixdistill import prompts, resolve
 from mixdistill.errors import MixdistillError, did_you_mean
-from mixdistill.recipe import BASE, EACH_PURE, Recipe, Train
+from mixdistill.recipe import BASE, EACH_PURE, OpenSection, Recipe, Train
+from mixdistill.types import Sampling
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 RESERVED = {BASE, EACH_PURE, "self"}
@@ -60,13 +62,16 @@ def cross_check(recipe: Recipe) -> list[str]:
         total = sum(spec.weights.values())
         if abs(total - 1) > 1e-6:
             found.append(f"arms.{arm}: weights must add up to 1 (got {total:g})")
-        found += _check_reference(f"arms.{arm}", "mixture", spec.mixture, spec.options)
+        found += _check_reference(f"arms.{arm}", "mixture", spec.mixture, spec)
     found += _check_contrasts(recipe)
     for name, teacher in recipe.teachers.items():
-        found += _check_reference(f"teachers.{name}", "backend", teacher.backend, teacher.options)
-    found += _check_reference("verify", "verifier", recipe.verify.verifier, recipe.verify.options)
+        found += _check_reference(f"teachers.{name}", "backend", teacher.backend, teacher)
+        found += _check_prompt(f"teachers.{name}.prompt", teacher.prompt)
+        found += _check_sampling(f"teachers.{name}.sampling", teacher.sampling)
+    found += _check_sampling("evaluate.sampling", recipe.evaluate.sampling)
+    found += _check_reference("verify", "verifier", recipe.verify.verifier, recipe.verify)
     for metric in recipe.analyze.metrics:
-        found += _check_reference("analyze.metrics", "metric", metric, {})
+        found += _check_reference("analyze.metrics", "metric", metric)
     for name in recipe.students:
         try:
             recipe.train_of(name)
@@ -103,10 +108,13 @@ def _check_contrasts(recipe: Recipe) -> list[str]:
     found = []
     arms = [*recipe.arms, BASE]
     for name, (a, b) in recipe.contrasts.items():
-        for arm in (a, b):
-            if arm not in arms and not (arm == b == EACH_PURE):
-                found.append(f"contrasts.{name}: '{arm}' is not an arm{did_you_mean(arm, [*arms, EACH_PURE])}")
-        if b == EACH_PURE and a in recipe.arms and not recipe.pure_arms(a):
+        if a not in arms:
+            found.append(f"contrasts.{name}: '{a}' is not an arm{did_you_mean(a, arms)}")
+        if b not in [*arms, EACH_PURE]:
+            found.append(f"contrasts.{name}: '{b}' is not an arm{did_you_mean(b, [*arms, EACH_PURE])}")
+        if a == b:
+            found.append(f"contrasts.{name}: compares '{a}' with itself; name two arms")
+        if b == EACH_PURE and a in arms and (a == BASE or not recipe.pure_arms(a)):
             found.append(f"contrasts.{name}: no pure arm to compare '{a}' with; add an arm for each of its teachers")
     primary = recipe.primary
     if primary:
@@ -121,12 +129,36 @@ def _check_contrasts(recipe: Recipe) -> list[str]:
     return found
 
 
-def _check_reference(where: str, kind: str, name: str, options: dict[str, Any]) -> list[str]:
+def _check_reference(where: str, kind: str, name: str, section: OpenSection | None = None) -> list[str]:
     try:
         obj = resolve.load(resolve.reference(kind, name))
     except MixdistillError as e:
         return [f"{where}: {e}"]
-    given = dict(options)
+    if not callable(obj):
+        return [f"{where}: '{name}' is not a {kind} (got {type(obj).__name__}); name a function or class"]
+    given = dict(section.options) if section else {}
     if kind == "mixture":
-        given |= {"rng": None, "unit": None}  # supplied by the mix stage
-    return resolve.check_options(where, obj, given)
+        given |= {k: None for k in ("rng", "unit") if resolve.takes(obj, k)}  # supplied by the mix stage
+    return resolve.check_options(where, obj, given, also=type(section).model_fields if section else ())
+
+
+def _check_prompt(where: str, name: str) -> list[str]:
+    try:
+        prompts.load(name)
+    except MixdistillError as e:
+        return [f"{where}: {e}"]
+    return []
+
+
+def _check_sampling(where: str, sampling: Sampling) -> list[str]:
+    ranges = {
+        "temperature": (sampling.temperature, 0.0, math.inf, "0 (greedy) or more"),
+        "top_p": (sampling.top_p, 1e-9, 1.0, "above 0, at most 1"),
+        "top_k": (sampling.top_k, 0, math.inf, "0 (all) or more"),
+        "max_tokens": (sampling.max_tokens, 1, math.inf, "1 or more"),
+    }
+    return [
+        f"{where}.{key}: must be {words} (got {value:g})"
+        for key, (value, low, high, words) in ranges.items()
+        if value is not None and not (low <= value <= high and math.isfinite(value))
+    ]

@@ -10,11 +10,16 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mixdistill.errors import RecipeError, did_you_mean
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 BUILTIN: dict[str, dict[str, str]] = {
     "backend": {
@@ -45,7 +50,7 @@ def reference(kind: str, name: str) -> str:
     known = BUILTIN[kind]
     if name not in known:
         raise RecipeError(
-            f"'{name}' is not a {kind}{did_you_mean(name, known)} Your own: package.module:name or path/file.py:name"
+            f"'{name}' is not a {kind}{did_you_mean(name, known)} (your own: package.module:name or path/file.py:name)"
         )
     return known[name]
 
@@ -56,6 +61,8 @@ def load(ref: str) -> Any:
     Raises RecipeError when the module, the file or the name in it does not exist.
     """
     place, _, name = ref.rpartition(":")
+    if not place or not name or (place.startswith(".") and not place.endswith(".py")):
+        raise RecipeError(f"'{ref}' names nothing; write it as package.module:name or path/file.py:name")
     module = _module_from_file(place) if place.endswith(".py") else _module(place)
     try:
         return getattr(module, name)
@@ -83,16 +90,26 @@ def _module_from_file(place: str) -> Any:
         assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except SyntaxError as e:
+            del sys.modules[name]
+            raise RecipeError(f"{place}:{e.lineno}: not Python ({e.msg}); mend the file") from None
+        except BaseException:
+            del sys.modules[name]  # half a module must not be found next time
+            raise
     return sys.modules[name]
 
 
-def check_options(where: str, obj: Any, options: dict[str, Any]) -> list[str]:
-    """Findings about options that `obj` does not take or misses; empty when it can be called."""
+def check_options(where: str, obj: Any, options: dict[str, Any], *, also: Iterable[str] = ()) -> list[str]:
+    """Findings about options that `obj` does not take or misses; empty when it can be called.
+
+    `also` names the other keys of the section, for suggestions.
+    """
     params = inspect.signature(obj).parameters.values()
     takes = {p.name: p for p in params if p.kind is inspect.Parameter.KEYWORD_ONLY}
     findings = [
-        f"{where}.{key}: not an option of {obj.__name__} (got {value!r}){did_you_mean(key, takes)}"
+        f"{where}.{key}: not an option of {obj.__name__} (got {value!r}){did_you_mean(key, [*takes, *also])}"
         for key, value in options.items()
         if key not in takes and not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in params)
     ]
@@ -116,6 +133,28 @@ def version(obj: Any) -> str:
     if declared is not None:
         return str(declared)
     return hashlib.sha256(inspect.getsource(obj).encode()).hexdigest()[:12]
+
+
+def from_environment(value: Any) -> Any:
+    """A value with every `${NAME}` in its texts replaced by that environment variable.
+
+    Done where a value is used and never earlier, so that what stands in the environment is not written anywhere.
+    Raises RecipeError when a variable is not set.
+    """
+    if isinstance(value, dict):
+        return {k: from_environment(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [from_environment(v) for v in value]
+    return _VARIABLE.sub(_variable, value) if isinstance(value, str) else value
+
+
+def _variable(match: re.Match[str]) -> str:
+    name = match[1]
+    if name not in os.environ:
+        raise RecipeError(
+            f"${{{name}}}: the recipe names this environment variable, and it is not set; export {name}=..."
+        )
+    return os.environ[name]
 
 
 def model_path(model: str) -> str:

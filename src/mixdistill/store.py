@@ -12,6 +12,7 @@ A folder without its marker is unfinished work, whatever else lies in it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -40,9 +41,9 @@ BEAT_SECONDS = 0.25
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside, fsync, rename: a reader sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "wb") as f:
             f.write(data)
             f.flush()
@@ -50,7 +51,11 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.replace(beside, path)
     except OSError as e:
         beside.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written ({e.strerror}); free space or choose another --out") from e
+        raise _unwritable(path, e) from e
+
+
+def _unwritable(path: Path, e: OSError) -> StoreError:
+    return StoreError(f"{path}: cannot be written ({e.strerror or e}); free space or choose another --out")
 
 
 @dataclass
@@ -75,17 +80,21 @@ class Store:
         if len(whole) < len(data):
             with open(path, "r+b") as f:
                 f.truncate(len(whole))
-        return [row_type.model_validate_json(line) for line in whole.splitlines()]
+        try:
+            return [row_type.model_validate_json(line) for line in whole.splitlines()]
+        except ValueError as e:
+            raise StoreError(f"{path}: not readable ({str(e).splitlines()[0]}); delete it to redo this unit") from None
 
     @contextmanager
     def appending(self, folder: Path, table: str) -> Generator[typing.Callable[[Row], None]]:
         """A function that appends one row to the journal, whole and flushed."""
-        folder.mkdir(parents=True, exist_ok=True)
         try:
-            with open(folder / f"{table}.jsonl", "ab", buffering=0) as f:
-                yield lambda row: _append(f, row.model_dump_json().encode() + b"\n")
+            folder.mkdir(parents=True, exist_ok=True)
+            f = open(folder / f"{table}.jsonl", "ab", buffering=0)  # noqa: SIM115 -- closed below
         except OSError as e:
-            raise StoreError(f"{folder}: cannot be written ({e.strerror}); free space or choose another --out") from e
+            raise _unwritable(folder, e) from e
+        with f:
+            yield lambda row: _append(f, folder, row.model_dump_json().encode() + b"\n")
 
     # -- sealed tables ----------------------------------------------------------------------------------------
 
@@ -105,7 +114,7 @@ class Store:
             os.replace(beside, folder / f"{table}.parquet")
         except OSError as e:
             beside.unlink(missing_ok=True)
-            raise StoreError(f"{folder}: cannot be written ({e.strerror}); free space or choose another --out") from e
+            raise _unwritable(folder, e) from e
         (folder / f"{table}.jsonl").unlink(missing_ok=True)
         return {"rows": len(flat), "columns": _column_hashes(flat, list(schema))}
 
@@ -132,11 +141,12 @@ class Store:
 
         return pl.read_parquet(folder / f"{table}.parquet", columns=columns)
 
-    def ids(self, folder: Path, table: str, column: str = "id") -> set[str]:
-        """Ids in a sealed table."""
+    def ids(self, folder: Path, table: str, *, without_error: bool = False) -> set[str]:
+        """Ids in a sealed table; `without_error` leaves out failed requests, which are still to be asked again."""
         if not (folder / f"{table}.parquet").exists():
             return set()
-        return set(self.frame(folder, table, [column])[column].to_list())
+        frame = self.frame(folder, table, ["id", "error"] if without_error else ["id"])
+        return {row[0] for row in frame.iter_rows() if not without_error or row[1] is None}
 
     # -- markers ----------------------------------------------------------------------------------------------
 
@@ -148,7 +158,7 @@ class Store:
     def marker(self, folder: Path) -> dict[str, Any] | None:
         """The unit's marker, or None while it is unfinished."""
         try:
-            return json.loads((folder / MARKER).read_text())
+            return json.loads((folder / MARKER).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except ValueError:
@@ -229,12 +239,15 @@ class Store:
 _last_beat: dict[str, float] = {}
 
 
-def _append(f: Any, line: bytes) -> None:
+def _append(f: Any, folder: Path, line: bytes) -> None:
     # An unbuffered file may write part of a line when the disk is full; the next append must not glue onto it.
     start = f.tell()
-    if f.write(line) != len(line):
-        f.truncate(start)
-        raise OSError(28, "No space left on device")
+    try:
+        if f.write(line) != len(line):
+            f.truncate(start)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as e:
+        raise _unwritable(folder, e) from e
 
 
 def columns_of(row_type: type[Row]) -> dict[str, tuple[Any, bool]]:

@@ -4,8 +4,9 @@ A completion is rendered as
 
     <think>\\n{reasoning}\\n</think>\\n\\n{content}{stop}
 
-with the tags left out when there is no reasoning, and `{stop}` read off the student's own chat template: whatever it
-writes after an assistant turn, up to and including its stop token. The prompt is the chat template's rendering
+with the tags left out when there is no reasoning (but closed where the prompt already opens them), and `{stop}` read
+off the student's own chat template: whatever it writes after an assistant turn, up to and including its stop token. The
+prompt is the chat template's rendering
 with the generation prompt, and is tokenised apart from the completion, so that it is the same ids in training and in
 evaluation. Chat templates that drop or double reasoning never see any: the tags are ours.
 """
@@ -61,7 +62,7 @@ class Template:
     def completion_text(self, reasoning: str, content: str) -> str:
         """A completion as the student should write it, stop token last."""
         if not reasoning.strip():
-            return content + self.stop_text
+            return (CLOSE if self.opens_thinking else "") + content + self.stop_text
         opening = "" if self.opens_thinking else OPEN
         return f"{opening}{reasoning.strip()}{CLOSE}{content}{self.stop_text}"
 

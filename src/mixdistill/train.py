@@ -236,10 +236,22 @@ def _save(trainer: Any, template: Template, model: str, out: Path) -> None:
     beside = out.with_name(f".{out.name}.tmp")
     _remove(beside)
     trainer.model.config.use_cache = True
+    # The trainer wrote the tokenizer's special tokens into it, and a student must be decoded like its untuned self.
+    trainer.model.generation_config = generation_config(model)
     trainer.model.save_pretrained(beside, safe_serialization=True)
     template.tokenizer.save_pretrained(beside)
     _remove(out)
     beside.rename(out)
+
+
+def generation_config(model: str) -> Any:
+    """A model's own generation settings, or those its configuration implies where it brings none."""
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(model)
+    except OSError:
+        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(model))
 
 
 def _remove(folder: Path) -> None:

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from mixdistill.backends.recorded import NO_TRACE, Recorded, key
+from mixdistill.backends.recorded import NO_TRACE, Recorded
 from mixdistill.errors import DataError
+from mixdistill.problems import normalise
 from mixdistill.types import Message, Request
 
 ROWS = [
@@ -37,26 +38,26 @@ def ask(backend, *requests):
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
 def test_every_kind_of_file_gives_the_same_traces(tmp_path, suffix):
-    backend = Recorded(write(tmp_path / f"traces{suffix}"), completion="output", finish_reason="end")
+    backend = Recorded(write(tmp_path / f"traces{suffix}"), completion_column="output", finish_reason_column="end")
     first, second = ask(backend, {"prompt": "What is 1 + 1?"}, {"prompt": "What is 2 + 2?"})
     assert (first.reasoning, first.content, first.finish_reason) == ("easy", "It is \\boxed{2}.", "stop")
     assert (second.reasoning, second.content, second.finish_reason) == ("hm", "It is \\boxed{4}.", "stop")
 
 
 def test_samples_are_the_rows_of_one_prompt_in_file_order(file):
-    backend = Recorded(file, completion="output", finish_reason="end")
+    backend = Recorded(file, completion_column="output", finish_reason_column="end")
     got = ask(backend, *({"prompt": "What is 1 + 1?", "sample": n} for n in (1, 0, 2)))
     assert [c.reasoning for c in got] == ["again, and then", "easy", ""]
     assert [c.error for c in got] == [None, None, NO_TRACE]
 
 
 def test_a_prompt_without_a_row_is_an_error_and_no_exception(file):
-    (completion,) = ask(Recorded(file, completion="output"), {"prompt": "What is 3 + 3?"})
+    (completion,) = ask(Recorded(file, completion_column="output"), {"prompt": "What is 3 + 3?"})
     assert completion.error == NO_TRACE
 
 
 def test_the_path_may_be_apart_from_the_name(file):
-    (completion,) = ask(Recorded("s1-3B", path=file, completion="output"), {"prompt": "What is 2 + 2?"})
+    (completion,) = ask(Recorded("s1-3B", path=file, completion_column="output"), {"prompt": "What is 2 + 2?"})
     assert completion.error is None
 
 
@@ -72,12 +73,12 @@ def test_the_path_may_be_apart_from_the_name(file):
     ],
 )
 def test_two_spellings_of_a_prompt_are_joined(one, other):
-    assert key(one) == key(other)
+    assert normalise(one) == normalise(other)
 
 
 @pytest.mark.parametrize(("one", "other"), [("x\u00b2", "x2"), ("2\u00bd", "21/2"), ("H\u2082", "H2"), ("a", "A")])
 def test_prompts_of_another_meaning_are_kept_apart(one, other):
-    assert key(one) != key(other)
+    assert normalise(one) != normalise(other)
 
 
 def test_a_conversation_with_one_user_turn_is_joined_by_that_turn(tmp_path):
@@ -90,7 +91,9 @@ def test_a_conversation_with_one_user_turn_is_joined_by_that_turn(tmp_path):
 
 def test_a_reasoning_column_is_taken_as_it_is(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"q": "2 + 2?", "thought": " hm ", "a": "4"}])
-    (completion,) = ask(Recorded(path, prompt="q", completion="a", reasoning="thought"), {"prompt": "2 + 2?"})
+    (completion,) = ask(
+        Recorded(path, prompt_column="q", completion_column="a", reasoning_column="thought"), {"prompt": "2 + 2?"}
+    )
     assert (completion.reasoning, completion.content) == ("hm", "4")
 
 
@@ -119,11 +122,11 @@ def test_answered_counts_only_answers_that_were_stated_and_ended(tmp_path):
     ("said", "meant"), [("stop", "stop"), ("EOS", "stop"), ("max_tokens", "length"), ("abort", "unknown")]
 )
 def test_the_files_own_finish_reason_beats_all_else(tmp_path, said, meant):
-    assert finish(tmp_path, "x<|im_end|>", said, finish_reason="said", complete=True) == meant
+    assert finish(tmp_path, "x<|im_end|>", said, finish_reason_column="said", complete=True) == meant
 
 
 def test_an_empty_finish_reason_falls_back_to_the_text(tmp_path):
-    assert finish(tmp_path, "x<|im_end|>", None, finish_reason="said") == "stop"
+    assert finish(tmp_path, "x<|im_end|>", None, finish_reason_column="said") == "stop"
 
 
 def test_a_row_without_a_text_is_an_error_of_its_own(tmp_path):
@@ -135,17 +138,17 @@ def test_a_row_without_a_text_is_an_error_of_its_own(tmp_path):
 
 def test_a_missing_column_names_the_close_one(file):
     with pytest.raises(DataError, match=r"traces.jsonl: no column 'outputs'; did you mean 'output'\?"):
-        ask(Recorded(file, completion="outputs"), {"prompt": "a"})
+        ask(Recorded(file, completion_column="outputs"), {"prompt": "a"})
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.jsonl", '{"prompt": "a"\n', "line 1 is not JSON"),
+        ("a.jsonl", '{"prompt": "a"\n', ":1: not JSON"),
         ("a.jsonl", "\n", "holds no rows"),
         ("a.json", '{"prompt": "a"}', "holds no rows"),
         ("a.txt", "x", "unknown kind of file"),
-        ("a.parquet", "x", "cannot be read"),
+        ("a.parquet", "x", "not readable as .parquet"),
         ("a.jsonl", '{"prompt": null, "completion": "x"}', "row 1 has no 'prompt'"),
     ],
 )
@@ -167,5 +170,7 @@ def test_complete_must_be_one_of_three(file):
 
 
 def test_the_join_report_counts_both_sides(file):
-    report = Recorded(file, completion="output").join_report(["What is 1 + 1?", "What is 1  + 1?", "What is 9 + 9?"])
+    report = Recorded(file, completion_column="output").join_report(
+        ["What is 1 + 1?", "What is 1  + 1?", "What is 9 + 9?"]
+    )
     assert report == {"prompts": 2, "matched": 1, "unmatched": 1, "rows": 3, "rows_unused": 1}

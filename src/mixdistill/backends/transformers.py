@@ -107,7 +107,9 @@ class Transformers:
         except ImportError:
             raise MissingExtra("torch", "train") from None
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             model = AutoModelForCausalLM.from_pretrained(self.model, dtype=self.dtype)

@@ -1,0 +1,48 @@
+# Every verb sets up what it needs in .venv; a bare clone needs python3 (3.11 or newer) and make, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS := train,report,dev
+STAMP := $(VENV)/.installed
+# Half the cores' threads fighting each other is slower than one thread each.
+export OMP_NUM_THREADS := 1
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_OFFLINE ?= 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := 1
+
+.PHONY: demo test check fix docs bench clean setup
+
+demo: $(STAMP) ## the study, end to end, offline (ARGS="--quick" or "--full")
+	$(BIN)/mixdistill demo $(ARGS)
+
+test: $(STAMP) ## all tests
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+check: $(STAMP) ## lint, formatting, types, generated docs in step with the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check
+	$(BIN)/python docs/generate.py --check
+
+fix: $(STAMP) ## mend what can be mended mechanically
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(STAMP) ## write the generated reference pages
+	$(BIN)/python docs/generate.py
+
+bench: $(STAMP) ## speed ratios against named peers, side by side in one run
+	$(BIN)/python benchmarks/generation.py
+	$(BIN)/python benchmarks/training.py
+
+setup: $(STAMP)
+
+# Only a change of what is installed asks for installing again; the package itself is installed editable.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -1,0 +1,252 @@
+"""What everything else rests on: no gap without a difference, no difference without a confound, honest intervals."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+
+from mixdistill import gather as gathering
+from mixdistill import pipeline
+from mixdistill.evidence import Evidence
+from mixdistill.gather import gather
+from mixdistill.store import Store
+from mixdistill.types import Outcome, Problem, Trace, Verdict, trace_id
+
+SAME = {"arms": {"a": {"short": 1}, "b": {"short": 1}}, "contrasts": {"no_gap": ["a", "b"]}}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return tiny.student(tmp_path_factory.mktemp("student"))
+
+
+def _red(evidence: Evidence) -> list[str]:
+    return [c.text for c in evidence.confounds if c.severity == "red"]
+
+
+# -- 1. the same data under two names ---------------------------------------------------------------------------
+
+
+def test_same_data_under_two_names_gives_the_same_students_and_no_gap(model, tmp_path):
+    study, store, watcher = tiny.study(model, **SAME), Store(tmp_path), tiny.Silent()
+    assert pipeline.run(study, store, watcher=watcher, workers=1) == []
+    for seed in ("0", "1"):
+        assert tiny.weights(store, "t", "a", seed) == tiny.weights(store, "t", "b", seed)
+    assert tiny.weights(store, "t", "a", "0") != tiny.weights(store, "t", "a", "1"), "a seed redraws the order"
+    evidence = gather(study, store)
+    gaps = [g for g in evidence.gaps if g.name == "no_gap"]
+    assert {g.max_tokens for g in gaps} == {None, 8}
+    for gap in gaps:
+        assert gap.delta == 0
+        assert gap.seed_deltas == [0, 0] or gap.seeds < 2
+        assert gap.verdict.startswith("can't tell")
+    assert _red(evidence) == []
+
+
+def test_students_do_not_depend_on_what_else_is_trained_beside_them(model, tmp_path):
+    alone = tiny.study(model, arms={"x": {"short": 1}}, contrasts={}, seeds=[1])
+    both = tiny.study(model, **SAME)
+    stages = ("generate", "verify", "mix", "train")
+    one, _ = tiny.run(alone, tmp_path / "one", *stages)
+    two, _ = tiny.run(both, tmp_path / "two", *stages)
+    assert tiny.weights(one, "t", "x", "1") == tiny.weights(two, "t", "b", "1")
+
+
+# -- 2. a planted difference of setting -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("generation_config", [True, False])
+def test_study_without_a_plant_has_no_red_confound(generation_config, tmp_path):
+    model = tiny.student(tmp_path / "model", generation_config=generation_config)
+    arms = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.2, "short": 0.8}}
+    study = tiny.study(model, arms=arms, contrasts={"gap": ["long", "short"], "mix_gain": ["mix", "each_pure"]})
+    store, _ = tiny.run(study, tmp_path / "run")
+    assert _red(gather(study, store)) == []
+    assert "confound:" not in (tmp_path / "run" / "report" / "summary.txt").read_text()
+
+
+def test_study_by_loss_tokens_without_a_plant_has_no_red_confound(model, tmp_path):
+    study = tiny.study(model, budget={"unit": "loss_tokens", "per_update": 100})
+    store, _ = tiny.run(study, tmp_path)
+    assert _red(gather(study, store)) == []
+
+
+def test_model_whose_settings_name_other_special_tokens_has_no_red_confound(tmp_path):
+    """The trainer writes the tokenizer's special tokens into a model; that must not reach how it is decoded."""
+    model = tiny.student(tmp_path / "model")
+    file = tmp_path / "model" / "generation_config.json"
+    own = json.loads(file.read_text())
+    file.write_text(json.dumps({**own, "eos_token_id": [7], "pad_token_id": 9}))
+    study = tiny.study(model, seeds=1)
+    store, _ = tiny.run(study, tmp_path / "run")
+    assert _red(gather(study, store)) == []
+
+
+def _planted(tmp_path, long: dict, short: dict, model: str, short_model: str | None = None) -> Evidence:
+    """One run folder in which the arms were trained by two recipes that differ in a setting."""
+    run = tmp_path / "run"
+    one = {"seeds": 1, "contrasts": {}}
+    tiny.run(tiny.study(model, arms={"long": {"long": 1}}, **one, **long), run)
+    tiny.run(tiny.study(short_model or model, arms={"short": {"short": 1}}, **one, **short), run)
+    whole = tiny.study(short_model or model, seeds=1, **short)
+    store, ran = tiny.run(whole, run, "report")
+    assert ran == ["report"]
+    return gather(whole, store)
+
+
+def test_planted_learning_rate_is_a_red_confound(model, tmp_path):
+    evidence = _planted(tmp_path, {"train": {"learning_rate": 1e-2}}, {"train": {"learning_rate": 2e-2}}, model)
+    assert evidence.missing == []
+    found = [c for c in evidence.confounds if c.severity == "red"]
+    assert {c.text for c in found} == {
+        "The arms were trained at different peak learning rates.",
+        "The arms were not trained with the same train.learning_rate.",
+    }
+    measured = next(c for c in found if c.field == "learning_rate")
+    assert set(measured.values) == {"long", "short"}
+    summary = (tmp_path / "run" / "report" / "summary.txt").read_text()
+    assert "Not a fair comparison" in summary
+    assert "confound: The arms were trained at different peak learning rates." in summary
+
+
+def test_planted_number_of_updates_is_a_red_confound(model, tmp_path):
+    evidence = _planted(tmp_path, {"train": {"num_train_epochs": 1}}, {"train": {"num_train_epochs": 3}}, model)
+    found = {c.field: c.values for c in evidence.confounds if c.severity == "red"}
+    assert found["updates"] == {"long": "3", "short": "9"}
+
+
+def test_planted_schedule_is_a_red_confound(model, tmp_path):
+    evidence = _planted(tmp_path, {}, {"train": {"lr_scheduler_type": "constant"}}, model)
+    assert "The arms were not trained with the same train.lr_scheduler_type." in _red(evidence)
+
+
+def test_planted_template_is_a_red_confound(tmp_path):
+    template = tiny.PLAIN_TEMPLATE + "{% if hint is defined %}{{ hint }}{% endif %}"
+    model = tiny.save_student(tmp_path / "model", tiny.word_tokenizer(template))
+    hinted = {"students": {"t": {"model": model, "chat_template_kwargs": {"hint": "A"}}}}
+    run, one = tmp_path / "run", {"seeds": 1, "contrasts": {}}
+    tiny.run(tiny.study(model, arms={"long": {"long": 1}}, **one, **hinted), run)
+    tiny.run(tiny.study(model, arms={"short": {"short": 1}}, **one), run)
+    whole = tiny.study(model, seeds=1)
+    store, _ = tiny.run(whole, run, "report")
+    evidence = gather(whole, store)
+    assert "The arms were not trained with the same template." in _red(evidence)
+    assert any(line.startswith("t/long/0") for line in evidence.missing), "its evaluation used the other template"
+
+
+def test_planted_decoding_is_a_red_confound(model, tmp_path):
+    study = tiny.study(model, seeds=1)
+    store, _ = tiny.run(study, tmp_path)
+    settings = store.folder("train", "t", "long", "0", "model", "generation_config.json")
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "do_sample": True, "top_k": 3}))
+    for stage in ("evaluate", "report"):
+        marker = store.folder(stage, *(("t", "long", "0", "signs") if stage == "evaluate" else ())) / "done.json"
+        marker.unlink()
+    tiny.run(study, tmp_path, "evaluate", "report")
+    assert _red(gather(study, store)) == ["The arms were not evaluated with the same decoding."]
+
+
+# -- 3. the interval covers a planted truth ---------------------------------------------------------------------
+
+
+def _scores(rng: np.random.Generator, shift: float, seeds: int, problems: int, spread: float):
+    """Two arms' scores [seeds, problems] whose expected difference is `shift`: problems and seeds are both random."""
+    hard = rng.uniform(0.25, 0.75, problems)
+    chance = np.stack([hard + sign * shift / 2 + rng.normal(0, spread, (seeds, 1)) for sign in (1, -1)])
+    return rng.random((2, seeds, problems)) < chance
+
+
+def _plant(monkeypatch, study, scores: dict[tuple[str, str, int], np.ndarray]) -> None:
+    """Let `gather` read these scores (student, arm, seed) -> [problems] instead of evaluated traces."""
+    n = len(next(iter(scores.values())))
+    ids = [f"p{i:04}" for i in range(n)]
+    cells = {
+        (student, arm, seed, "signs"): {None: dict(zip(ids, map(float, row), strict=True))}
+        for (student, arm, seed), row in scores.items()
+    }
+    units = [
+        pipeline.Unit(stage="evaluate", key=(s, a, *([] if seed is None else [str(seed)]), b), options={})
+        for s, a, seed, b in cells
+    ]
+    monkeypatch.setattr(gathering, "plan", lambda *_: [(u, pipeline.State.DONE) for u in units])
+    monkeypatch.setattr(gathering, "_correct", lambda store, key, *_: cells[gathering._cell(key)])
+    monkeypatch.setattr(gathering, "_levels", lambda *_: {"all": set(ids)})
+    monkeypatch.setattr(gathering, "_marker", lambda *_: {"facts": {"decoding": "", "template": ""}})
+    monkeypatch.setattr(gathering, "_commit", dict)
+
+
+def _gathered(monkeypatch, study, store, scores) -> Evidence:
+    _plant(monkeypatch, study, scores)
+    return gather(study, store)
+
+
+@pytest.fixture
+def empty(tmp_path) -> Store:
+    store = Store(tmp_path)
+    store.mark(store.folder("problems"), {"counts": {}, "tables": {}})
+    return store
+
+
+@pytest.mark.parametrize(("seeds", "shift", "spread"), [(3, 0.1, 0.08), (5, 0.0, 0.08), (4, 0.2, 0.0)])
+def test_interval_covers_a_planted_gap_in_about_95_of_100_studies(monkeypatch, model, empty, seeds, shift, spread):
+    rng, studies = np.random.default_rng(seeds), 300
+    study = tiny.study(model, seeds=seeds, evaluate={"caps": []})
+    covered, deltas, false = 0, [], 0
+    for _ in range(studies):
+        long, short = _scores(rng, shift, seeds, 60, spread)
+        arms = {("t", arm, s): rows[s] for arm, rows in (("long", long), ("short", short)) for s in range(seeds)}
+        gap = next(g for g in _gathered(monkeypatch, study, empty, arms).gaps if g.name == "long_cot_gap")
+        assert gap.data is not None and gap.primary
+        assert gap.delta == pytest.approx(long.mean() - short.mean())
+        assert (gap.data.low > 0) is (gap.verdict == "long helps")
+        covered += gap.data.low <= shift <= gap.data.high
+        false += gap.verdict == "short helps" or (shift == 0 and gap.verdict == "long helps")
+        deltas.append(gap.delta)
+    assert np.mean(deltas) == pytest.approx(shift, abs=4 * np.std(deltas) / studies**0.5)
+    assert 0.92 <= covered / studies
+    assert false / studies <= 0.05 + 2 * (0.05 * 0.95 / studies) ** 0.5
+
+
+def test_holm_family_is_the_primary_contrast_over_students(monkeypatch, model, empty):
+    rng, seeds = np.random.default_rng(0), 3
+    students = {name: {"model": model} for name in ("t", "u", "v")}
+    study = tiny.study(model, students=students, seeds=seeds, evaluate={"caps": []})
+    scores = {}
+    for student, shift in (("t", 0.0), ("u", 0.12), ("v", 0.4)):
+        pair = _scores(rng, shift, seeds, 200, 0.02)
+        scores |= {(student, arm, s): pair[i][s] for i, arm in enumerate(("long", "short")) for s in range(seeds)}
+        scores |= {(student, "base", None): pair[1][0]}
+    gaps = _gathered(monkeypatch, study, empty, scores).gaps
+    family = [g for g in gaps if g.primary]
+    assert [(g.name, g.student) for g in family] == [("long_cot_gap", s) for s in students]
+    assert all(g.p_holm is None for g in gaps if not g.primary)
+    ps = sorted(g.p for g in family)
+    expected = {ps[0]: 3 * ps[0], ps[1]: max(3 * ps[0], 2 * ps[1]), ps[2]: max(3 * ps[0], 2 * ps[1], ps[2])}
+    for g in family:
+        assert g.p_holm == pytest.approx(min(1.0, expected[g.p]))
+        assert (g.verdict == "long helps") is (g.p_holm < 0.05)
+
+
+def test_planted_verdict_tables_give_the_gap_that_was_planted(model, tmp_path):
+    """The same through real tables: verdicts written into the evaluate folders of a finished run."""
+    study = tiny.study(model, evaluate={"caps": []}, problems=tiny.problem_sets(24, 20))
+    store, _ = tiny.run(study, tmp_path)
+    right = {"base": 2, "long/0": 16, "long/1": 14, "short/0": 5, "short/1": 7}
+    problems = store.read(store.folder("problems"), Problem, "signs")
+    for cell, n in right.items():
+        folder = store.folder("evaluate", "t", *cell.split("/"), "signs")
+        traces = {t.id for t in store.read(folder, Trace, "traces")}
+        ids = [trace_id(f"student/t/{cell}", p.id, 0) for p in problems]
+        assert set(ids) == traces
+        store.seal(folder, Verdict, (_verdict(i, k < n) for k, i in enumerate(ids)), "verdicts")
+    gaps = {g.name: g for g in gather(study, store).gaps if g.group == "all"}
+    assert gaps["long_cot_gap"].delta == pytest.approx((16 + 14 - 5 - 7) / 40)
+    assert gaps["long_cot_gap"].seed_deltas == pytest.approx([11 / 20, 7 / 20])
+    assert gaps["long_cot_gap"].accuracies == pytest.approx((15 / 20, 6 / 20))
+    assert gaps["short_over_base"].delta == pytest.approx(4 / 20)
+    assert gaps["short_over_base"].seeds == 2
+
+
+def _verdict(trace: str, right: bool) -> Verdict:
+    return Verdict(trace_id=trace, outcome=Outcome.CORRECT if right else Outcome.NO_ANSWER)

@@ -1,0 +1,313 @@
+"""Matched training sets: arms differ in data alone, and everything random is drawn the same way in every arm."""
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny
+
+from mixdistill import mix
+from mixdistill.lab import domain
+from mixdistill.mix import Candidate, blend, schedule
+from mixdistill.store import Store
+from mixdistill.types import Drop, Example, Problem, Update
+
+ARMS = {
+    "long": {"long": 1},
+    "short": {"short": 1},
+    "mix-20": {"long": 0.2, "short": 0.8},
+    "mix-50": {"long": 0.5, "short": 0.5},
+}
+CONTRASTS = {"gap": ["long", "short"], "g20": ["mix-20", "each_pure"], "g50": ["mix-50", "each_pure"]}
+STAGES = ("generate", "verify", "mix")
+SAMPLED = {name: {"backend": "scripted", "model": name, "samples": 3} for name in ("long", "short")}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return tiny.student(tmp_path_factory.mktemp("student"))
+
+
+def _study(model: str, **sections):
+    known = {"arms": ARMS, "contrasts": CONTRASTS, "problems": tiny.problem_sets(60, 5), "teachers": SAMPLED}
+    return tiny.study(model, **{**known, "seeds": 2, **sections})
+
+
+def _drawn(store: Store, arm: str, seed: int = 0, student: str = "t") -> SimpleNamespace:
+    folder = store.folder("mix", student, arm, str(seed))
+    updates: dict[int, list[int]] = {}
+    for row in store.read(folder, Update, mix.UPDATES):
+        updates.setdefault(row.update, []).append(row.example)
+    marker = store.marker(folder)
+    assert marker is not None and list(updates) == list(range(len(updates)))
+    return SimpleNamespace(
+        examples=store.read(folder, Example, mix.EXAMPLES),
+        updates=list(updates.values()),
+        drops=store.read(folder, Drop, mix.DROPPED),
+        facts=marker["facts"],
+    )
+
+
+def _texts(drawn: SimpleNamespace) -> list[tuple[str, str, str]]:
+    return [(e.problem_id, e.reasoning, e.content) for e in drawn.examples]
+
+
+@pytest.fixture(scope="module")
+def by_examples(model, tmp_path_factory) -> Store:
+    """One study in `examples`: 60 problems, 3 samples of each teacher."""
+    return tiny.run(_study(model), tmp_path_factory.mktemp("examples"), *STAGES)[0]
+
+
+@pytest.fixture(scope="module")
+def by_tokens(model, tmp_path_factory) -> Store:
+    """The same in `loss_tokens`, one sample each and more problems."""
+    budget = {"unit": "loss_tokens", "per_update": 400}
+    study = _study(model, budget=budget, problems=tiny.problem_sets(400, 5), teachers=tiny.study(model).model_dump()["teachers"])
+    return tiny.run(study, tmp_path_factory.mktemp("tokens"), *STAGES)[0]
+
+
+def test_arms_of_a_group_have_the_same_problems_in_the_same_order_for_a_seed(by_examples):
+    for seed in (0, 1):
+        drawn = [_drawn(by_examples, arm, seed) for arm in ARMS]
+        assert len({tuple(e.problem_id for e in d.examples) for d in drawn}) == 1
+        assert len({str(d.updates) for d in drawn}) == 1
+    assert _drawn(by_examples, "long", 0).updates != _drawn(by_examples, "long", 1).updates
+
+
+def test_one_row_per_problem_is_drawn(by_examples):
+    for arm in ARMS:
+        assert set(Counter(e.problem_id for e in _drawn(by_examples, arm).examples).values()) == {1}
+
+
+def test_weights_by_examples_are_met_exactly(by_examples):
+    for arm, share in (("mix-20", 0.2), ("mix-50", 0.5), ("long", 1.0), ("short", 0.0)):
+        for seed in (0, 1):
+            teachers = Counter(e.teacher for e in _drawn(by_examples, arm, seed).examples)
+            assert teachers["long"] == round(share * 60)
+            assert teachers.total() == 60
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 101, 1000])
+def test_blend_gives_the_rounded_share_for_any_number_of_problems(n):
+    pools = {t: {f"p{i}": [Candidate(f"{t}{i}", 5)] for i in range(n)} for t in ("a", "b")}
+    ids = list(blend(pools, {"a": 0.2, "b": 0.8}, rng=random.Random(3)))
+    assert sum(i.startswith("a") for i in ids) == round(0.2 * n)
+    assert [i[1:] for i in ids] == [str(i) for i in range(n)]
+
+
+def test_three_teachers_add_up(n=97):
+    pools = {t: {f"p{i}": [Candidate(f"{t}{i}", 5)] for i in range(n)} for t in "abc"}
+    counts = Counter(i[0] for i in blend(pools, {"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, rng=random.Random(0)))
+    assert counts.total() == n
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_blends_of_a_seed_are_nested(by_examples):
+    for seed in (0, 1):
+        some = {e.problem_id for e in _drawn(by_examples, "mix-20", seed).examples if e.teacher == "long"}
+        more = {e.problem_id for e in _drawn(by_examples, "mix-50", seed).examples if e.teacher == "long"}
+        assert some < more
+    other = {e.problem_id for e in _drawn(by_examples, "mix-20", 1).examples if e.teacher == "long"}
+    assert other != {e.problem_id for e in _drawn(by_examples, "mix-20", 0).examples if e.teacher == "long"}
+
+
+def test_choice_among_samples_is_the_same_in_every_arm(by_examples):
+    pure = {t: {e.problem_id: e.trace_id for e in _drawn(by_examples, t).examples} for t in ("long", "short")}
+    for arm in ("mix-20", "mix-50"):
+        for e in _drawn(by_examples, arm).examples:
+            assert e.trace_id == pure[e.teacher][e.problem_id]
+    other = {e.problem_id: e.trace_id for e in _drawn(by_examples, "long", 1).examples}
+    assert other != pure["long"], "a seed redraws which sample is taken"
+
+
+def test_every_arm_takes_the_same_number_of_updates(by_examples, by_tokens):
+    for store, updates in ((by_examples, 2 * 60 // 8), (by_tokens, None)):
+        counts = {len(_drawn(store, arm, seed).updates) for arm in ARMS for seed in (0, 1)}
+        assert len(counts) == 1
+        assert updates is None or counts == {updates}
+
+
+def test_weights_by_tokens_give_the_share_of_loss_tokens(by_tokens):
+    for arm, share in (("mix-20", 0.2), ("mix-50", 0.5)):
+        for seed in (0, 1):
+            facts = _drawn(by_tokens, arm, seed).facts
+            assert facts["share_loss_tokens"]["long"] == pytest.approx(share, abs=0.06)
+            assert facts["share_examples"]["long"] < share / 1.5
+
+
+def test_updates_hold_the_token_budget_to_within_a_row(by_tokens, model):
+    from mixdistill.tokens import Template
+
+    template = Template.load(model)
+    for arm in ARMS:
+        drawn = _drawn(by_tokens, arm)
+        sizes = [template.count(e.reasoning, e.content) for e in drawn.examples]
+        total = 0
+        for n, rows in enumerate(drawn.updates, 1):
+            total += sum(sizes[i] for i in rows)
+            assert 0 <= total - 400 * n < max(sizes)
+        assert drawn.facts["loss_tokens"] == total
+
+
+def test_schedule_covers_every_row_once_per_pass():
+    taken = schedule([1] * 23, updates=14, per_update=5, rng=random.Random(0))
+    order = [row for rows in taken for row in rows]
+    assert [len(rows) for rows in taken] == [5] * 14
+    for start in range(0, len(order), 23):
+        assert len(set(order[start : start + 23])) == len(order[start : start + 23])
+    assert sorted(order[:23]) == list(range(23))
+    assert order[:23] != order[23:46], "each pass is a new shuffle"
+
+
+def test_schedule_never_gives_an_empty_update():
+    sizes = [300, 1, 2, 3, 250, 4]
+    taken = schedule(sizes, updates=40, per_update=20, rng=random.Random(1))
+    assert len(taken) == 40
+    assert all(taken)
+
+
+def test_facts_count_the_rows_that_updates_take(by_examples):
+    drawn = _drawn(by_examples, "mix-20")
+    rows = [drawn.examples[i] for update in drawn.updates for i in update]
+    assert drawn.facts["examples"] == len(rows) == 8 * len(drawn.updates)
+    assert drawn.facts["distinct_problems"] == len({e.problem_id for e in rows})
+    assert drawn.facts["epochs"] == pytest.approx(2)
+    assert drawn.facts["share_examples"]["long"] == sum(e.teacher == "long" for e in rows) / len(rows)
+
+
+def test_renaming_teachers_and_arms_changes_nothing_but_names(by_examples, model, tmp_path):
+    teachers = {"zeta": SAMPLED["long"], "alpha": SAMPLED["short"]}
+    arms = {"b": {"alpha": 1}, "x": {"zeta": 0.2, "alpha": 0.8}, "a": {"zeta": 1}}
+    study = _study(model, teachers=teachers, arms=arms, contrasts={"gap": ["a", "b"], "g": ["x", "each_pure"]})
+    store, _ = tiny.run(study, tmp_path, *STAGES)
+    for new, old in (("a", "long"), ("b", "short"), ("x", "mix-20")):
+        for seed in (0, 1):
+            one, other = _drawn(store, new, seed), _drawn(by_examples, old, seed)
+            assert _texts(one) == _texts(other)
+            assert one.updates == other.updates
+
+
+def test_more_seeds_do_not_change_the_mixes_of_old_seeds(model, tmp_path):
+    store, _ = tiny.run(_study(model, seeds=1), tmp_path, *STAGES)
+    before = {arm: (_texts(_drawn(store, arm)), _drawn(store, arm).updates) for arm in ARMS}
+    store, ran = tiny.run(_study(model, seeds=3), tmp_path, *STAGES)
+    assert sorted(ran) == sorted(f"mix/t/{arm}/{seed}" for arm in ARMS for seed in (1, 2))
+    assert before == {arm: (_texts(_drawn(store, arm)), _drawn(store, arm).updates) for arm in ARMS}
+
+
+def test_overlong_refuse_says_how_many_and_what_to_do(model, tmp_path):
+    study = tiny.study(model, train={"max_length": 80})
+    (first, *rest) = tiny.failures(study, tmp_path, *STAGES)
+    long = [c for c in _lengths(Store(tmp_path), "long") if c > 80]
+    assert long
+    assert len(rest) == 3, "every arm of the group is refused, also those whose own rows fit"
+    assert f"{len(long)} of 48 accepted traces exceed max_length=80" in first
+    assert "raise train.max_length or set train.overlong: drop" in first
+
+
+def _lengths(store: Store, teacher: str) -> list[int]:
+    """Prompt and completion of every trace in words, as the word-level student counts them."""
+    from mixdistill.types import Trace
+
+    prompts = {p.id: len(str(p.prompt).split()) for p in store.read(store.folder("problems"), Problem, "train")}
+    traces = store.read(store.folder("generate", teacher), Trace, "traces")
+    return [prompts[t.problem_id] + len(f"{t.reasoning} {t.content}".split()) + 3 for t in traces]
+
+
+def test_problem_whose_only_long_trace_is_overlong_leaves_every_arm_and_is_listed(model, tmp_path):
+    study = tiny.study(model, train={"max_length": 80, "overlong": "drop"})
+    store, _ = tiny.run(study, tmp_path, *STAGES)
+    problems = [p.id for p in store.read(store.folder("problems"), Problem, "train")]
+    lost = {p for p, n in zip(problems, _lengths(store, "long"), strict=True) if n > 80}
+    assert 0 < len(lost) < len(problems)
+    for arm in ("long", "short"):
+        drawn = _drawn(store, arm)
+        assert [e.problem_id for e in drawn.examples] == [p for p in problems if p not in lost]
+        assert {d.problem_id for d in drawn.drops if d.trace_id and d.reason == "overlong"} == lost
+        assert {(d.problem_id, d.teacher) for d in drawn.drops if d.trace_id is None} == {(p, "long") for p in lost}
+    counts = (store.marker(store.folder("mix", "t", "short", "0")) or {})["counts"]
+    assert counts["overlong"] == len(lost)
+
+
+def test_trace_with_a_special_token_is_dropped_with_that_reason(model, tmp_path):
+    problems = domain.problems("train", count=6)
+    rows = [_row(p, reasoning="so <eos> there" if i == 0 else None) for i, p in enumerate(problems)]
+    teachers = {"long": _recorded(tmp_path / "long.jsonl", rows), "short": {"backend": "scripted", "model": "short"}}
+    study = tiny.study(model, teachers=teachers, problems=tiny.problem_sets(6, 5))
+    store, _ = tiny.run(study, tmp_path / "run", *STAGES)
+    drawn = _drawn(store, "short")
+    assert [e.problem_id for e in drawn.examples] == [p.id for p in problems[1:]]
+    assert [d.reason for d in drawn.drops if d.trace_id] == ["special_token"]
+
+
+def _row(problem: Problem, reasoning: str | None = None) -> dict[str, str]:
+    chain = domain.parse(problem.prompt)
+    assert chain is not None
+    thought, content = domain.short_trace(chain, 0)
+    return {"prompt": str(problem.prompt), "completion": content, "reasoning": reasoning or thought}
+
+
+def _recorded(path: Path, rows: list[dict[str, str]]) -> dict[str, object]:
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return {"backend": "recorded", "model": path.name, "path": str(path), "reasoning": "reasoning", "complete": True}
+
+
+def _partial(tmp_path: Path, long: slice, short: slice) -> dict[str, object]:
+    """Teachers that solved different problems."""
+    problems = domain.problems("train", count=20)
+    return {
+        "long": _recorded(tmp_path / "long.jsonl", [_row(p) for p in problems[long]]),
+        "short": _recorded(tmp_path / "short.jsonl", [_row(p) for p in problems[short]]),
+    }
+
+
+def test_shared_problems_are_those_that_every_teacher_solved(model, tmp_path):
+    teachers = _partial(tmp_path, slice(0, 12), slice(4, 20))
+    study = tiny.study(model, teachers=teachers, problems=tiny.problem_sets(20, 5))
+    store, _ = tiny.run(study, tmp_path / "run", *STAGES)
+    wanted = [p.id for p in domain.problems("train", count=20)[4:12]]
+    for arm in ("long", "short"):
+        assert [e.problem_id for e in _drawn(store, arm).examples] == wanted
+    lacking = Counter(d.teacher for d in _drawn(store, "long").drops if d.trace_id is None)
+    assert lacking == {"long": 8, "short": 4}
+
+
+def test_each_lets_every_arm_keep_its_own_problems_and_the_same_updates(model, tmp_path):
+    teachers = _partial(tmp_path, slice(0, 12), slice(4, 20))
+    arms = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.5, "short": 0.5}}
+    study = tiny.study(
+        model, teachers=teachers, arms=arms, contrasts={"gap": ["long", "short"], "g": ["mix", "each_pure"]},
+        problems=tiny.problem_sets(20, 5), budget={"problems": "each", "per_update": 4},
+    )  # fmt: skip
+    store, _ = tiny.run(study, tmp_path / "run", *STAGES)
+    assert {arm: len(_drawn(store, arm).examples) for arm in arms} == {"long": 12, "short": 16, "mix": 8}
+    assert {len(_drawn(store, arm).updates) for arm in arms} == {6}, "two passes of the arm with the fewest problems"
+
+
+def test_arms_that_are_not_compared_do_not_share_problems(model, tmp_path):
+    teachers = _partial(tmp_path, slice(0, 12), slice(4, 20))
+    study = tiny.study(model, teachers=teachers, contrasts={"c": ["long", "base"]}, problems=tiny.problem_sets(20, 5))
+    store, _ = tiny.run(study, tmp_path / "run", *STAGES)
+    assert {arm: len(_drawn(store, arm).examples) for arm in ("long", "short")} == {"long": 12, "short": 16}
+
+
+def test_nothing_shared_is_a_clear_error(model, tmp_path):
+    teachers = _partial(tmp_path, slice(0, 10), slice(10, 20))
+    study = tiny.study(model, teachers=teachers, problems=tiny.problem_sets(20, 5))
+    first, *_ = tiny.failures(study, tmp_path / "run", *STAGES)
+    assert "mix/t/long/0: no problem is left with an accepted trace of every teacher" in first
+    assert "long 10, short 10" in first
+    assert "budget.problems: each" in first
+
+
+def test_only_traces_that_ended_by_themselves_are_trained_on(model, tmp_path):
+    problems = domain.problems("train", count=8)
+    rows = [{**_row(p), "finish_reason": "length" if i < 3 else "stop"} for i, p in enumerate(problems)]
+    teacher = {**_recorded(tmp_path / "long.jsonl", rows), "finish_reason": "finish_reason", "complete": False}
+    teachers = {"long": teacher, "short": {"backend": "scripted", "model": "short"}}
+    study = tiny.study(model, teachers=teachers, problems=tiny.problem_sets(8, 5))
+    store, _ = tiny.run(study, tmp_path / "run", *STAGES)
+    assert [e.problem_id for e in _drawn(store, "short").examples] == [p.id for p in problems[3:]]

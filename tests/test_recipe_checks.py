@@ -1,0 +1,151 @@
+"""What is wrong with a recipe is said line by line, all at once, with what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mixdistill.errors import RecipeError
+from mixdistill.recipe import build
+
+
+def findings(raw: dict[str, Any]) -> list[str]:
+    with pytest.raises(RecipeError) as e:
+        build(raw, where="mix.yaml")
+    return e.value.findings
+
+
+def change(raw: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    *parents, last = path.split("/")
+    here = raw
+    for part in parents:
+        here = here.setdefault(part, {})
+    here[last] = value
+    return raw
+
+
+# fmt: off
+CASES = [
+    ("train/learning_rat", 1, "train.learning_rat: unknown key; did you mean 'learning_rate'?"),
+    ("teachers/long/sampling", {"temprature": 1},
+     "teachers.long.sampling.temprature: unknown key; did you mean 'temperature'?"),
+    ("students/s/seed", 1, "students.s.seed: unknown key; did you mean 'seeds'?"),
+    ("problems/eval/signs/sorce", "x", "problems.eval.signs.sorce: unknown key; did you mean 'source'?"),
+    ("techers", {}, "techers: unknown key; did you mean 'teachers'?"),
+    ("train/learning_rate", "fast",
+     "train.learning_rate: input should be a valid number, unable to parse string as a number (got 'fast')"),
+    ("train/learning_rate", 0, "train.learning_rate: input should be greater than 0 (got 0)"),
+    ("train/learning_rate", float("inf"), "train.learning_rate: input should be a finite number (got inf)"),
+    ("train/overlong", "cut", "train.overlong: input should be 'refuse' or 'drop' (got 'cut')"),
+    ("students", {}, "students: dictionary should have at least 1 item after validation, not 0 (got {})"),
+    ("arms/mix", {"long": 0.2, "shrt": 0.8}, "arms.mix: 'shrt' is not a teacher; did you mean 'short'?"),
+    ("arms/mix", {"long": 0.2, "short": 0.7}, "arms.mix: weights must add up to 1 (got 0.9)"),
+    ("arms/mix", {"long": -0.2, "short": 1.2},
+     "arms.mix.weights.long: input should be greater than or equal to 0 (got -0.2)"),
+    ("arms/mix", {"weights": {"long": 1}, "mixture": "blnd"},
+     "arms.mix: 'blnd' is not a mixture; did you mean 'blend'? (your own: package.module:name or path/file.py:name)"),
+    ("arms/base", {"long": 1}, "arms: 'base' is a reserved name; choose another"),
+    ("teachers/long/backend", "scriptd",
+     "teachers.long: 'scriptd' is not a backend; did you mean 'scripted'? "
+     "(your own: package.module:name or path/file.py:name)"),
+    ("teachers/long/smaples", 4,
+     "teachers.long.smaples: not an option of Scripted (got 4); did you mean 'samples'?"),
+    ("teachers/long", {"backend": "recorded", "model": "x", "promt": "q"},
+     "teachers.long.promt: not an option of Recorded (got 'q'); did you mean 'prompt'?"),
+    ("teachers/long/prompt", "boxd", "teachers.long.prompt: no prompt 'boxd'; did you mean 'boxed'?"),
+    ("teachers/long/sampling", {"temperature": -1},
+     "teachers.long.sampling.temperature: must be 0 (greedy) or more (got -1)"),
+    ("evaluate/sampling", {"top_p": 1.5}, "evaluate.sampling.top_p: must be above 0, at most 1 (got 1.5)"),
+    ("evaluate/sampling", {"max_tokens": 0}, "evaluate.sampling.max_tokens: must be 1 or more (got 0)"),
+    ("verify/deadlin", 5, "verify.deadlin: not an option of verify (got 5); did you mean 'deadline'?"),
+    ("contrasts/gap", ["long", "shrt"], "contrasts.gap: 'shrt' is not an arm; did you mean 'short'?"),
+    ("contrasts/gap", ["long", "long"], "contrasts.gap: compares 'long' with itself; name two arms"),
+    ("contrasts/gap", ["long", "each_pure"],
+     "contrasts.gap: no pure arm to compare 'long' with; add an arm for each of its teachers"),
+    ("contrasts/gap", ["base", "each_pure"],
+     "contrasts.gap: no pure arm to compare 'base' with; add an arm for each of its teachers"),
+    ("primary", {"contrast": "long_gap", "benchmark": "signs"},
+     "primary.contrast: 'long_gap' is not a contrast; did you mean 'long_cot_gap'?"),
+    ("primary", {"contrast": "long_cot_gap", "benchmark": "sings"},
+     "primary.benchmark: 'sings' is not a benchmark; did you mean 'signs'?"),
+    ("primary", {"contrast": "long_cot_gap", "benchmark": "signs", "max_tokens": 64},
+     "primary.max_tokens: 64 is not among evaluate.caps; add it there"),
+    ("problems/eval/train", {"source": "lab:signs"},
+     "problems.eval: a benchmark cannot be called 'train'; choose another name"),
+    ("students/s/train", {"learning_rte": 1},
+     "students.s.train.learning_rte: unknown key; did you mean 'learning_rate'?"),
+    ("students/s/seeds", [1, 1], "students.s.seeds: needs distinct seeds from 0 on (got [1, 1])"),
+    ("seeds", 0, "students.s.seeds: needs distinct seeds from 0 on (got [])"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("path", "value", "line"), CASES, ids=[f"{p}={v}"[:60] for p, v, _ in CASES])
+def test_the_finding_says_where_what_and_what_to_do(raw: dict[str, Any], path: str, value: Any, line: str):
+    assert findings(change(raw, path, value)) == [f"mix.yaml: {line}"]
+
+
+def test_a_missing_section_is_named(raw: dict[str, Any]):
+    del raw["verify"], raw["problems"]["train"]
+    assert findings(raw) == [
+        "mix.yaml: problems.train: missing; it is required",
+        "mix.yaml: verify: missing; it is required",
+    ]
+
+
+def test_a_seed_of_the_wrong_type_is_one_finding(raw: dict[str, Any]):
+    raw["seeds"] = "three"
+    assert len(findings(raw)) == 1
+    assert findings(raw)[0].startswith("mix.yaml: seeds: ")
+
+
+def test_all_findings_of_the_structure_come_at_once(raw: dict[str, Any]):
+    raw["train"] = {"learning_rat": 1, "weight_decay": -1}
+    raw["seed"] = 3
+    assert [f.split(": ")[1] for f in findings(raw)] == ["train.learning_rat", "train.weight_decay", "seed"]
+
+
+def test_all_findings_of_the_references_come_at_once(raw: dict[str, Any]):
+    raw["arms"]["mix"] = {"long": 0.3, "shrt": 0.8}
+    raw["teachers"]["long"]["backend"] = "opnai"
+    raw["verify"]["verifier"] = "sings"
+    raw["analyze"] = {"metrics": ["steps", "stps"]}
+    raw["primary"] = {"contrast": "gap", "benchmark": "b"}
+    places = [f.split(": ")[1] for f in findings(raw)]
+    assert places == [
+        "arms.mix", "arms.mix", "primary.contrast", "primary.benchmark", "teachers.long", "verify", "analyze.metrics",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["../up", "/etc", "a/b", "a\\b", ".hidden", "", "x" * 65, "two words", "nul\0", "a\n"])
+@pytest.mark.parametrize("section", ["students", "arms", "teachers", "contrasts", "eval", "name"])
+def test_names_that_could_leave_the_run_folder_are_refused(raw: dict[str, Any], section: str, name: str):
+    if section == "name":
+        raw["name"] = name
+    else:
+        names = raw["problems"]["eval"] if section == "eval" else raw[section]
+        names[name] = next(iter(names.values()))
+    found = findings(raw)
+    assert len(found) == 1
+    assert "cannot be a name; use letters, digits" in found[0]
+    assert "\n" not in found[0] and "\0" not in found[0]
+
+
+def test_a_mixture_need_not_take_the_unit(raw: dict[str, Any], tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text("def mine(pools, weights, *, rng, share=0.5):\n    yield from ()\n")
+    raw["arms"]["mine"] = {"weights": {"long": 1}, "mixture": f"{own}:mine", "share": 0.1}
+    assert build(raw).arms["mine"].options == {"share": 0.1}
+
+
+def test_an_option_without_a_default_must_be_given(raw: dict[str, Any], notes):
+    del raw["teachers"]["short"]["notes"]
+    assert findings(raw) == ["mix.yaml: teachers.short.notes: missing; Counting needs it"]
+
+
+def test_a_reference_to_something_that_is_no_function_is_refused(raw: dict[str, Any]):
+    raw["verify"]["verifier"] = "mixdistill.lab.domain:VERSION"
+    assert findings(raw) == [
+        "mix.yaml: verify: 'mixdistill.lab.domain:VERSION' is not a verifier (got str); name a function or class"
+    ]
