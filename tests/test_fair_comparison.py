@@ -4,14 +4,13 @@ import json
 
 import numpy as np
 import pytest
-import tiny
 
+import tiny
 from mixdistill import gather as gathering
 from mixdistill import pipeline
 from mixdistill.evidence import Evidence
 from mixdistill.gather import gather
 from mixdistill.store import Store
-from mixdistill.types import Outcome, Problem, Trace, Verdict, trace_id
 
 SAME = {"arms": {"a": {"short": 1}, "b": {"short": 1}}, "contrasts": {"no_gap": ["a", "b"]}}
 
@@ -66,10 +65,18 @@ def test_study_without_a_plant_has_no_red_confound(generation_config, tmp_path):
     assert "confound:" not in (tmp_path / "run" / "report" / "summary.txt").read_text()
 
 
-def test_study_by_loss_tokens_without_a_plant_has_no_red_confound(model, tmp_path):
-    study = tiny.study(model, budget={"unit": "loss_tokens", "per_update": 100})
+def test_updates_that_end_with_a_whole_row_are_no_red_confound(model, tmp_path):
+    study = tiny.study(model, budget={"unit": "loss_tokens", "per_update": 300}, problems=tiny.problem_sets(60))
     store, _ = tiny.run(study, tmp_path)
-    assert _red(gather(study, store)) == []
+    evidence = gather(study, store)
+    assert len({c.loss_tokens for c in evidence.cells}) > 1
+    assert _red(evidence) == []
+
+
+def test_token_budget_that_a_single_row_exceeds_is_a_red_confound(model, tmp_path):
+    study = tiny.study(model, budget={"unit": "loss_tokens", "per_update": 50}, seeds=1)
+    store, _ = tiny.run(study, tmp_path)
+    assert _red(gather(study, store)) == ["The arms saw different numbers of loss tokens."]
 
 
 def test_model_whose_settings_name_other_special_tokens_has_no_red_confound(tmp_path):
@@ -119,6 +126,14 @@ def test_planted_number_of_updates_is_a_red_confound(model, tmp_path):
 def test_planted_schedule_is_a_red_confound(model, tmp_path):
     evidence = _planted(tmp_path, {}, {"train": {"lr_scheduler_type": "constant"}}, model)
     assert "The arms were not trained with the same train.lr_scheduler_type." in _red(evidence)
+
+
+def test_planted_problems_are_a_red_confound(model, tmp_path):
+    """As many, but others."""
+    first, later = tiny.problem_sets(24), tiny.problem_sets(24)
+    later["train"]["skip"] = 24
+    evidence = _planted(tmp_path, {"problems": first}, {"problems": later}, model)
+    assert _red(evidence) == ["The arms were not trained with the same problems."]
 
 
 def test_planted_template_is_a_red_confound(tmp_path):
@@ -204,7 +219,7 @@ def test_interval_covers_a_planted_gap_in_about_95_of_100_studies(monkeypatch, m
         false += gap.verdict == "short helps" or (shift == 0 and gap.verdict == "long helps")
         deltas.append(gap.delta)
     assert np.mean(deltas) == pytest.approx(shift, abs=4 * np.std(deltas) / studies**0.5)
-    assert 0.92 <= covered / studies
+    assert covered / studies >= 0.92
     assert false / studies <= 0.05 + 2 * (0.05 * 0.95 / studies) ** 0.5
 
 
@@ -233,20 +248,11 @@ def test_planted_verdict_tables_give_the_gap_that_was_planted(model, tmp_path):
     study = tiny.study(model, evaluate={"caps": []}, problems=tiny.problem_sets(24, 20))
     store, _ = tiny.run(study, tmp_path)
     right = {"base": 2, "long/0": 16, "long/1": 14, "short/0": 5, "short/1": 7}
-    problems = store.read(store.folder("problems"), Problem, "signs")
     for cell, n in right.items():
-        folder = store.folder("evaluate", "t", *cell.split("/"), "signs")
-        traces = {t.id for t in store.read(folder, Trace, "traces")}
-        ids = [trace_id(f"student/t/{cell}", p.id, 0) for p in problems]
-        assert set(ids) == traces
-        store.seal(folder, Verdict, (_verdict(i, k < n) for k, i in enumerate(ids)), "verdicts")
+        tiny.plant(store, cell, n)
     gaps = {g.name: g for g in gather(study, store).gaps if g.group == "all"}
     assert gaps["long_cot_gap"].delta == pytest.approx((16 + 14 - 5 - 7) / 40)
     assert gaps["long_cot_gap"].seed_deltas == pytest.approx([11 / 20, 7 / 20])
     assert gaps["long_cot_gap"].accuracies == pytest.approx((15 / 20, 6 / 20))
     assert gaps["short_over_base"].delta == pytest.approx(4 / 20)
     assert gaps["short_over_base"].seeds == 2
-
-
-def _verdict(trace: str, right: bool) -> Verdict:
-    return Verdict(trace_id=trace, outcome=Outcome.CORRECT if right else Outcome.NO_ANSWER)

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import tiny
 
+import tiny
 from mixdistill import mix
 from mixdistill.lab import domain
 from mixdistill.mix import Candidate, blend, schedule
@@ -65,7 +65,9 @@ def by_examples(model, tmp_path_factory) -> Store:
 def by_tokens(model, tmp_path_factory) -> Store:
     """The same in `loss_tokens`, one sample each and more problems."""
     budget = {"unit": "loss_tokens", "per_update": 400}
-    study = _study(model, budget=budget, problems=tiny.problem_sets(400, 5), teachers=tiny.study(model).model_dump()["teachers"])
+    study = _study(
+        model, budget=budget, problems=tiny.problem_sets(400, 5), teachers=tiny.study(model).model_dump()["teachers"]
+    )
     return tiny.run(study, tmp_path_factory.mktemp("tokens"), *STAGES)[0]
 
 
@@ -252,7 +254,8 @@ def _row(problem: Problem, reasoning: str | None = None) -> dict[str, str]:
 
 def _recorded(path: Path, rows: list[dict[str, str]]) -> dict[str, object]:
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return {"backend": "recorded", "model": path.name, "path": str(path), "reasoning": "reasoning", "complete": True}
+    known = {"backend": "recorded", "reasoning_column": "reasoning", "complete": True}
+    return {**known, "model": path.name, "path": str(path)}
 
 
 def _partial(tmp_path: Path, long: slice, short: slice) -> dict[str, object]:
@@ -306,8 +309,32 @@ def test_nothing_shared_is_a_clear_error(model, tmp_path):
 def test_only_traces_that_ended_by_themselves_are_trained_on(model, tmp_path):
     problems = domain.problems("train", count=8)
     rows = [{**_row(p), "finish_reason": "length" if i < 3 else "stop"} for i, p in enumerate(problems)]
-    teacher = {**_recorded(tmp_path / "long.jsonl", rows), "finish_reason": "finish_reason", "complete": False}
+    teacher = {**_recorded(tmp_path / "long.jsonl", rows), "finish_reason_column": "finish_reason", "complete": False}
     teachers = {"long": teacher, "short": {"backend": "scripted", "model": "short"}}
     study = tiny.study(model, teachers=teachers, problems=tiny.problem_sets(8, 5))
     store, _ = tiny.run(study, tmp_path / "run", *STAGES)
     assert [e.problem_id for e in _drawn(store, "short").examples] == [p.id for p in problems[3:]]
+
+
+def _with_own_mixture(model: str, folder: Path, body: str):
+    (folder / "own.py").write_text(f"def mixture(pools, weights, *, rng):\n    {body}\n")
+    arms = {"own": {"weights": {"long": 1}, "mixture": f"{folder / 'own.py'}:mixture"}}
+    return tiny.study(model, teachers=SAMPLED, arms=arms, contrasts={}, seeds=1)
+
+
+def test_own_mixture_may_take_several_traces_of_a_problem(model, tmp_path):
+    body = "yield from (c.trace_id for cs in pools['long'].values() for c in cs)"
+    store, _ = tiny.run(_with_own_mixture(model, tmp_path, body), tmp_path / "run", *STAGES)
+    drawn = _drawn(store, "own")
+    assert len(drawn.examples) == 3 * 24
+    seen = {drawn.examples[i].problem_id for update in drawn.updates for i in update}
+    assert drawn.facts["distinct_problems"] == len(seen) <= 24
+
+
+@pytest.mark.parametrize(
+    ("body", "got"), [("yield from ()", "got nothing"), ("yield 'abc'", "got 'abc', which is in no pool")]
+)
+def test_own_mixture_that_gives_no_rows_is_an_error(model, tmp_path, body, got):
+    (failure,) = tiny.failures(_with_own_mixture(model, tmp_path, body), tmp_path / "run", *STAGES)
+    assert failure.startswith("mix/t/own/0: the mixture ")
+    assert got in failure

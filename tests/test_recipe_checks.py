@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -94,16 +95,17 @@ def test_a_missing_section_is_named(raw: dict[str, Any]):
     ]
 
 
-def test_a_seed_of_the_wrong_type_is_one_finding(raw: dict[str, Any]):
-    raw["seeds"] = "three"
-    assert len(findings(raw)) == 1
-    assert findings(raw)[0].startswith("mix.yaml: seeds: ")
+@pytest.mark.parametrize("seeds", ["three", 2.5, [0, "x"], {"a": 1}])
+@pytest.mark.parametrize("section", ["", "students.s."])
+def test_seeds_of_the_wrong_type_are_one_finding(raw: dict[str, Any], section: str, seeds: Any):
+    (raw["students"]["s"] if section else raw)["seeds"] = seeds
+    assert findings(raw) == [f"mix.yaml: {section}seeds: must be a whole number or a list of them (got {seeds!r})"]
 
 
 def test_all_findings_of_the_structure_come_at_once(raw: dict[str, Any]):
     raw["train"] = {"learning_rat": 1, "weight_decay": -1}
     raw["seed"] = 3
-    assert [f.split(": ")[1] for f in findings(raw)] == ["train.learning_rat", "train.weight_decay", "seed"]
+    assert {f.split(": ")[1] for f in findings(raw)} == {"train.learning_rat", "train.weight_decay", "seed"}
 
 
 def test_all_findings_of_the_references_come_at_once(raw: dict[str, Any]):
@@ -149,3 +151,65 @@ def test_a_reference_to_something_that_is_no_function_is_refused(raw: dict[str, 
     assert findings(raw) == [
         "mix.yaml: verify: 'mixdistill.lab.domain:VERSION' is not a verifier (got str); name a function or class"
     ]
+
+
+JUNK = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    "",
+    "x",
+    "a:b",
+    [],
+    ["x"],
+    [[]],
+    {},
+    {"x": 1},
+    {"x": None},
+    {1: 2},
+    float("nan"),
+    [0, 0],
+]
+
+
+def spots(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a recipe."""
+    yield path
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield from spots(value[key], (*path, key))
+
+
+def replaced(value: Any, path: tuple[Any, ...], junk: Any) -> Any:
+    if not path:
+        return junk
+    changed = value.copy()
+    changed[path[0]] = replaced(value[path[0]], path[1:], junk)
+    return changed
+
+
+def test_whatever_stands_in_its_place_is_a_finding_or_a_recipe_and_never_a_crash(raw: dict[str, Any]):
+    raw |= {
+        "primary": {"contrast": "gain", "benchmark": "signs", "max_tokens": 8},
+        "arms": {"mix": {"weights": {"long": 0.5, "short": 0.5}, "mixture": "blend"}, "short": {"short": 1}},
+        "contrasts": {"gain": ["mix", "each_pure"]},
+        "train": {"learning_rate": 1e-3},
+        "evaluate": {"caps": [8], "sampling": {"max_tokens": 9}},
+        "analyze": {"metrics": ["steps"]},
+        "seeds": [0, 1],
+    }
+    raw["students"]["s"] |= {"train": {"learning_rate": 1e-3}, "seeds": 1}
+    build(raw)
+    places = [p for p in spots(raw) if p]
+    assert len(places) > 50
+    for place in places:
+        for junk in JUNK:
+            try:
+                recipe = build(replaced(raw, place, junk))
+            except RecipeError as e:
+                assert e.findings and all(f and "\n" not in f for f in e.findings), (place, junk)
+            else:
+                recipe.cells()
+                assert [recipe.group_of(a) for a in recipe.arms]
+                assert all(recipe.pairs(c) for c in recipe.contrasts)

@@ -1,8 +1,8 @@
 """One template for training and evaluation, for every kind of chat template there is."""
 
 import pytest
-import tiny
 
+import tiny
 from mixdistill.errors import DataError
 from mixdistill.tokens import Template
 from mixdistill.types import Message
@@ -16,7 +16,8 @@ QWEN3 = (
     "{% set content = content.split('</think>')[-1].lstrip('\n') %}{% endif %}"
     "{{ '<|im_start|>' + m['role'] + '\n' + content + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
-    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    "{% endif %}"
 )
 """Drops the reasoning of earlier turns; an empty thinking part in the prompt when thinking is off."""
 THINKING = QWEN3.partition("{% if enable_thinking")[0] + "{{ '<think>\n' }}{% endif %}"

@@ -1,4 +1,4 @@
-"""Tiny students and studies for tests: untrained Hugging Face folders made in milliseconds, and stages run in-process."""
+"""Tiny students and studies for tests: untrained Hugging Face folders, and stages run in-process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mixdistill import pipeline, recipe
 from mixdistill.backends.transformers import Transformers
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
-from mixdistill.types import Completion, Example, Problem, Trace, Usage, problem_id, trace_id
+from mixdistill.types import Example, Outcome, Problem, Trace, Verdict, problem_id, trace_id
 
 WORDS = ["<think>", "</think>", "Q", "T", ":", "A", "+", "-", "ok", "x", *(str(n) for n in range(-60, 61))]
 SPECIAL = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
@@ -105,7 +105,10 @@ def study(model: str, **sections: Any) -> Recipe:
             "train": {"source": "lab:signs", "split": "train", "limit": 24},
             "eval": {"signs": {"source": "lab:signs", "split": "eval", "limit": 10}},
         },
-        "teachers": {"long": {"backend": "scripted", "model": "long"}, "short": {"backend": "scripted", "model": "short"}},
+        "teachers": {
+            "long": {"backend": "scripted", "model": "long"},
+            "short": {"backend": "scripted", "model": "short"},
+        },
         "verify": {"verifier": "signs"},
         "students": {"t": {"model": model}},
         "arms": {"long": {"long": 1}, "short": {"short": 1}},
@@ -196,9 +199,7 @@ def weights(store: Store, *cell: str) -> str:
 
 def example(prompt: str, reasoning: str, content: str) -> Example:
     """A row of a training set."""
-    return Example(
-        prompt=prompt, reasoning=reasoning, content=content, problem_id="p", trace_id="t", teacher="teacher"
-    )
+    return Example(prompt=prompt, reasoning=reasoning, content=content, problem_id="p", trace_id="t", teacher="teacher")
 
 
 def problem(prompt: str, answer: str = "A + +", level: str | None = None) -> Problem:
@@ -210,6 +211,18 @@ def trace(of: Problem, *, author: str = "teacher/t", sample: int = 0, **fields: 
     """A trace of a problem, ended by itself unless said otherwise."""
     known = {"finish_reason": "stop", **fields}
     return Trace(id=trace_id(author, of.id, sample), problem_id=of.id, author=author, sample=sample, **known)
+
+
+def plant(store: Store, cell: str, right: int | set[int], *, student: str = "t", benchmark: str = "signs") -> None:
+    """Write verdicts over an evaluated cell such as `long/0`, at every cap: the first `right` problems, or these, are
+    correct."""
+    folder = store.folder("evaluate", student, *cell.split("/"), benchmark)
+    order = {p.id: i for i, p in enumerate(store.read(store.folder("problems"), Problem, benchmark))}
+    place = {t.id: order[t.problem_id] for t in store.read(folder, Trace, "traces")}
+    chosen = set(range(right)) if isinstance(right, int) else right
+    outcome = {i: Outcome.CORRECT if n in chosen else Outcome.INCORRECT for i, n in place.items()}
+    rows = [v.model_copy(update={"outcome": outcome[v.trace_id]}) for v in store.read(folder, Verdict, "verdicts")]
+    store.seal(folder, Verdict, rows, "verdicts")
 
 
 class Calls:
@@ -230,10 +243,3 @@ class Calls:
         n = len(self.requests)
         self.requests.clear()
         return n
-
-
-def completion(words: str, ids: list[int] | None = None, **fields: Any) -> Completion:
-    """A completion of plain words."""
-    return Completion(
-        content=words, token_ids=ids, usage=Usage(completion_tokens=None if ids is None else len(ids)), **fields
-    )

@@ -33,7 +33,8 @@ def confounds(
             mine = [c for c in cells if c.student == student and c.arm in group]
             if mine:
                 found += _amounts(recipe, student, mine)
-                found += _settings(student, {k: m for k, m in trained.items() if k[0] == student and k[1] in group})
+                markers = {k: m for k, m in trained.items() if k[0] == student and k[1] in group}
+                found += _settings(student, markers, shared=recipe.budget.problems == "shared")
         found += _decoding(student, evaluated)
         found += _undertrained(student, [c for c in cells if c.student == student], trained)
     return found
@@ -58,7 +59,8 @@ def _amounts(recipe: Recipe, student: str, cells: list[CellFacts]) -> list[Confo
         (
             "loss_tokens",
             "red" if by_tokens else "note",
-            "The arms saw different numbers of loss tokens: the budget holds examples equal, traces differ in length.",
+            "The arms saw different numbers of loss tokens"
+            + ("." if by_tokens else ": the budget holds examples equal, traces differ in length."),
         ),
         (
             "examples",
@@ -75,7 +77,9 @@ def _amounts(recipe: Recipe, student: str, cells: list[CellFacts]) -> list[Confo
     found = []
     for field, severity, text in rules:
         values = _by_arm(cells, lambda c, field=field: getattr(c, field))
-        if _differ(values):
+        # Updates end with a whole row, so equal token budgets are equal to within one.
+        rounding = recipe.budget.per_update if by_tokens and field == "loss_tokens" else 0
+        if _differ(values, rounding):
             shown = {arm: _amount(field, v) for arm, v in values.items()}
             found.append(Confound(severity=severity, text=text, field=field, student=student, values=shown))
     seeds = _by_arm(cells, lambda c: c.seed, every=True)
@@ -86,16 +90,17 @@ def _amounts(recipe: Recipe, student: str, cells: list[CellFacts]) -> list[Confo
     return found
 
 
-def _settings(student: str, trained: Trained) -> list[Confound]:
-    """Settings of the trainings as they were carried out: every one must be the same."""
+def _settings(student: str, trained: Trained, *, shared: bool) -> list[Confound]:
+    """Settings of the trainings as they were carried out, and the problems they shared: every one must be the same."""
     values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for (_, arm, _), marker in trained.items():
         facts, options = marker["facts"], marker["options"]
         seen = {
             "device": facts["device"],
-            "precision": facts["dtype"],
+            "precision": facts["precision"],
             "template": facts["template"],
             "untuned weights": options["model"],
+            **({"problems": facts["problems"]} if shared else {}),
             **{f"train.{k}": v for k, v in options["train"].items()},
             **{f"version of {k}": v for k, v in marker["versions"].items()},
         }
@@ -151,9 +156,9 @@ def _by_arm(cells: list[CellFacts], value: Callable[[CellFacts], Any], *, every:
     return dict(found)
 
 
-def _differ(values: dict[str, list[float]]) -> bool:
+def _differ(values: dict[str, list[float]], rounding: float) -> bool:
     flat = [v for vs in values.values() for v in vs]
-    return max(flat) - min(flat) > TOLERANCE * max(abs(v) for v in flat) if any(flat) else False
+    return max(flat) - min(flat) > max(rounding, TOLERANCE * max(abs(v) for v in flat))
 
 
 def _amount(field: str, values: list[float]) -> str:

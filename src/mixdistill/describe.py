@@ -71,7 +71,8 @@ def describe_problem(store: Store, wanted: str | None) -> str:
     folder = store.folder("problems")
     if store.marker(folder) is None:
         raise StoreError(f"{store.root}: not a run folder (no problems in it); give the folder that --out named")
-    found = [p for path in sorted(folder.glob("*.parquet")) for p in store.read(folder, Problem, path.stem)]
+    tables = sorted((p.stem for p in folder.glob("*.parquet")), key=lambda name: (name != "train", name))
+    found = [p for name in tables for p in store.read(folder, Problem, name)]
     hits = [p for p in found if wanted is None or p.id.startswith(wanted) or wanted in prompt_text(p.prompt)]
     if not hits:
         raise DataError(f"{store.root}: no problem matches (got {wanted!r}); give an id, its beginning, or prompt text")
@@ -80,9 +81,10 @@ def describe_problem(store: Store, wanted: str | None) -> str:
     lines.append(f"  reference answer: {problem.answer}")
     if len(hits) > 1 and wanted is not None:
         lines.append(f"  (the first of {len(hits):,} that match)")
+    told: list[str] = []
     for verdicts, traces in _tables(store):
-        lines += _traces(store, traces, verdicts, problem.id)
-    return "\n".join(lines)
+        told += _traces(store, traces, verdicts, problem.id)
+    return "\n".join([*lines, *(told or ["  (no traces of it yet)"])])
 
 
 def _lengths(recipe: Recipe, store: Store, teacher: str, few: Sequence[Problem]) -> Lengths:

@@ -39,7 +39,7 @@ Cells = dict[tuple[str, str, int | None, str], dict[int | None, dict[str, float]
 def gather(recipe: Recipe, store: Store) -> Evidence:
     """Everything the report shows."""
     done = [unit for unit, s in plan(recipe, store, "evaluate") if s is State.DONE]
-    correct = {_cell(unit.key): _correct(store, unit.key) for unit in done}
+    correct = {_cell(unit.key): _correct(store, unit.key, recipe.evaluate.k) for unit in done}
     scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
     levels = {b: _levels(store, b) for b in recipe.problems.eval}
     cells = _cell_facts(recipe, store)
@@ -60,9 +60,9 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         accuracies=_accuracies(recipe, correct, scores, levels),
         gaps=_with_holm(_gaps(recipe, correct, levels)),
         confounds=confounds(recipe, cells, _markers(recipe, store, "train"), [(u, _marker(store, u)) for u in done]),
-        cells_wanted=(len(recipe.cells()) + len(recipe.students)) * len(recipe.problems.eval),
+        cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, {_cell(unit.key) for unit in done}),
-        notes=_notes(recipe, store),
+        notes=_notes(recipe, store, {_cell(unit.key) for unit in done}),
         command=f"mixdistill run {store.root / 'recipe.yaml'}",
         recipe=render(recipe),
         versions=versions() | _commit(),
@@ -75,10 +75,12 @@ def _cell(key: tuple[str, ...]) -> tuple[str, str, int | None, str]:
     return student, arm, int(seed[0]) if seed else None, benchmark
 
 
-def _correct(store: Store, key: tuple[str, ...]) -> dict[int | None, dict[str, float]]:
-    """Token cap -> problem -> mean correctness over its samples. A trace without a verdict is not correct."""
+def _correct(store: Store, key: tuple[str, ...], k: int) -> dict[int | None, dict[str, float]]:
+    """Token cap -> problem -> mean correctness over its first k samples. A trace without a verdict is not correct."""
     folder = store.folder("evaluate", *key)
-    problem_of = dict(store.frame(folder, "traces", ["id", "problem_id"]).iter_rows())
+    traces = store.frame(folder, "traces", ["id", "problem_id", "sample"])
+    # Traces of an earlier, larger k are kept but no longer graded.
+    problem_of = {trace: problem for trace, problem, sample in traces.iter_rows() if sample < k}
     samples = Counter(problem_of.values())
     found: dict[int | None, dict[str, float]] = defaultdict(lambda: dict.fromkeys(samples, 0.0))
     verdicts = store.frame(folder, evaluate.VERDICTS, ["trace_id", "max_tokens", "outcome"])
@@ -229,11 +231,15 @@ def _bounds(scores: list[Score], which: tuple[str, str, str, int | None, str]) -
 
 
 def _teacher(recipe: Recipe, store: Store, name: str) -> TeacherFacts:
-    traces = store.frame(store.folder("generate", name), "traces", ["problem_id", "finish_reason", "error"])
+    columns = ["id", "problem_id", "sample", "finish_reason", "error"]
+    traces = store.frame(store.folder("generate", name), "traces", columns)
+    asked = traces["problem_id"].is_in(sorted(store.ids(store.folder("problems"), "train")))
+    traces = traces.filter(asked & (traces["sample"] < recipe.teachers[name].samples))
     outcomes = Counter(store.frame(store.folder("verify", name), "verdicts", ["outcome"])["outcome"].to_list())
     judged = traces.filter(traces["error"].is_null())
     rows = store.frame(store.folder("analyze", name), "complexity") if _has(store, "analyze", name) else None
-    metrics = [json.loads(m) for m in rows["metrics"].to_list()] if rows is not None else []
+    measured = rows.filter(rows["trace_id"].is_in(judged["id"].to_list())) if rows is not None else None
+    metrics = [json.loads(m) for m in measured["metrics"].to_list()] if measured is not None else []
     tokens = sorted(m["tokens"] for m in metrics)
     step_counts = [m["steps"] for m in metrics if m.get("steps") is not None]
     return TeacherFacts(
@@ -347,17 +353,24 @@ def parameters(folder: Path) -> int:
 
 
 def _missing(recipe: Recipe, done: set[tuple[str, str, int | None, str]]) -> list[str]:
-    wanted: list[tuple[str, str, int | None, str]]
-    wanted = [(s, a, seed, b) for s, a, seed in recipe.cells() for b in recipe.problems.eval]
-    wanted += [(s, BASE, None, b) for s in recipe.students for b in recipe.problems.eval]
-    lost = [c for c in wanted if c not in done]
-    return [f"{'/'.join(str(p) for p in c if p is not None)}: not evaluated; run the recipe again" for c in lost]
+    """Trainings without an evaluation on every benchmark."""
+    found = []
+    for student, arm, seed in recipe.cells():
+        lost = [b for b in recipe.problems.eval if (student, arm, seed, b) not in done]
+        if lost:
+            found.append(f"{student}/{arm}/{seed}: not evaluated on {', '.join(lost)}; run the recipe again")
+    return found
 
 
-def _notes(recipe: Recipe, store: Store) -> list[str]:
+def _notes(recipe: Recipe, store: Store, done: set[tuple[str, str, int | None, str]]) -> list[str]:
     notes = [
         f"Problems: {why}: {n:,} dropped."
         for why, n in (store.marker(store.folder("problems")) or {})["counts"].items()
+    ]
+    notes += [
+        f"The untuned {s} was not evaluated on {b}: nothing here is compared with it. Run the recipe again."
+        for s, b in itertools.product(recipe.students, recipe.problems.eval)
+        if (s, BASE, None, b) not in done
     ]
     if any(s.model.startswith("lab:") for s in recipe.students.values()):
         notes.append(

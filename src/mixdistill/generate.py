@@ -92,7 +92,7 @@ def collect(
     template = prompts.load(prompt)
     todo = [(p, i) for p, i in wanted if _open(have.get(trace_id(author, p.id, i)))]
     requests = [
-        Request(prompt=prompts.apply(template, p.prompt), sample=i, seed=_seed(seed, p.id, i), sampling=sampling)
+        Request(prompt=prompts.apply(template, p.prompt), sample=i, seed=request_seed(seed, p.id, i), sampling=sampling)
         for p, i in todo
     ]
     used = sampling.model_dump(exclude_none=True)
@@ -134,7 +134,7 @@ def _open(trace: Trace | None) -> bool:
     return trace is None or trace.error is not None
 
 
-def _seed(seed: int, problem: str, sample: int) -> int:
+def request_seed(seed: int, problem: str, sample: int) -> int:
     """Seed of one completion; from the problem and the sample alone, never from a name."""
     return int(content_hash(str(seed), problem, str(sample)), 16) % 2**31
 

@@ -136,6 +136,10 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     ids = list(mixture(pools, spec.weights, rng=random.Random(f"blend {seed}"), **supplied, **spec.options))
 
     candidates = {c.trace_id: (t, c) for t, pool in pools.items() for cs in pool.values() for c in cs}
+    strange = [i for i in ids if i not in candidates]
+    if strange or not ids:
+        got = f"{strange[0]!r}, which is in no pool" if strange else "nothing"
+        raise StageError(f"{unit.label}: the mixture '{spec.mixture}' must yield trace ids of the pools (got {got})")
     sizes = [1 if budget.unit == "examples" else candidates[i][1].loss_tokens for i in ids]
     count = _updates(recipe, student, fits, problems)
     taken = schedule(sizes, updates=count, per_update=budget.per_update, rng=random.Random(f"order {seed}"))
@@ -149,7 +153,13 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         ),
         DROPPED: store.seal(folder, Drop, dropped, DROPPED),
     }
-    facts = _facts(ids, taken, candidates) | {"problems": len(problems), "unit": budget.unit}
+    problem_of = {c.trace_id: p for pool in pools.values() for p, cs in pool.items() for c in cs}
+    seen = {problem_of[ids[i]] for update in taken for i in update}
+    facts = _facts(ids, taken, candidates) | {
+        "problems": len(problems),
+        "distinct_problems": len(seen),
+        "unit": budget.unit,
+    }
     return Done(counts=dict(Counter(d.reason for d in dropped)), tables=tables, facts=facts)
 
 
@@ -297,7 +307,6 @@ def _facts(
     return {
         "updates": len(taken),
         "examples": len(rows),
-        "distinct_problems": len({i for update in taken for i in update}),
         "epochs": len(rows) / len(ids),
         "loss_tokens": sum(candidates[i][1].loss_tokens for i in rows),
         "share_examples": share(lambda i: 1),

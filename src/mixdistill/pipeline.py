@@ -24,6 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from mixdistill import resolve
 from mixdistill.errors import MixdistillError, Refused
 from mixdistill.executor import Local
 from mixdistill.recipe import Recipe, render
@@ -34,6 +35,7 @@ BOUGHT = ("generate", "train")
 """Stages whose rows cost money or training: a changed identity refuses instead of redoing."""
 STARTED = "started.json"
 TRACEBACK = "traceback.txt"
+RECIPE = "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -164,18 +166,18 @@ def run(
     failures: list[str] = []
     with store.lock(), _session(store):
         prepare(recipe, store, limit=limit)
-        with Local(workers) as executor:
+        with Local(workers) as executor, _recipe_kept_if_refused(store):
+            write_atomically(store.root / RECIPE, render(recipe).encode())
             for stage in stages:
                 failures += _run_stage(stage, recipe, store, executor, watcher, fresh)
     return failures
 
 
 def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> None:
-    """Write the recipe and the problems into the run folder."""
+    """Write the problems into the run folder."""
     from mixdistill.problems import load_all
     from mixdistill.types import Problem
 
-    write_atomically(store.root / "recipe.yaml", render(recipe).encode())
     folder = store.folder("problems")
     options = {"problems": recipe.problems.model_dump(mode="json"), "limit": limit}
     marker, files = store.marker(folder), _file_hashes(recipe)
@@ -190,7 +192,8 @@ def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> None:
 def _file_hashes(recipe: Recipe) -> dict[str, str]:
     """Local files that problems come from -> content hash, of those that are there."""
     sources = {s.source for s in (recipe.problems.train, *recipe.problems.eval.values())}
-    return {s: file_hash(Path(s).expanduser()) for s in sorted(sources) if Path(s).expanduser().is_file()}
+    files = {s: Path(resolve.from_environment(s)).expanduser() for s in sorted(sources)}
+    return {s: file_hash(file) for s, file in files.items() if file.is_file()}
 
 
 def plan(recipe: Recipe, store: Store, stage: str) -> list[tuple[Unit, State]]:
@@ -217,7 +220,8 @@ def _run_stage(stage: str, recipe: Recipe, store: Store, executor: Local, watche
         watcher.unit(unit, error, seconds, counts)
         if error is not None:
             kept = store.folder(unit.stage, *unit.key) / TRACEBACK
-            failures.append(f"{unit.label}: {_one_line(error)}" + (f"; traceback in {kept}" if kept.exists() else ""))
+            line = f"{unit.label}: {_one_line(error).removeprefix(f'{unit.label}: ')}"
+            failures.append(line + (f"; traceback in {kept}" if kept.exists() else ""))
     return failures
 
 
@@ -245,9 +249,14 @@ def _settle_changed(units: list[Unit], store: Store, fresh: bool) -> None:
 
 
 def _holds_rows(folder: Path) -> bool:
-    """Whether anything was made there: a unit that failed before its first row has nothing to lose."""
-    notes = (STARTED, TRACEBACK)
-    return any(p.is_file() and p.name not in notes and p.stat().st_size for p in folder.rglob("*"))
+    """Whether anything was made there: a unit of which no request succeeded has nothing to lose."""
+
+    def counts(path: Path) -> bool:
+        if path.suffix == ".jsonl":
+            return b'"error":null' in path.read_bytes()  # quotes inside a text are escaped, so this is the field
+        return path.name not in (STARTED, TRACEBACK)
+
+    return any(p.is_file() and counts(p) for p in folder.rglob("*"))
 
 
 def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, dict[str, Any]]:
@@ -282,6 +291,19 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
     )
     (folder / STARTED).unlink(missing_ok=True)
     return seconds, done.counts
+
+
+@contextmanager
+def _recipe_kept_if_refused(store: Store) -> Generator[None]:
+    """The folder's recipe is what it was made with, not what was refused."""
+    path = store.root / RECIPE
+    before = path.read_bytes() if path.exists() else None
+    try:
+        yield
+    except Refused:
+        if before is not None:
+            write_atomically(path, before)
+        raise
 
 
 @contextmanager

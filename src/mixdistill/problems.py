@@ -189,7 +189,11 @@ def _problem(row: dict[str, Any], number: int, prompt: str, answer: str, source:
         reference = tail.strip()
     level = row.get(source.level) if source.level else None
     try:
-        asked = [Message.model_validate(m) for m in asked] if isinstance(asked, list) else asked
+        if isinstance(asked, list):
+            asked = [Message.model_validate(m) for m in asked]
+        elif not isinstance(asked, str):
+            raise TypeError(f"it is a {type(asked).__name__}")
+        prompt_text(asked).encode()  # half a surrogate pair is no text: no table can hold it
         return Problem(
             id=problem_id(asked, reference),
             prompt=asked,
@@ -198,7 +202,7 @@ def _problem(row: dict[str, Any], number: int, prompt: str, answer: str, source:
             split=split,
             level=None if level is None else str(level),
         )
-    except (ValidationError, TypeError) as e:
+    except (ValidationError, TypeError, UnicodeEncodeError) as e:
         why = e.errors()[0]["msg"] if isinstance(e, ValidationError) else e
         raise DataError(
             f"{where}: no prompt in column '{prompt}' (got {str(asked)[:60]!r}: {why}); "

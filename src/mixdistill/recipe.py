@@ -124,8 +124,8 @@ class Train(Section):
     """What happens when traces exceed `max_length`: stop with a message, or drop them from every arm and list them."""
     micro_batch_tokens: int = Field(default=16384, ge=1)
     """Padded tokens per forward pass; an update is cut into as many as it needs. Changes memory, not the result."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of weights and optimizer."""
+    bf16: bool = False
+    """Compute in bfloat16. Weights and optimizer stay float32: in bfloat16, updates at 1e-5 round to nothing."""
     save_steps: int = Field(default=500, ge=1)
     """Updates between checkpoints; a killed training goes on from the last."""
 

@@ -20,8 +20,15 @@ RESERVED = {BASE, EACH_PURE, "self"}
 def findings(error: ValidationError, root: type[BaseModel]) -> list[str]:
     """Pydantic's errors in the house form: key, what is wrong, what was got, what to do."""
     lines = []
+    seeds: set[str] = set()
     for e in error.errors():
         place = ".".join(str(p) for p in e["loc"] if not str(p).startswith("function-"))
+        if e["loc"][-1] == "int" or "list[int]" in e["loc"]:  # the two kinds that `seeds` may be: one finding, not two
+            place = place.partition(".int")[0].partition(".list[int]")[0]
+            if place not in seeds:
+                lines.append(f"{place}: must be a whole number or a list of them (got {e['input']!r})")
+            seeds.add(place)
+            continue
         if e["type"] == "extra_forbidden":
             lines.append(f"{place}: unknown key{did_you_mean(str(e['loc'][-1]), _known_keys(root, e['loc'][:-1]))}")
         elif e["type"] == "missing":

@@ -22,7 +22,7 @@ import sys
 import time
 import typing
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -50,7 +50,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(f.fileno())
         os.replace(beside, path)
     except OSError as e:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         raise _unwritable(path, e) from e
 
 
@@ -105,15 +106,16 @@ class Store:
         schema = columns_of(row_type)
         flat = [_flatten(row, schema) for row in rows]
         frame = pl.DataFrame(flat, schema={name: dtype for name, (dtype, _) in schema.items()}, orient="row")
-        folder.mkdir(parents=True, exist_ok=True)
         beside = folder / f".{table}.parquet.tmp"
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             frame.write_parquet(beside, compression="zstd")
             with open(beside, "rb") as f:
                 os.fsync(f.fileno())
             os.replace(beside, folder / f"{table}.parquet")
         except OSError as e:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):
+                beside.unlink()
             raise _unwritable(folder, e) from e
         (folder / f"{table}.jsonl").unlink(missing_ok=True)
         return {"rows": len(flat), "columns": _column_hashes(flat, list(schema))}

@@ -19,7 +19,7 @@ from mixdistill.pipeline import Done, Unit
 from mixdistill.recipe import Recipe, Train
 from mixdistill.store import Store, file_hash
 from mixdistill.tokens import Template
-from mixdistill.types import Example, Update
+from mixdistill.types import Example, Update, content_hash
 
 if TYPE_CHECKING:
     import torch
@@ -55,10 +55,17 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
                     "training data": store.content(folder, EXAMPLES, ["prompt", "reasoning", "content"]),
                     "order of rows": store.content(folder, UPDATES, ["update", "example"]),
                 },
-                cost=float(marker["facts"]["loss_tokens"]) if marker else 1.0,
+                cost=_cost(recipe.students[student].model, marker),
             )
         )
     return found
+
+
+def _cost(model: str, mix: dict[str, Any] | None) -> float:
+    """Loss tokens times bytes of weights: enough to start the longest trainings first."""
+    folder = Path(resolve.model_path(model))
+    weights = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
+    return float(mix["facts"]["loss_tokens"]) * max(weights, 1) if mix else 1.0
 
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
@@ -84,6 +91,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
             unit.label, done=done, total=len(updates), tokens=tokens, rate=rate
         ),
     )
+    facts["problems"] = content_hash(*sorted({e.problem_id for e in examples}))
     table = {"rows": 1, "columns": {"weights": file_hash(folder / MODEL)}}
     return Done(counts={"updates": facts["updates"]}, tables={MODEL: table}, facts=facts)
 
@@ -121,7 +129,7 @@ def fine_tune(
         "updates": int(trainer.state.global_step),
         "seconds_training": round(float(result.metrics["train_runtime"]), 2),
         "device": _device_name(),
-        "dtype": settings.dtype,
+        "precision": "bfloat16" if settings.bf16 else "float32",
         "displacement": _displacement(start, list(trainer.model.parameters())),
         "template": template.fingerprint,
         **_from_log(trainer.state.log_history),
@@ -205,7 +213,7 @@ def _trainer(
         raise MissingExtra(e.name or "trl", "train") from None
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, settings.dtype))
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     seen = Seen()
 
     def collate(batch: list[dict[str, list[int]]]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
         Unit(
             stage="verify",
             key=(teacher,),
-            options=grading_options(recipe),
+            options={**grading_options(recipe), "samples": recipe.teachers[teacher].samples},
             inputs={
                 "problems/train": problems,
                 f"generate/{teacher}": store.content(store.folder("generate", teacher), TRACES, READS),
@@ -35,11 +35,12 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
 
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
-    """Judge one teacher's traces."""
+    """Judge one teacher's traces; what was bought beyond the problems and samples now asked for is left alone."""
+    samples = recipe.teachers[unit.key[0]].samples
     problems = {p.id: p for p in store.read(store.folder("problems"), Problem, "train")}
     traces = store.read(store.folder("generate", *unit.key), Trace, TRACES)
-    judged = [(problems[t.problem_id], t) for t in traces if t.error is None and t.problem_id in problems]
-    verdicts = grade(recipe, judged)
+    asked = [t for t in traces if t.error is None and t.problem_id in problems and t.sample < samples]
+    verdicts = grade(recipe, [(problems[t.problem_id], t) for t in asked])
     table = store.seal(store.folder("verify", *unit.key), Verdict, verdicts, TABLE)
     return Done(counts=dict(Counter(v.outcome.value for v in verdicts)), tables={TABLE: table})
 

@@ -132,7 +132,7 @@ def test_problems_are_distinct_reproducible_and_of_their_split():
     assert len({p.prompt for p in got}) == len({p.id for p in got}) == 1000
     assert got == domain.problems("eval", count=1000)
     assert {domain.split_of(p.prompt) for p in got} == {"eval"}
-    assert Counter(p.level for p in got) == {"k=3": 200, "k=4": 400, "k=5": 400}
+    assert Counter(p.level for p in got) == {"k=3": 200, "k=4": 600, "k=5": 200}
     assert {(p.source, p.split) for p in got} == {("lab:signs", "eval")}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mixdistill.errors import DataError
-from mixdistill.lab import corpus, domain, models, pretrain
+from mixdistill.lab import corpus, domain, models, pretrain, untrained
 from mixdistill.tokens import Template
 from mixdistill.types import Outcome, Trace
 
@@ -211,3 +211,13 @@ def test_a_teacher_is_made_from_its_base(cache: Path, monkeypatch: pytest.Monkey
     origin = json.loads((folder / "lab.json").read_text())
     assert (origin["base"], origin["lessons"], origin["seed"]) == ("xs", SHORT // 400, 1)
     assert weights(folder) != weights(models.path("xs@1"))
+
+
+def test_the_byte_student_reads_any_text_and_gives_it_back(tmp_path):
+    models.build("bytes", tmp_path / "bytes")
+    template = Template.load(str(tmp_path / "bytes"))
+    prompt, completion = template.render("Was kostet 1 Ei? ½ €", "naïve → 字 <|end|>x", "#### 18")
+    assert len(prompt) == len("Was kostet 1 Ei? ½ €\n".encode())
+    assert completion[-1] in template.stop_ids
+    assert template.split(template.encode("<think>\nnaïve → 字\n</think>\n\n#### 18")) == ("naïve → 字", "#### 18")
+    assert models.describe("bytes").parameters == sum(p.numel() for p in untrained.student(0).parameters())

@@ -37,9 +37,10 @@ LENGTHS = (3, 4, 5)
 DIGITS = range(1, 10)
 SPLITS = {"corpus": 20, "train": 50, "search": 10, "eval": 20}
 """Share of the number sets in each split, in percent."""
-LEVELS = (4, 5, 3, 5, 4)
+LEVELS = (4, 3, 4, 5, 4)
 """The lengths of consecutive problems, over and over. One in five has k = 3: there are about 2,700 such problems in
-all, and an equal share would use up their training split before 5,000 problems are drawn."""
+all, and an equal share would use up their training split before 5,000 problems are drawn. One in five has k = 5, whose
+long traces are so long that more of them would make every long training set a set of k = 5."""
 
 _PROMPT = re.compile(r"Q((?: [1-9]){3,5}) T (0|-?[1-9][0-9]?) :")
 
@@ -211,7 +212,7 @@ def _mixed(split: str, seed: int) -> Iterator[Chain]:
 
 
 def problems(split: str, *, count: int, seed: int = 0) -> list[Problem]:
-    """The first `count` problems of a split: all different, one k = 3 to two k = 4 and two k = 5.
+    """The first `count` problems of a split: all different, one k = 3 to three k = 4 and one k = 5.
 
     The same split and seed always give the same order, so fewer problems are a prefix of more. The reference answer
     is the first right one in binary order, written as a student shall write it (`A + + -`). Past the last k = 3

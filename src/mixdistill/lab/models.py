@@ -3,6 +3,7 @@
     xs s sm m l                   base students, pretrained on the lab's corpus
     s@1                           the same size from another draw of weights and corpus (s@0 is s); a claim about
                                   *size* needs several
+    bytes                         an untrained student that reads any text, one byte a token
     teacher-small teacher-large   `s` and `l` taught the same short solutions, so that they differ in size alone
 
 Small folders are shipped with the package. The others are built on first use and kept in `$MIXDISTILL_CACHE`, else
@@ -23,7 +24,7 @@ from tempfile import mkdtemp
 from typing import NamedTuple
 
 from mixdistill.errors import DataError, did_you_mean
-from mixdistill.lab import corpus, pretrain
+from mixdistill.lab import corpus, pretrain, untrained
 
 VERSION = "1"
 """Rises whenever the same name would give other weights; part of the cache's path."""
@@ -35,6 +36,8 @@ TOKENS_PER_LESSON = 400
 
 TEACHERS = {"teacher-small": "s", "teacher-large": "l"}
 """Teachers and the base student each is made from."""
+
+BYTES = "bytes"
 
 SHIPPED = ("xs", "s", "sm", "m", "teacher-small")
 _FOLDER = Path(__file__).parent / "students"
@@ -55,7 +58,7 @@ class Description(NamedTuple):
 
 def names() -> list[str]:
     """All model names, without the further draws `name@1`, `name@2`, ..."""
-    return [*pretrain.SIZES, *TEACHERS]
+    return [*pretrain.SIZES, BYTES, *TEACHERS]
 
 
 def describe(name: str) -> Description:
@@ -63,8 +66,7 @@ def describe(name: str) -> Description:
     model, seed = _parsed(name)
     folder = _folder(model, seed)
     shipped = folder.parent == _FOLDER
-    size = pretrain.SIZES[TEACHERS.get(model, model)]
-    return Description(folder.name, pretrain.parameters(size), shipped, folder.is_dir(), folder)
+    return Description(folder.name, _parameters(model), shipped, folder.is_dir(), folder)
 
 
 def path(name: str, *, progress: pretrain.Progress | None = None) -> Path:
@@ -111,6 +113,10 @@ def build(
 
 
 def _build(model: str, out: Path, seed: int, tokens: int, progress: pretrain.Progress | None) -> None:
+    if model == BYTES:
+        origin = {"model": model, "version": VERSION, "seed": seed}
+        pretrain.save(untrained.student(seed), out, origin, untrained.tokenizer())
+        return
     base = TEACHERS.get(model, model)
     size = pretrain.SIZES[base]
     origin = {"model": model, "version": VERSION, "seed": seed, "tokens": tokens, "corpus": corpus.VERSION}
@@ -122,6 +128,12 @@ def _build(model: str, out: Path, seed: int, tokens: int, progress: pretrain.Pro
         pretrain.teach(student, learning_rate=size.learning_rate / 2, seed=seed, problems=lessons, progress=progress)
         origin |= {"base": base, "lessons": lessons}
     pretrain.save(student, out, origin)
+
+
+def _parameters(model: str) -> int:
+    if model == BYTES:
+        return pretrain.parameters(untrained.SIZE, vocabulary=untrained.VOCABULARY)
+    return pretrain.parameters(pretrain.SIZES[TEACHERS.get(model, model)])
 
 
 def _pretrained(base: str, seed: int, tokens: int, progress: pretrain.Progress | None):

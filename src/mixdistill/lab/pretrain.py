@@ -66,10 +66,10 @@ CONTEXT = 512
 """Positions. The longest long trace with its prompt takes 273."""
 
 
-def parameters(size: Size) -> int:
+def parameters(size: Size, vocabulary: int = len(IDS)) -> int:
     """Weights of a student of this size (embeddings are tied)."""
     layer = 4 * size.width**2 + 3 * size.width * size.ff + 2 * size.width
-    return len(IDS) * size.width + size.layers * layer + size.width
+    return vocabulary * size.width + size.layers * layer + size.width
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -91,34 +91,36 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def fresh(size: Size) -> LlamaForCausalLM:
-    """An untrained student; weights come from torch's global generator."""
+def fresh(size: Size, words: PreTrainedTokenizerFast | None = None, context: int = CONTEXT) -> LlamaForCausalLM:
+    """An untrained student with the lab's vocabulary, or another; weights come from torch's global generator."""
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+    words = words or tokenizer()
+    pad, stop = words.pad_token_id, words.eos_token_id
     config = LlamaConfig(
-        vocab_size=len(IDS),
+        vocab_size=len(words),
         hidden_size=size.width,
         intermediate_size=size.ff,
         num_hidden_layers=size.layers,
         num_attention_heads=size.heads,
         num_key_value_heads=size.heads,
-        max_position_embeddings=CONTEXT,
+        max_position_embeddings=context,
         tie_word_embeddings=True,
         initializer_range=0.08,  # about 1/sqrt(width); with the usual 0.02 a student this narrow learns no copying
-        pad_token_id=IDS[PAD],
+        pad_token_id=pad,
         bos_token_id=None,
-        eos_token_id=IDS[STOP],
+        eos_token_id=stop,
     )
     model = LlamaForCausalLM(config)
     model.generation_config = GenerationConfig(
-        do_sample=False, max_new_tokens=320, eos_token_id=IDS[STOP], pad_token_id=IDS[PAD], bos_token_id=None
+        do_sample=False, max_new_tokens=320, eos_token_id=stop, pad_token_id=pad, bos_token_id=None
     )
     return model
 
 
 def pretrain(size: Size, *, seed: int, tokens: int, progress: Progress | None = None) -> LlamaForCausalLM:
     """A base student: `tokens` tokens of the corpus (stop tokens counted), each line seen once."""
-    with _one_thread(seed):
+    with one_thread(seed):
         model = fresh(size)
         batches = list(course(corpus_rows(seed, tokens)))
         train(model, batches, learning_rate=size.learning_rate, progress=progress)
@@ -135,7 +137,7 @@ def teach(
     rows = lesson_rows(problems, seed)
     rng = random.Random(f"teach {seed}")
     order = [row for _ in range(2) for row in rng.sample(rows, len(rows))]
-    with _one_thread(seed):
+    with one_thread(seed):
         batches = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
         train(model, batches, learning_rate=learning_rate, progress=progress)
 
@@ -238,7 +240,7 @@ def _padded(batch: Sequence[Row]) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def _one_thread(seed: int) -> Generator[None]:
+def one_thread(seed: int) -> Generator[None]:
     """torch on one thread with this seed; the caller's threads and random state come back afterwards."""
     try:
         import torch
@@ -254,8 +256,8 @@ def _one_thread(seed: int) -> Generator[None]:
         torch.set_num_threads(threads)
 
 
-def save(model: LlamaForCausalLM, out: Path, origin: dict) -> None:
+def save(model: LlamaForCausalLM, out: Path, origin: dict, words: PreTrainedTokenizerFast | None = None) -> None:
     """Write the Hugging Face folder, with `lab.json` saying how it was made."""
     model.save_pretrained(out)
-    tokenizer().save_pretrained(out)
+    (words or tokenizer()).save_pretrained(out)
     (out / "lab.json").write_text(json.dumps(origin, indent=2) + "\n")

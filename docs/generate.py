@@ -1,0 +1,137 @@
+"""Writes the reference pages from the code: docs/recipe.md, docs/data-formats.md and docs/cli.md.
+
+python docs/generate.py            write them
+python docs/generate.py --check    exit 1 where a page is not what the code says
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from mixdistill import evidence, recipe, resolve, types
+
+HERE = Path(__file__).parent
+HEAD = "<!-- Written by docs/generate.py from the code; `make docs` writes it again. -->\n\n"
+
+
+def main() -> None:
+    """Write or compare every page."""
+    pages = {"recipe.md": recipe_page(), "data-formats.md": data_page(), "cli.md": cli_page()}
+    stale = [name for name, text in pages.items() if not _is(HERE / name, text)]
+    if "--check" in sys.argv:
+        for name in stale:
+            print(f"docs/{name}: not what the code says; run: make docs")
+        sys.exit(1 if stale else 0)
+    for name in stale:
+        (HERE / name).write_text(pages[name], encoding="utf-8")
+        print(f"wrote docs/{name}")
+
+
+def recipe_page() -> str:
+    """Every section of the recipe with its keys, and what names may be used in it."""
+    sections = {
+        "recipe": recipe.Recipe, "problems": recipe.Problems, "problems.train, problems.eval.<name>": recipe.Source,
+        "teachers.<name>": recipe.Teacher, "teachers.<name>.sampling, evaluate.sampling": types.Sampling,
+        "verify": recipe.Verify, "analyze": recipe.Analyze, "students.<name>": recipe.Student,
+        "arms.<name>": recipe.Arm, "primary": recipe.Primary, "budget": recipe.Budget,
+        "train": recipe.Train, "evaluate": recipe.Evaluate,
+    }  # fmt: skip
+    parts = [
+        HEAD, "# The recipe\n\nOne YAML file. Unknown keys are refused; `--set a.b=value` overrides a key for one run. ",
+        "`${NAME}` in a text is read from the environment when it is used and never written to disk.\n",
+    ]  # fmt: skip
+    for name, model in sections.items():
+        parts.append(f"\n## `{name}`\n\n{_doc(model)}\n\n{_fields(model)}")
+    parts.append("\n## Built-in names\n\n| kind | name | where |\n|---|---|---|\n")
+    parts += [f"| {k} | `{n}` | `{r}` |\n" for k, names in resolve.BUILTIN.items() for n, r in names.items()]
+    parts.append("\nYour own stands beside them: `package.module:name` or `path/to/file.py:name`.\n")
+    parts.append("\n## Shipped recipes\n\n")
+    parts += [f"- `{name}`: {recipe.load(name).description}\n" for name in recipe.shipped()]
+    return "".join(parts)
+
+
+def data_page() -> str:
+    """Every row type: the columns of the tables in a run folder."""
+    rows = [
+        types.Problem, types.Trace, types.Verdict, types.Complexity, types.Example, types.Update, types.Drop,
+        types.Score, types.Gap, types.Usage, types.Sampling, types.Message, types.Request, types.Completion,
+        types.Interval,
+    ]  # fmt: skip
+    parts = [HEAD, "# Data formats\n\nRows of the tables in a run folder; nested values are JSON text in Parquet.\n"]
+    parts += [f"\n## {row.__name__}\n\n{_doc(row)}\n\n{_fields(row)}" for row in rows]
+    parts.append("\n## Outcomes\n\n" + "".join(f"- `{o.value}`\n" for o in types.Outcome))
+    facts = [m for m in vars(evidence).values() if isinstance(m, type) and m.__module__ == evidence.__name__]
+    parts.append("\n# report.json\n")
+    parts += [f"\n## {row.__name__}\n\n{_doc(row)}\n\n{_fields(row)}" for row in facts]
+    return "".join(parts)
+
+
+def cli_page() -> str:
+    """Every verb with its help."""
+    import click
+    import typer.main
+
+    from mixdistill.cli import app
+
+    group: Any = typer.main.get_command(app)
+    parts = [HEAD, "# Commands\n"]
+
+    def walk(command: Any, path: str) -> None:
+        context = click.Context(command, info_name=path)
+        if hasattr(command, "commands"):
+            for name in command.list_commands(context):
+                walk(command.commands[name], f"{path} {name}")
+            return
+        parts.append(f"\n## `{path}`\n\n{(command.help or '').strip()}\n\n")
+        for param in command.params:
+            names = ", ".join(f"`{o}`" for o in param.opts) if param.param_type_name == "option" else f"`{param.name}`"
+            parts.append(f"- {names}: {getattr(param, 'help', None) or ''}\n")
+
+    walk(group, "mixdistill")
+    return "".join(parts)
+
+
+def _fields(model: type[BaseModel]) -> str:
+    lines = ["| key | type | default | |\n|---|---|---|---|\n"]
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else f"`{_default(field)}`"
+        text = " ".join((field.description or "").split()).replace("|", "\\|")
+        lines.append(f"| `{name}` | {_type(field.annotation)} | {default} | {text} |\n")
+    return "".join(lines)
+
+
+def _default(field: Any) -> Any:
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "{}"
+    return "-" if value in (None, "") else value
+
+
+def _type(annotation: Any) -> str:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(args[0])
+    if origin is Literal:
+        return " or ".join(f"`{a}`" for a in args)
+    if origin in (Union, UnionType):
+        return " or ".join(_type(a) for a in args if a is not NoneType)
+    if origin is not None:
+        return f"{origin.__name__} of {', '.join(_type(a) for a in args)}"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _doc(model: type[BaseModel]) -> str:
+    return " ".join((model.__doc__ or "").split())
+
+
+def _is(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text
+
+
+if __name__ == "__main__":
+    main()

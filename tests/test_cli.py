@@ -1,0 +1,188 @@
+"""The command line: a user's mistake is a line and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import Notes
+from mixdistill import __version__, cli, pipeline
+
+
+@pytest.fixture
+def file(tmp_path: Path, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The recipe, in the folder that the command is run in."""
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    monkeypatch.chdir(tmp_path)
+    return "tiny.yaml"
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    """Run a command in this process: (exit code, stdout, stderr)."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mixdistill", *words])
+        with pytest.raises(SystemExit) as e:
+            cli.main()
+        return int(e.value.code or 0), *capfd.readouterr()
+
+    return run
+
+
+def test_no_arguments_print_the_help_and_what_to_do_first(call):
+    code, out, err = call()
+    assert code == 2
+    assert "First time here? Run: mixdistill demo" in out + err
+    for verb in ("run", *pipeline.STAGES, "check", "show", "demo", "lab"):
+        assert f" {verb} " in out + err
+
+
+def test_the_version_is_printed(call):
+    assert call("--version") == (0, f"mixdistill {__version__}\n", "")
+
+
+@pytest.mark.parametrize("words", [["run"], ["rn"], ["run", "x", "--workers", "0"], ["demo", "--full", "--quick"]])
+def test_wrong_usage_is_exit_2(call, words: list[str]):
+    code, _, err = call(*words)
+    assert code == 2
+    assert "Error" in err
+    assert "Traceback" not in err
+
+
+def test_every_finding_is_a_line_of_its_own(call, file: str, raw: dict[str, Any]):
+    raw["train"] = {"learning_rat": 1, "weight_decay": -1}
+    Path(file).write_text(yaml.safe_dump(raw))
+    for verb in ("run", "check", "generate"):
+        assert call(verb, file) == (
+            2,
+            "",
+            "mixdistill: tiny.yaml: train.weight_decay: input should be greater than or equal to 0 (got -1)\n"
+            "mixdistill: tiny.yaml: train.learning_rat: unknown key; did you mean 'learning_rate'?\n",
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["run", "demoo"], "demoo: no such recipe file; did you mean 'demo'?"),
+        (["run", "tiny.yaml", "--set", "seeds"], "--set seeds: write it as key.subkey=value"),
+        (["check", "tiny.yaml", "--set", "seeds=[1"], "--set seeds=[1:1: not YAML: expected ',' or ']'"),
+        (["show", "nowhere"], "nowhere: not a run folder (no problems in it); give the folder that --out named"),
+        (["lab", "build", "xxl"], "lab: no model of that name (got 'xxl')"),
+        (["run", "tiny.yaml", "--set", "problems.train.source=no.csv"], "no.csv: no such file; give a path from"),
+    ],
+)  # fmt: skip
+def test_a_users_mistake_is_one_line_and_exit_2(call, file: str, words: list[str], line: str):
+    code, out, err = call(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"mixdistill: {line}")
+    assert err.count("\n") == 1
+
+
+def test_a_mistake_of_ours_is_a_traceback(monkeypatch: pytest.MonkeyPatch, file: str):
+    def broken(*args: Any, **more: Any) -> list[str]:
+        raise AssertionError("this cannot be")
+
+    monkeypatch.setattr(pipeline, "run", broken)
+    monkeypatch.setattr(sys, "argv", ["mixdistill", "generate", file])
+    with pytest.raises(AssertionError, match="this cannot be"):
+        cli.main()
+
+
+def test_check_prints_the_plan_of_the_quick_demo(call):
+    code, out, err = call("check", "demo-quick", "--set", "students={s: {model: 'lab:s'}}")
+    assert (code, err) == (0, "")
+    assert "study      demo-quick: Does the pipeline run?" in out
+    assert "problems   train 320, signs 60" in out
+    assert "3 arms x 2 seeds = 6" in out
+    assert "primary, on signs" in out
+
+
+def test_stages_run_one_by_one_then_show_tells(call, file: str, inline):
+    for stage in ("generate", "verify", "analyze", "mix"):
+        code, out, err = call(stage, file, "--limit", "5", "--workers", "1")
+        assert (code, out) == (0, "")
+        assert f"{stage}: 2 to do" in err
+    assert Path("runs/tiny/recipe.yaml").exists()
+    assert "generate: 0 to do, 2 done before" in call("generate", file, "--limit", "5")[2]
+    code, out, err = call("show", "runs/tiny")
+    assert (code, err) == (0, "")
+    assert "reference answer: A " in out
+    assert out.count("  -> correct  answer 'A ") == 2
+
+
+def test_a_refusal_is_exit_2_and_names_key_old_and_new(call, file: str, inline):
+    assert call("generate", file, "--out", "r")[0] == 0
+    changed = ("generate", file, "--out", "r", "--set", "teachers.long.sampling.temperature=1.0")
+    assert call(*changed)[::2] == (
+        2,
+        "mixdistill: r: generate/long was made otherwise: sampling.temperature was None, is now 1.0; "
+        "use --out for a new run or --fresh to set the old aside\n",
+    )
+    assert call(*changed, "--fresh")[0] == 0
+    assert Path("r/set-aside/generate/long/traces.parquet").exists()
+
+
+def test_a_failed_unit_is_exit_1_and_a_line_each(call, file: str, raw: dict[str, Any], inline):
+    code, _, err = call("generate", file, "--set", "teachers.long.model=lng")
+    assert code == 1
+    last = err.splitlines()[-1]
+    assert last == "mixdistill: generate/long: lab: no scripted teacher of that name (got 'lng'); did you mean 'long'?"
+    code, _, err = call("verify", file, "--set", "teachers.long.model=lng")
+    assert code == 1
+    assert "mixdistill: verify/long: not run; generate/long is missing" in err
+
+
+def test_ctrl_c_says_how_to_go_on(call, file: str, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*args: Any, **more: Any) -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run", interrupted)
+    assert call("run", file) == (130, "", "mixdistill: stopped; run the same command again to go on\n")
+
+
+def test_ctrl_c_in_the_middle_ends_the_workers_without_a_traceback(file: str, raw, notes: Notes, tmp_path):
+    Path(file).write_text(yaml.safe_dump(raw, sort_keys=False))
+    notes.do("wait")
+    command = [sys.executable, "-m", "mixdistill", "generate", file, "--workers", "2"]  # one waits, one is idle
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        deadline = time.monotonic() + 30
+        while not (notes.folder / "worker").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "mixdistill: stopped; run the same command again to go on" in err
+    assert "Traceback" not in err
+    assert not Path(f"/proc/{(notes.folder / 'worker').read_text()}").exists()
+
+
+def test_a_folder_in_use_is_named(call, file: str, inline):
+    from mixdistill.store import Store
+
+    with Store(Path("r")).lock():
+        code, _, err = call("generate", file, "--out", "r")
+    assert code == 2
+    assert err == f"mixdistill: r: in use by {err.partition('in use by ')[2]}"
+    assert "; wait for it or use --out" in err
+
+
+def test_lab_models_are_listed_with_what_they_are(call):
+    code, out, _ = call("lab", "list")
+    assert code == 0
+    line = next(x for x in out.splitlines() if x.startswith("s "))
+    assert " parameters  shipped" in line
+
+
+def test_the_module_runs_like_the_command():
+    shown = subprocess.run([sys.executable, "-m", "mixdistill", "--version"], capture_output=True, text=True)
+    assert shown.stdout == f"mixdistill {__version__}\n"

@@ -1,0 +1,113 @@
+"""`check` says what a run would do; `show` says what was said of one problem."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Notes, Watching
+from mixdistill import pipeline
+from mixdistill.describe import describe_plan, describe_problem
+from mixdistill.errors import DataError, StoreError
+from mixdistill.recipe import build
+from mixdistill.store import Store
+from mixdistill.types import Problem
+
+
+def plan(raw: dict[str, Any], tmp_path: Path, limit: int | None = None) -> str:
+    return describe_plan(build(raw), tmp_path / "run", limit)
+
+
+def test_the_plan_names_problems_traces_cells_arms_and_time(raw, tmp_path):
+    raw["arms"]["mix"] = {"long": 0.2, "short": 0.8}
+    raw["contrasts"]["mix_gain"] = ["mix", "each_pure"]
+    raw["students"]["s"]["seeds"] = 5
+    text = plan(raw, tmp_path)
+    assert f"folder     {tmp_path}/run (new)" in text
+    assert "problems   train 12, signs 4" in text
+    assert "12 traces" in text
+    assert "3 arms x 5 seeds = 15" in text
+    assert "at most 6 updates of 4 examples each" in text
+    assert "verifier   signs -> mixdistill.lab.domain:verify" in text
+    assert "long - short     primary, on signs" in text
+    assert "evaluate   64 traces: 16 models" in text
+    line = next(x for x in text.splitlines() if "20% long, 80% short by examples = " in x)
+    assert int(line.partition(" = ")[2].partition("%")[0]) > 20, "long traces hold more than their share of tokens"
+    assert "training about " in text
+    assert not (tmp_path / "run").exists(), "a plan leaves nothing behind"
+
+
+def test_the_plan_obeys_the_limit_and_names_what_is_dropped(raw, tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text("prompt,answer\n" + "Q 8 4 7 9 T 10 :,A + + -\n" * 3 + "Q 1 2 3 T 6 :,A + +\n")
+    raw["problems"]["train"] = {"source": str(file)}
+    text = plan(raw, tmp_path)
+    assert "problems   train 2, signs 4" in text
+    assert "           2 dropped: train: duplicate prompt" in text
+    assert "problems   train 1, signs 1" in plan(raw, tmp_path, limit=1)
+
+
+def test_the_plan_asks_no_teacher_that_costs_money(raw, tmp_path, notes: Notes):
+    assert "tokens not known before its first traces" in plan(raw, tmp_path)
+    assert notes.calls() == 0
+
+
+def test_the_plan_knows_lengths_from_the_traces_there_are(raw, tmp_path, notes: Notes, inline):
+    pipeline.run(build(raw), Store(tmp_path / "run"), stages=("generate", "analyze"), watcher=Watching())
+    text = plan(raw, tmp_path)
+    assert "(exists: it will be extended)" in text
+    assert text.count("median of the traces there") == 2
+
+
+def test_the_plan_fails_as_the_run_would(raw, tmp_path):
+    raw["problems"]["train"] = {"source": "nowhere.jsonl"}
+    with pytest.raises(DataError, match=r"nowhere\.jsonl: no such file"):
+        plan(raw, tmp_path)
+
+
+@pytest.fixture
+def shown(raw, tmp_path, notes: Notes, inline) -> Store:
+    """A run after its first two stages, with two failed requests."""
+    raw["problems"]["train"]["limit"] = 6
+    notes.do("failing")
+    store = Store(tmp_path / "run")
+    pipeline.run(build(raw), store, stages=("generate", "verify"), watcher=Watching())
+    return store
+
+
+def test_a_problem_is_shown_with_its_traces_and_verdicts(shown: Store):
+    problem = shown.read(shown.folder("problems"), Problem, "train")[0]
+    text = describe_problem(shown, None)
+    assert text == describe_problem(shown, problem.id) == describe_problem(shown, problem.id[:6])
+    assert text.startswith(f"{problem.id}  train  lab:signs\n  {problem.prompt}\n  reference answer: {problem.answer}")
+    assert "teacher/long #0  " in text
+    assert "teacher/short #0  " in text
+    assert text.count("  -> correct  answer 'A ") == 2
+
+
+def test_a_problem_without_traces_says_so(shown: Store):
+    problem = shown.read(shown.folder("problems"), Problem, "signs")[0]
+    assert describe_problem(shown, problem.id).endswith("\n  (no traces of it yet)")
+
+
+def test_a_failed_request_is_shown_with_its_error_and_no_verdict(shown: Store):
+    problem = shown.read(shown.folder("problems"), Problem, "train")[2]
+    text = describe_problem(shown, problem.id)
+    assert "ERROR: status 500" in text
+    assert text.count("  -> ") == 1
+
+
+def test_text_in_the_prompt_finds_the_problem_and_counts_the_others(shown: Store):
+    assert "(the first of 10 that match)" in describe_problem(shown, "Q ")
+
+
+def test_what_cannot_be_shown_says_why(shown: Store, tmp_path: Path):
+    with pytest.raises(DataError, match=r"no problem matches \(got 'xyz'\); give an id, its beginning, or prompt text"):
+        describe_problem(shown, "xyz")
+    with pytest.raises(
+        StoreError, match=r"nothing: not a run folder \(no problems in it\); give the folder that --out"
+    ):
+        describe_problem(Store(tmp_path / "nothing"), None)
+    assert not (tmp_path / "nothing").exists()

@@ -1,0 +1,318 @@
+"""Students as authors: caps are prefixes, outcomes add up, and nothing is sampled twice."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import tiny
+from mixdistill import evaluate
+from mixdistill.evaluate import cut
+from mixdistill.lab import domain
+from mixdistill.store import Store
+from mixdistill.tokens import Template
+from mixdistill.types import Completion, Outcome, Problem, Score, Trace, Usage, Verdict
+
+ONE = {"seeds": 1, "arms": {"short": {"short": 1}}, "contrasts": {"over": ["short", "base"]}}
+LIMIT, CAP = 40, 20
+VERIFIER = """
+from mixdistill.types import Outcome, Verdict
+VERSION = "1"
+
+def verify(problem, trace, *, right="A"):
+    if trace.author.startswith("teacher/"):
+        return Verdict(trace_id=trace.id, outcome=Outcome.CORRECT)
+    if "x x x" in trace.content:
+        raise RuntimeError("cannot read this")
+    if trace.content.startswith(right):
+        return Verdict(trace_id=trace.id, outcome=Outcome.CORRECT, answer=trace.content)
+    cut = trace.finish_reason == "length"
+    return Verdict(trace_id=trace.id, outcome=Outcome.TRUNCATED if cut else Outcome.INCORRECT)
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return tiny.student(tmp_path_factory.mktemp("student"))
+
+
+@pytest.fixture(scope="module")
+def template(model) -> Template:
+    return Template.load(model)
+
+
+@pytest.fixture(scope="module")
+def trained(model, tmp_path_factory) -> Path:
+    """A run folder up to training, to be copied."""
+    return tiny.run(tiny.study(model, **ONE), tmp_path_factory.mktemp("run"), "generate", "verify", "mix", "train")[
+        0
+    ].root
+
+
+@pytest.fixture
+def root(trained, tmp_path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def _study(model: str, **sections):
+    decoding = {"sampling": {"temperature": 0, "max_tokens": LIMIT}, "caps": [CAP], **sections.pop("evaluate", {})}
+    return tiny.study(model, **{**ONE, **sections}, evaluate=decoding)
+
+
+def _read(store: Store, row_type, table: str, *cell: str):
+    return store.read(store.folder("evaluate", "t", *cell, "signs"), row_type, table)
+
+
+def _scores(store: Store, *cell: str) -> dict[tuple[str, int | None], Score]:
+    return {(s.group, s.max_tokens): s for s in _read(store, Score, "scores", *cell)}
+
+
+class Actor:
+    """A backend that plays a student: right, right after a long search, wrong, silent, looping, failed; in turn."""
+
+    def __init__(self, template: Template):
+        self.template, self.asked = template, 0
+
+    def generate(self, requests):
+        for position, request in enumerate(requests):
+            self.asked += 1
+            yield position, self._play(position % 6, domain.parse(request.prompt))
+
+    def _play(self, part: int, chain: domain.Chain) -> Completion:
+        thought, right = domain.short_trace(chain, 0)
+        wrong = next(r for r in domain.sign_rows(len(chain.numbers)) if r not in chain.solutions)
+        match part:
+            case 0:
+                return self._written("", right)
+            case 1:
+                return self._written(f"{thought} {thought}", right)
+            case 2:
+                return self._written("", domain.answer(wrong))
+            case 3:
+                return self._written("", "ok ok")
+            case 4:
+                return self._written("8 + " * LIMIT, "")
+            case _:
+                return Completion(error="the connection broke")
+
+    def _written(self, reasoning: str, content: str) -> Completion:
+        ids = self.template.encode(self.template.completion_text(reasoning, content))
+        reasoning, content = self.template.split(ids[:LIMIT])
+        reason = "stop" if len(ids) <= LIMIT else "length"
+        usage = Usage(completion_tokens=len(ids[:LIMIT]))
+        return Completion(
+            reasoning=reasoning, content=content, finish_reason=reason, token_ids=ids[:LIMIT], usage=usage
+        )
+
+
+@pytest.fixture
+def actor(template, monkeypatch) -> Actor:
+    actor = Actor(template)
+    monkeypatch.setattr(evaluate, "make_backend", lambda *_: actor)
+    return actor
+
+
+def test_cap_gives_the_prefix_of_the_same_tokens(template):
+    ids = template.encode(template.completion_text("8 + 4 12 - 7 5 T 5 ok", "A + -"))
+    usage = Usage(completion_tokens=len(ids))
+    whole = tiny.trace(tiny.problem("Q 8 4 7 T 5 :"), token_ids=ids, usage=usage)
+    for cap in range(1, len(ids) + 3):
+        seen = cut(whole, cap, template)
+        if cap >= len(ids):
+            assert seen == whole
+        else:
+            assert seen.token_ids == ids[:cap]
+            assert (seen.reasoning, seen.content) == template.split(ids[:cap])
+            assert (seen.finish_reason, seen.usage.completion_tokens) == ("length", cap)
+    assert cut(whole, None, template) == whole
+
+
+def test_trace_without_token_ids_is_cut_where_the_template_would(template):
+    of = tiny.problem("Q 8 4 7 T 5 :")
+    ids = template.encode(template.completion_text("8 + 4 12", "A + -"))
+    for cap in range(1, len(ids)):
+        with_ids = cut(tiny.trace(of, reasoning="8 + 4 12", content="A + -", token_ids=ids), cap, template)
+        assert cut(tiny.trace(of, reasoning="8 + 4 12", content="A + -"), cap, template) == with_ids
+
+
+def test_failed_request_is_not_cut(template):
+    failed = tiny.trace(tiny.problem("Q 8 4 7 T 5 :"), error="broke", finish_reason="unknown")
+    assert cut(failed, 1, template) is failed
+
+
+def test_caps_of_a_real_student_are_prefixes_of_one_generation(model, root, monkeypatch, template):
+    calls = tiny.Calls(monkeypatch)
+    store, _ = tiny.run(_study(model, evaluate={"caps": [4, 12]}), root, "evaluate")
+    assert calls.take() == 2 * 10, "one generation per problem of base and cell, whatever the caps"
+    for cell in (("base",), ("short", "0")):
+        traces = _read(store, Trace, "traces", *cell)
+        verdicts = Counter(v.max_tokens for v in _read(store, Verdict, "verdicts", *cell))
+        assert verdicts == {None: 10, 4: 10, 12: 10}
+        for cap in (4, 12):
+            mean = sum(min(len(t.token_ids or []), cap) for t in traces) / 10
+            assert _scores(store, *cell)["all", cap].mean_completion_tokens == pytest.approx(mean)
+        for t in traces:
+            assert t.token_ids and (t.reasoning, t.content) == template.split(t.token_ids)
+            assert t.usage.completion_tokens == len(t.token_ids) <= LIMIT
+
+
+def test_five_outcomes_are_what_was_played_and_add_up(model, root, actor):
+    store, _ = tiny.run(_study(model, problems=tiny.problem_sets(24, 12)), root, "evaluate")
+    for cell in (("base",), ("short", "0")):
+        scores = _scores(store, *cell)
+        whole, capped = scores["all", None], scores["all", CAP]
+        assert _outcomes(whole) == {"correct": 4, "incorrect": 2, "no_answer": 2, "truncated": 2, "error": 2}
+        assert whole.accuracy == 4 / 12
+        assert whole.finished == 8
+        assert _outcomes(capped) == {"correct": 2, "incorrect": 2, "no_answer": 2, "truncated": 4, "error": 2}
+        assert capped.finished == 6
+        for s in scores.values():
+            assert sum(_outcomes(s).values()) == s.examples
+        levels = [s for (group, cap), s in scores.items() if group != "all" and cap is None]
+        assert {s.group for s in levels} == {"k=3", "k=4", "k=5"}
+        for field in ("examples", "finished", *(o.value for o in Outcome)):
+            assert sum(getattr(s, field) for s in levels) == getattr(whole, field)
+
+
+def _outcomes(score: Score) -> dict[str, int]:
+    return {o.value: getattr(score, o.value) for o in Outcome}
+
+
+def test_failed_request_has_no_verdict_at_any_cap(model, root, actor):
+    store, _ = tiny.run(_study(model, problems=tiny.problem_sets(24, 12)), root, "evaluate")
+    failed = {t.id for t in _read(store, Trace, "traces", "base") if t.error}
+    assert len(failed) == 2
+    assert not failed & {v.trace_id for v in _read(store, Verdict, "verdicts", "base")}
+
+
+def test_trace_that_the_cap_does_not_cut_keeps_its_verdict(model, root, actor, monkeypatch):
+    graded: list[list[Trace]] = []
+    grade = evaluate.grade
+
+    def watched(recipe, items):
+        graded.append([t for _, t in items])
+        return grade(recipe, items)
+
+    monkeypatch.setattr(evaluate, "grade", watched)
+    store, _ = tiny.run(_study(model, problems=tiny.problem_sets(24, 12)), root, "evaluate")
+    (whole, capped), *_ = zip(graded[::2], graded[1::2], strict=True)
+    assert len(whole) == 10
+    assert {t.usage.completion_tokens for t in capped} == {CAP}
+    assert {t.finish_reason for t in capped} == {"length"}
+    verdicts = _read(store, Verdict, "verdicts", "base")
+    by_cap = {cap: {v.trace_id: v for v in verdicts if v.max_tokens == cap} for cap in (None, CAP)}
+    for trace in {t.id for t in whole} - {t.id for t in capped}:
+        assert by_cap[CAP][trace] == by_cap[None][trace].model_copy(update={"max_tokens": CAP})
+
+
+def test_verifier_that_fails_gives_error_not_a_wrong_answer(model, root, template, monkeypatch, tmp_path):
+    (tmp_path / "own.py").write_text(VERIFIER)
+    actor = Actor(template)
+    actor._play = lambda part, chain: actor._written("", "x x x" if part % 2 else "A +")
+    monkeypatch.setattr(evaluate, "make_backend", lambda *_: actor)
+    study = _study(model, verify={"verifier": f"{tmp_path / 'own.py'}:verify"})
+    store, _ = tiny.run(study, root, "verify", "evaluate")
+    score = _scores(store, "base")["all", None]
+    assert (score.correct, score.error, score.examples) == (5, 5, 10)
+
+
+def test_base_is_always_evaluated(model, root):
+    study = _study(model, contrasts={})
+    units = evaluate.units(study, Store(root))
+    assert [u.key for u in units] == [("t", "base", "signs"), ("t", "short", "0", "signs")]
+    store, _ = tiny.run(study, root, "evaluate")
+    (base, *_) = _read(store, Score, "scores", "base")
+    assert (base.arm, base.seed, base.examples) == ("base", None, 10)
+
+
+def test_other_verifier_option_grades_again_without_sampling_again(model, root, monkeypatch, tmp_path):
+    (tmp_path / "own.py").write_text(VERIFIER)
+    calls = tiny.Calls(monkeypatch)
+
+    def study(right: str):
+        return _study(model, verify={"verifier": f"{tmp_path / 'own.py'}:verify", "right": right})
+
+    store, _ = tiny.run(study("nothing"), root, "verify", "evaluate")
+    before = _read(store, Trace, "traces", "short", "0")
+    assert calls.take() == 20
+    assert _scores(store, "short", "0")["all", None].correct == 0
+    store, ran = tiny.run(study(""), root, "verify", "mix", "train", "evaluate")
+    assert calls.take() == 0
+    assert [label for label in ran if label.startswith(("mix", "train"))] == [], "same outcomes, so nothing to redo"
+    assert len([label for label in ran if label.startswith("evaluate")]) == 2
+    assert _scores(store, "short", "0")["all", None].correct == 10
+    assert _read(store, Trace, "traces", "short", "0") == before
+
+
+def test_other_caps_grade_again_without_sampling_again(model, root, monkeypatch):
+    calls = tiny.Calls(monkeypatch)
+    tiny.run(_study(model), root, "evaluate")
+    calls.take()
+    store, _ = tiny.run(_study(model, evaluate={"caps": [5, 9]}), root, "evaluate")
+    assert calls.take() == 0
+    assert {cap for _, cap in _scores(store, "base")} == {None, 5, 9}
+
+
+def test_other_decoding_samples_again(model, root, monkeypatch):
+    calls = tiny.Calls(monkeypatch)
+    tiny.run(_study(model), root, "evaluate")
+    calls.take()
+    sampling = {"temperature": 0, "max_tokens": 12}
+    store, _ = tiny.run(_study(model, evaluate={"sampling": sampling}), root, "evaluate")
+    assert calls.take() == 20
+    assert all((t.usage.completion_tokens or 0) <= 12 for t in _read(store, Trace, "traces", "base"))
+    assert len(_read(store, Trace, "traces", "base")) == 10
+
+
+def test_nothing_changed_does_nothing(model, root, monkeypatch):
+    tiny.run(_study(model), root, "evaluate")
+    calls = tiny.Calls(monkeypatch)
+    assert tiny.run(_study(model), root, "evaluate")[1] == []
+    assert calls.take() == 0
+
+
+def test_more_problems_keep_the_old_traces(model, root, monkeypatch):
+    calls = tiny.Calls(monkeypatch)
+    store, _ = tiny.run(_study(model), root, "evaluate")
+    before = _read(store, Trace, "traces", "short", "0")
+    calls.take()
+    store, _ = tiny.run(_study(model, problems=tiny.problem_sets(24, 15)), root, "evaluate")
+    assert calls.take() == 2 * 5
+    after = _read(store, Trace, "traces", "short", "0")
+    assert after[:10] == before
+    assert _scores(store, "short", "0")["all", None].examples == 15
+
+
+def test_fewer_problems_or_samples_count_only_those(model, root, monkeypatch):
+    sampling = {"temperature": 1.0, "max_tokens": 12}
+    tiny.run(_study(model, evaluate={"sampling": sampling, "k": 2}), root, "evaluate")
+    calls = tiny.Calls(monkeypatch)
+    fewer = _study(model, problems=tiny.problem_sets(24, 6), evaluate={"sampling": sampling, "k": 1})
+    store, _ = tiny.run(fewer, root, "evaluate")
+    assert calls.take() == 0
+    assert _scores(store, "base")["all", None].examples == 6
+    assert len(_read(store, Verdict, "verdicts", "base")) == 2 * 6
+
+
+def test_samples_of_a_problem_differ_at_a_temperature_and_are_drawn_the_same_again(model, root, tmp_path):
+    study = _study(model, evaluate={"sampling": {"temperature": 1.0, "max_tokens": 12}, "k": 2})
+    store, _ = tiny.run(study, root, "evaluate")
+    traces = _read(store, Trace, "traces", "base")
+    texts = {(t.problem_id, t.sample): t.token_ids for t in traces}
+    assert len(texts) == 20
+    assert sum(texts[p, 0] != texts[p, 1] for p, sample in texts if sample == 0) >= 8
+    score = _scores(store, "base")["all", None]
+    assert (score.k, score.examples) == (2, 20)
+    other, _ = tiny.run(study, tmp_path / "again", "generate", "verify", "mix", "train", "evaluate")
+    again = {(t.problem_id, t.sample): t.token_ids for t in _read(other, Trace, "traces", "base")}
+    assert again == texts
+
+
+def test_levels_and_order_follow_the_problems(model, root):
+    store, _ = tiny.run(_study(model), root, "evaluate")
+    problems = store.read(store.folder("problems"), Problem, "signs")
+    assert [t.problem_id for t in _read(store, Trace, "traces", "base")] == [p.id for p in problems]
+    for group in ("k=3", "k=4", "k=5"):
+        assert _scores(store, "base")[group, None].examples == sum(p.level == group for p in problems)

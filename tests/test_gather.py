@@ -1,0 +1,239 @@
+"""A run folder becomes evidence: only what still matches the recipe counts, and what is missing is named."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import tiny
+from mixdistill.evidence import Evidence
+from mixdistill.gather import gather, parameters
+from mixdistill.store import Store
+from mixdistill.types import Gap, Outcome, Problem, Verdict
+
+ARMS = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.2, "short": 0.8}}
+CONTRASTS = {"long_cot_gap": ["long", "short"], "mix_gain": ["mix", "each_pure"]}
+PROBLEMS = 20
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return tiny.student(tmp_path_factory.mktemp("student"))
+
+
+def _study(model: str, **sections):
+    sections = {"evaluate": {"caps": [8]}, "arms": ARMS, "contrasts": CONTRASTS, **sections}
+    return tiny.study(model, problems=tiny.problem_sets(24, PROBLEMS), **sections)
+
+
+@pytest.fixture(scope="module")
+def finished(model, tmp_path_factory) -> Path:
+    stages = ("generate", "verify", "analyze", "mix", "train", "evaluate")
+    return tiny.run(_study(model), tmp_path_factory.mktemp("run"), *stages)[0].root
+
+
+@pytest.fixture
+def store(finished, tmp_path) -> Store:
+    """A finished run of its own, in which the first so many problems of each cell are correct."""
+    store = Store(Path(shutil.copytree(finished, tmp_path / "run")))
+    right = {"base": 1, "long/0": 16, "long/1": 14, "short/0": 5, "short/1": 7, "mix/0": 12, "mix/1": 12}
+    for cell, n in right.items():
+        tiny.plant(store, cell, n)
+    return store
+
+
+def _gap(evidence: Evidence, name: str, cap: int | None = None, group: str = "all") -> Gap:
+    (found,) = [g for g in evidence.gaps if (g.name, g.max_tokens, g.group) == (name, cap, group)]
+    return found
+
+
+def test_gap_is_the_mean_difference_over_common_seeds(model, store):
+    gap = _gap(gather(_study(model), store), "long_cot_gap")
+    assert gap.arms == ("long", "short")
+    assert gap.seed_deltas == pytest.approx([11 / 20, 7 / 20])
+    assert gap.delta == pytest.approx(9 / 20)
+    assert gap.accuracies == pytest.approx((15 / 20, 6 / 20))
+    assert (gap.problems, gap.seeds, gap.primary) == (PROBLEMS, 2, True)
+
+
+def test_gap_over_base_uses_every_seed(model, store):
+    gap = _gap(gather(_study(model), store), "long_over_base")
+    assert gap.seeds == 2
+    assert gap.seed_deltas == pytest.approx([15 / 20, 13 / 20])
+
+
+def test_blend_is_held_against_the_pure_arm_hardest_to_beat(model, store):
+    gap = _gap(gather(_study(model), store), "mix_gain")
+    assert gap.arms == ("mix", "long")
+    assert gap.delta == pytest.approx(-3 / 20)
+    assert "blend beats" not in gap.verdict
+
+
+def test_every_contrast_is_shown_at_every_cap_and_level(model, store):
+    evidence = gather(_study(model), store)
+    levels = ("all", "k=3", "k=4", "k=5")
+    for name in CONTRASTS:
+        assert {(g.max_tokens, g.group) for g in evidence.gaps if g.name == name} == {
+            (cap, level) for cap in (None, 8) for level in levels
+        }
+    per_level = [_gap(evidence, "long_cot_gap", None, level) for level in levels[1:]]
+    assert sum(g.problems for g in per_level) == PROBLEMS
+    whole = sum(g.delta * g.problems for g in per_level) / PROBLEMS
+    assert whole == pytest.approx(_gap(evidence, "long_cot_gap").delta)
+
+
+def test_only_the_declared_view_is_primary(model, store):
+    study = _study(model, primary={"contrast": "mix_gain", "benchmark": "signs", "max_tokens": 8})
+    primary = [g for g in gather(study, store).gaps if g.primary]
+    assert [(g.name, g.max_tokens, g.group) for g in primary] == [("mix_gain", 8, "all")]
+    assert primary[0].p_holm == primary[0].p
+
+
+def test_missing_cell_is_named_and_the_rest_still_counts(model, store):
+    (store.folder("evaluate", "t", "short", "1", "signs") / "done.json").unlink()
+    evidence = gather(_study(model), store)
+    assert evidence.missing == ["t/short/1: not evaluated on signs; run the recipe again"]
+    assert evidence.cells_wanted == 6
+    gap = _gap(evidence, "long_cot_gap")
+    assert (gap.seeds, gap.data) == (1, None)
+    assert gap.verdict == "can't tell (one seed)"
+    assert gap.accuracies[1] == pytest.approx(5 / 20)
+
+
+def test_missing_base_loses_its_gaps_only(model, store):
+    (store.folder("evaluate", "t", "base", "signs") / "done.json").unlink()
+    evidence = gather(_study(model), store)
+    assert evidence.missing == []
+    assert any("untuned t was not evaluated on signs" in note for note in evidence.notes)
+    assert not [g for g in evidence.gaps if g.name.endswith("_over_base")]
+    assert _gap(evidence, "long_cot_gap").seeds == 2
+
+
+def test_arm_without_any_cell_has_no_gap(model, store):
+    for seed in "01":
+        (store.folder("evaluate", "t", "long", seed, "signs") / "done.json").unlink()
+    evidence = gather(_study(model), store)
+    assert {g.name for g in evidence.gaps} == {"short_over_base", "mix_over_base"}
+    assert "long" not in {a.arm for a in evidence.accuracies}
+    assert len(evidence.missing) == 2
+
+
+def test_evaluation_made_with_other_settings_does_not_count(model, store):
+    sampling = {"temperature": 0.7, "max_tokens": 24}
+    evidence = gather(_study(model, evaluate={"caps": [8], "sampling": sampling}), store)
+    assert (evidence.gaps, evidence.scores, evidence.accuracies) == ([], [], [])
+    assert len(evidence.missing) == evidence.cells_wanted == 6
+
+
+def test_evaluation_of_other_weights_does_not_count(model, store):
+    folder = store.folder("train", "t", "long", "0")
+    marker = store.marker(folder)
+    assert marker is not None
+    marker["tables"]["model"]["columns"]["weights"] = "other weights"
+    store.mark(folder, marker)
+    assert gather(_study(model), store).missing == ["t/long/0: not evaluated on signs; run the recipe again"]
+
+
+def test_trace_without_a_verdict_is_not_correct(model, store):
+    folder = store.folder("evaluate", "t", "long", "0", "signs")
+    verdicts = store.read(folder, Verdict, "verdicts")
+    lost = {v.trace_id for v in verdicts if v.outcome is Outcome.CORRECT and v.max_tokens is None}
+    one = min(lost)
+    store.seal(folder, Verdict, [v for v in verdicts if v.trace_id != one], "verdicts")
+    assert _gap(gather(_study(model), store), "long_cot_gap").seed_deltas[0] == pytest.approx(10 / 20)
+
+
+def test_samples_that_are_no_longer_wanted_do_not_count(model, tmp_path):
+    """Traces are kept when `k` or the number of problems falls; accuracy is over those that the recipe asks for."""
+    sampling = {"temperature": 1.0, "max_tokens": 6}
+    one = {"arms": {"short": {"short": 1}}, "contrasts": {}, "seeds": 2}
+    tiny.run(_study(model, **one, evaluate={"k": 3, "sampling": sampling}), tmp_path)
+    fewer = _study(model, **one, evaluate={"k": 1, "sampling": sampling})
+    store, _ = tiny.run(fewer, tmp_path)
+    for cell in ("base", "short/0", "short/1"):
+        tiny.plant(store, cell, 20)
+    gap = _gap(gather(fewer, store), "short_over_base")
+    assert gap.accuracies == (1, 1)
+
+
+def test_accuracies_agree_with_the_scores(model, finished):
+    evidence = gather(_study(model), Store(finished))
+    for a in evidence.accuracies:
+        mine = [s for s in evidence.scores if (s.arm, s.max_tokens, s.group) == (a.arm, a.max_tokens, a.group)]
+        assert a.mean == pytest.approx(sum(s.accuracy for s in mine) / len(mine))
+        assert a.problems == mine[0].examples
+        assert set(a.seeds) == ({0, 1} if a.arm != "base" else set())
+
+
+def test_cell_facts_are_what_training_and_mix_left(model, store):
+    evidence = gather(_study(model), store)
+    assert {(c.arm, c.seed) for c in evidence.cells} == {(a, s) for a in ARMS for s in (0, 1)}
+    for c in evidence.cells:
+        train = store.marker(store.folder("train", "t", c.arm, str(c.seed)))
+        assert train is not None
+        assert (c.updates, c.loss_tokens, c.examples) == tuple(
+            train["facts"][k] for k in ("updates", "loss_tokens", "examples")
+        )
+        assert sum(c.share_examples.values()) == pytest.approx(1)
+        assert c.distinct_problems == 24
+
+
+def test_tokens_counted_by_mix_are_those_that_training_saw(model, store):
+    for arm in ARMS:
+        mix, train = (store.marker(store.folder(stage, "t", arm, "0")) for stage in ("mix", "train"))
+        assert mix is not None and train is not None
+        for fact in ("updates", "examples", "loss_tokens"):
+            assert mix["facts"][fact] == train["facts"][fact]
+
+
+def test_teacher_outcomes_add_up_to_its_traces(model, store):
+    for t in gather(_study(model), store).teachers:
+        assert t.correct + t.incorrect + t.no_answer + t.truncated + t.error_verdicts == t.traces == 24
+        assert (t.accepted, t.errors, t.finished, t.problems) == (24, 0, 24, 24)
+        assert t.tokens_median is not None and t.tokens_mean is not None and t.tokens_p90 is not None
+        assert t.tokens_median <= t.tokens_p90
+
+
+def test_teacher_counts_only_problems_that_are_still_asked(model, finished, tmp_path):
+    root = Path(shutil.copytree(finished, tmp_path / "run"))
+    study = tiny.study(model, problems=tiny.problem_sets(10, PROBLEMS))
+    store, _ = tiny.run(study, root, "generate", "verify", "analyze")
+    for t in gather(study, store).teachers:
+        assert t.correct == t.traces == t.problems == t.finished == 10
+
+
+def test_parameters_are_counted_from_the_safetensors(model):
+    from transformers import AutoModelForCausalLM
+
+    loaded = AutoModelForCausalLM.from_pretrained(model)
+    assert parameters(Path(model)) == sum(p.numel() for p in loaded.parameters())
+
+
+def test_shared_problems_and_what_sharing_cost_are_listed(model, tmp_path):
+    study = tiny.study(model, train={"max_length": 80, "overlong": "drop"}, seeds=1)
+    store, _ = tiny.run(study, tmp_path)
+    (shared,) = gather(study, store).shared
+    assert shared.arms == ["long", "short"]
+    assert shared.problems + shared.lost["no usable trace of long"] == 24
+    assert gather(study, store).cells[0].dropped == {"overlong": shared.lost["no usable trace of long"]}
+
+
+def test_errors_give_bounds_on_accuracy(model, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from mixdistill.types import Outcome, Verdict\nVERSION = '1'\n"
+        "def verify(problem, trace):\n"
+        "    if trace.author.startswith('student/') and problem.level == 'k=3':\n        raise ValueError('broken')\n"
+        "    return Verdict(trace_id=trace.id, outcome=Outcome.CORRECT)\n"
+    )
+    study = tiny.study(model, verify={"verifier": f"{tmp_path / 'own.py'}:verify"}, seeds=1)
+    store, _ = tiny.run(study, tmp_path / "run")
+    problems = store.read(store.folder("problems"), Problem, "signs")
+    share = sum(p.level == "k=3" for p in problems) / len(problems)
+    assert 0 < share < 1
+    for a in gather(study, store).accuracies:
+        if a.group == "all":
+            assert a.mean == pytest.approx(1 - share)
+            assert a.bounds is not None
+            assert (a.bounds.low, a.bounds.high) == pytest.approx((1 - share, 1))
+        elif a.group != "k=3":
+            assert a.bounds is None

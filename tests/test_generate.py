@@ -1,0 +1,157 @@
+"""Every wanted trace of an author: bought once, journaled as it arrives, drawn by nothing but problem and sample."""
+
+import pytest
+
+import tiny
+from mixdistill.errors import Refused, StageError
+from mixdistill.generate import TABLE, author, collect, request_seed
+from mixdistill.lab import domain
+from mixdistill.lab.teachers import Scripted
+from mixdistill.store import Store
+from mixdistill.types import Completion, Sampling, Trace, Usage, trace_id
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return tiny.student(tmp_path_factory.mktemp("student"))
+
+
+class Echo:
+    """A backend that answers in reverse order, fails where `fails` says so, and breaks down after `breaks` answers."""
+
+    def __init__(self, *, fails=lambda request: False, breaks: int | None = None):
+        self.fails, self.breaks, self.asked = fails, breaks, []
+
+    def generate(self, requests):
+        self.asked += requests
+        for n, (position, request) in enumerate(reversed([*enumerate(requests)])):
+            if n == self.breaks:
+                raise ConnectionError("gone")
+            if self.fails(request):
+                yield position, Completion(error="status 500")
+            else:
+                yield (
+                    position,
+                    Completion(content=f"{request.prompt} {request.sample}", usage=Usage(completion_tokens=3)),
+                )
+
+
+PROBLEMS = [tiny.problem(f"What is {i}?", str(i)) for i in range(4)]
+WANTED = [(p, i) for p in PROBLEMS for i in range(2)]
+
+
+def _collect(store: Store, backend, wanted=WANTED, **options) -> list[Trace]:
+    known = {"author": "teacher/t", "model": "m", "sampling": Sampling(temperature=0.5), "seed": 0, "label": "x"}
+    traces, table = collect(store, store.root / "unit", backend=backend, wanted=wanted, **{**known, **options})
+    assert store.read(store.root / "unit", Trace, TABLE) == traces
+    assert table["rows"] == len(traces)
+    return traces
+
+
+def test_traces_lie_in_the_order_of_problems_and_samples_whenever_they_came(tmp_path):
+    traces = _collect(Store(tmp_path), Echo())
+    assert [(t.problem_id, t.sample) for t in traces] == [(p.id, i) for p, i in WANTED]
+    assert [t.content for t in traces] == [f"{p.prompt} {i}" for p, i in WANTED]
+    for t, (p, i) in zip(traces, WANTED, strict=True):
+        assert t.id == trace_id("teacher/t", p.id, i)
+        assert (t.author, t.model) == ("teacher/t", "m")
+        assert t.sampling == {"temperature": 0.5, "seed": request_seed(0, p.id, i)}
+
+
+def test_what_is_there_is_not_asked_again(tmp_path):
+    store, backend = Store(tmp_path), Echo()
+    first = _collect(store, Echo())
+    more = [(p, i) for p in PROBLEMS for i in range(3)]
+    traces = _collect(store, backend, more)
+    assert [(r.prompt, r.sample) for r in backend.asked] == [(p.prompt, 2) for p in PROBLEMS]
+    assert [t for t in traces if t.sample < 2] == first
+
+
+def test_failed_request_is_a_trace_with_error_and_asked_again(tmp_path):
+    store, backend = Store(tmp_path), Echo()
+    traces = _collect(store, Echo(fails=lambda r: r.sample == 1))
+    assert [t.error for t in traces] == [None, "status 500"] * 4
+    traces = _collect(store, backend)
+    assert {r.sample for r in backend.asked} == {1}
+    assert [t.error for t in traces] == [None] * 8
+
+
+def test_broken_down_backend_loses_nothing_that_had_arrived(tmp_path):
+    store, backend = Store(tmp_path), Echo()
+    with pytest.raises(ConnectionError):
+        _collect(store, Echo(breaks=5))
+    assert len(store.journal(store.root / "unit", Trace, TABLE)) == 5
+    _collect(store, backend)
+    assert len(backend.asked) == 3
+    assert not (store.root / "unit" / f"{TABLE}.jsonl").exists()
+
+
+def test_torn_last_line_is_asked_again(tmp_path):
+    store, backend = Store(tmp_path), Echo()
+    with pytest.raises(ConnectionError):
+        _collect(store, Echo(breaks=5))
+    journal = store.root / "unit" / f"{TABLE}.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    assert len(_collect(store, backend)) == 8
+    assert len(backend.asked) == 4
+
+
+def test_only_failures_is_an_error_with_the_reason(tmp_path):
+    with pytest.raises(StageError, match="x: all 8 requests failed; the first said: status 500"):
+        _collect(Store(tmp_path), Echo(fails=lambda _: True))
+
+
+def test_seed_of_a_request_depends_on_seed_problem_and_sample_alone(tmp_path):
+    one, other = Echo(), Echo()
+    _collect(Store(tmp_path / "one"), one)
+    _collect(Store(tmp_path / "other"), other, author="teacher/renamed", model="other")
+    assert [r.seed for r in one.asked] == [r.seed for r in other.asked]
+    assert len({r.seed for r in one.asked}) == 8
+    assert request_seed(1, PROBLEMS[0].id, 0) != request_seed(0, PROBLEMS[0].id, 0)
+
+
+def test_teacher_prompt_wraps_what_is_asked_and_the_trace_stays_with_the_problem(tmp_path):
+    (tmp_path / "hint.txt").write_text("Think.\n{problem}\nAnswer:")
+    backend = Echo()
+    traces = _collect(Store(tmp_path), backend, prompt=str(tmp_path / "hint.txt"))
+    assert backend.asked[0].prompt == "Think.\nWhat is 0?\nAnswer:"
+    assert traces[0].problem_id == PROBLEMS[0].id
+
+
+def test_teachers_answer_every_training_problem_and_no_other(model, tmp_path):
+    store, _ = tiny.run(tiny.study(model), tmp_path, "generate")
+    for teacher in ("long", "short"):
+        traces = store.read(store.folder("generate", teacher), Trace, TABLE)
+        assert {t.author for t in traces} == {author(teacher)}
+        assert [t.problem_id for t in traces] == [p.id for p in domain.problems("train", count=24)]
+        marker = store.marker(store.folder("generate", teacher))
+        assert marker is not None
+        assert (marker["counts"]["traces"], marker["counts"]["stop"]) == (24, 24)
+        assert marker["counts"]["completion_tokens"] == sum(t.usage.completion_tokens or 0 for t in traces)
+
+
+def test_more_problems_buy_only_the_new_ones(model, tmp_path, monkeypatch):
+    asked = []
+    generate = Scripted.generate
+    monkeypatch.setattr(Scripted, "generate", lambda self, requests: generate(self, asked.append(requests) or requests))
+    tiny.run(tiny.study(model), tmp_path, "generate")
+    assert [len(r) for r in asked] == [24, 24]
+    asked.clear()
+    tiny.run(tiny.study(model, problems=tiny.problem_sets(30)), tmp_path, "generate")
+    assert [len(r) for r in asked] == [6, 6]
+
+
+def test_recorded_file_counts_by_its_content_not_by_its_place(model, tmp_path):
+    problem = domain.problems("train", count=1)[0]
+    text = f'{{"prompt": "{problem.prompt}", "completion": "{problem.answer}"}}\n'
+
+    def study(name: str, text: str):
+        (tmp_path / name).write_text(text)
+        teachers = {"old": {"backend": "recorded", "model": "old", "path": str(tmp_path / name), "complete": True}}
+        arms = {"old": {"old": 1}}
+        return tiny.study(model, teachers=teachers, arms=arms, contrasts={}, problems=tiny.problem_sets(1, 2))
+
+    tiny.run(study("a.jsonl", text), tmp_path / "run", "generate")
+    assert tiny.run(study("moved.jsonl", text), tmp_path / "run", "generate")[1] == []
+    with pytest.raises(Refused, match="generate/old was made otherwise"):
+        tiny.run(study("b.jsonl", text + text), tmp_path / "run", "generate")

@@ -1,0 +1,480 @@
+"""Skip, resume, extend, redo, refuse: nothing is bought twice, nothing is lost, nothing stale is used."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import DATA_STAGES, Notes, Watching
+from mixdistill import pipeline
+from mixdistill.errors import Refused, StageError
+from mixdistill.pipeline import STAGES, Done, State, Unit, plan
+from mixdistill.recipe import build, load
+from mixdistill.store import Store
+from mixdistill.types import Problem, Trace, Verdict
+
+FIRST = ("generate",)
+JUDGED = ("generate", "verify")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "run")
+
+
+def go(raw: dict[str, Any], store: Store, stages: Any = FIRST, watcher: Any = None, **more: Any) -> list[str]:
+    return pipeline.run(build(raw), store, stages=stages, watcher=watcher or Watching(), **more)
+
+
+def traces(store: Store, teacher: str = "short") -> list[dict[str, Any]]:
+    """All columns but seconds."""
+    rows = store.read(store.folder("generate", teacher), Trace, "traces")
+    return [row.model_dump(exclude={"seconds"}) for row in rows]
+
+
+def states(raw: dict[str, Any], store: Store, stage: str) -> set[State]:
+    return {state for _, state in plan(build(raw), store, stage)}
+
+
+# -- the data stages, for real ----------------------------------------------------------------------------------------
+
+
+def test_the_data_stages_run_once_and_are_skipped_after_that(raw, store, notes: Notes, watching, inline):
+    assert go(raw, store, DATA_STAGES, watching) == []
+    assert list(watching.states) == list(DATA_STAGES)
+    assert notes.calls() == 12
+    again = Watching()
+    assert go(raw, store, DATA_STAGES, again) == []
+    assert {s for units in again.states.values() for s in units.values()} == {"done"}
+    assert again.ended == []
+    assert notes.calls() == 0
+
+
+def test_the_marker_says_what_was_done(raw, store, inline):
+    go(raw, store, JUDGED)
+    marker = store.marker(store.folder("verify", "long"))
+    assert marker
+    assert marker["counts"] == {"correct": 12}
+    assert marker["options"]["verify"] == {"verifier": "signs", "deadline": 20.0}
+    assert set(marker["inputs"]) == {"problems/train", "generate/long"}
+    assert marker["versions"]["mixdistill"]
+    assert marker["seconds"] >= 0
+    assert not (store.folder("verify", "long") / pipeline.STARTED).exists()
+
+
+def test_more_problems_buy_only_the_new_traces(raw, store, notes: Notes, watching, inline):
+    go(raw, store, DATA_STAGES, limit=5)
+    assert notes.calls() == 5
+    first = traces(store)
+    go(raw, store, DATA_STAGES, watching)
+    assert set(watching.states["generate"].values()) == {"extend"}
+    assert notes.calls() == 7
+    assert traces(store)[:5] == first
+    assert len(traces(store)) == 12
+    assert len(store.read(store.folder("verify", "short"), Verdict, "verdicts")) == 12
+
+
+def test_an_extended_table_equals_one_made_at_once(raw, store, tmp_path, inline):
+    go(raw, store, limit=5)
+    go(raw, store)
+    other = Store(tmp_path / "other")
+    go(raw, other)
+    assert traces(store) == traces(other)
+
+
+def test_fewer_problems_buy_nothing_and_lose_nothing(raw, store, notes: Notes, watching, inline):
+    go(raw, store, JUDGED)
+    notes.calls()
+    go(raw, store, JUDGED, watching, limit=5)
+    assert notes.calls() == 0
+    assert len(traces(store)) == 12
+    assert len(store.read(store.folder("verify", "short"), Verdict, "verdicts")) == 5
+
+
+def test_more_samples_buy_only_the_new_ones(raw, store, notes: Notes, inline):
+    go(raw, store)
+    first = traces(store)
+    notes.calls()
+    raw["teachers"]["short"]["samples"] = 3
+    go(raw, store)
+    assert notes.calls() == 24
+    assert [t for t in traces(store) if t["sample"] == 0] == first
+    assert [t["sample"] for t in traces(store)] == [0, 1, 2] * 12
+
+
+def test_more_seeds_add_cells_and_touch_no_other(raw, store, inline):
+    go(raw, store, DATA_STAGES)
+    raw["seeds"] = 3
+    watching = Watching()
+    go(raw, store, DATA_STAGES, watching)
+    assert set(watching.states["generate"].values()) == {"done"}
+    assert watching.states["mix"] == {
+        f"mix/s/{arm}/{seed}": "done" if seed == 0 else "new" for seed in range(3) for arm in ("long", "short")
+    }
+
+
+def test_another_verifier_option_judges_again_and_generates_nothing(raw, store, notes: Notes, watching, inline):
+    go(raw, store, JUDGED)
+    notes.calls()
+    raw["verify"]["deadline"] = 7
+    go(raw, store, JUDGED, watching)
+    assert notes.calls() == 0
+    assert set(watching.states["generate"].values()) == {"done"}
+    assert set(watching.states["verify"].values()) == {"changed"}
+    marker = store.marker(store.folder("verify", "short"))
+    assert marker and marker["options"]["verify"]["deadline"] == 7
+
+
+def test_names_paths_and_timings_are_no_part_of_an_identity(raw, store, tmp_path, notes: Notes, inline):
+    go(raw, store, DATA_STAGES)
+    notes.calls()
+    moved = Store(tmp_path / "elsewhere" / "moved")
+    moved.root.parent.mkdir()
+    store.root.rename(moved.root)
+    raw["name"], raw["description"] = "other", "another sentence"
+    raw["train"] = {"save_steps": 7, "learning_rate": 1e-3}
+    watching = Watching()
+    assert go(raw, moved, DATA_STAGES, watching) == []
+    assert watching.ended == []
+    assert notes.calls() == 0
+
+
+def test_an_edited_problem_file_is_read_again(raw, store, tmp_path, inline):
+    file = tmp_path / "mine.csv"
+    file.write_text("prompt,answer\nQ 8 4 7 9 T 10 :,A + + -\n")
+    raw["problems"]["train"] = {"source": str(file)}
+    go(raw, store)
+    file.write_text("prompt,answer\nQ 8 4 7 9 T 10 :,A + + -\nQ 1 2 3 T 6 :,A + +\n")
+    go(raw, store)
+    assert len(traces(store)) == 2
+    file.unlink()
+    go(raw, store)
+    assert len(store.read(store.folder("problems"), Problem, "train")) == 2, "what was read stays"
+
+
+# -- refusing ---------------------------------------------------------------------------------------------------------
+
+
+def test_another_sampling_refuses_and_names_key_old_and_new(raw, store, notes: Notes, inline):
+    go(raw, store)
+    before = traces(store)
+    raw["teachers"]["short"]["sampling"] = {"max_tokens": 9}
+    with pytest.raises(Refused) as e:
+        go(raw, store)
+    assert str(e.value) == (
+        f"{store.root}: generate/short was made otherwise: sampling.max_tokens was None, is now 9; "
+        "use --out for a new run or --fresh to set the old aside"
+    )
+    assert traces(store) == before
+    assert load(store.root / "recipe.yaml").teachers["short"].sampling.max_tokens is None, "not the refused one"
+    del raw["teachers"]["short"]["sampling"]
+    notes.calls()
+    assert go(raw, store) == []
+    assert notes.calls() == 0
+
+
+def test_many_refusals_are_summed_up(raw, store, inline):
+    raw["teachers"] |= {f"t{n}": {"backend": "scripted", "model": "long"} for n in range(5)}
+    go(raw, store)
+    for teacher in raw["teachers"].values():
+        teacher["sampling"] = {"max_tokens": 9}
+    with pytest.raises(Refused) as e:
+        go(raw, store)
+    lines = str(e.value).splitlines()
+    assert len(lines) == 6
+    assert lines[-1] == f"{store.root}: and 2 more units"
+
+
+def test_fresh_sets_the_old_aside(raw, store, notes: Notes, inline):
+    go(raw, store)
+    before = (store.folder("generate", "short") / "traces.parquet").read_bytes()
+    kept = (store.folder("generate", "long") / "traces.parquet").stat().st_mtime_ns
+    notes.calls()
+    raw["teachers"]["short"]["sampling"] = {"max_tokens": 9}
+    assert go(raw, store, fresh=True) == []
+    assert notes.calls() == 12
+    assert (store.root / "set-aside" / "generate" / "short" / "traces.parquet").read_bytes() == before
+    assert (store.folder("generate", "long") / "traces.parquet").stat().st_mtime_ns == kept
+    assert all(t["usage"]["completion_tokens"] <= 9 for t in traces(store))
+
+
+def test_another_folder_forks(raw, store, tmp_path, inline):
+    go(raw, store)
+    raw["teachers"]["short"]["sampling"] = {"max_tokens": 9}
+    fork = Store(tmp_path / "fork")
+    assert go(raw, fork) == []
+    assert traces(fork) != traces(store)
+
+
+def test_a_unit_that_failed_before_its_first_row_refuses_nothing(raw, store, tmp_path, inline):
+    raw["teachers"]["short"] = {"backend": "scripted", "model": "shrt"}
+    assert len(go(raw, store)) == 1
+    raw["teachers"]["short"]["model"] = "short"
+    assert go(raw, store) == []
+    assert len(traces(store)) == 12
+
+
+def test_a_unit_of_which_every_request_failed_refuses_nothing(raw, store, notes: Notes, inline):
+    raw["problems"]["train"]["limit"] = 1
+    notes.do("failing_all")
+    assert "all 1 requests failed" in go(raw, store)[0]
+    notes.stop("failing_all")
+    raw["teachers"]["short"]["sampling"] = {"max_tokens": 90}
+    assert go(raw, store) == []
+    assert [t["error"] for t in traces(store)] == [None]
+
+
+def test_an_interrupted_unit_with_rows_refuses_other_settings_too(raw, store, notes: Notes, inline):
+    notes.do("raise")
+    go(raw, store)
+    notes.stop("raise")
+    raw["teachers"]["short"]["sampling"] = {"max_tokens": 9}
+    with pytest.raises(Refused, match=r"sampling\.max_tokens was None, is now 9"):
+        go(raw, store)
+
+
+# -- failing ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_unit_stops_no_other_and_blocks_what_needs_it(raw, store, notes: Notes, watching, inline):
+    notes.do("raise")
+    raw["arms"] = {"long": {"long": 1}, "short": {"short": 1}, "lone": {"long": 1}}
+    kept = store.folder("generate", "short") / "traceback.txt"
+    assert go(raw, store, DATA_STAGES, watching) == [
+        f"generate/short: ConnectionError: the server hung up; traceback in {kept}",
+        "verify/short: not run; generate/short is missing",
+        "analyze/short: not run; generate/short is missing",
+        "mix/s/long/0: not run; generate/short, verify/short is missing",
+        "mix/s/short/0: not run; generate/short, verify/short is missing",
+    ]
+    assert "in act" in kept.read_text()
+    assert {"verify/long", "analyze/long", "mix/s/lone/0"} <= set(watching.ended)
+    notes.stop("raise")
+    notes.calls()
+    assert go(raw, store, DATA_STAGES) == []
+    assert notes.calls() == 8, "the four rows before the failure are kept"
+    assert not kept.exists()
+
+
+def test_failed_requests_are_rows_and_asked_again_next_time(raw, store, notes: Notes, watching, inline):
+    notes.do("failing")
+    assert go(raw, store, JUDGED) == []
+    assert [t["error"] for t in traces(store)] == [None, None, "status 500"] * 4
+    assert len(store.read(store.folder("verify", "short"), Verdict, "verdicts")) == 8
+    notes.stop("failing")
+    notes.calls()
+    go(raw, store, JUDGED, watching)
+    assert notes.calls() == 4
+    assert not any(t["error"] for t in traces(store))
+    assert len(store.read(store.folder("verify", "short"), Verdict, "verdicts")) == 12
+    assert watching.states["verify"]["verify/long"] == "done"
+
+
+def test_where_every_request_fails_the_unit_fails(raw, store, tmp_path, inline):
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"prompt": "no signs problem", "answer": "1"}\n')
+    raw["problems"]["train"] = {"source": str(file)}
+    raw["teachers"] = {"short": {"backend": "scripted", "model": "short"}}
+    raw["arms"], raw["contrasts"] = {"short": {"short": 1}}, {}
+    assert go(raw, store) == [
+        "generate/short: all 1 requests failed; the first said: the prompt is not a solvable signs "
+        "problem such as 'Q 8 4 7 9 T 10 :'"
+    ]  # fmt: skip
+
+
+# -- killed -----------------------------------------------------------------------------------------------------------
+
+
+def uninterrupted(raw: dict[str, Any], tmp_path: Path) -> list[dict[str, Any]]:
+    other = Store(tmp_path / "uninterrupted")
+    go(raw, other)
+    return traces(other)
+
+
+def test_a_torn_row_is_the_only_one_bought_again(raw, store, notes: Notes, tmp_path, inline):
+    notes.do("raise")
+    go(raw, store)
+    notes.stop("raise")
+    journal = store.folder("generate", "short") / "traces.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    notes.calls()
+    watching = Watching()
+    go(raw, store, watcher=watching)
+    assert watching.states["generate"]["generate/short"] == "resume"
+    assert notes.calls() == 9
+    assert traces(store) == uninterrupted(raw, tmp_path)
+
+
+@pytest.mark.parametrize("point", ["seal", "mark"])
+def test_a_kill_before_rename_or_marker_buys_nothing_again(raw, store, notes, tmp_path, inline, monkeypatch, point):
+    class Killed(BaseException):
+        """Not an Exception: nothing may catch it."""
+
+    def kill(*args: Any, **kwargs: Any) -> None:
+        if "generate" in Path(args[1]).parts:
+            raise Killed
+        real(*args, **kwargs)
+
+    real = getattr(Store, point)
+    with monkeypatch.context() as m:
+        if point == "seal":  # after the table is written beside, before it is renamed
+            replace = os.replace
+            m.setattr(os, "replace", lambda a, b: kill(a, b) if str(b).endswith("traces.parquet") else replace(a, b))
+        else:
+            m.setattr(Store, "mark", kill)
+        with pytest.raises(Killed):
+            raw["teachers"].pop("long")
+            raw["arms"], raw["contrasts"] = {"short": {"short": 1}}, {}
+            go(raw, store)
+    assert store.marker(store.folder("generate", "short")) is None
+    assert notes.calls() == 12
+    assert states(raw, store, "generate") == {State.RESUME}
+    assert states(raw, store, "verify") == {State.BLOCKED}
+    go(raw, store)
+    assert notes.calls() == 0
+    assert traces(store) == uninterrupted(raw, tmp_path)
+
+
+def test_a_kill_before_the_marker_of_an_extension_leaves_no_old_marker(raw, store, inline, monkeypatch):
+    go(raw, store, JUDGED, limit=5)
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(pipeline, "versions", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        go(raw, store)
+    assert len(traces(store, "long")) == 12
+    assert store.marker(store.folder("generate", "long")) is None, "it would describe the table of before"
+    assert plan(build(raw), store, "verify")[0][1] is State.BLOCKED
+
+
+def test_a_worker_that_dies_is_retried_and_buys_nothing_twice(raw, store, notes: Notes, tmp_path):
+    notes.do("die_once")
+    assert go(raw, store, workers=1) == []
+    assert notes.calls() == 12
+    assert traces(store) == uninterrupted(raw, tmp_path)
+
+
+def test_a_unit_that_kills_every_worker_is_reported_alone(raw, store, notes: Notes):
+    notes.do("die")
+    assert go(raw, store, workers=1) == [
+        "generate/short: its worker process died (killed, or out of memory); run again to go on"
+    ]
+    assert len(traces(store, "long")) == 12
+    assert len(store.journal(store.folder("generate", "short"), Trace, "traces")) == 4 + 4
+
+
+def test_a_run_killed_in_the_middle_of_a_teacher_goes_on_where_it_was(raw, store, notes: Notes, tmp_path):
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump(raw, sort_keys=False))
+    command = [sys.executable, "-m", "mixdistill", "generate", str(recipe), "--out", str(store.root), "--workers", "1"]
+    notes.do("kill_parent")
+    killed = subprocess.run(command, capture_output=True, timeout=60, cwd=tmp_path)
+    assert killed.returncode == -signal.SIGKILL
+    worker = int((notes.folder / "worker").read_text())
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists(), "an orphan would write to the folder of the next run"
+    assert len(store.journal(store.folder("generate", "short"), Trace, "traces")) == 4
+    assert notes.calls() == 4
+    done = subprocess.run(command, capture_output=True, timeout=60, cwd=tmp_path, text=True)
+    assert done.returncode == 0, done.stderr
+    assert notes.calls() == 8
+    assert traces(store) == uninterrupted(raw, tmp_path)
+
+
+# -- units and their states -------------------------------------------------------------------------------------------
+
+
+def unit(**more: Any) -> Unit:
+    return Unit(stage="train", key=("s", "long", "0"), **{"options": {"rate": 0.1, "seed": 0}, **more})
+
+
+def test_labels_are_stage_and_key():
+    assert unit().label == "train/s/long/0"
+
+
+def test_an_identity_depends_on_options_and_inputs_and_on_nothing_else():
+    one = unit(inputs={"data": "a"})
+    assert one.identity == unit(inputs={"data": "a"}, options={"seed": 0, "rate": 0.1}).identity
+    other = Unit("train", ("t", "x", "1"), one.options, one.inputs, frozenset("abc"), "traces", 7.0)
+    assert one.identity == other.identity
+    assert one.identity != unit(inputs={"data": "b"}).identity
+    assert one.identity != unit(inputs={"data": "a"}, options={"rate": 0.2, "seed": 0}).identity
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch, inline):
+    """A stage of one unit that does what the test says."""
+
+    class Stage:
+        todo = unit()
+        done = 0
+
+        def units(self, recipe: Any, store: Any) -> list[Unit]:
+            return [self.todo]
+
+        def run(self, unit: Unit, recipe: Any, store: Store) -> Done:
+            self.done += 1
+            (store.folder(unit.stage, *unit.key) / "model").write_text("weights")
+            return Done(counts={"updates": 1})
+
+    stage = Stage()
+    monkeypatch.setattr(pipeline, "module", lambda name: stage)
+    return stage
+
+
+def test_training_with_other_settings_or_data_is_refused_by_name(raw, store, stub):
+    assert go(raw, store, ("train",)) == []
+    stub.todo = unit(options={"rate": 0.2, "seed": 0, "new": [1]}, inputs={"training data": "a"})
+    with pytest.raises(Refused) as e:
+        go(raw, store, ("train",))
+    assert "train/s/long/0 was made otherwise: new was None, is now [1]; rate was 0.1, is now 0.2; " in str(e.value)
+    assert "training data changed" in str(e.value)
+    assert go(raw, store, ("train",), fresh=True) == []
+    assert stub.done == 2
+    assert (store.root / "set-aside" / "train" / "s" / "long" / "0" / "model").exists()
+
+
+def test_derived_tables_are_redone_without_asking(raw, store, stub):
+    stub.todo = Unit("report", ("all",), {"x": 1})
+    go(raw, store, ("report",))
+    stub.todo = Unit("report", ("all",), {"x": 2})
+    assert go(raw, store, ("report",)) == []
+    assert go(raw, store, ("report",)) == []
+    assert stub.done == 2
+
+
+def test_a_unit_whose_input_is_missing_is_blocked_and_says_which(raw, store, stub):
+    stub.todo = unit(inputs={"mix/s": None, "generate/long": "a"})
+    assert go(raw, store, ("train",)) == ["train/s/long/0: not run; mix/s is missing"]
+    assert stub.done == 0
+
+
+def test_a_users_error_is_one_line_without_traceback(raw, store, stub, monkeypatch):
+    def fail(*args: Any) -> Done:
+        raise StageError("train: too long; shorten it")
+
+    monkeypatch.setattr(stub, "run", fail)
+    assert go(raw, store, ("train",)) == ["train/s/long/0: train: too long; shorten it"]
+    assert not (store.folder("train", "s", "long", "0") / "traceback.txt").exists()
+
+
+def test_the_wall_time_of_all_sessions_is_kept(raw, store, stub):
+    go(raw, store, ("train",))
+    go(raw, store, ("train",))
+    assert pipeline.sessions_seconds(store) >= 0
+    assert (store.root / "sessions.json").exists()
+
+
+def test_every_stage_is_a_module_with_units_and_run():
+    for stage in STAGES:
+        module = pipeline.module(stage)
+        assert callable(module.units)
+        assert callable(module.run)

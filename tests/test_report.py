@@ -1,0 +1,129 @@
+"""The report is written in every form, from whatever is there, with the verdict first."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import polars
+import pytest
+
+import tiny
+from mixdistill.evidence import Evidence
+from mixdistill.report import summary
+from mixdistill.store import Store
+from mixdistill.types import Gap
+
+FILES = {"index.html", "report.md", "report.json", "gap.svg", "summary.txt", "gaps.parquet", "done.json"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return tiny.student(tmp_path_factory.mktemp("student"))
+
+
+@pytest.fixture(scope="module")
+def study(model):
+    return tiny.study(model)
+
+
+@pytest.fixture(scope="module")
+def finished(study, tmp_path_factory) -> Path:
+    return tiny.run(study, tmp_path_factory.mktemp("run"))[0].root
+
+
+@pytest.fixture
+def store(finished, tmp_path) -> Store:
+    return Store(Path(shutil.copytree(finished, tmp_path / "run")))
+
+
+def _evidence(store: Store) -> Evidence:
+    return Evidence.model_validate_json((store.root / "report" / "report.json").read_text())
+
+
+def test_every_form_is_written(store):
+    assert {p.name for p in (store.root / "report").iterdir()} == FILES
+    assert all(p.stat().st_size for p in (store.root / "report").iterdir())
+
+
+def test_page_needs_nothing_but_itself(store):
+    page = (store.root / "report" / "index.html").read_text()
+    assert page.lstrip().lower().startswith("<!doctype html")
+    assert not re.findall(r"""(?:src|href)=["'](?!#|data:)[^"']+""", page)
+
+
+def test_forms_agree_on_the_gaps(store):
+    evidence = _evidence(store)
+    table = polars.read_parquet(store.root / "report" / "gaps.parquet")
+    assert table["name"].to_list() == [g.name for g in evidence.gaps]
+    assert table["delta"].to_list() == [g.delta for g in evidence.gaps]
+    assert store.read(store.root / "report", Gap, "gaps") == evidence.gaps
+
+
+def test_summary_has_the_verdict_first_and_every_contrast(store):
+    text = (store.root / "report" / "summary.txt").read_text()
+    first = text.strip().splitlines()[0]
+    assert first.startswith("On signs: ")
+    assert "can't tell long from short for t" in first
+    rows = [line for line in text.splitlines() if line.startswith("long_cot_gap")]
+    assert len(rows) == 2
+    assert [("*" in row, "8 tokens" in row) for row in rows] == [(True, False), (False, True)]
+    assert str(store.root.name) in text and "index.html" in text
+
+
+def test_summary_names_missing_cells_and_red_confounds(store):
+    evidence = _evidence(store)
+    red = {"severity": "red", "text": "The arms had different weather.", "student": "t"}
+    changed = Evidence.model_validate(
+        {**evidence.model_dump(), "confounds": [red], "missing": ["t/long/1: gone"]}
+    )
+    text = summary(changed, "page")
+    assert "confound: The arms had different weather." in text
+    assert "missing: t/long/1: gone" in text
+    assert "Not a fair comparison" in text
+
+
+def test_nothing_changed_writes_nothing(store, study):
+    assert tiny.run(study, store.root)[1] == []
+
+
+def test_planted_gap_reaches_every_form(store, study):
+    for cell, right in (("long/0", 10), ("long/1", 10), ("short/0", 0), ("short/1", 0)):
+        tiny.plant(store, cell, right)
+    (store.root / "report" / "done.json").unlink()
+    tiny.run(study, store.root, "report")
+    (gap,) = [g for g in _evidence(store).gaps if g.primary]
+    assert (gap.delta, gap.verdict) == (1, "long helps")
+    for name in ("summary.txt", "report.md", "index.html"):
+        assert "long beats short for t" in (store.root / "report" / name).read_text()
+    assert "+100.0" in (store.root / "report" / "summary.txt").read_text()
+
+
+def test_report_is_made_again_when_a_cell_goes_missing(store, study):
+    (store.folder("evaluate", "t", "short", "1", "signs") / "done.json").unlink()
+    _, ran = tiny.run(study, store.root, "report")
+    assert ran == ["report"]
+    assert _evidence(store).missing == ["t/short/1: not evaluated on signs; run the recipe again"]
+    assert "missing: t/short/1: " in (store.root / "report" / "summary.txt").read_text()
+    marker = json.loads((store.root / "report" / "done.json").read_text())
+    assert marker["counts"]["missing"] == 1
+
+
+def test_report_of_a_run_without_any_evaluation_says_so(study, tmp_path):
+    store, _ = tiny.run(study, tmp_path, "generate", "verify", "report")
+    text = (store.root / "report" / "summary.txt").read_text()
+    assert text.strip().splitlines()[0].startswith("No verdict: long_cot_gap on signs was not measured (4 of 4 cells")
+
+
+def test_failed_cell_does_not_block_the_report(model, tmp_path):
+    """Every mix of one student is refused; the other student is reported."""
+    students = {"t": {"model": model}, "u": {"model": model, "train": {"max_length": 20}}}
+    study = tiny.study(model, students=students, seeds=1)
+    failures = tiny.failures(study, tmp_path)
+    assert any(f.startswith("mix/u/long/0: ") for f in failures)
+    assert any(f.startswith("train/u/long/0: not run") for f in failures)
+    evidence = _evidence(Store(tmp_path))
+    assert sorted(evidence.missing) == [
+        f"u/{arm}/0: not evaluated on signs; run the recipe again" for arm in ("long", "short")
+    ]
+    assert {g.student for g in evidence.gaps if g.name == "long_cot_gap"} == {"t"}

@@ -1,0 +1,148 @@
+"""References, options and versions: the user's own functions enter by the same door as the built-ins."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mixdistill import resolve
+from mixdistill.errors import RecipeError
+
+OWN = """
+from mixdistill.types import Verdict
+
+THRESHOLD = 3
+
+
+def verify(problem, trace, *, strict=False, needed):
+    return Verdict(trace_id=trace.id, outcome="correct")
+
+
+def anything(problem, trace, **options): ...
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    return path
+
+
+def refusal(ref: str) -> str:
+    with pytest.raises(RecipeError) as e:
+        resolve.load(ref)
+    return str(e.value)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(k, n) for k, names in resolve.BUILTIN.items() for n in names])
+def test_every_built_in_is_there_and_can_be_called(kind: str, name: str):
+    obj = resolve.load(resolve.reference(kind, name))
+    assert callable(obj)
+    assert resolve.version(obj)
+
+
+@pytest.mark.parametrize(("kind", "got", "meant"), [("verifier", "mth", "math"), ("backend", "opnai", "openai")])
+def test_a_misspelt_built_in_is_suggested(kind: str, got: str, meant: str):
+    with pytest.raises(RecipeError, match=f"'{got}' is not a {kind}; did you mean '{meant}'"):
+        resolve.reference(kind, got)
+
+
+def test_a_name_like_nothing_lists_what_is_known():
+    with pytest.raises(RecipeError, match=r"; known: math, signs \(your own: package\.module:name or"):
+        resolve.reference("verifier", "zzzzz")
+
+
+def test_a_module_and_a_name_lead_to_the_object():
+    assert resolve.load("json:loads") is __import__("json").loads
+
+
+def test_a_file_and_a_name_lead_to_the_object(own: Path, monkeypatch: pytest.MonkeyPatch):
+    by_path = resolve.load(f"{own}:verify")
+    assert by_path.__name__ == "verify"
+    monkeypatch.chdir(own.parent)
+    assert resolve.load("own.py:verify") is by_path
+    assert resolve.load("./own.py:verify") is by_path
+
+
+def test_what_leads_nowhere_says_what_to_do(own: Path):
+    assert refusal(f"{own}:verfy") == f"{own}:verfy: '{own}' has no 'verfy'; did you mean 'verify'?"
+    assert refusal("nowhere.py:x").startswith("nowhere.py: no such file; give the path from the folder where")
+    assert refusal("no_such_module:x") == "no_such_module: no such module; install it or check the spelling"
+    assert refusal("json.nothing:x") == "json.nothing: no such module; install it or check the spelling"
+    assert refusal("json:lods") == "json:lods: 'json' has no 'lods'; did you mean 'loads'?"
+
+
+@pytest.mark.parametrize("ref", [":x", "json:", ":", ".relative:x"])
+def test_half_a_reference_names_nothing(ref: str):
+    assert refusal(ref) == f"'{ref}' names nothing; write it as package.module:name or path/file.py:name"
+
+
+def test_a_file_that_is_not_python_is_named_with_its_line(own: Path):
+    own.write_text("x = 1\ndef verify(:\n")
+    assert refusal(f"{own}:verify").startswith(f"{own}:2: not Python (")
+
+
+def test_a_file_that_fails_once_can_be_loaded_once_it_is_mended(own: Path):
+    own.write_text("raise RuntimeError('not yet')\n")
+    with pytest.raises(RuntimeError, match="not yet"):
+        resolve.load(f"{own}:verify")
+    own.write_text(OWN)
+    assert resolve.load(f"{own}:verify").__name__ == "verify"
+
+
+def test_a_module_that_misses_a_library_of_its_own_does_not_look_absent(tmp_path: Path, monkeypatch):
+    (tmp_path / "needs_more.py").write_text("import no_such_library_at_all\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError, match="no_such_library_at_all"):
+        resolve.load("needs_more:x")
+
+
+def test_options_are_the_keyword_only_parameters(own: Path):
+    verify = resolve.load(f"{own}:verify")
+    assert resolve.check_options("verify", verify, {"needed": 1, "strict": True}) == []
+    assert resolve.check_options("verify", verify, {"needed": 1, "strct": True, "trace": 0}) == [
+        "verify.strct: not an option of verify (got True); did you mean 'strict'?",
+        "verify.trace: not an option of verify (got 0); known: needed, strict",
+    ]
+    assert resolve.check_options("verify", verify, {}) == ["verify.needed: missing; verify needs it"]
+
+
+def test_a_function_that_takes_any_option_is_given_any(own: Path):
+    assert resolve.check_options("verify", resolve.load(f"{own}:anything"), {"a": 1, "b": 2}) == []
+
+
+def test_takes_asks_for_keyword_only_parameters(own: Path):
+    verify = resolve.load(f"{own}:verify")
+    assert resolve.takes(verify, "strict")
+    assert not resolve.takes(verify, "trace")
+    assert not resolve.takes(verify, "other")
+
+
+def load_again(own: Path, text: str) -> Any:
+    own.write_text(text)
+    for name in [n for n in sys.modules if n.startswith("mixdistill_user_")]:
+        del sys.modules[name]
+    __import__("linecache").clearcache()
+    return resolve.load(f"{own}:verify")
+
+
+def test_the_version_is_the_constant_where_there_is_one(own: Path):
+    assert resolve.version(load_again(own, OWN + "\nVERSION = 7\n")) == "7"
+
+
+def test_the_version_follows_the_source_where_there_is_none(own: Path):
+    first = resolve.version(load_again(own, OWN))
+    assert resolve.version(load_again(own, OWN + "\n\ndef other(): ...\n")) == first
+    assert resolve.version(load_again(own, OWN.replace("correct", "incorrect"))) != first
+
+
+def test_models_that_are_not_the_labs_are_left_alone():
+    assert resolve.model_path("Qwen/Qwen2.5-1.5B-Instruct") == "Qwen/Qwen2.5-1.5B-Instruct"
+
+
+def test_a_lab_model_becomes_its_folder():
+    assert (Path(resolve.model_path("lab:s")) / "config.json").is_file()

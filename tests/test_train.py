@@ -1,0 +1,300 @@
+"""Training does what it says: the loss, the order, the counts, and the same weights however it was carried out."""
+
+import json
+import math
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from mixdistill.errors import Refused, StageError
+from mixdistill.recipe import Train
+from mixdistill.tokens import Template
+from mixdistill.train import IGNORED, check_rows, fine_tune, micro_batches, pad
+from mixdistill.types import Example
+
+SETTINGS = Train(learning_rate=3e-3, warmup_ratio=0.2, weight_decay=0.01, adam_beta2=0.98, save_steps=3)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return tiny.student(tmp_path_factory.mktemp("student"))
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[Example]:
+    """Rows of 8 to 60 tokens, some without reasoning."""
+    rng = random.Random(0)
+    texts = [" ".join(rng.choices(tiny.WORDS[2:], k=rng.randint(3, 50))) for _ in range(20)]
+    return [tiny.example("Q 8 4 7 T 5 :", "" if i % 5 == 0 else t, f"A + {'-' * (i % 2)}") for i, t in enumerate(texts)]
+
+
+UPDATES = [[(3 * u + i) % 20 for i in range(4 + u % 2)] for u in range(10)]
+
+
+def _train(model: str, examples: list[Example], out: Path, settings: Train = SETTINGS, **options) -> dict:
+    return fine_tune(model, examples, UPDATES, settings, **{"seed": 0, "out": out, **options})
+
+
+def _weights(out: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(out / "model" / "model.safetensors")
+
+
+def _bytes(out: Path) -> bytes:
+    return (out / "model" / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def trained(model, examples, tmp_path_factory) -> tuple[Path, dict]:
+    """An uninterrupted training: (folder, facts)."""
+    out = tmp_path_factory.mktemp("trained") / "unit"
+    return out, _train(model, examples, out)
+
+
+def _losses(facts: dict) -> list[float]:
+    return [loss for _, loss in facts["losses"]]
+
+
+def _furthest(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    assert a.keys() == b.keys()
+    return max(float((a[k] - b[k]).abs().max()) for k in a)
+
+
+def test_weights_are_the_same_whatever_the_micro_batches_are(model, examples, trained, tmp_path):
+    for limit in (1, 100):
+        facts = _train(
+            model, examples, tmp_path / str(limit), SETTINGS.model_copy(update={"micro_batch_tokens": limit})
+        )
+        assert facts["loss_tokens"] == trained[1]["loss_tokens"]
+        assert _losses(facts) == pytest.approx(_losses(trained[1]), abs=2e-5)
+        assert _furthest(_weights(tmp_path / str(limit)), _weights(trained[0])) < 1e-5
+
+
+def test_training_is_the_plain_loop(model, examples, trained):
+    """AdamW over whole updates, mean loss over an update's completion tokens, warm-up and cosine, clipping."""
+    from transformers import AutoModelForCausalLM
+
+    student, template = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).train(), Template.load(model)
+    rows = [template.render(e.prompt, e.reasoning, e.content) for e in examples]
+    decay = [p for p in student.parameters() if p.dim() > 1]
+    rest = [p for p in student.parameters() if p.dim() == 1]
+    groups = [{"params": decay, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.98), eps=1e-8)
+    warmup, losses = int(0.2 * len(UPDATES)), []
+    for step, update in enumerate(UPDATES):
+        after = (step - warmup) / (len(UPDATES) - warmup)
+        rate = 3e-3 * (step / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * after)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        total, tokens = torch.zeros(()), 0
+        for prompt, completion in (rows[i] for i in update):
+            logits = student(input_ids=torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
+            total = total + torch.nn.functional.cross_entropy(logits, torch.tensor(completion), reduction="sum")
+            tokens += len(completion)
+        (total / tokens).backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append((total / tokens).item())
+    out, facts = trained
+    assert _losses(facts) == pytest.approx(losses, abs=1e-4)
+    assert _furthest({k: v for k, v in student.state_dict().items() if k in _weights(out)}, _weights(out)) < 1e-5
+
+
+def test_facts_are_what_happened(model, examples, trained):
+    _, facts = trained
+    template = Template.load(model)
+    rows = [examples[i] for update in UPDATES for i in update]
+    assert facts["updates"] == len(UPDATES)
+    assert facts["examples"] == len(rows)
+    assert facts["loss_tokens"] == sum(template.count(e.reasoning, e.content) for e in rows)
+    assert facts["positions"] >= facts["loss_tokens"]
+    assert facts["peak_learning_rate"] == pytest.approx(3e-3)
+    assert [step for step, _ in facts["losses"]] == list(range(1, len(UPDATES) + 1))
+    assert facts["device"] == ("cpu" if not torch.cuda.is_available() else torch.cuda.get_device_name())
+    assert (facts["precision"], facts["template"]) == ("float32", template.fingerprint)
+
+
+def test_displacement_is_how_far_the_weights_moved(model, trained):
+    from safetensors.torch import load_file
+
+    before, after = load_file(Path(model) / "model.safetensors"), _weights(trained[0])
+    moved = sum(float((after[k] - before[k]).pow(2).sum()) for k in before)
+    size = sum(float(before[k].pow(2).sum()) for k in before)
+    assert trained[1]["displacement"] == pytest.approx(math.sqrt(moved / size), abs=1e-5)
+    assert trained[1]["displacement"] > 0
+
+
+def test_loss_is_on_completions_with_their_stop_token_alone(model, examples):
+    template = Template.load(model)
+    rows = [template.render(e.prompt, e.reasoning, e.content) for e in examples]
+    batch = pad(rows, template.pad_id)
+    for i, (prompt, completion) in enumerate(rows):
+        n = len(prompt) + len(completion)
+        assert batch["input_ids"][i, :n].tolist() == prompt + completion
+        assert batch["labels"][i, : len(prompt)].eq(IGNORED).all()
+        assert batch["labels"][i, len(prompt) : n].tolist() == completion
+        assert int(batch["labels"][i, n - 1]) in template.stop_ids
+        assert batch["labels"][i, n:].eq(IGNORED).all()
+        assert batch["attention_mask"][i].tolist() == [1] * n + [0] * (batch["attention_mask"].shape[1] - n)
+
+
+def test_stop_token_carries_loss_even_where_it_is_the_pad_token(tmp_path):
+    template = Template(tiny.byte_tokenizer(pad_token="<|im_end|>", eos_token="<|im_end|>"), {})
+    rows = [template.render("Hi?", "", "yes"), template.render("Hi?", "", "a longer answer")]
+    assert template.pad_id in template.stop_ids
+    labels = pad(rows, template.pad_id)["labels"]
+    assert [int((row == template.pad_id).sum()) for row in labels] == [1, 1]
+
+
+def test_micro_batches_hold_every_row_once_within_the_limit():
+    rng = random.Random(1)
+    rows = [([0] * rng.randint(1, 5), [i] * rng.randint(1, 40)) for i in range(50)]
+    for limit in (1, 60, 10_000):
+        batches = micro_batches(rows, limit)
+        assert sorted(r[1][0] for b in batches for r in b) == list(range(50))
+        for batch in batches:
+            longest = max(len(p) + len(c) for p, c in batch)
+            assert len(batch) == 1 or longest * len(batch) <= limit
+    assert len(micro_batches(rows, 10_000)) == 1
+
+
+class Killed(Exception):
+    pass
+
+
+def _kill_at(update: int):
+    def progress(done: int, tokens: int, rate: float) -> None:
+        if done == update:
+            raise Killed
+
+    return progress
+
+
+@pytest.mark.parametrize("update", [2, 5, 10])
+def test_killed_training_goes_on_to_the_same_weights_and_counts(update, model, examples, trained, tmp_path):
+    with pytest.raises(Killed):
+        _train(model, examples, tmp_path, progress=_kill_at(update))
+    left = {p.name for p in tmp_path.glob("checkpoint-*")}
+    assert left == ({f"checkpoint-{(update - 1) // 3 * 3}"} if update > 3 else set())
+    facts = _train(model, examples, tmp_path)
+    assert _bytes(tmp_path) == _bytes(trained[0])
+    for fact in ("examples", "loss_tokens", "positions", "updates", "losses", "displacement", "peak_learning_rate"):
+        assert facts[fact] == trained[1][fact]
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_checkpoint_that_was_cut_off_is_not_used(model, examples, trained, tmp_path):
+    with pytest.raises(Killed):
+        _train(model, examples, tmp_path, progress=_kill_at(5))
+    torn = tmp_path / "checkpoint-6"
+    torn.mkdir()
+    (torn / "model.safetensors").write_bytes(b"half of a mod")
+    _train(model, examples, tmp_path)
+    assert _bytes(tmp_path) == _bytes(trained[0])
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_only_the_model_is_left_and_nothing_outside_the_folder(model, examples, tmp_path, monkeypatch):
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    before = {p: p.stat().st_mtime_ns for p in Path(model).rglob("*")}
+    _train(model, examples, tmp_path / "unit")
+    assert {p.name for p in tmp_path.iterdir()} == {"cwd", "unit"}
+    assert not list((tmp_path / "cwd").iterdir())
+    assert {p: p.stat().st_mtime_ns for p in Path(model).rglob("*")} == before
+    assert [p.name for p in (tmp_path / "unit").iterdir()] == ["model"]
+    kinds = {p.suffix for p in (tmp_path / "unit" / "model").iterdir()}
+    assert kinds == {".safetensors", ".json", ".jinja"}
+
+
+def test_saved_model_loads_with_its_tokenizer(model, trained):
+    from transformers import AutoModelForCausalLM
+
+    saved = str(trained[0] / "model")
+    loaded = AutoModelForCausalLM.from_pretrained(saved)
+    assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in _weights(trained[0]).items())
+    assert loaded.config.use_cache
+    assert Template.load(saved).fingerprint == Template.load(model).fingerprint
+
+
+def test_generation_settings_stay_those_of_the_untuned_student(examples, tmp_path):
+    """The trainer adds the tokenizer's special tokens to them; then arms and base would stop at different tokens."""
+    model = tiny.student(tmp_path / "model")
+    file = tmp_path / "model" / "generation_config.json"
+    own = json.loads(file.read_text()) | {"eos_token_id": [7], "pad_token_id": 9}
+    file.write_text(json.dumps(own))
+    _train(model, examples, tmp_path / "unit")
+    assert json.loads((tmp_path / "unit" / "model" / "generation_config.json").read_text()) == own
+
+
+def test_training_without_generation_settings_does_not_invent_other_ones(examples, tmp_path):
+    from mixdistill.train import generation_config
+
+    model = tiny.student(tmp_path / "model", generation_config=False)
+    _train(model, examples, tmp_path / "unit")
+    keep = ("do_sample", "temperature", "top_p", "top_k", "max_new_tokens", "eos_token_id")
+    base, own = generation_config(model), generation_config(str(tmp_path / "unit" / "model"))
+    assert [getattr(base, k) for k in keep] == [getattr(own, k) for k in keep]
+
+
+def test_untuned_weights_decide_and_the_seed_only_orders(model, examples, trained, tmp_path):
+    """Nothing in this training is drawn at random but what `mix` drew: no dropout, no shuffling behind our back."""
+    _train(model, examples, tmp_path / "seed", seed=9)
+    assert _bytes(tmp_path / "seed") == _bytes(trained[0])
+    other = tiny.student(tmp_path / "other", seed=1)
+    _train(other, examples, tmp_path / "base")
+    assert _bytes(tmp_path / "base") != _bytes(trained[0])
+
+
+def test_row_that_is_too_long_is_refused_never_cut(model, examples, tmp_path):
+    with pytest.raises(StageError, match=r"example \d+ has \d+ tokens, max_length=30"):
+        _train(model, examples, tmp_path, SETTINGS.model_copy(update={"max_length": 30}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_row_without_stop_token_prompt_or_completion_is_refused(model):
+    template = Template.load(model)
+    prompt, completion = template.render("Q 8 4 7 T 5 :", "", "A + -")
+    check_rows([(prompt, completion)], template, 100)
+    for bad in ((prompt, completion[:-1]), (prompt, []), ([], completion)):
+        with pytest.raises(StageError, match="example 1 does not end in the stop token or is empty"):
+            check_rows([(prompt, completion), bad], template, 100)
+
+
+def test_updates_take_the_rows_they_were_given(model, examples, tmp_path):
+    """Another order of the same rows is another training."""
+    facts = fine_tune(model, examples, UPDATES[::-1], SETTINGS, seed=0, out=tmp_path / "back")
+    forth = fine_tune(model, examples, UPDATES, SETTINGS, seed=0, out=tmp_path / "forth")
+    assert facts["loss_tokens"] == forth["loss_tokens"]
+    assert _bytes(tmp_path / "back") != _bytes(tmp_path / "forth")
+
+
+def test_cell_is_trained_again_for_what_changes_weights_alone(model, tmp_path):
+    one = {"seeds": 1, "arms": {"short": {"short": 1}}, "contrasts": {}}
+    stages = ("generate", "verify", "mix", "train")
+    tiny.run(tiny.study(model, **one), tmp_path, *stages)
+    same = {"micro_batch_tokens": 64, "save_steps": 1, "max_length": 400}
+    _, ran = tiny.run(tiny.study(model, **one, train=same), tmp_path, *stages)
+    assert not [label for label in ran if label.startswith("train/")]
+    with pytest.raises(Refused, match=r"train\.learning_rate was 0\.01, is now 0\.02"):
+        tiny.run(tiny.study(model, **one, train={"learning_rate": 2e-2}), tmp_path, *stages)
+
+
+def test_bfloat16_computes_in_it_and_keeps_the_weights_whole(model, examples, tmp_path):
+    facts = _train(model, examples, tmp_path, SETTINGS.model_copy(update={"bf16": True, "learning_rate": 1e-5}))
+    assert facts["precision"] == "bfloat16"
+    assert {t.dtype for t in _weights(tmp_path).values()} == {torch.float32}
+    assert facts["displacement"] > 0  # in bfloat16 weights, steps of 1e-5 would round to nothing
+
+
+def test_byte_level_student_trains_on_real_text(tmp_path):
+    model = tiny.byte_student(tmp_path / "model")
+    rows = [tiny.example("How many?", "Let me count:\n2² = 4 — “four”.", "The answer is \\boxed{4}.")]
+    facts = fine_tune(model, rows, [[0]] * 3, SETTINGS, seed=0, out=tmp_path / "unit")
+    assert facts["loss_tokens"] == 3 * Template.load(model).count(rows[0].reasoning, rows[0].content)
+    assert facts["final_loss"] < facts["first_loss"]
