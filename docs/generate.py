@@ -42,7 +42,8 @@ def recipe_page() -> str:
         "train": recipe.Train, "evaluate": recipe.Evaluate,
     }  # fmt: skip
     parts = [
-        HEAD, "# The recipe\n\nOne YAML file. Unknown keys are refused; `--set a.b=value` overrides a key for one run. ",
+        HEAD,
+        "# The recipe\n\nOne YAML file. Unknown keys are refused; `--set a.b=value` overrides a key for one run. ",
         "`${NAME}` in a text is read from the environment when it is used and never written to disk.\n",
     ]  # fmt: skip
     for name, model in sections.items():

@@ -29,7 +29,8 @@ def test_the_flat_loop_gives_the_pipelines_number_for_the_same_cell(tmp_path, ar
     pytest.importorskip("trl")
     small = [
         "problems.train.limit=160", "problems.eval.signs.limit=40", "problems.eval.signs.skip=500",
-        "evaluate.sampling.max_tokens=320", "seeds=[0]", "students={xs: {model: 'lab:xs', train: {learning_rate: 2.5e-3}}}",
+        "evaluate.sampling.max_tokens=320", "seeds=[0]",
+        "students={xs: {model: 'lab:xs', train: {learning_rate: 2.5e-3}}}",
     ]  # fmt: skip
     recipe = load("demo-quick", small)
     pipeline.run(recipe, Store(tmp_path / "run"), watcher=Log(), workers=1)

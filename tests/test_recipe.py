@@ -258,3 +258,10 @@ def test_options_of_a_backend_survive(raw: dict[str, Any], tmp_path: Path):
 
 def test_shipped_recipes_are_known_by_name():
     assert recipes.shipped()["demo"].name == "demo.yaml"
+
+
+def test_a_primary_cap_equal_to_the_generation_limit_means_the_whole_generation():
+    recipe = load("demo-quick", ["primary.max_tokens=160"])
+    assert recipe.primary is not None and recipe.primary.max_tokens == 160
+    chosen = recipe.primary_or_first()
+    assert chosen is not None and chosen.max_tokens is None

@@ -47,6 +47,10 @@ class MissingExtra(MixdistillError):
 
     def __init__(self, library: str, extra: str):
         super().__init__(f"{library}: not installed; run: pip install 'mixdistill[{extra}]'")
+        self.library, self.extra = library, extra
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
+        return MissingExtra, (self.library, self.extra)  # it crosses process borders
 
 
 class StageError(MixdistillError):

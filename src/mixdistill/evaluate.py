@@ -139,6 +139,7 @@ def _sampling_options(recipe: Recipe, cell: Iterable[str]) -> dict[str, Any]:
     cell = list(cell)
     return {
         "sampling": recipe.evaluate.sampling.model_dump(),
+        "backend_version": resolve.version(resolve.load(resolve.reference("backend", BACKEND))),
         "chat_template_kwargs": recipe.students[cell[0]].chat_template_kwargs,
         "seed": _seed(cell),
     }

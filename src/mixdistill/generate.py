@@ -99,15 +99,7 @@ def collect(
     with store.appending(folder, TABLE) as append:
         for n, (index, completion, tokens, rate) in enumerate(_metered(backend.generate(requests)), 1):
             problem, sample = todo[index]
-            trace = Trace(
-                id=trace_id(author, problem.id, sample),
-                problem_id=problem.id,
-                author=author,
-                model=model,
-                sample=sample,
-                sampling=used | {"seed": requests[index].seed},
-                **dict(completion),
-            )
+            trace = _trace(problem, sample, completion, author, model, used | {"seed": requests[index].seed})
             append(trace)
             have[trace.id] = trace
             store.beat(label, done=len(wanted) - len(todo) + n, total=len(wanted), tokens=tokens, rate=rate)
@@ -132,6 +124,26 @@ def _options(teacher: Teacher) -> dict[str, Any]:
 
 def _open(trace: Trace | None) -> bool:
     return trace is None or trace.error is not None
+
+
+def _trace(
+    problem: Problem, sample: int, completion: Completion, author: str, model: str, sampling: dict[str, Any]
+) -> Trace:
+    said = dict(completion) | {"reasoning": _whole(completion.reasoning), "content": _whole(completion.content)}
+    return Trace(
+        id=trace_id(author, problem.id, sample),
+        problem_id=problem.id,
+        author=author,
+        model=model,
+        sample=sample,
+        sampling=sampling,
+        **said,  # ty: ignore[invalid-argument-type]
+    )
+
+
+def _whole(text: str) -> str:
+    """The text with half characters (a token cut in the middle of an emoji) replaced, so that it can be written."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def request_seed(seed: int, problem: str, sample: int) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +20,7 @@ from mixdistill.errors import StageError
 from mixdistill.pipeline import Done, Unit
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
-from mixdistill.tokens import Template
+from mixdistill.tokens import CLOSE, OPEN, Template
 from mixdistill.types import Drop, Example, Problem, Trace, Update
 from mixdistill.verify import READS, accepted
 
@@ -163,12 +163,14 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     return Done(counts=dict(Counter(d.reason for d in dropped)), tables=tables, facts=facts)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Fit:
     """A teacher's accepted traces, for one student."""
 
-    pool: dict[str, list[Candidate]]
-    dropped: list[Drop]
+    pool: dict[str, list[Candidate]] = field(default_factory=dict)
+    dropped: list[Drop] = field(default_factory=list)
+    longest: int = 0
+    """Tokens of the longest row, prompt included."""
 
 
 def _fits(recipe: Recipe, store: Store, student: str, teachers: list[str]) -> dict[str, _Fit]:
@@ -185,7 +187,8 @@ def _fits(recipe: Recipe, store: Store, student: str, teachers: list[str]) -> di
     if overlong and train.overlong == "refuse":
         total = sum(len(cs) for fit in found.values() for cs in fit.pool.values()) + len(overlong)
         raise StageError(
-            f"mix/{student}: {len(overlong):,} of {total:,} accepted traces exceed max_length={train.max_length:,}; "
+            f"mix/{student}: {len(overlong):,} of {total:,} accepted traces exceed max_length={train.max_length:,} "
+            f"(longest {max(fit.longest for fit in found.values()):,}); "
             "raise train.max_length or set train.overlong: drop"
         )
     return found
@@ -215,10 +218,14 @@ def _fit(root: str, teacher: str, max_length: int, content: tuple[str, ...], key
 
     store, template = Store(Path(root)), keyed.template
     prompts = {p.id: len(template.prompt_ids(p.prompt)) for p in store.read(store.folder("problems"), Problem, "train")}
-    fit = _Fit({}, [])
+    fit = _Fit()
     for trace in accepted(store, teacher):
+        if trace.problem_id not in prompts:
+            continue  # bought when the study asked for more problems
         tokens = template.count(trace.reasoning, trace.content)
-        reason = _misfit(trace, template, prompts[trace.problem_id] + tokens, max_length)
+        length = prompts[trace.problem_id] + tokens
+        fit.longest = max(fit.longest, length)
+        reason = _misfit(trace, template, length, max_length)
         if reason:
             fit.dropped.append(Drop(problem_id=trace.problem_id, trace_id=trace.id, teacher=teacher, reason=reason))
         else:
@@ -229,6 +236,8 @@ def _fit(root: str, teacher: str, max_length: int, content: tuple[str, ...], key
 def _misfit(trace: Trace, template: Template, length: int, max_length: int) -> str | None:
     if template.special_in(trace.reasoning) or template.special_in(trace.content):
         return "special_token"
+    if any(tag.strip() in text for tag in (OPEN, CLOSE) for text in (trace.reasoning, trace.content)):
+        return "think_tag"  # it would be split at the wrong place when the student writes it
     return "overlong" if length > max_length else None
 
 

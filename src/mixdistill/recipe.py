@@ -259,6 +259,8 @@ class Recipe(Section):
 
     def primary_or_first(self) -> Primary | None:
         """The declared primary comparison, or the first there is."""
+        if self.primary and self.primary.max_tokens == self.evaluate.sampling.max_tokens:
+            return self.primary.model_copy(update={"max_tokens": None})  # the generation's own limit, said in numbers
         if self.primary or not self.contrasts:
             return self.primary
         return Primary(contrast=next(iter(self.contrasts)), benchmark=next(iter(self.problems.eval)))

@@ -131,7 +131,8 @@ def _check_contrasts(recipe: Recipe) -> list[str]:
         if primary.benchmark not in recipe.problems.eval:
             hint = did_you_mean(primary.benchmark, recipe.problems.eval)
             found.append(f"primary.benchmark: '{primary.benchmark}' is not a benchmark{hint}")
-        if primary.max_tokens is not None and primary.max_tokens not in recipe.evaluate.caps:
+        known = (None, recipe.evaluate.sampling.max_tokens, *recipe.evaluate.caps)
+        if primary.max_tokens not in known:
             found.append(f"primary.max_tokens: {primary.max_tokens} is not among evaluate.caps; add it there")
     return found
 

@@ -287,7 +287,8 @@ class Drop(Row):
     teacher: str
     """The teacher whose trace it is, or who lacks one."""
     reason: str
-    """`overlong`, `special_token`, `not_accepted`: no accepted trace by this teacher, so the problem left every arm."""
+    """`overlong`; `special_token` or `think_tag`: one stands in the text; `not_accepted`: no accepted trace by this
+    teacher, so the problem left every arm."""
 
 
 def content_hash(*parts: str) -> str:

@@ -12,6 +12,9 @@ from mixdistill.backends.reasoning import split
 from mixdistill.errors import RecipeError
 from mixdistill.types import Completion, FinishReason, Request, Usage
 
+VERSION = "1"
+"""Rises when the same request would give another completion."""
+
 _KNOWN: tuple[FinishReason, ...] = ("stop", "length", "content_filter")
 _REASONING_FIELDS = ("reasoning", "reasoning_content")
 """Where servers put thinking: vLLM and OpenRouter use the first; DeepSeek, SGLang and older vLLM the second."""

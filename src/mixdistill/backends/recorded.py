@@ -12,6 +12,9 @@ from mixdistill.errors import DataError, did_you_mean
 from mixdistill.problems import normalise, read_rows
 from mixdistill.types import Completion, FinishReason, Message, Request
 
+VERSION = "1"
+"""Rises when the same request would give another completion."""
+
 NO_TRACE = "no recorded trace"
 """The error of a completion whose prompt and sample number the file does not hold."""
 

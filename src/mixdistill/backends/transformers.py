@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from mixdistill.tokens import Template
 
+VERSION = "1"
+"""Rises when the same request would give another completion."""
+
 IGNORED_SETTINGS = {
     "repetition_penalty": 1.0,
     "min_p": 0.0,

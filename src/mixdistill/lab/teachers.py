@@ -14,6 +14,9 @@ from mixdistill.errors import DataError, did_you_mean
 from mixdistill.lab import domain
 from mixdistill.types import Completion, Request, Usage, prompt_text
 
+VERSION = "1"
+"""Rises when the same request would give another trace."""
+
 _TRACES = {"long": domain.long_trace, "short": domain.short_trace}
 
 
