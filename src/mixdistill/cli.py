@@ -129,7 +129,9 @@ def show(
 
 @app.command()
 def demo(
-    full: Annotated[bool, typer.Option("--full", help="More students, blends, teachers and seeds (hours).")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="More students, blends, teachers and seeds (about an hour).")
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A smoke test: under 90 seconds, shows nothing.")] = False,
     out: OutOption = None,
     set_: SetOption = None,
@@ -161,10 +163,28 @@ def lab_build(
     name: Annotated[str, typer.Argument(help="A lab model, e.g. s, l, s@1 (another draw), teacher-large.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write [default: the cache].")] = None,
 ) -> None:
-    """Train a lab model from nothing (seconds to minutes)."""
+    """Train a lab model from nothing (seconds to minutes); how the shipped ones were made, too."""
     from mixdistill.lab import models
 
-    sys.stdout.write(f"{models.build(name, out) if out else models.path(name)}\n")
+    if out is None:
+        models.ensure([name], say=_say)
+    else:
+        models.build(name, out)
+    sys.stdout.write(f"{out or models.path(name)}\n")
+
+
+def _ensure_lab_models(recipe: Any) -> None:
+    """Build the lab models a recipe names before any stage waits for them in silence."""
+    named = [m.model for m in (*recipe.students.values(), *recipe.teachers.values())]
+    wanted = [m.removeprefix("lab:") for m in named if m.startswith("lab:")]
+    if wanted:
+        from mixdistill.lab import models
+
+        models.ensure(wanted, say=_say)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
 
 
 def _carry_out(
@@ -182,6 +202,7 @@ def _carry_out(
 
     loaded = load(recipe, overrides)
     store = Store(out or Path("runs") / loaded.name)
+    _ensure_lab_models(loaded)
     try:
         with progress.watcher() as watcher:
             failures = pipeline.run(

@@ -12,13 +12,15 @@ LINES = list(islice(corpus.lines(0), 20_000))
 
 
 def kind(line: str) -> str:
-    return "attempt" if line.startswith("Q") else "comparison" if "T" in line else "sums"
+    if line.startswith("Q"):
+        return "attempt"
+    return "comparison" if "T" in line else "signs" if "A" in line else "sums"
 
 
 def numbers_of(line: str) -> tuple[int, ...]:
     """The numbers of the chain that a line is about."""
     body = line.partition("<think> ")[2] or line
-    words = body.partition(" T ")[0].split()
+    words = body.partition(" T ")[0].partition(" A ")[0].split()
     return tuple(int(word) for word in [words[0], *words[2::3]])
 
 
@@ -62,18 +64,20 @@ def test_every_document_is_seen_once_and_whole_but_at_the_borders_of_stretches()
     assert 0 <= 40_000 + 28 - seen < 30 * (len(stretches) + 1)
 
 
-def test_the_corpus_has_no_search_and_no_final_answer():
+def test_the_corpus_has_no_search_and_no_answer_to_a_problem():
     for line in LINES:
         words = line.split()
-        assert "</think>" not in words and "A" not in words
-        assert sum(word in ("ok", "x") for word in words) == (kind(line) != "sums")
+        assert "</think>" not in words and not {"A", "Q"} <= set(words)
+        assert sum(word in ("ok", "x") for word in words) == (kind(line) in ("comparison", "attempt"))
 
 
 def test_everything_the_corpus_says_is_true():
     for line in LINES:
         body = line.partition("<think> ")[2] or line
         head, has_verdict, tail = body.partition(" T ")
+        head, has_signs, signs = head.partition(" A ")
         words = head.split()
+        assert not has_signs or signs.split() == words[1::3], line
         total = int(words[0])
         for sign, n, said in zip(words[1::3], words[2::3], words[3::3], strict=True):
             total += int(n) if sign == "+" else -int(n)
@@ -95,7 +99,7 @@ def test_kinds_have_their_shares_and_half_of_the_verdicts_are_right():
     for name, share in corpus.SHARES.items():
         these = [line for line in LINES if kind(line) == name]
         assert abs(len(these) / len(LINES) - share / 10) < 0.02
-        if name != "sums":
+        if name in ("comparison", "attempt"):
             assert abs(sum(line.endswith("ok") for line in these) / len(these) - 0.5) < 0.03
 
 

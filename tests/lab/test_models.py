@@ -221,3 +221,10 @@ def test_the_byte_student_reads_any_text_and_gives_it_back(tmp_path):
     assert completion[-1] in template.stop_ids
     assert template.split(template.encode("<think>\nnaïve → 字\n</think>\n\n#### 18")) == ("naïve → 字", "#### 18")
     assert models.describe("bytes").parameters == sum(p.numel() for p in untrained.student(0).parameters())
+
+
+def test_missing_models_are_built_with_a_word_and_those_that_are_there_in_silence(cache, monkeypatch):
+    said: list[str] = []
+    models.ensure(["xs", "bytes", "bytes"], say=said.append)
+    models.ensure(["bytes"], say=said.append)
+    assert len(said) == 1 and said[0].startswith("building lab:bytes (") and str(cache) in said[0]

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import NamedTuple
@@ -26,7 +27,7 @@ from typing import NamedTuple
 from mixdistill.errors import DataError, did_you_mean
 from mixdistill.lab import corpus, pretrain, untrained
 
-VERSION = "1"
+VERSION = "2"
 """Rises whenever the same name would give other weights; part of the cache's path."""
 
 TOKENS = 1_000_000
@@ -85,6 +86,15 @@ def path(name: str, *, progress: pretrain.Progress | None = None) -> Path:
         if not folder.is_dir():
             build(model, folder, seed=seed, tokens=TOKENS, progress=progress)
     return folder
+
+
+def ensure(wanted: list[str], *, say: Callable[[str], None]) -> None:
+    """Build those that are not there yet, one line each through `say`."""
+    for name in dict.fromkeys(wanted):
+        model = describe(name)
+        if not model.built:
+            say(f"building lab:{model.name} ({model.parameters:,} weights; once, into {model.path.parent})")
+            path(name)
 
 
 def build(

@@ -258,6 +258,9 @@ def one_thread(seed: int) -> Generator[None]:
 
 def save(model: LlamaForCausalLM, out: Path, origin: dict, words: PreTrainedTokenizerFast | None = None) -> None:
     """Write the Hugging Face folder, with `lab.json` saying how it was made."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     model.save_pretrained(out)
     (words or tokenizer()).save_pretrained(out)
     (out / "lab.json").write_text(json.dumps(origin, indent=2) + "\n")
