@@ -62,6 +62,28 @@ def test_other_tokenizer_measures_again(model, tmp_path):
         assert row.metrics["tokens"] == len(f"<think>\n{trace.reasoning}\n</think>\n\n{trace.content}") + 1
 
 
+def test_a_students_own_template_settings_count_with_its_tokenizer(model, tmp_path):
+    opens = tiny.PLAIN_TEMPLATE + "{% if add_generation_prompt and think %}{{ '<think>\n' }}{% endif %}"
+    own = tiny.save_student(tmp_path / "opens", tiny.word_tokenizer(opens))
+    counts = {}
+    for think in (False, True):
+        students = {"t": {"model": own, "chat_template_kwargs": {"think": think}}}
+        store, ran = tiny.run(tiny.study(own, students=students), tmp_path / "run", "generate", "analyze")
+        assert "analyze/long" in ran
+        counts[think] = [row.metrics["tokens"] for _, row in _measured(store, "long")]
+    assert counts[True] == [n - 1 for n in counts[False]], "the prompt opens the thinking part already"
+
+
+def test_a_tokenizer_without_a_chat_template_is_not_blamed_on_the_student(model, tmp_path):
+    bare = tiny.word_tokenizer()
+    bare.chat_template = None
+    bare.save_pretrained(tmp_path / "bare")
+    study = tiny.study(model, analyze={"tokenizer": str(tmp_path / "bare")})
+    failure, _ = tiny.failures(study, tmp_path / "run", "generate", "analyze")
+    assert f"analyze.tokenizer: {tmp_path / 'bare'}: its tokenizer has no chat template; name a chat model" in failure
+    assert "give the student" not in failure
+
+
 def test_failed_requests_are_not_measured(model, tmp_path):
     teachers = {"short": {"backend": "scripted", "model": "short"}}
     study = tiny.study(model, teachers=teachers, arms={"short": {"short": 1}}, contrasts={})

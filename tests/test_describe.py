@@ -61,6 +61,27 @@ def test_the_plan_knows_lengths_from_the_traces_there_are(raw, tmp_path, notes: 
     assert text.count("median of the traces there") == 2
 
 
+def test_the_plan_builds_no_model(raw, tmp_path, monkeypatch):
+    monkeypatch.setenv("MIXDISTILL_CACHE", str(tmp_path / "cache"))
+    raw["students"] = {"l": {"model": "lab:l"}, "s": {"model": "lab:s"}}
+    raw["teachers"]["large"] = {"backend": "transformers", "model": "lab:teacher-large"}
+    text = plan(raw, tmp_path)
+    assert not (tmp_path / "cache").exists()
+    assert text.count("lab:l is built on first use") == 1
+    assert text.count("lab:teacher-large is built on first use") == 1
+    assert "lab:s is built" not in text
+    assert text.count("tokens each (from 12 of them)") == 2, "another lab student's tokenizer is the same"
+    assert "training about " in text
+
+
+def test_the_plan_knows_no_lengths_where_no_tokenizer_is_there(raw, tmp_path, monkeypatch):
+    monkeypatch.setenv("MIXDISTILL_CACHE", str(tmp_path / "cache"))
+    raw["students"] = {"b": {"model": "lab:bytes"}}
+    text = plan(raw, tmp_path)
+    assert not (tmp_path / "cache").exists()
+    assert text.count("tokens not known before lab:bytes is built") == 2
+
+
 def test_the_plan_fails_as_the_run_would(raw, tmp_path):
     raw["problems"]["train"] = {"source": "nowhere.jsonl"}
     with pytest.raises(DataError, match=r"nowhere\.jsonl: no such file"):

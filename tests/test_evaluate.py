@@ -260,10 +260,49 @@ def test_other_decoding_samples_again(model, root, monkeypatch):
     tiny.run(_study(model), root, "evaluate")
     calls.take()
     sampling = {"temperature": 0, "max_tokens": 12}
-    store, _ = tiny.run(_study(model, evaluate={"sampling": sampling}), root, "evaluate")
+    store, _ = tiny.run(_study(model, evaluate={"caps": [5], "sampling": sampling}), root, "evaluate")
     assert calls.take() == 20
     assert all((t.usage.completion_tokens or 0) <= 12 for t in _read(store, Trace, "traces", "base"))
     assert len(_read(store, Trace, "traces", "base")) == 10
+
+
+def test_other_levels_count_again_without_sampling_again(model, root, monkeypatch):
+    tiny.run(_study(model), root, "evaluate")
+    calls, store = tiny.Calls(monkeypatch), Store(root)
+    folder = store.folder("problems")
+    marker = store.marker(folder)
+    assert marker is not None
+    easy = [p.model_copy(update={"level": "easy"}) for p in store.read(folder, Problem, "signs")]
+    store.mark(folder, {**marker, "tables": {**marker["tables"], "signs": store.seal(folder, Problem, easy, "signs")}})
+    tiny.run(_study(model), root, "evaluate")
+    assert calls.take() == 0
+    assert {group for group, _ in _scores(store, "base")} == {"all", "easy"}
+
+
+def test_grading_again_elsewhere_does_not_change_where_it_was_sampled(model, root, monkeypatch):
+    store, _ = tiny.run(_study(model), root, "evaluate")
+    monkeypatch.setattr(evaluate, "device_name", lambda: "another GPU")
+
+    def devices() -> list[str]:
+        marker = store.marker(store.folder("evaluate", "t", "short", "0", "signs"))
+        assert marker is not None
+        return [s["device"] for s in marker["facts"]["sampled"]]
+
+    (here,) = devices()
+    tiny.run(_study(model, evaluate={"caps": [5]}), root, "evaluate")
+    assert devices() == [here]
+    tiny.run(_study(model, problems=tiny.problem_sets(24, 12)), root, "evaluate")
+    assert devices() == [here, "another GPU"]
+
+
+def test_decoding_in_the_facts_is_what_was_in_force(model, root):
+    store, _ = tiny.run(_study(model), root, "evaluate")
+    marker = store.marker(store.folder("evaluate", "t", "base", "signs"))
+    assert marker is not None
+    eos = Template.load(model).stop_ids
+    assert marker["facts"]["decoding"] == {
+        "temperature": 0, "max_tokens": LIMIT, "context": 1024, "stop_tokens": sorted(eos)
+    }  # fmt: skip
 
 
 def test_nothing_changed_does_nothing(model, root, monkeypatch):
@@ -287,9 +326,9 @@ def test_more_problems_keep_the_old_traces(model, root, monkeypatch):
 
 def test_fewer_problems_or_samples_count_only_those(model, root, monkeypatch):
     sampling = {"temperature": 1.0, "max_tokens": 12}
-    tiny.run(_study(model, evaluate={"sampling": sampling, "k": 2}), root, "evaluate")
+    tiny.run(_study(model, evaluate={"caps": [5], "sampling": sampling, "k": 2}), root, "evaluate")
     calls = tiny.Calls(monkeypatch)
-    fewer = _study(model, problems=tiny.problem_sets(24, 6), evaluate={"sampling": sampling, "k": 1})
+    fewer = _study(model, problems=tiny.problem_sets(24, 6), evaluate={"caps": [5], "sampling": sampling, "k": 1})
     store, _ = tiny.run(fewer, root, "evaluate")
     assert calls.take() == 0
     assert _scores(store, "base")["all", None].examples == 6
@@ -297,7 +336,7 @@ def test_fewer_problems_or_samples_count_only_those(model, root, monkeypatch):
 
 
 def test_samples_of_a_problem_differ_at_a_temperature_and_are_drawn_the_same_again(model, root, tmp_path):
-    study = _study(model, evaluate={"sampling": {"temperature": 1.0, "max_tokens": 12}, "k": 2})
+    study = _study(model, evaluate={"caps": [5], "sampling": {"temperature": 1.0, "max_tokens": 12}, "k": 2})
     store, _ = tiny.run(study, root, "evaluate")
     traces = _read(store, Trace, "traces", "base")
     texts = {(t.problem_id, t.sample): t.token_ids for t in traces}

@@ -8,6 +8,7 @@ import pytest
 import tiny
 from mixdistill import gather as gathering
 from mixdistill import pipeline
+from mixdistill.confounds import OTHERWISE
 from mixdistill.evidence import Evidence
 from mixdistill.gather import gather
 from mixdistill.store import Store
@@ -22,6 +23,11 @@ def model(tmp_path_factory) -> str:
 
 def _red(evidence: Evidence) -> list[str]:
     return [c.text for c in evidence.confounds if c.severity == "red"]
+
+
+def _between(evidence: Evidence) -> list[str]:
+    """What differed between arms, from what happened; without what differs from the recipe in force."""
+    return [c.text for c in evidence.confounds if c.severity == "red" and c.field != OTHERWISE]
 
 
 # -- 1. the same data under two names ---------------------------------------------------------------------------
@@ -73,12 +79,6 @@ def test_updates_that_end_with_a_whole_row_are_no_red_confound(model, tmp_path):
     assert _red(evidence) == []
 
 
-def test_token_budget_that_a_single_row_exceeds_is_a_red_confound(model, tmp_path):
-    study = tiny.study(model, budget={"unit": "loss_tokens", "per_update": 50}, seeds=1)
-    store, _ = tiny.run(study, tmp_path)
-    assert _red(gather(study, store)) == ["The arms saw different numbers of loss tokens."]
-
-
 def test_model_whose_settings_name_other_special_tokens_has_no_red_confound(tmp_path):
     """The trainer writes the tokenizer's special tokens into a model; that must not reach how it is decoded."""
     model = tiny.student(tmp_path / "model")
@@ -106,12 +106,14 @@ def test_planted_learning_rate_is_a_red_confound(model, tmp_path):
     evidence = _planted(tmp_path, {"train": {"learning_rate": 1e-2}}, {"train": {"learning_rate": 2e-2}}, model)
     assert evidence.missing == []
     found = [c for c in evidence.confounds if c.severity == "red"]
-    assert {c.text for c in found} == {
+    assert set(_between(evidence)) == {
         "The arms were trained at different peak learning rates.",
         "The arms were not trained with the same train.learning_rate.",
     }
     measured = next(c for c in found if c.field == "learning_rate")
     assert set(measured.values) == {"long", "short"}
+    line = "train.learning_rate was 0.01, is now 0.02"
+    assert [list(c.values) for c in found if c.field == OTHERWISE and line in c.text] == [["long"]]
     summary = (tmp_path / "run" / "report" / "summary.txt").read_text()
     assert "Not a fair comparison" in summary
     assert "confound: The arms were trained at different peak learning rates." in summary
@@ -120,12 +122,13 @@ def test_planted_learning_rate_is_a_red_confound(model, tmp_path):
 def test_planted_number_of_updates_is_a_red_confound(model, tmp_path):
     evidence = _planted(tmp_path, {"train": {"num_train_epochs": 1}}, {"train": {"num_train_epochs": 3}}, model)
     found = {c.field: c.values for c in evidence.confounds if c.severity == "red"}
+    assert OTHERWISE in found, "the mix of the long arm was drawn for fewer passes than the recipe now says"
     assert found["updates"] == {"long": "3", "short": "9"}
 
 
 def test_planted_schedule_is_a_red_confound(model, tmp_path):
     evidence = _planted(tmp_path, {}, {"train": {"lr_scheduler_type": "constant"}}, model)
-    assert "The arms were not trained with the same train.lr_scheduler_type." in _red(evidence)
+    assert _between(evidence) == ["The arms were not trained with the same train.lr_scheduler_type."]
 
 
 def test_planted_problems_are_a_red_confound(model, tmp_path):
@@ -133,7 +136,7 @@ def test_planted_problems_are_a_red_confound(model, tmp_path):
     first, later = tiny.problem_sets(24), tiny.problem_sets(24)
     later["train"]["skip"] = 24
     evidence = _planted(tmp_path, {"problems": first}, {"problems": later}, model)
-    assert _red(evidence) == ["The arms were not trained with the same problems."]
+    assert _between(evidence) == ["The arms were not trained with the same problems."]
 
 
 def test_planted_template_is_a_red_confound(tmp_path):
@@ -150,16 +153,45 @@ def test_planted_template_is_a_red_confound(tmp_path):
     assert any(line.startswith("t/long/0") for line in evidence.missing), "its evaluation used the other template"
 
 
+def _with_settings(study, store: Store, **settings) -> Evidence:
+    """The arm `long` evaluated again with other generation settings in its model's folder."""
+    file = store.folder("train", "t", "long", "0", "model", "generation_config.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    (store.folder("evaluate", "t", "long", "0", "signs") / "done.json").unlink()
+    tiny.run(study, store.root, "evaluate", "report")
+    return gather(study, store)
+
+
 def test_planted_decoding_is_a_red_confound(model, tmp_path):
+    study = tiny.study(model, seeds=1, evaluate={"sampling": {"max_tokens": 24}})
+    store, _ = tiny.run(study, tmp_path)
+    evidence = _with_settings(study, store, do_sample=True, top_k=3)
+    assert _red(evidence) == ["The arms were not evaluated with the same decoding."]
+
+
+def test_planted_setting_that_nothing_applies_is_a_note_and_no_difference_of_decoding(model, tmp_path):
     study = tiny.study(model, seeds=1)
     store, _ = tiny.run(study, tmp_path)
-    settings = store.folder("train", "t", "long", "0", "model", "generation_config.json")
-    settings.write_text(json.dumps({**json.loads(settings.read_text()), "do_sample": True, "top_k": 3}))
-    for stage in ("evaluate", "report"):
-        marker = store.folder(stage, *(("t", "long", "0", "signs") if stage == "evaluate" else ())) / "done.json"
-        marker.unlink()
-    tiny.run(study, tmp_path, "evaluate", "report")
-    assert _red(gather(study, store)) == ["The arms were not evaluated with the same decoding."]
+    evidence = _with_settings(study, store, repetition_penalty=1.5)
+    assert _red(evidence) == []
+    (note,) = [c for c in evidence.confounds if "not applied" in c.text]
+    assert (note.severity, note.values) == ("note", {"long": "repetition_penalty 1.5"})
+
+
+def test_base_saved_in_bfloat16_is_decoded_as_precisely_as_its_trained_selves(tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = tiny.student(tmp_path / "model")
+    AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).save_pretrained(model)
+    for name, bf16, dtype in (("whole", False, "float32"), ("half", True, "bfloat16")):
+        study = tiny.study(model, seeds=1, train={"bf16": bf16})
+        store, _ = tiny.run(study, tmp_path / name)
+        for cell in (("base",), ("long", "0"), ("short", "0")):
+            marker = store.marker(store.folder("evaluate", "t", *cell, "signs"))
+            assert marker is not None
+            assert [s["dtype"] for s in marker["facts"]["sampled"]] == [dtype]
+        assert _red(gather(study, store)) == []
 
 
 # -- 3. the interval covers a planted truth ---------------------------------------------------------------------
@@ -184,10 +216,13 @@ def _plant(monkeypatch, study, scores: dict[tuple[str, str, int], np.ndarray]) -
         pipeline.Unit(stage="evaluate", key=(s, a, *([] if seed is None else [str(seed)]), b), options={})
         for s, a, seed, b in cells
     ]
-    monkeypatch.setattr(gathering, "plan", lambda *_: [(u, pipeline.State.DONE) for u in units])
+    done = [(u, pipeline.State.DONE) for u in units]
+    monkeypatch.setattr(gathering, "plan", lambda recipe, store, stage: done if stage == "evaluate" else [])
+    monkeypatch.setattr(gathering, "_failed_requests", lambda *_: [])
     monkeypatch.setattr(gathering, "_correct", lambda store, key, *_: cells[gathering._cell(key)])
     monkeypatch.setattr(gathering, "_levels", lambda *_: {"all": set(ids)})
-    monkeypatch.setattr(gathering, "_marker", lambda *_: {"facts": {"decoding": "", "template": ""}})
+    facts = {"decoding": "", "template": "", "ignored": {}, "sampled": []}
+    monkeypatch.setattr(gathering, "_marker", lambda *_: {"facts": facts, "versions": {}})
     monkeypatch.setattr(gathering, "_commit", dict)
 
 

@@ -1,15 +1,19 @@
 """A run folder becomes evidence: only what still matches the recipe counts, and what is missing is named."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 import tiny
+from mixdistill import gather as gathering
+from mixdistill.confounds import OTHERWISE
 from mixdistill.evidence import Evidence
 from mixdistill.gather import gather, parameters
 from mixdistill.store import Store
 from mixdistill.types import Gap, Outcome, Problem, Verdict
+from mixdistill.wording import headline
 
 ARMS = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.2, "short": 0.8}}
 CONTRASTS = {"long_cot_gap": ["long", "short"], "mix_gain": ["mix", "each_pure"]}
@@ -97,7 +101,8 @@ def test_missing_cell_is_named_and_the_rest_still_counts(model, store):
     gap = _gap(evidence, "long_cot_gap")
     assert (gap.seeds, gap.data) == (1, None)
     assert gap.verdict == "can't tell (one seed)"
-    assert gap.accuracies[1] == pytest.approx(5 / 20)
+    assert gap.accuracies == pytest.approx((16 / 20, 5 / 20)), "over the seed that both arms have"
+    assert gap.accuracies[0] - gap.accuracies[1] == pytest.approx(gap.delta)
 
 
 def test_missing_base_loses_its_gaps_only(model, store):
@@ -147,8 +152,8 @@ def test_samples_that_are_no_longer_wanted_do_not_count(model, tmp_path):
     """Traces are kept when `k` or the number of problems falls; accuracy is over those that the recipe asks for."""
     sampling = {"temperature": 1.0, "max_tokens": 6}
     one = {"arms": {"short": {"short": 1}}, "contrasts": {}, "seeds": 2}
-    tiny.run(_study(model, **one, evaluate={"k": 3, "sampling": sampling}), tmp_path)
-    fewer = _study(model, **one, evaluate={"k": 1, "sampling": sampling})
+    tiny.run(_study(model, **one, evaluate={"k": 3, "caps": [4], "sampling": sampling}), tmp_path)
+    fewer = _study(model, **one, evaluate={"k": 1, "caps": [4], "sampling": sampling})
     store, _ = tiny.run(fewer, tmp_path)
     for cell in ("base", "short/0", "short/1"):
         tiny.plant(store, cell, 20)
@@ -176,6 +181,92 @@ def test_cell_facts_are_what_training_and_mix_left(model, store):
         )
         assert sum(c.share_examples.values()) == pytest.approx(1)
         assert c.distinct_problems == 24
+
+
+def test_cell_shows_the_mix_it_was_trained_on_not_one_drawn_since(model, store):
+    folder = store.folder("mix", "t", "mix", "0")
+    marker = store.marker(folder)
+    assert marker is not None
+    drawn = {"share_examples": {"long": 1.0}, "share_loss_tokens": {"long": 1.0}, "distinct_problems": 3, "epochs": 9.0}
+    store.mark(folder, {**marker, "facts": {**marker["facts"], **drawn}, "counts": {"overlong": 7}})
+    for redrawn in (True, False):
+        (cell,) = [c for c in gather(_study(model), store).cells if (c.arm, c.seed) == ("mix", 0)]
+        assert cell.share_examples == pytest.approx({"long": 0.2, "short": 0.8}, abs=0.02)
+        assert (cell.distinct_problems, cell.epochs, cell.dropped) == (24, 2.0, {})
+        if redrawn:
+            (folder / "done.json").unlink()
+
+
+def test_training_without_a_copy_of_its_mix_is_shown_with_the_mix_that_is_there(model, store):
+    before = gather(_study(model), store).cells
+    for folder in store.folder("train").glob("*/*/*"):
+        marker = store.marker(folder)
+        assert marker is not None
+        del marker["facts"]["mix"]
+        store.mark(folder, marker)
+    assert gather(_study(model), store).cells == before
+
+
+def test_training_that_no_longer_matches_the_recipe_is_shown_and_said_to_be_a_confound(model, store):
+    assert not [c for c in gather(_study(model), store).confounds if c.field == OTHERWISE]
+    evidence = gather(_study(model, train={"learning_rate": 5e-2}), store)
+    (found,) = [c for c in evidence.confounds if c.field == OTHERWISE]
+    assert (found.severity, set(found.values)) == ("red", set(ARMS))
+    assert found.text.endswith(": train.learning_rate was 0.01, is now 0.05.")
+    assert evidence.cells_wanted == len(evidence.cells) == 6
+    assert "arms were trained otherwise" in headline(evidence)
+
+
+def test_training_whose_mix_the_recipe_now_draws_otherwise_is_a_confound_too(model, store):
+    evidence = gather(_study(model, train={"num_train_epochs": 3}), store)
+    (found,) = [c for c in evidence.confounds if c.field == OTHERWISE]
+    assert found.text.endswith(": train.num_train_epochs was 2.0, is now 3.0.")
+
+
+def test_request_that_fails_for_good_is_an_error_and_the_cell_still_counts(tmp_path):
+    """Prompts of the longest problems do not fit the student's context."""
+    model = tiny.student(tmp_path / "model", max_position_embeddings=9)
+    study = _study(model, seeds=1)
+    store, _ = tiny.run(study, tmp_path / "run")
+    problems = store.read(store.folder("problems"), Problem, "signs")
+    lost = sum(p.level == "k=5" for p in problems)
+    assert 0 < lost < PROBLEMS
+    evidence = gather(study, store)
+    assert evidence.missing == []
+    assert {s.error for s in evidence.scores if s.group == "all"} == {lost}
+    for a in (a for a in evidence.accuracies if a.group == "all"):
+        assert a.bounds is not None
+        assert a.bounds.high - a.bounds.low == pytest.approx(lost / PROBLEMS)
+    (note,) = [n for n in evidence.notes if "failed" in n]
+    assert note.startswith(f"{4 * lost} requests of the evaluation failed (t/base/signs {lost}, ")
+
+
+def test_evaluation_that_never_asked_for_some_problems_does_not_count(model, store):
+    study = tiny.study(
+        model, problems=tiny.problem_sets(24, PROBLEMS + 4), arms=ARMS, contrasts=CONTRASTS, evaluate={"caps": [8]}
+    )
+    tiny.run(study, store.root, "analyze")
+    assert len(gather(study, store).missing) == 6
+
+
+def test_teacher_whose_traces_are_gone_is_left_out(model, store):
+    (store.folder("generate", "long") / "traces.parquet").unlink()
+    assert [t.name for t in gather(_study(model), store).teachers] == ["short"]
+
+
+def test_commit_is_told_only_where_this_package_is_tracked(tmp_path, monkeypatch):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
+    package = tmp_path / "lib" / "gather.py"
+    package.parent.mkdir()
+    package.write_text("")
+    (tmp_path / "other").write_text("")
+    for words in (["init", "-q"], ["add", "other"], ["commit", "-q", "-m", "theirs"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(gathering, "__file__", str(package))
+    assert gathering._commit() == {}
+    for words in (["add", "."], ["commit", "-q", "-m", "ours"]):
+        subprocess.run([*git, *words], check=True)
+    assert set(gathering._commit()) == {"git commit"}
 
 
 def test_tokens_counted_by_mix_are_those_that_training_saw(model, store):

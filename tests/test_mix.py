@@ -13,7 +13,8 @@ from mixdistill import mix
 from mixdistill.lab import domain
 from mixdistill.mix import Candidate, blend, schedule
 from mixdistill.store import Store
-from mixdistill.types import Drop, Example, Problem, Update
+from mixdistill.tokens import Template
+from mixdistill.types import Drop, Example, Problem, Trace, Update
 
 ARMS = {
     "long": {"long": 1},
@@ -141,8 +142,6 @@ def test_weights_by_tokens_give_the_share_of_loss_tokens(by_tokens):
 
 
 def test_updates_hold_the_token_budget_to_within_a_row(by_tokens, model):
-    from mixdistill.tokens import Template
-
     template = Template.load(model)
     for arm in ARMS:
         drawn = _drawn(by_tokens, arm)
@@ -212,8 +211,6 @@ def test_overlong_refuse_says_how_many_and_what_to_do(model, tmp_path):
 
 def _lengths(store: Store, teacher: str) -> list[int]:
     """Prompt and completion of every trace in words, as the word-level student counts them."""
-    from mixdistill.types import Trace
-
     prompts = {p.id: len(str(p.prompt).split()) for p in store.read(store.folder("problems"), Problem, "train")}
     traces = store.read(store.folder("generate", teacher), Trace, "traces")
     return [prompts[t.problem_id] + len(f"{t.reasoning} {t.content}".split()) + 3 for t in traces]
@@ -297,12 +294,48 @@ def test_arms_that_are_not_compared_do_not_share_problems(model, tmp_path):
     assert {arm: len(_drawn(store, arm).examples) for arm in ("long", "short")} == {"long": 12, "short": 16}
 
 
+def test_each_by_tokens_gives_every_arm_the_same_updates(model, tmp_path):
+    """Also where what a teacher alone solved is of another length than what both did."""
+    rows = [_row(p, reasoning="x" if i < 4 else None) for i, p in enumerate(domain.problems("train", count=20))]
+    teachers = {
+        "long": _recorded(tmp_path / "long.jsonl", rows[:12]),
+        "short": _recorded(tmp_path / "short.jsonl", rows[4:]),
+    }
+    arms = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.5, "short": 0.5}}
+    study = tiny.study(
+        model, teachers=teachers, arms=arms, contrasts={"gap": ["long", "short"], "g": ["mix", "each_pure"]},
+        problems=tiny.problem_sets(20, 5), budget={"problems": "each", "unit": "loss_tokens", "per_update": 40},
+    )  # fmt: skip
+    store, _ = tiny.run(study, tmp_path / "run", *STAGES)
+    pass_of_long = sum(_completions(model, _drawn(store, "long").examples))
+    assert {arm: len(_drawn(store, arm).examples) for arm in arms} == {"long": 12, "short": 16, "mix": 8}
+    assert {len(_drawn(store, arm).updates) for arm in arms} == {int(2 * pass_of_long / 40)}
+
+
+def _completions(model: str, examples: list[Example]) -> list[int]:
+    template = Template.load(model)
+    return [template.count(e.reasoning, e.content) for e in examples]
+
+
+def test_token_budget_that_a_row_exceeds_is_refused_in_every_arm_with_both_numbers(model, tmp_path):
+    study = tiny.study(model, budget={"unit": "loss_tokens", "per_update": 16}, seeds=1)
+    failures = tiny.failures(study, tmp_path / "run", *STAGES)
+    traces = Store(tmp_path / "run").read(tmp_path / "run" / "generate" / "long", Trace, "traces")
+    longest = max(Template.load(model).count(t.reasoning, t.content) for t in traces)
+    assert failures == [
+        f"mix/t/{arm}/0: per_update=16, longest row {longest}; raise budget.per_update" for arm in ("long", "short")
+    ]
+    tiny.run(
+        tiny.study(model, budget={"unit": "loss_tokens", "per_update": longest}, seeds=1), tmp_path / "run", *STAGES
+    )
+
+
 def test_nothing_shared_is_a_clear_error(model, tmp_path):
     teachers = _partial(tmp_path, slice(0, 10), slice(10, 20))
     study = tiny.study(model, teachers=teachers, problems=tiny.problem_sets(20, 5))
     first, *_ = tiny.failures(study, tmp_path / "run", *STAGES)
     assert "mix/t/long/0: no problem is left with an accepted trace of every teacher" in first
-    assert "long 10, short 10" in first
+    assert "problems with one: long 10, short 10; without: short no_trace 10, long no_trace 10" in first
     assert "budget.problems: each" in first
 
 
@@ -313,7 +346,65 @@ def test_only_traces_that_ended_by_themselves_are_trained_on(model, tmp_path):
     teachers = {"long": teacher, "short": {"backend": "scripted", "model": "short"}}
     study = tiny.study(model, teachers=teachers, problems=tiny.problem_sets(8, 5))
     store, _ = tiny.run(study, tmp_path / "run", *STAGES)
-    assert [e.problem_id for e in _drawn(store, "short").examples] == [p.id for p in problems[3:]]
+    drawn = _drawn(store, "short")
+    assert [e.problem_id for e in drawn.examples] == [p.id for p in problems[3:]]
+    assert [(d.problem_id, d.teacher, d.reason) for d in drawn.drops if d.trace_id] == [
+        (p.id, "long", "unfinished") for p in problems[:3]
+    ], "none of them vanishes without a reason"
+
+
+def test_a_problem_that_left_says_why_its_teacher_lacks_a_trace(model, tmp_path):
+    problems = domain.problems("train", count=7)
+    rows = [
+        _row(problems[0]),
+        {**_row(problems[1]), "finish_reason": "length"},
+        {**_row(problems[2]), "completion": "ok ok"},
+        _row(problems[3], reasoning="so <eos> there"),
+        _row(problems[4], reasoning="so </think> there"),
+        _row(problems[5], reasoning="ok " * 600),
+    ]
+    rows = [{"finish_reason": "stop", **r} for r in rows]
+    teacher = {**_recorded(tmp_path / "long.jsonl", rows), "finish_reason_column": "finish_reason", "complete": False}
+    study = tiny.study(
+        model, teachers={"long": teacher, "short": {"backend": "scripted", "model": "short"}},
+        problems=tiny.problem_sets(7, 5), train={"overlong": "drop"},
+    )  # fmt: skip
+    store, _ = tiny.run(study, tmp_path / "run", *STAGES)
+    died = ["unfinished", "special_token", "think_tag", "overlong"]
+    for arm in ("long", "short"):
+        drops = _drawn(store, arm).drops
+        assert [(d.problem_id, d.reason) for d in drops if d.trace_id is None] == [
+            (p.id, reason)
+            for p, reason in zip(problems[1:], ["unfinished", "no_correct", *died[1:], "no_trace"], strict=True)
+        ]
+        assert {d.teacher for d in drops} == {"long"}
+        assert [d.reason for d in drops if d.trace_id] == died
+        counts = (store.marker(store.folder("mix", "t", arm, "0")) or {})["counts"]
+        problem_level = [f"problems_{reason}" for reason in (*died, "no_correct", "no_trace")]
+        assert counts == dict.fromkeys([*died, *problem_level], 1)
+
+
+def test_a_trace_that_did_not_end_leaves_the_problem_to_its_other_samples(model, tmp_path):
+    study = tiny.study(model, teachers=SAMPLED)
+    store, _ = tiny.run(study, tmp_path, "generate")
+    folder = store.folder("generate", "long")
+    traces = store.read(folder, Trace, "traces")
+    cut = [t.model_copy(update={"finish_reason": "length"}) if t.sample == 0 else t for t in traces]
+    marker = store.marker(folder) or {}
+    store.mark(folder, {**marker, "tables": {"traces": store.seal(folder, Trace, cut, "traces")}})
+    store, _ = tiny.run(study, tmp_path, "verify", "mix")
+    drops = _drawn(store, "long").drops
+    assert Counter((d.reason, d.trace_id is None) for d in drops) == {("unfinished", False): 24}
+    assert not {e.trace_id for e in _drawn(store, "long").examples} & {t.id for t in traces if t.sample == 0}
+
+
+def test_an_edited_mixture_draws_again(model, tmp_path):
+    study = _with_own_mixture(model, tmp_path, "yield pools['long'][next(iter(pools['long']))][0].trace_id")
+    (unit,) = mix.units(study, Store(tmp_path / "run"))
+    file = tmp_path / "own.py"
+    file.write_text(f"{file.read_text()}\nHELPER = 1\n")
+    (edited,) = mix.units(study, Store(tmp_path / "run"))
+    assert edited.identity != unit.identity
 
 
 def _with_own_mixture(model: str, folder: Path, body: str):

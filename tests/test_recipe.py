@@ -172,10 +172,16 @@ def test_other_teachers_imply_their_pure_arms_alone(raw: dict[str, Any]):
 
 def test_arms_that_are_given_are_not_added_to(raw: dict[str, Any]):
     del raw["contrasts"]
-    raw["arms"] = {"blend": {"long": 0.3, "short": 0.7}, "short": {"short": 1}}
+    raw["arms"] = {"blend": {"long": 0.3, "short": 0.7}, "short": {"short": 1}, "l": {"weights": {"long": 1}}}
     recipe = build(raw)
-    assert list(recipe.arms) == ["blend", "short"]
+    assert list(recipe.arms) == ["blend", "short", "l"]
     assert recipe.contrasts == {"mix_gain": ("blend", "each_pure")}
+
+
+def test_no_comparison_is_implied_that_lacks_an_arm(raw: dict[str, Any]):
+    del raw["contrasts"]
+    raw["arms"] = {"blend": {"long": 0.3, "short": 0.7}, "short": {"short": 1}}
+    assert build(raw).contrasts == {}
 
 
 # -- what follows from it ---------------------------------------------------------------------------------------------

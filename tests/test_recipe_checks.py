@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from mixdistill import recipe as recipes
 from mixdistill.errors import RecipeError
 from mixdistill.recipe import build
 
@@ -66,6 +67,13 @@ CASES = [
      "contrasts.gap: no pure arm to compare 'long' with; add an arm for each of its teachers"),
     ("contrasts/gap", ["base", "each_pure"],
      "contrasts.gap: no pure arm to compare 'base' with; add an arm for each of its teachers"),
+    ("train/lr_scheduler_type", "cosin",
+     "train.lr_scheduler_type: input should be 'linear', 'cosine', 'cosine_with_restarts', 'polynomial', 'constant', "
+     "'constant_with_warmup' or 'inverse_sqrt' (got 'cosin')"),
+    ("budget", {"unit": "loss_tokens"},
+     "budget.per_update: missing; loss_tokens needs it, at least the tokens of the longest trace"),
+    ("evaluate", {"sampling": {"max_tokens": 64}, "caps": [16, 64]},
+     "evaluate.caps: must be below evaluate.sampling.max_tokens=64 (got 64); leave it out, or raise max_tokens"),
     ("primary", {"contrast": "long_gap", "benchmark": "signs"},
      "primary.contrast: 'long_gap' is not a contrast; did you mean 'long_cot_gap'?"),
     ("primary", {"contrast": "long_cot_gap", "benchmark": "sings"},
@@ -80,6 +88,30 @@ CASES = [
     ("seeds", 0, "students.s.seeds: needs distinct seeds from 0 on (got [])"),
 ]
 # fmt: on
+
+
+def test_a_blend_that_is_to_beat_each_pure_arm_needs_one_of_each_of_its_teachers(raw: dict[str, Any]):
+    raw["teachers"]["idle"] = raw["teachers"]["long"]
+    raw["arms"] = {"mix": {"long": 0.2, "short": 0.8, "idle": 0}, "short": {"short": 1}}
+    raw["contrasts"] = {"gain": ["mix", "each_pure"]}
+    assert findings(raw) == ["mix.yaml: contrasts.gain: no pure arm of 'long' to compare 'mix' with; add one"]
+    raw["arms"]["long"] = {"long": 1}
+    assert build(raw).pairs("gain") == [("mix", "short"), ("mix", "long")]
+
+
+def test_a_students_own_schedule_is_checked_too(raw: dict[str, Any]):
+    raw["students"]["s"]["train"] = {"lr_scheduler_type": "cosin"}
+    (line,) = findings(raw)
+    assert line.startswith("mix.yaml: students.s.train.lr_scheduler_type: input should be 'linear', 'cosine', ")
+
+
+def test_every_schedule_there_is_can_be_made_without_settings_of_its_own():
+    import torch
+    from transformers import get_scheduler
+
+    for name in get_args(recipes.Schedule):
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-3)
+        assert get_scheduler(name, optimizer, num_warmup_steps=1, num_training_steps=4)
 
 
 @pytest.mark.parametrize(("path", "value", "line"), CASES, ids=[f"{p}={v}"[:60] for p, v, _ in CASES])
@@ -192,7 +224,11 @@ def replaced(value: Any, path: tuple[Any, ...], junk: Any) -> Any:
 def test_whatever_stands_in_its_place_is_a_finding_or_a_recipe_and_never_a_crash(raw: dict[str, Any]):
     raw |= {
         "primary": {"contrast": "gain", "benchmark": "signs", "max_tokens": 8},
-        "arms": {"mix": {"weights": {"long": 0.5, "short": 0.5}, "mixture": "blend"}, "short": {"short": 1}},
+        "arms": {
+            "mix": {"weights": {"long": 0.5, "short": 0.5}, "mixture": "blend"},
+            "short": {"short": 1},
+            "long": {"long": 1},
+        },
         "contrasts": {"gain": ["mix", "each_pure"]},
         "train": {"learning_rate": 1e-3},
         "evaluate": {"caps": [8], "sampling": {"max_tokens": 9}},

@@ -107,6 +107,16 @@ def test_report_is_made_again_when_a_cell_goes_missing(store, study):
     assert marker["counts"]["missing"] == 1
 
 
+@pytest.mark.parametrize("stage", ["problems", "generate/long", "mix/t/long/0", "train/t/long/0"])
+def test_report_is_made_again_when_anything_below_the_run_folder_was(stage, store, study):
+    folder = store.folder(*stage.split("/"))
+    marker = store.marker(folder)
+    assert marker is not None
+    store.mark(folder, {**marker, "made": "again"})
+    assert tiny.run(study, store.root, "report")[1] == ["report"]
+    assert tiny.run(study, store.root, "report")[1] == []
+
+
 def test_report_of_a_run_without_any_evaluation_says_so(study, tmp_path):
     store, _ = tiny.run(study, tmp_path, "generate", "verify", "report")
     text = (store.root / "report" / "summary.txt").read_text()

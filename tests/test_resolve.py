@@ -134,9 +134,10 @@ def test_the_version_is_the_constant_where_there_is_one(own: Path):
     assert resolve.version(load_again(own, OWN + "\nVERSION = 7\n")) == "7"
 
 
-def test_the_version_follows_the_source_where_there_is_none(own: Path):
+def test_the_version_follows_the_whole_file_where_there_is_none(own: Path):
     first = resolve.version(load_again(own, OWN))
-    assert resolve.version(load_again(own, OWN + "\n\ndef other(): ...\n")) == first
+    assert resolve.version(load_again(own, OWN)) == first
+    assert resolve.version(load_again(own, OWN.replace("THRESHOLD = 3", "THRESHOLD = 4"))) != first
     assert resolve.version(load_again(own, OWN.replace("correct", "incorrect"))) != first
 
 

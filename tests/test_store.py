@@ -50,7 +50,7 @@ ROWS: list[t.Row] = [
     t.Interval(low=-1.5, high=2.0),
     t.Gap(**GAP),
     t.Update(update=0, example=10**12),
-    t.Drop(problem_id="p", trace_id=None, teacher="a", reason="not_accepted"),
+    t.Drop(problem_id="p", trace_id=None, teacher="a", reason="no_correct"),
 ]  # fmt: skip
 
 
@@ -88,6 +88,18 @@ def test_an_empty_table_has_the_same_schema_as_a_full_one(store: Store, row_type
     assert store.read(folder, row_type, "empty") == []
     assert pl.read_parquet_schema(folder / "empty.parquet") == pl.read_parquet_schema(folder / "full.parquet")
     assert list(columns_of(row_type)) == list(row_type.model_fields)
+
+
+def test_a_table_that_is_gone_under_its_marker_is_an_error_and_not_empty(store: Store):
+    folder = store.folder("verify", "a")
+    assert store.read(folder, t.Verdict, "verdicts") == []
+    store.mark(folder, {"tables": {"verdicts": store.seal(folder, t.Verdict, [VERDICT], "verdicts")}})
+    assert store.read(folder, t.Verdict, "others") == []
+    (folder / "verdicts.parquet").unlink()
+    with pytest.raises(
+        StoreError, match=r"verdicts\.parquet: gone, though the unit is marked done; delete .*done\.json"
+    ):
+        store.read(folder, t.Verdict, "verdicts")
 
 
 def test_order_of_rows_is_kept(store: Store):

@@ -12,7 +12,7 @@ import tiny
 from mixdistill.errors import Refused, StageError
 from mixdistill.recipe import Train
 from mixdistill.tokens import Template
-from mixdistill.train import IGNORED, check_rows, fine_tune, micro_batches, pad
+from mixdistill.train import IGNORED, check_rows, fine_tune, micro_batches, model_fingerprint, pad
 from mixdistill.types import Example
 
 SETTINGS = Train(learning_rate=3e-3, warmup_ratio=0.2, weight_decay=0.01, adam_beta2=0.98, save_steps=3)
@@ -113,10 +113,20 @@ def test_facts_are_what_happened(model, examples, trained):
     assert facts["examples"] == len(rows)
     assert facts["loss_tokens"] == sum(template.count(e.reasoning, e.content) for e in rows)
     assert facts["positions"] >= facts["loss_tokens"]
+    assert facts["longest_row"] == max(template.count(e.reasoning, e.content) for e in rows)
     assert facts["peak_learning_rate"] == pytest.approx(3e-3)
     assert [step for step, _ in facts["losses"]] == list(range(1, len(UPDATES) + 1))
     assert facts["device"] == ("cpu" if not torch.cuda.is_available() else torch.cuda.get_device_name())
     assert (facts["precision"], facts["template"]) == ("float32", template.fingerprint)
+
+
+def test_peak_learning_rate_is_that_of_every_update_and_losses_are_thinned(model, examples, tmp_path):
+    """Of 120 updates about 50 mean losses are kept; the peak, reached in a single update, is not missed."""
+    updates = [[i % 20] for i in range(120)]
+    settings = SETTINGS.model_copy(update={"warmup_ratio": 31 / 120, "lr_scheduler_type": "linear", "save_steps": 500})
+    facts = fine_tune(model, examples, updates, settings, seed=0, out=tmp_path)
+    assert facts["peak_learning_rate"] == settings.learning_rate
+    assert [step for step, _ in facts["losses"]] == list(range(2, 121, 2))
 
 
 def test_displacement_is_how_far_the_weights_moved(model, trained):
@@ -233,7 +243,7 @@ def test_generation_settings_stay_those_of_the_untuned_student(examples, tmp_pat
 
 
 def test_training_without_generation_settings_does_not_invent_other_ones(examples, tmp_path):
-    from mixdistill.train import generation_config
+    from mixdistill.backends.transformers import generation_config
 
     model = tiny.student(tmp_path / "model", generation_config=False)
     _train(model, examples, tmp_path / "unit")
@@ -249,6 +259,36 @@ def test_untuned_weights_decide_and_the_seed_only_orders(model, examples, traine
     other = tiny.student(tmp_path / "other", seed=1)
     _train(other, examples, tmp_path / "base")
     assert _bytes(tmp_path / "base") != _bytes(trained[0])
+
+
+def test_training_that_diverges_stops_at_that_update_and_leaves_no_model(model, examples, tmp_path):
+    settings = SETTINGS.model_copy(update={"learning_rate": 1e38, "warmup_ratio": 0.0, "save_steps": 500})
+    with pytest.raises(StageError, match=r"the loss of update \d+ is (nan|inf); .* lower train\.learning_rate"):
+        _train(model, examples, tmp_path, settings)
+    assert not (tmp_path / "model").exists()
+
+
+def test_training_that_diverges_in_its_last_update_leaves_no_model(model, examples, tmp_path, monkeypatch):
+    monkeypatch.setattr("mixdistill.train._displacement", lambda *_: math.nan)
+    with pytest.raises(StageError, match="no longer finite"):
+        _train(model, examples, tmp_path)
+    assert not (tmp_path / "model").exists()
+
+
+def test_base_is_read_once_for_all_plans_and_again_when_a_file_changes(tmp_path, monkeypatch):
+    from mixdistill import train
+
+    hashed: list[Path] = []
+    real = train.file_hash
+    monkeypatch.setattr(train, "file_hash", lambda path: hashed.append(path) or real(path))
+    model = tiny.student(tmp_path / "model")
+    first = model_fingerprint(model)
+    assert [model_fingerprint(model) for _ in range(3)] == [first] * 3
+    assert len(hashed) == 1
+    (tmp_path / "model" / "config.json").write_text("{}")
+    assert model_fingerprint(model) != first
+    assert len(hashed) == 2
+    assert model_fingerprint("some/model") == "some/model"
 
 
 def test_row_that_is_too_long_is_refused_never_cut(model, examples, tmp_path):

@@ -10,7 +10,7 @@ from mixdistill import verify
 from mixdistill.lab import domain
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Trace, Verdict
-from mixdistill.verify import accepted
+from mixdistill.verify import accepted, judged
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,11 @@ def test_every_trace_gets_one_verdict_and_a_failed_request_none(store):
 def test_training_takes_only_what_is_right_and_ended_by_itself(store):
     traces = store.read(store.folder("generate", "old"), Trace, "traces")
     assert [t.id for t in accepted(store, "old")] == [t.id for t in traces[:2]]
+
+
+def test_what_was_judged_comes_with_its_outcome(store):
+    traces = store.read(store.folder("generate", "old"), Trace, "traces")
+    assert judged(store, "old") == list(zip(traces[:6], _outcomes(store), strict=True))
 
 
 def test_verdicts_are_stamped_with_verifier_and_version(store):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mixdistill import resolve
+from mixdistill.errors import DataError
 from mixdistill.generate import TABLE as TRACES
 from mixdistill.pipeline import Done, Unit
 from mixdistill.recipe import Recipe
@@ -29,7 +30,12 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
         Unit(
             stage="analyze",
             key=(teacher,),
-            options={"stage": VERSION, "tokenizer": tokenizer(recipe), "metrics": metrics},
+            options={
+                "stage": VERSION,
+                "tokenizer": tokenizer(recipe),
+                "chat_template_kwargs": _template_kwargs(recipe),
+                "metrics": metrics,
+            },
             inputs={f"generate/{teacher}": store.content(store.folder("generate", teacher), TRACES, columns)},
         )
         for teacher in recipe.teachers
@@ -39,7 +45,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Measure one teacher's traces."""
     model = tokenizer(recipe)
-    template = Template.load(resolve.model_path(model))
+    template = _template(recipe)
     metrics = {m: resolve.load(resolve.reference("metric", m)) for m in recipe.analyze.metrics}
     traces = store.read(store.folder("generate", *unit.key), Trace, TRACES)
     rows = [_measure(t, model, template, metrics) for t in traces if t.error is None]
@@ -52,6 +58,23 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
 def tokenizer(recipe: Recipe) -> str:
     """The model whose tokenizer counts: the recipe's, else the first student's."""
     return recipe.analyze.tokenizer or next(iter(recipe.students.values())).model
+
+
+def _template_kwargs(recipe: Recipe) -> dict[str, Any]:
+    """Those of the student whose tokenizer counts; none for another model's."""
+    model = tokenizer(recipe)
+    return next((s.chat_template_kwargs for s in recipe.students.values() if s.model == model), {})
+
+
+def _template(recipe: Recipe) -> Template:
+    model = tokenizer(recipe)
+    try:
+        return Template.load(resolve.model_path(model), chat_template_kwargs=_template_kwargs(recipe))
+    except DataError as e:
+        if any(s.model == model for s in recipe.students.values()):
+            raise
+        what = str(e).partition("; ")[0]
+        raise DataError(f"analyze.tokenizer: {what}; name a chat model, or leave it out for the first student's") from e
 
 
 def _measure(trace: Trace, model: str, template: Template, metrics: dict[str, Any]) -> Complexity:

@@ -6,6 +6,7 @@ that the training was too short to show what the data can do.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,25 +18,39 @@ from mixdistill.recipe import Recipe
 FEW_UPDATES = 100
 LITTLE_MOVED = 1e-3
 TOLERANCE = 0.01
-"""Relative difference below which two measured amounts count as equal."""
+"""Relative difference below which two amounts count as equal, where the budget does not promise them."""
+OTHERWISE = "recipe"
+"""`Confound.field` of trainings that do not match the recipe: no difference between the arms by itself."""
 
-Trained = dict[tuple[str, str, int], dict[str, Any]]
-"""(student, arm, seed) -> the training's marker."""
+Cell = tuple[str, str, int]
+"""(student, arm, seed)."""
+Trained = dict[Cell, dict[str, Any]]
+"""The trainings' markers."""
+SAMPLING = ("torch", "transformers")
+"""Versions that matter when students are sampled; the others matter when their answers are graded."""
 
 
 def confounds(
-    recipe: Recipe, cells: list[CellFacts], trained: Trained, evaluated: list[tuple[Unit, dict[str, Any]]]
+    recipe: Recipe,
+    cells: list[CellFacts],
+    trained: Trained,
+    evaluated: list[tuple[Unit, dict[str, Any]]],
+    changed: dict[Cell, list[str]],
 ) -> list[Confound]:
-    """Everything found, student by student, within each group of arms that are compared."""
+    """Everything found, student by student, within each group of arms that are compared.
+
+    `changed`: what the recipe now says otherwise than a training was made with, one line each.
+    """
     found: list[Confound] = []
     for student in recipe.students:
         for group in _groups(recipe):
             mine = [c for c in cells if c.student == student and c.arm in group]
             if mine:
-                found += _amounts(recipe, student, mine)
                 markers = {k: m for k, m in trained.items() if k[0] == student and k[1] in group}
+                found += _amounts(recipe, student, mine, list(markers.values()))
                 found += _settings(student, markers, shared=recipe.budget.problems == "shared")
-        found += _decoding(student, evaluated)
+        found += _trained_otherwise(student, changed)
+        found += _decoding(student, [(unit.key[1], marker) for unit, marker in evaluated if unit.key[0] == student])
         found += _undertrained(student, [c for c in cells if c.student == student], trained)
     return found
 
@@ -49,7 +64,7 @@ def _groups(recipe: Recipe) -> list[list[str]]:
     return groups
 
 
-def _amounts(recipe: Recipe, student: str, cells: list[CellFacts]) -> list[Confound]:
+def _amounts(recipe: Recipe, student: str, cells: list[CellFacts], markers: list[dict[str, Any]]) -> list[Confound]:
     """Amounts of training that the budget promises to be equal, and those that follow from the data."""
     by_tokens = recipe.budget.unit == "loss_tokens"
     shared = recipe.budget.problems == "shared"
@@ -77,9 +92,7 @@ def _amounts(recipe: Recipe, student: str, cells: list[CellFacts]) -> list[Confo
     found = []
     for field, severity, text in rules:
         values = _by_arm(cells, lambda c, field=field: getattr(c, field))
-        # Updates end with a whole row, so equal token budgets are equal to within one.
-        rounding = recipe.budget.per_update if by_tokens and field == "loss_tokens" else 0
-        if _differ(values, rounding):
+        if _differ(values, _allowed(recipe, field, severity, values, markers)):
             shown = {arm: _amount(field, v) for arm, v in values.items()}
             found.append(Confound(severity=severity, text=text, field=field, student=student, values=shown))
     seeds = _by_arm(cells, lambda c: c.seed, every=True)
@@ -88,6 +101,18 @@ def _amounts(recipe: Recipe, student: str, cells: list[CellFacts]) -> list[Confo
         text = "The arms have different seeds; gaps use the common ones only."
         found.append(Confound(severity="note", text=text, student=student, values=shown))
     return found
+
+
+def _allowed(
+    recipe: Recipe, field: str, severity: str, values: dict[str, list[float]], markers: list[dict[str, Any]]
+) -> float:
+    """By how much an amount may differ: nothing where it is a count that the budget promises."""
+    if severity == "note" or field == "learning_rate":
+        return TOLERANCE * max(abs(v) for vs in values.values() for v in vs)
+    if field != "loss_tokens":
+        return 0
+    # The last update ends with the row that reaches the budget, so a total exceeds it by less than the longest row.
+    return max((m["facts"].get("longest_row", recipe.budget.per_update) for m in markers), default=0)
 
 
 def _settings(student: str, trained: Trained, *, shared: bool) -> list[Confound]:
@@ -118,30 +143,64 @@ def _settings(student: str, trained: Trained, *, shared: bool) -> list[Confound]
     ]
 
 
-def _decoding(student: str, evaluated: list[tuple[Unit, dict[str, Any]]]) -> list[Confound]:
-    """Every student and its base must be decoded with the same settings and template."""
-    found = []
-    for key in ("decoding", "template"):
-        values: dict[str, set[str]] = defaultdict(set)
-        for unit, marker in evaluated:
-            if unit.key[0] == student:
-                values[unit.key[1]].add(str(marker["facts"][key]))
-        if values and len(set.union(*values.values())) > 1:
-            shown = {arm: " and ".join(sorted(v)) for arm, v in values.items()}
-            text = f"The arms were not evaluated with the same {key}."
-            found.append(Confound(severity="red", text=text, student=student, values=shown))
+def _trained_otherwise(student: str, changed: dict[Cell, list[str]]) -> list[Confound]:
+    """Trainings that do not match the recipe any more, by what it says otherwise."""
+    seeds: dict[tuple[str, ...], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for (s, arm, seed), lines in changed.items():
+        if s == student:
+            seeds[tuple(lines)][arm].append(seed)
+    return [
+        Confound(
+            severity="red",
+            text=f"Not trained as the recipe now says: {'; '.join(lines)}.",
+            field=OTHERWISE,
+            student=student,
+            values={arm: f"seed {', '.join(map(str, s))}" for arm, s in by_arm.items()},
+        )
+        for lines, by_arm in seeds.items()
+    ]
+
+
+def _decoding(student: str, evaluated: list[tuple[str, dict[str, Any]]]) -> list[Confound]:
+    """Every arm of a student and its base must be sampled and graded in the same way."""
+    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    ignored: dict[str, str] = {}
+    for arm, marker in evaluated:
+        facts = marker["facts"]
+        graded = {f"version of {k}": v for k, v in marker["versions"].items() if k not in SAMPLING}
+        for seen in ({k: facts[k] for k in ("decoding", "template")}, graded, *facts["sampled"]):
+            for key, value in seen.items():
+                values[key][arm].add(str(value))
+        if facts["ignored"]:
+            ignored[arm] = ", ".join(f"{k} {v}" for k, v in facts["ignored"].items())
+    found = [
+        Confound(
+            severity="red",
+            text=f"The arms were not evaluated with the same {key}.",
+            student=student,
+            values={arm: " and ".join(sorted(v)) for arm, v in by_arm.items()},
+        )
+        for key, by_arm in values.items()
+        if len(set.union(*by_arm.values())) > 1
+    ]
+    if ignored:
+        text = "The model's own generation settings that are not applied here: elsewhere it would be decoded with them."
+        found.append(Confound(severity="note", text=text, student=student, values=ignored))
     return found
 
 
 def _undertrained(student: str, cells: list[CellFacts], trained: Trained) -> list[Confound]:
     """Signs that a training was too short to show what its data can do."""
     found = []
-    few = {c.arm: str(c.updates) for c in cells if c.updates < FEW_UPDATES}
+    few = {arm: str(min(n)) for arm, n in _by_arm(cells, lambda c: c.updates).items() if min(n) < FEW_UPDATES}
     if few:
         text = f"Fewer than {FEW_UPDATES} updates: arms may differ in how far they got, not in what they can teach."
         found.append(Confound(severity="note", text=text, field="updates", student=student, values=few))
-    moved = {(s, a): m["facts"]["displacement"] for (s, a, _), m in trained.items() if s == student}
-    still = {a: f"{d:.2%}" for (_, a), d in moved.items() if d < LITTLE_MOVED}
+    moved: dict[str, float] = {}
+    for (s, arm, _), marker in trained.items():
+        if s == student:
+            moved[arm] = min(moved.get(arm, math.inf), marker["facts"]["displacement"])
+    still = {arm: f"{d:.2%}" for arm, d in moved.items() if d < LITTLE_MOVED}
     if still:
         text = "The weights hardly moved: these students are still the untuned one."
         found.append(Confound(severity="note", text=text, student=student, values=still))
@@ -156,9 +215,9 @@ def _by_arm(cells: list[CellFacts], value: Callable[[CellFacts], Any], *, every:
     return dict(found)
 
 
-def _differ(values: dict[str, list[float]], rounding: float) -> bool:
+def _differ(values: dict[str, list[float]], allowed: float) -> bool:
     flat = [v for vs in values.values() for v in vs]
-    return max(flat) - min(flat) > max(rounding, TOLERANCE * max(abs(v) for v in flat))
+    return max(flat) - min(flat) > allowed
 
 
 def _amount(field: str, values: list[float]) -> str:

@@ -11,6 +11,7 @@ from mixdistill.errors import DataError, StoreError
 from mixdistill.evaluate import VERDICTS
 from mixdistill.generate import TABLE as TRACES
 from mixdistill.generate import make_backend
+from mixdistill.lab import models
 from mixdistill.problems import load_all
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
@@ -20,6 +21,8 @@ from mixdistill.types import Problem, Request, Trace, Verdict, prompt_text
 FREE = ("scripted", "recorded")
 """Backends whose traces cost nothing, so that a plan may look at a few."""
 PEEK = 50
+STAND_IN = "s"
+"""The shipped lab student whose tokenizer counts for those that are not built yet."""
 FLOPS = {"cpu": 2e10, "gpu": 1e14}
 """What one core, or one GPU, does in a second of training, roughly; a plan is no promise."""
 
@@ -51,7 +54,14 @@ def describe_plan(recipe: Recipe, out: Path | None, limit: int | None) -> str:
     lines += _table(
         "teachers",
         [
-            (name, t.backend, t.model, f"{len(train) * t.samples:,} traces", _tokens(lengths[name]))
+            (
+                name,
+                t.backend,
+                t.model,
+                f"{len(train) * t.samples:,} traces",
+                _tokens(lengths[name]),
+                *_to_build(t.model),
+            )
             for name, t in recipe.teachers.items()
         ],
     )
@@ -94,7 +104,11 @@ def _lengths(recipe: Recipe, store: Store, teacher: str, few: Sequence[Problem])
     spec = recipe.teachers[teacher]
     if spec.backend not in FREE:
         return Lengths(None, "not known before its first traces")
-    template = Template.load(resolve.model_path(next(iter(recipe.students.values())).model))
+    student = next(iter(recipe.students.values()))
+    model = _ready(student.model)
+    if model is None:
+        return Lengths(None, f"not known before {student.model} is built")
+    template = Template.load(model, chat_template_kwargs=student.chat_template_kwargs)
     backend = make_backend(spec.backend, spec.model, spec.options)
     answers = [c for _, c in backend.generate([Request(prompt=p.prompt, sampling=spec.sampling) for p in few])]
     counts = [template.count(c.reasoning, c.content) for c in answers if c.error is None]
@@ -103,6 +117,23 @@ def _lengths(recipe: Recipe, store: Store, teacher: str, few: Sequence[Problem])
             f"teachers.{teacher}: no trace for the first {len(few)} problems; check its file and its columns"
         )
     return Lengths(sum(counts) / len(counts), f"from {len(counts)} of them")
+
+
+def _ready(model: str) -> str | None:
+    """A model whose tokenizer is the given one's, without building any: another lab student stands in for one that
+    is not built yet. None where there is none."""
+    if not model.startswith("lab:"):
+        return model
+    known = models.describe(model.removeprefix("lab:"))
+    if not known.built and known.name.partition("@")[0] != models.BYTES:  # the others share the lab's vocabulary
+        known = models.describe(STAND_IN)
+    return str(known.path) if known.built else None
+
+
+def _to_build(model: str) -> tuple[str, ...]:
+    """A cell for the plan where a lab model is not there yet."""
+    built = not model.startswith("lab:") or models.describe(model.removeprefix("lab:")).built
+    return () if built else (f"{model} is built on first use",)
 
 
 def _tokens(lengths: Lengths) -> str:
@@ -114,10 +145,11 @@ def _cells_row(recipe: Recipe, student: str, problems: int) -> tuple[str, ...]:
     budget = recipe.budget
     unit = budget.unit.replace("_", " ")
     row = f"{len(recipe.arms)} arms x {len(seeds)} seeds = {len(recipe.arms) * len(seeds)}"
+    first = _to_build(recipe.students[student].model)
     if budget.unit == "examples":
         updates = max(1, int(problems * train.num_train_epochs / budget.per_update))
-        return (student, row, f"at most {updates:,} updates of {budget.per_update} {unit} each")
-    return (student, row, f"updates of {budget.per_update:,} {unit} each; how many follows from the traces")
+        return (student, row, f"at most {updates:,} updates of {budget.per_update} {unit} each", *first)
+    return (student, row, f"updates of {budget.per_update:,} {unit} each; how many follows from the traces", *first)
 
 
 def _arm_row(recipe: Recipe, arm: str, lengths: dict[str, Lengths]) -> tuple[str, ...]:
@@ -144,17 +176,15 @@ def _primary(recipe: Recipe, name: str) -> str:
 
 def _time(recipe: Recipe, problems: int, lengths: dict[str, Lengths]) -> str:
     """Training time alone, from 6 floating point operations per weight and token."""
-    from mixdistill.gather import parameters
-
     if any(lengths[t].mean is None for t in recipe.teachers_of(list(recipe.arms))):
         return "not known before the teachers' lengths are"
     total = 0.0
     for student, arm, _ in recipe.cells():
-        path = Path(resolve.model_path(recipe.students[student].model))
-        if not path.is_dir():
+        weights = _parameters(recipe.students[student].model)
+        if weights is None:
             return "not known before the student is on this machine"
         mean = sum(w * (lengths[t].mean or 0) for t, w in recipe.arms[arm].weights.items())
-        total += 6 * parameters(path) * problems * recipe.train_of(student).num_train_epochs * mean
+        total += 6 * weights * problems * recipe.train_of(student).num_train_epochs * mean
     devices = executor.gpus()
     local = executor.Local()
     rate = FLOPS["gpu" if devices else "cpu"] * local.workers
@@ -162,6 +192,15 @@ def _time(recipe: Recipe, problems: int, lengths: dict[str, Lengths]) -> str:
     what = f"{local.workers} {'GPUs' if devices else 'cores'}"
     each = rate / local.workers
     return f"training about {minutes:,.0f} min on {what} at {each:.0e} operations/s each; evaluation beside it"
+
+
+def _parameters(model: str) -> int | None:
+    """Weights of a model, without building or fetching it; None for one that is not on this machine."""
+    from mixdistill.gather import parameters
+
+    if model.startswith("lab:"):
+        return models.describe(model.removeprefix("lab:")).parameters
+    return parameters(Path(model)) if Path(model).is_dir() else None
 
 
 def _table(head: str, rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -9,24 +9,38 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from mixdistill import resolve
+from mixdistill.backends.transformers import in_force
 from mixdistill.generate import TABLE as TRACES
 from mixdistill.generate import collect, make_backend
 from mixdistill.pipeline import Done, Unit
 from mixdistill.recipe import BASE, Recipe
-from mixdistill.store import Store, write_atomically
+from mixdistill.store import Store, versions, write_atomically
 from mixdistill.tokens import Template
-from mixdistill.train import MODEL, generation_config, model_fingerprint
-from mixdistill.types import Outcome, Problem, Sampling, Score, Trace, Verdict, content_hash, trace_id
+from mixdistill.train import MODEL, device_name, model_fingerprint
+from mixdistill.types import (
+    Completion,
+    Outcome,
+    Problem,
+    Request,
+    Score,
+    Trace,
+    Verdict,
+    content_hash,
+    trace_id,
+)
 from mixdistill.verify import grade, grading_options
 
 VERSION = "1"
 VERDICTS, SCORES = "verdicts", "scores"
 ALL = "all"
 BACKEND = "transformers"
+SAMPLED = "sampled.json"
+"""Beside the traces: every device, precision, batch size and set of versions they were sampled with."""
 
 
 def units(recipe: Recipe, store: Store) -> list[Unit]:
@@ -45,9 +59,8 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     model = _model(recipe, store, cell)
     spec, evaluate = recipe.students[student], recipe.evaluate
     _forget_other_sampling(folder, unit)
-    backend = make_backend(
-        BACKEND, model, {"batch_size": evaluate.batch_size, "chat_template_kwargs": spec.chat_template_kwargs}
-    )
+    options = {"batch_size": evaluate.batch_size, **_backend_options(recipe, student)}
+    backend = _Noted(make_backend(BACKEND, model, options), lambda: _note(folder / SAMPLED, options))
     wanted = [(p, i) for p in problems for i in range(evaluate.k)]
     traces, table = collect(
         store,
@@ -75,7 +88,13 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         SCORES: store.seal(folder, Score, scores, SCORES),
     }
     whole = scores[0]
-    facts = {"template": template.fingerprint, "decoding": _decoding(model, evaluate.sampling)}
+    decoding = in_force(model, evaluate.sampling)
+    facts = {
+        "template": template.fingerprint,
+        "decoding": decoding.settings,
+        "ignored": decoding.ignored,
+        "sampled": _noted(folder / SAMPLED),
+    }
     return Done(counts={o.value: getattr(whole, o.value) for o in Outcome}, tables=tables, facts=facts)
 
 
@@ -132,7 +151,8 @@ def _unit(recipe: Recipe, store: Store, cell: tuple[str, ...], benchmark: str) -
 
 
 def _answers(problems: list[Problem]) -> str:
-    return content_hash(*(p.id for p in problems))
+    """Ids stand for prompts and answers; scores are kept by level too."""
+    return content_hash(*(part for p in problems for part in (p.id, p.level or "")))
 
 
 def _sampling_options(recipe: Recipe, cell: Iterable[str]) -> dict[str, Any]:
@@ -140,9 +160,47 @@ def _sampling_options(recipe: Recipe, cell: Iterable[str]) -> dict[str, Any]:
     return {
         "sampling": recipe.evaluate.sampling.model_dump(),
         "backend_version": resolve.version(resolve.load(resolve.reference("backend", BACKEND))),
-        "chat_template_kwargs": recipe.students[cell[0]].chat_template_kwargs,
+        **_backend_options(recipe, cell[0]),
         "seed": _seed(cell),
     }
+
+
+def _backend_options(recipe: Recipe, student: str) -> dict[str, Any]:
+    """What the backend is told about a student, its untuned self included: a base saved in bfloat16 must not be decoded
+    otherwise than its trained selves, whose weights are float32.
+    """
+    return {
+        "dtype": "bfloat16" if recipe.train_of(student).bf16 else "float32",
+        "chat_template_kwargs": recipe.students[student].chat_template_kwargs,
+    }
+
+
+class _Noted:
+    """A backend that says when it sampled something; a trace may be graded again long after, on another machine."""
+
+    def __init__(self, backend: Any, note: Callable[[], None]):
+        self.backend, self.note = backend, note
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        noted = False
+        for position, completion in self.backend.generate(requests):
+            if not noted and completion.error is None:
+                self.note()
+                noted = True
+            yield position, completion
+
+
+def _note(path: Path, options: dict[str, Any]) -> None:
+    """Add how this process samples to what is noted already."""
+    installed = {f"version of {k}": v for k, v in versions().items() if k in ("torch", "transformers")}
+    now = {"dtype": options["dtype"], "device": device_name(), "batch size": options["batch_size"], **installed}
+    known = _noted(path)
+    if now not in known:
+        write_atomically(path, json.dumps([*known, now]).encode())
+
+
+def _noted(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text()) if path.exists() else []
 
 
 def _seed(cell: Iterable[str]) -> int:
@@ -162,8 +220,8 @@ def _forget_other_sampling(folder: Any, unit: Unit) -> None:
     now = json.dumps([unit.options["sampling"], weights], sort_keys=True)
     stamp = folder / "sampling.json"
     if stamp.exists() and stamp.read_text() != now:
-        for old in (folder / f"{TRACES}.parquet", folder / f"{TRACES}.jsonl"):
-            old.unlink(missing_ok=True)
+        for old in (f"{TRACES}.parquet", f"{TRACES}.jsonl", SAMPLED):
+            (folder / old).unlink(missing_ok=True)
     write_atomically(stamp, now.encode())
 
 
@@ -177,13 +235,6 @@ def _grade(
     todo = [t for t in traces if t.error is None and not (t.id in uncut and t.id in known)]
     fresh = {v.trace_id: v for v in grade(recipe, [(problems[t.problem_id], t) for t in todo])}
     return [(fresh.get(t.id) or known[t.id]).model_copy(update={"max_tokens": cap}) for t in traces if t.error is None]
-
-
-def _decoding(model: str, sampling: Sampling) -> dict[str, Any]:
-    """The recipe's settings over the model's own, as they were in force."""
-    own = generation_config(model).to_diff_dict()
-    kept = {k: v for k, v in own.items() if k != "transformers_version" and not k.startswith("_")}
-    return kept | sampling.model_dump(exclude_none=True)
 
 
 def _scores(

@@ -143,7 +143,7 @@ class Confound(Row):
     text: str
     """One sentence, for people."""
     field: str = ""
-    """The field of `CellFacts` it is about, where it is one."""
+    """The field of `CellFacts` it is about, where it is one; `recipe`: trained otherwise than the recipe now says."""
     student: str | None = None
     """None: every student."""
     values: dict[str, str] = Field(default_factory=dict)

@@ -1,6 +1,7 @@
 """A run folder -> its `Evidence`: scores, gaps with intervals, and what really happened in every cell.
 
-Only units whose identity still matches the recipe count; everything else is reported as missing.
+Only evaluations whose identity still matches the recipe count; everything else is reported as missing. A training that
+no longer matches is shown with what it was made with, and said to be a confound.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill import evaluate, stats
-from mixdistill.confounds import confounds
+from mixdistill.confounds import Cell, Trained, confounds
 from mixdistill.evidence import (
     ArmAccuracy,
     ArmFacts,
@@ -26,7 +27,7 @@ from mixdistill.evidence import (
     StudentFacts,
     TeacherFacts,
 )
-from mixdistill.pipeline import State, plan, sessions_seconds
+from mixdistill.pipeline import State, Unit, changed_keys, plan, sessions_seconds
 from mixdistill.recipe import BASE, EACH_PURE, Recipe, render
 from mixdistill.store import Store, versions
 from mixdistill.types import Gap, Outcome, Problem, Score
@@ -38,11 +39,12 @@ Cells = dict[tuple[str, str, int | None, str], dict[int | None, dict[str, float]
 
 def gather(recipe: Recipe, store: Store) -> Evidence:
     """Everything the report shows."""
-    done = [unit for unit, s in plan(recipe, store, "evaluate") if s is State.DONE]
+    done = [unit for unit, s in plan(recipe, store, "evaluate") if _counts(store, unit, s)]
     correct = {_cell(unit.key): _correct(store, unit.key, recipe.evaluate.k) for unit in done}
     scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
     levels = {b: _levels(store, b) for b in recipe.problems.eval}
-    cells = _cell_facts(recipe, store)
+    trained = _trained(recipe, store)
+    cells = [_cell_facts(store, cell, marker) for cell, marker in trained.items()]
     primary = recipe.primary_or_first()
     return Evidence(
         name=recipe.name,
@@ -53,21 +55,30 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         budget=recipe.budget.unit,
         students=_students(recipe, store),
         arms=[ArmFacts(name=BASE, weights={}), *(ArmFacts(name=n, weights=a.weights) for n, a in recipe.arms.items())],
-        teachers=[_teacher(recipe, store, name) for name in recipe.teachers if _has(store, "verify", name)],
+        teachers=[_teacher(recipe, store, name) for name in recipe.teachers if _judged(store, name)],
         shared=_shared(recipe, store),
         cells=cells,
         scores=scores,
         accuracies=_accuracies(recipe, correct, scores, levels),
         gaps=_with_holm(_gaps(recipe, correct, levels)),
-        confounds=confounds(recipe, cells, _markers(recipe, store, "train"), [(u, _marker(store, u)) for u in done]),
+        confounds=confounds(
+            recipe, cells, trained, [(u, _marker(store, u)) for u in done], _changed(recipe, store, trained)
+        ),
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, {_cell(unit.key) for unit in done}),
-        notes=_notes(recipe, store, {_cell(unit.key) for unit in done}),
+        notes=_failed_requests(store, done) + _notes(recipe, store, {_cell(unit.key) for unit in done}),
         command=f"mixdistill run {store.root / 'recipe.yaml'}",
         recipe=render(recipe),
         versions=versions() | _commit(),
         seconds=sessions_seconds(store),
     )
+
+
+def _counts(store: Store, unit: Unit, state: State) -> bool:
+    """Whether an evaluation is whole: every wanted trace is there, be it as a request that failed again and again."""
+    if state is State.EXTEND:
+        return unit.wanted <= store.ids(store.folder(unit.stage, *unit.key), unit.table)
+    return state is State.DONE
 
 
 def _cell(key: tuple[str, ...]) -> tuple[str, str, int | None, str]:
@@ -146,6 +157,7 @@ def _gap(
         return None
     estimates = {o: stats.gap(stats.paired(scores[a], scores[o])) for o in others}
     hardest, e = stats.beats_each(estimates) if b == EACH_PURE else (b, estimates[b])
+    compared = _common_seeds(scores[a], scores[hardest])
     primary = recipe.primary_or_first()
     is_primary = primary is not None and group == evaluate.ALL
     is_primary = is_primary and (primary.contrast, primary.benchmark, primary.max_tokens) == (name, benchmark, cap)
@@ -158,7 +170,7 @@ def _gap(
         max_tokens=cap,
         group=group,
         primary=is_primary,
-        accuracies=(_mean(scores[a]), _mean(scores[hardest])),
+        accuracies=(_mean(compared[0]), _mean(compared[1])),
         delta=e.delta,
         checkpoints=e.checkpoints,
         data=e.data,
@@ -175,6 +187,12 @@ def _gap(
 
 def _comparable(a: stats.Scores, b: stats.Scores) -> bool:
     return None in a or None in b or bool(set(a) & set(b))
+
+
+def _common_seeds(a: stats.Scores, b: stats.Scores) -> tuple[stats.Scores, stats.Scores]:
+    """Both with the seeds that the gap is over, so that their means differ by it; base is held against every seed."""
+    seeds = set(a) | set(b) if None in a or None in b else set(a) & set(b)
+    return {s: v for s, v in a.items() if s in seeds}, {s: v for s, v in b.items() if s in seeds}
 
 
 def _mean(scores: stats.Scores) -> float:
@@ -283,42 +301,54 @@ def _shared(recipe: Recipe, store: Store) -> list[SharedFacts]:
     return found
 
 
-def _cell_facts(recipe: Recipe, store: Store) -> list[CellFacts]:
-    found = []
-    for (student, arm, seed), train in _markers(recipe, store, "train").items():
-        mix = store.marker(store.folder("mix", student, arm, str(seed)))
-        if mix is None:
-            continue
-        facts, drawn = train["facts"], mix["facts"]
-        found.append(
-            CellFacts(
-                student=student,
-                arm=arm,
-                seed=seed,
-                updates=facts["updates"],
-                examples=facts["examples"],
-                distinct_problems=drawn["distinct_problems"],
-                epochs=drawn["epochs"],
-                loss_tokens=facts["loss_tokens"],
-                share_examples=drawn["share_examples"],
-                share_loss_tokens=drawn["share_loss_tokens"],
-                dropped={k: v for k, v in mix["counts"].items() if k != "not_accepted"},
-                learning_rate=facts["peak_learning_rate"],
-                final_loss=facts["final_loss"],
-                seconds=train["seconds"],
-                device=facts["device"],
-            )
-        )
-    return found
+def _cell_facts(store: Store, cell: Cell, train: dict[str, Any]) -> CellFacts:
+    """What a training did, and the mix that it was fed then: its own copy, since a mix may have been drawn anew."""
+    student, arm, seed = cell
+    facts, mix = train["facts"], train["facts"]["mix"]
+    drawn = mix["facts"]
+    return CellFacts(
+        student=student,
+        arm=arm,
+        seed=seed,
+        updates=facts["updates"],
+        examples=facts["examples"],
+        distinct_problems=drawn["distinct_problems"],
+        epochs=drawn["epochs"],
+        loss_tokens=facts["loss_tokens"],
+        share_examples=drawn["share_examples"],
+        share_loss_tokens=drawn["share_loss_tokens"],
+        # Traces that were dropped; problems that left are counted beside them.
+        dropped={k: v for k, v in mix["counts"].items() if not k.startswith("problems_")},
+        learning_rate=facts["peak_learning_rate"],
+        final_loss=facts["final_loss"],
+        seconds=train["seconds"],
+        device=facts["device"],
+    )
 
 
-def _markers(recipe: Recipe, store: Store, stage: str) -> dict[tuple[str, str, int], dict[str, Any]]:
-    found = {}
+def _trained(recipe: Recipe, store: Store) -> Trained:
+    """The markers of the trainings that there are; one without a copy of its mix gets that of the mix that is there."""
+    found: Trained = {}
     for student, arm, seed in recipe.cells():
-        marker = store.marker(store.folder(stage, student, arm, str(seed)))
+        marker = store.marker(store.folder("train", student, arm, str(seed)))
         if marker is not None:
-            found[(student, arm, seed)] = marker
+            mix = marker["facts"].get("mix") or store.marker(store.folder("mix", student, arm, str(seed)))
+            if mix is not None:
+                found[(student, arm, seed)] = {**marker, "facts": {**marker["facts"], "mix": mix}}
     return found
+
+
+def _changed(recipe: Recipe, store: Store, trained: Trained) -> dict[Cell, list[str]]:
+    """What the recipe now says otherwise than trainings that there are, and their mixes, were made with."""
+    found: dict[Cell, list[str]] = defaultdict(list)
+    for stage in ("mix", "train"):
+        for unit, s in plan(recipe, store, stage):
+            student, arm, seed = unit.key
+            cell = (student, arm, int(seed))
+            # A training whose mix is being drawn anew is blocked, not changed.
+            if cell in trained and (s is State.CHANGED or (s is State.BLOCKED and stage == "train")):
+                found[cell] += [line for line in changed_keys(unit, store) if line not in found[cell]]
+    return dict(found)
 
 
 def _marker(store: Store, unit: Any) -> dict[str, Any]:
@@ -327,6 +357,11 @@ def _marker(store: Store, unit: Any) -> dict[str, Any]:
 
 def _has(store: Store, stage: str, name: str) -> bool:
     return store.marker(store.folder(stage, name)) is not None
+
+
+def _judged(store: Store, teacher: str) -> bool:
+    """Whether a teacher's traces and their verdicts are both there."""
+    return _has(store, "verify", teacher) and (store.folder("generate", teacher) / "traces.parquet").exists()
 
 
 def _students(recipe: Recipe, store: Store) -> list[StudentFacts]:
@@ -362,6 +397,22 @@ def _missing(recipe: Recipe, done: set[tuple[str, str, int | None, str]]) -> lis
     return found
 
 
+def _failed_requests(store: Store, done: list[Unit]) -> list[str]:
+    """Of which evaluations requests failed for good."""
+    failed = {}
+    for unit in done:
+        lost = unit.wanted - store.ids(store.folder(unit.stage, *unit.key), unit.table, without_error=True)
+        if lost:
+            failed["/".join(unit.key)] = len(lost)
+    where = ", ".join(f"{cell} {n:,}" for cell, n in failed.items())
+    if not failed:
+        return []
+    return [
+        f"{sum(failed.values()):,} requests of the evaluation failed ({where}). They count as errors: as not correct, "
+        "with bounds beside the accuracies."
+    ]
+
+
 def _notes(recipe: Recipe, store: Store, done: set[tuple[str, str, int | None, str]]) -> list[str]:
     notes = [
         f"Problems: {why}: {n:,} dropped."
@@ -385,12 +436,15 @@ def _notes(recipe: Recipe, store: Store, done: set[tuple[str, str, int | None, s
 
 
 def _commit() -> dict[str, str]:
-    """The git commit of the working folder, where there is one."""
+    """The git commit of this package, where it is run from a checkout of its own and not only lies inside another."""
     try:
-        found = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, timeout=5, check=True,
-            cwd=Path(__file__).parent,
-        )  # fmt: skip
+        _git("ls-files", "--error-unmatch", __file__)
+        return {"git commit": _git("rev-parse", "--short", "HEAD")}
     except (OSError, subprocess.SubprocessError):
         return {}
-    return {"git commit": found.stdout.strip()}
+
+
+def _git(*words: str) -> str:
+    here = Path(__file__).parent
+    done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=5, check=True, cwd=here)
+    return done.stdout.strip()

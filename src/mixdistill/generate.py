@@ -111,14 +111,24 @@ def collect(
 
 
 def _options(teacher: Teacher) -> dict[str, Any]:
-    """What changes a teacher's rows. Files count by their content, so that a moved file changes nothing."""
-    options = teacher.model_dump(mode="json", exclude_none=True, exclude={"samples"})
+    """What changes a teacher's rows. Files and local models count by their content, so that moving one changes nothing.
+
+    A backend class names the options that only change how its rows are fetched in `NOT_IDENTITY`.
+    """
+    from mixdistill.train import model_fingerprint  # train needs mix, and mix the traces made here
+
+    backend = resolve.load(resolve.reference("backend", teacher.backend))
+    left_out = {"samples", *getattr(backend, "NOT_IDENTITY", frozenset())}
+    options = teacher.model_dump(mode="json", exclude_none=True, exclude=left_out)
     for key, value in options.items():
         if isinstance(value, str) and key not in ("backend", "prompt"):
-            file = Path(resolve.from_environment(value))
-            options[key] = f"file:{file_hash(file)}" if file.is_file() else value
+            given = resolve.from_environment(value)
+            file = Path(given)
+            if file.is_file():
+                options[key] = f"file:{file_hash(file)}"
+            elif key == "model" and (given.startswith("lab:") or (file / "config.json").is_file()):
+                options[key] = model_fingerprint(given)
     options["prompt"] = content_hash(prompts.load(teacher.prompt))
-    backend = resolve.load(resolve.reference("backend", teacher.backend))
     return options | {"stage": VERSION, "backend_version": resolve.version(backend)}
 
 

@@ -18,11 +18,11 @@ from typing import Any
 from mixdistill import resolve
 from mixdistill.errors import StageError
 from mixdistill.pipeline import Done, Unit
-from mixdistill.recipe import Recipe
+from mixdistill.recipe import Arm, Budget, Recipe
 from mixdistill.store import Store
 from mixdistill.tokens import CLOSE, OPEN, Template
-from mixdistill.types import Drop, Example, Problem, Trace, Update
-from mixdistill.verify import READS, accepted
+from mixdistill.types import Drop, Example, Outcome, Problem, Trace, Update
+from mixdistill.verify import READS, judged
 
 VERSION = "1"
 EXAMPLES, UPDATES, DROPPED = "examples", "updates", "dropped"
@@ -110,7 +110,11 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
             "stage": VERSION,
             "seed": seed,
             "weights": {t: spec.weights[t] for t in teachers if spec.weights.get(t)},
-            "mixture": {"name": spec.mixture, **spec.options},
+            "mixture": {
+                "name": spec.mixture,
+                "version": resolve.version(resolve.load(resolve.reference("mixture", spec.mixture))),
+                "options": spec.options,
+            },
             "teachers": teachers,
             "budget": recipe.budget.model_dump(),
             "student": recipe.students[student].model,
@@ -129,19 +133,16 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     wanted = list(fits) if budget.problems == "shared" else recipe.teachers_of([arm])
     problems, dropped = _problems(recipe, store, {t: fits[t] for t in wanted})
     if not problems:
-        raise StageError(_nothing_shared(unit.label, fits, budget.problems))
+        raise StageError(_nothing_shared(unit.label, fits, dropped, budget.problems))
+    # Per teacher, what an arm of the group may draw from it.
+    group = {
+        t: {p: fit.pool[p] for p in (problems if budget.problems == "shared" else fit.pool)} for t, fit in fits.items()
+    }
+    count = _updates(unit.label, group, recipe.train_of(student).num_train_epochs, budget)
     pools = {t: {p: fits[t].pool[p] for p in problems} for t in fits if spec.weights.get(t)}
-    mixture = resolve.load(resolve.reference("mixture", spec.mixture))
-    supplied = {k: v for k, v in {"unit": budget.unit}.items() if resolve.takes(mixture, k)}
-    ids = list(mixture(pools, spec.weights, rng=random.Random(f"blend {seed}"), **supplied, **spec.options))
-
     candidates = {c.trace_id: (t, c) for t, pool in pools.items() for cs in pool.values() for c in cs}
-    strange = [i for i in ids if i not in candidates]
-    if strange or not ids:
-        got = f"{strange[0]!r}, which is in no pool" if strange else "nothing"
-        raise StageError(f"{unit.label}: the mixture '{spec.mixture}' must yield trace ids of the pools (got {got})")
+    ids = _mixed(unit.label, spec, pools, set(candidates), random.Random(f"blend {seed}"), budget.unit)
     sizes = [1 if budget.unit == "examples" else candidates[i][1].loss_tokens for i in ids]
-    count = _updates(recipe, student, fits, problems)
     taken = schedule(sizes, updates=count, per_update=budget.per_update, rng=random.Random(f"order {seed}"))
     dropped += [d for t in fits for d in fits[t].dropped]
 
@@ -160,17 +161,42 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         "distinct_problems": len(seen),
         "unit": budget.unit,
     }
-    return Done(counts=dict(Counter(d.reason for d in dropped)), tables=tables, facts=facts)
+    # Traces and problems are counted apart: the two add up to nothing.
+    counts = Counter(d.reason if d.trace_id else f"problems_{d.reason}" for d in dropped)
+    return Done(counts=dict(counts), tables=tables, facts=facts)
+
+
+def _mixed(
+    label: str, arm: Arm, pools: Mapping[str, Pool], known: set[str], rng: random.Random, unit: str
+) -> list[str]:
+    """The trace ids that the arm's mixture yields, all of them in the pools."""
+    mixture = resolve.load(resolve.reference("mixture", arm.mixture))
+    supplied = {"unit": unit} if resolve.takes(mixture, "unit") else {}
+    ids = list(mixture(pools, arm.weights, rng=rng, **supplied, **arm.options))
+    strange = [i for i in ids if i not in known]
+    if strange or not ids:
+        got = f"{strange[0]!r}, which is in no pool" if strange else "nothing"
+        raise StageError(f"{label}: the mixture '{arm.mixture}' must yield trace ids of the pools (got {got})")
+    return ids
 
 
 @dataclass
 class _Fit:
-    """A teacher's accepted traces, for one student."""
+    """A teacher's correct traces, for one student."""
 
     pool: dict[str, list[Candidate]] = field(default_factory=dict)
     dropped: list[Drop] = field(default_factory=list)
+    reasons: dict[str, Counter[str]] = field(default_factory=dict)
+    """Problem that it has a judged trace of -> what its correct traces were dropped for."""
     longest: int = 0
     """Tokens of the longest row, prompt included."""
+
+    def lack(self, problem: str) -> str:
+        """Why it has no trace of a problem: what most of the correct ones died of, else what came before."""
+        reasons = self.reasons.get(problem)
+        if reasons is None:
+            return "no_trace"
+        return reasons.most_common(1)[0][0] if reasons else "no_correct"
 
 
 def _fits(recipe: Recipe, store: Store, student: str, teachers: list[str]) -> dict[str, _Fit]:
@@ -210,7 +236,7 @@ class _Keyed:
 
 @lru_cache(maxsize=16)
 def _fit(root: str, teacher: str, max_length: int, content: tuple[str, ...], keyed: _Keyed) -> _Fit:
-    """Sort a teacher's accepted traces into those that fit the student and those that do not.
+    """Sort a teacher's correct traces into those that fit the student and those that do not.
 
     Cached within a worker: every arm and seed of a student asks for the same. `content` is part of the key only.
     """
@@ -219,14 +245,19 @@ def _fit(root: str, teacher: str, max_length: int, content: tuple[str, ...], key
     store, template = Store(Path(root)), keyed.template
     prompts = {p.id: len(template.prompt_ids(p.prompt)) for p in store.read(store.folder("problems"), Problem, "train")}
     fit = _Fit()
-    for trace in accepted(store, teacher):
+    for trace, outcome in judged(store, teacher):
         if trace.problem_id not in prompts:
             continue  # bought when the study asked for more problems
+        reasons = fit.reasons.setdefault(trace.problem_id, Counter())
+        if outcome is not Outcome.CORRECT:
+            continue
         tokens = template.count(trace.reasoning, trace.content)
         length = prompts[trace.problem_id] + tokens
-        fit.longest = max(fit.longest, length)
+        if trace.finish_reason == "stop":
+            fit.longest = max(fit.longest, length)
         reason = _misfit(trace, template, length, max_length)
         if reason:
+            reasons[reason] += 1
             fit.dropped.append(Drop(problem_id=trace.problem_id, trace_id=trace.id, teacher=teacher, reason=reason))
         else:
             fit.pool.setdefault(trace.problem_id, []).append(Candidate(trace.id, tokens))
@@ -234,6 +265,8 @@ def _fit(root: str, teacher: str, max_length: int, content: tuple[str, ...], key
 
 
 def _misfit(trace: Trace, template: Template, length: int, max_length: int) -> str | None:
+    if trace.finish_reason != "stop":
+        return "unfinished"  # it would teach the student not to stop
     if template.special_in(trace.reasoning) or template.special_in(trace.content):
         return "special_token"
     if any(tag.strip() in text for tag in (OPEN, CLOSE) for text in (trace.reasoning, trace.content)):
@@ -247,28 +280,38 @@ def _problems(recipe: Recipe, store: Store, fits: Mapping[str, _Fit]) -> tuple[l
     dropped: list[Drop] = []
     for problem in store.frame(store.folder("problems"), "train", ["id"])["id"].to_list():
         lacking = [t for t, fit in fits.items() if problem not in fit.pool]
-        dropped += [Drop(problem_id=problem, trace_id=None, teacher=t, reason="not_accepted") for t in lacking]
+        dropped += [Drop(problem_id=problem, trace_id=None, teacher=t, reason=fits[t].lack(problem)) for t in lacking]
         if not lacking:
             kept.append(problem)
     return kept, dropped
 
 
-def _nothing_shared(label: str, fits: Mapping[str, _Fit], problems: str) -> str:
+def _nothing_shared(label: str, fits: Mapping[str, _Fit], dropped: Sequence[Drop], problems: str) -> str:
     solved = ", ".join(f"{t} {len(fit.pool):,}" for t, fit in fits.items())
+    why = Counter(f"{d.teacher} {d.reason}" for d in dropped)
+    lacking = ", ".join(f"{reason} {n:,}" for reason, n in why.most_common())
     return (
-        f"{label}: no problem is left with an accepted trace of every teacher (problems with one: {solved}); "
+        f"{label}: no problem is left with an accepted trace of every teacher (problems with one: {solved}; "
+        f"without: {lacking}); "
         f"raise teachers.*.samples, or set budget.problems: each (it is {problems})"
     )
 
 
-def _updates(recipe: Recipe, student: str, fits: Mapping[str, _Fit], problems: Sequence[str]) -> int:
-    """Updates of every arm of the group: `num_train_epochs` passes of the arm with the fewest units."""
-    per_pass = float(len(problems))
-    if recipe.budget.problems == "each":
-        per_pass = float(min(len(fit.pool) for fit in fits.values()))
-    if recipe.budget.unit == "loss_tokens":
-        per_pass *= min(_mean_tokens(fit.pool, [p for p in problems if p in fit.pool]) for fit in fits.values())
-    return max(1, int(per_pass * recipe.train_of(student).num_train_epochs / recipe.budget.per_update))
+def _updates(label: str, group: Mapping[str, Pool], passes: float, budget: Budget) -> int:
+    """Updates of every arm of the group: `passes` over the teacher with the fewest units.
+
+    It depends on the group alone, never on the arm: arms with problems of their own still get the same number. Raises
+    StageError where an update could not hold a single row.
+    """
+    per_pass = [float(len(pool)) for pool in group.values()]
+    if budget.unit == "loss_tokens":
+        longest = max((c.loss_tokens for pool in group.values() for cs in pool.values() for c in cs), default=0)
+        if longest > budget.per_update:
+            raise StageError(
+                f"{label}: per_update={budget.per_update:,}, longest row {longest:,}; raise budget.per_update"
+            )
+        per_pass = [len(pool) * _mean_tokens(pool, pool) for pool in group.values()]
+    return max(1, int(min(per_pass) * passes / budget.per_update))
 
 
 def _mean_tokens(pool: Pool, problems: Iterable[str]) -> float:

@@ -17,7 +17,7 @@ import importlib
 import json
 import time
 import traceback
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -36,6 +36,11 @@ BOUGHT = ("generate", "train")
 STARTED = "started.json"
 TRACEBACK = "traceback.txt"
 RECIPE = "recipe.yaml"
+MAKING = ("generate", "verify", "analyze", "mix", "train")
+"""Stages after which the folder's recipe is the one given: what only evaluates or reports did not make the folder."""
+SESSIONS = "sessions.json"
+SEEN_SECONDS = 5.0
+"""A killed session is known to have lasted to within this."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ def changed_keys(unit: Unit, store: Store) -> list[str]:
         before = old.get(part, {})
         for key in sorted({*before, *now}):
             a, b = before.get(key), json.loads(json.dumps(now.get(key), default=str))
-            if a == b:
+            if a == b or (part == "inputs" and key in now and b is None):  # what is not there yet has not changed
                 continue
             if part == "inputs":
                 lines.append(f"{key} changed")
@@ -164,12 +169,17 @@ def run(
     the others; what depends on it is blocked and said to be missing.
     """
     failures: list[str] = []
-    with store.lock(), _session(store):
+    stages = tuple(stages)
+    with store.lock(), _session(store) as seen:
+        if not fresh:
+            _refuse_early(stages, recipe, store)
         prepare(recipe, store, limit=limit)
         with Local(workers) as executor, _recipe_kept_if_refused(store):
-            write_atomically(store.root / RECIPE, render(recipe).encode())
+            if set(stages) & set(MAKING):
+                write_atomically(store.root / RECIPE, render(recipe).encode())
             for stage in stages:
-                failures += _run_stage(stage, recipe, store, executor, watcher, fresh)
+                seen(0.0)
+                failures += _run_stage(stage, recipe, store, executor, watcher, fresh, seen)
     return failures
 
 
@@ -185,6 +195,7 @@ def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> None:
     if marker and marker["options"] == options and files.items() <= marker.get("files", {}).items():
         return
     loaded, dropped = load_all(recipe.problems, limit=limit)
+    (folder / MARKER).unlink(missing_ok=True)  # killed in between, the old marker would describe the new tables
     tables = {name: store.seal(folder, Problem, rows, name) for name, rows in loaded.items()}
     store.mark(folder, {"options": options, "files": files, "tables": tables, "counts": dropped})
 
@@ -201,7 +212,15 @@ def plan(recipe: Recipe, store: Store, stage: str) -> list[tuple[Unit, State]]:
     return [(unit, state(unit, store)) for unit in module(stage).units(recipe, store)]
 
 
-def _run_stage(stage: str, recipe: Recipe, store: Store, executor: Local, watcher: Watcher, fresh: bool) -> list[str]:
+def _run_stage(
+    stage: str,
+    recipe: Recipe,
+    store: Store,
+    executor: Local,
+    watcher: Watcher,
+    fresh: bool,
+    seen: Callable[..., None],
+) -> list[str]:
     planned = plan(recipe, store, stage)
     _settle_changed([u for u, s in planned if s is State.CHANGED], store, fresh)
     watcher.stage(stage, planned)
@@ -213,7 +232,12 @@ def _run_stage(stage: str, recipe: Recipe, store: Store, executor: Local, watche
             failures.append(f"{unit.label}: not run; {missing} is missing")
     todo = sorted((u for u, s in planned if s not in (State.DONE, State.BLOCKED)), key=lambda u: -u.cost)
     jobs = [(stage, unit, recipe, store) for unit in todo]
-    for job, result, error in executor.map(work, jobs, idle=lambda: watcher.beats(store.beats())):
+
+    def idle() -> None:
+        seen()
+        watcher.beats(store.beats())
+
+    for job, result, error in executor.map(work, jobs, idle=idle):
         unit = job[1]
         store.clear_beat(unit.label)
         seconds, counts = result or (0.0, {})
@@ -225,20 +249,46 @@ def _run_stage(stage: str, recipe: Recipe, store: Store, executor: Local, watche
     return failures
 
 
+def _refuse_early(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
+    """Refuse what other options made before anything is bought or redone. Changed inputs show when their turn comes."""
+    units = [
+        u
+        for stage in BOUGHT
+        if stage in stages and store.folder(stage).exists()
+        for u in module(stage).units(recipe, store)
+    ]
+    _refuse([u for u in units if _holds_rows(store.folder(u.stage, *u.key)) and _options_changed(u, store)], store)
+
+
+def _options_changed(unit: Unit, store: Store) -> bool:
+    folder = store.folder(unit.stage, *unit.key)
+    made = store.marker(folder) or _read(folder / STARTED)
+    return made is not None and made["options"] != json.loads(json.dumps(unit.options, default=str))
+
+
+def _refuse(units: list[Unit], store: Store) -> None:
+    """Raise Refused when there are any, with what differs and what to do."""
+    lines = []
+    for unit in units[:5]:
+        keys = changed_keys(unit, store)
+        advice = "use --out for a new run or --fresh to set the old aside"
+        if unit.stage == "train" and any(k.removesuffix(" changed") in unit.inputs for k in keys):
+            advice = (
+                "more problems or samples change the training data, and the traces are kept; "
+                "use --fresh to set the old trainings aside and train on them, or --out for a new run"
+            )
+        lines.append(f"{store.root}: {unit.label} was made otherwise: {'; '.join(keys)}; {advice}")
+    if len(units) > 5:
+        lines.append(f"{store.root}: and {len(units) - 5} more units")
+    if lines:
+        raise Refused("\n".join(lines))
+
+
 def _settle_changed(units: list[Unit], store: Store, fresh: bool) -> None:
     """Refuse, set aside (`fresh`) or open for redoing what was made with other settings."""
     bought = [u for u in units if u.stage in BOUGHT and _holds_rows(store.folder(u.stage, *u.key))]
-    if bought and not fresh:
-        lines = []
-        for unit in bought[:5]:
-            keys = "; ".join(changed_keys(unit, store))
-            lines.append(
-                f"{store.root}: {unit.label} was made otherwise: {keys}; "
-                "use --out for a new run or --fresh to set the old aside"
-            )
-        if len(bought) > 5:
-            lines.append(f"{store.root}: and {len(bought) - 5} more units")
-        raise Refused("\n".join(lines))
+    if not fresh:
+        _refuse(bought, store)
     for unit in units:
         folder = store.folder(unit.stage, *unit.key)
         if unit in bought:
@@ -307,23 +357,32 @@ def _recipe_kept_if_refused(store: Store) -> Generator[None]:
 
 
 @contextmanager
-def _session(store: Store) -> Generator[None]:
-    """Keep the wall time of every call, so that a run of several sessions knows what it cost."""
-    path = store.root / "sessions.json"
-    earlier = _read(path) or {"seconds": 0.0}
-    start = time.time()
-    write_atomically(path, json.dumps({"seconds": earlier["seconds"], "started": start}).encode())
+def _session(store: Store) -> Generator[Callable[..., None]]:
+    """Keep the wall time of every call, so that a run of several sessions knows what it cost.
+
+    Gives a function to be called now and then: a session that is killed has lasted until its last call. It writes at
+    most every `apart` seconds.
+    """
+    earlier, start, kept = sessions_seconds(store), time.monotonic(), 0.0
+
+    def seen(apart: float = SEEN_SECONDS) -> None:
+        nonlocal kept
+        if (lasted := time.monotonic() - start) - kept >= apart:
+            keep(lasted)
+            kept = lasted
+
+    def keep(lasted: float) -> None:
+        write_atomically(store.root / SESSIONS, json.dumps({"seconds": round(earlier + lasted, 1)}).encode())
+
     try:
-        yield
+        yield seen
     finally:
-        total = earlier["seconds"] + time.time() - start
-        write_atomically(path, json.dumps({"seconds": round(total, 1)}).encode())
+        keep(time.monotonic() - start)
 
 
 def sessions_seconds(store: Store) -> float:
-    """Wall seconds spent on this run so far, this session's included."""
-    kept = _read(store.root / "sessions.json") or {"seconds": 0.0}
-    return round(kept["seconds"] + (time.time() - kept["started"] if "started" in kept else 0.0), 1)
+    """Wall seconds spent on this run so far; this session's to within `SEEN_SECONDS`."""
+    return float((_read(store.root / SESSIONS) or {"seconds": 0.0})["seconds"])
 
 
 def _read(path: Any) -> dict[str, Any] | None:

@@ -19,6 +19,10 @@ from mixdistill.types import Sampling
 
 BASE = "base"
 EACH_PURE = "each_pure"
+Schedule = Literal[
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
+]
+"""Those of `transformers.SchedulerType` that need no settings of their own."""
 
 
 class Section(BaseModel):
@@ -110,7 +114,7 @@ class Train(Section):
     """Peak learning rate. 1e-5 is for full fine-tuning of billion-parameter models."""
     num_train_epochs: float = Field(default=2.0, gt=0)
     """Passes over the problems; in `loss_tokens`, passes of the arm with the fewest tokens."""
-    lr_scheduler_type: str = "cosine"
+    lr_scheduler_type: Schedule = "cosine"
     """Schedule of the learning rate."""
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
     """Share of the updates spent warming up."""
@@ -167,7 +171,7 @@ class Budget(Section):
     unit: Literal["examples", "loss_tokens"] = "examples"
     """The unit of `per_update` and of the arms' weights. The other unit is always printed."""
     per_update: int = Field(default=16, ge=1)
-    """Examples, or loss tokens, per optimizer step."""
+    """Examples, or loss tokens, per optimizer step. Must be given for `loss_tokens`."""
     problems: Literal["shared", "each"] = "shared"
     """`shared`: problems that every teacher of the compared arms solved; `each`: every arm its own."""
 
@@ -180,7 +184,7 @@ class Evaluate(Section):
     k: int = Field(default=1, ge=1)
     """Samples per problem."""
     caps: list[Annotated[int, Field(ge=1)]] = []
-    """Further token caps, read off the same generation as prefixes."""
+    """Further token caps below the generation's own limit, read off the same generation as prefixes."""
     batch_size: int = Field(default=64, ge=1)
     """Prompts decoded together."""
 
@@ -401,13 +405,20 @@ def _implied(raw: dict[str, Any]) -> dict[str, Any]:
     arms = raw["arms"]
     if not raw.get("contrasts") and isinstance(arms, dict):
         contrasts: dict[str, Any] = {}
+        pure = {t for arm in arms.values() if len(_used(arm)) == 1 for t in _used(arm)}
         for a, b in pairs:
             if a in arms and b in arms:
                 contrasts["long_cot_gap" if a == "long" else "large_teacher_gap"] = [a, b]
         for name, arm in arms.items():
-            weights = _arm(arm).get("weights", {}) if isinstance(arm, dict) else {}
-            if isinstance(weights, dict) and sum(1 for w in weights.values() if w) > 1:
+            used = _used(arm)
+            if len(used) > 1 and used <= pure:
                 taken = any(c.startswith("mix_gain") for c in contrasts)
                 contrasts[f"mix_gain_{name}" if taken else "mix_gain"] = [name, EACH_PURE]
         raw["contrasts"] = contrasts
     return raw
+
+
+def _used(arm: Any) -> set[Any]:
+    """Teachers that an arm draws on, as it stands in the file."""
+    weights = _arm(arm).get("weights") if isinstance(arm, dict) else None
+    return {t for t, w in weights.items() if w} if isinstance(weights, dict) else set()

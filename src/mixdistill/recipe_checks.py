@@ -76,6 +76,7 @@ def cross_check(recipe: Recipe) -> list[str]:
         found += _check_prompt(f"teachers.{name}.prompt", teacher.prompt)
         found += _check_sampling(f"teachers.{name}.sampling", teacher.sampling)
     found += _check_sampling("evaluate.sampling", recipe.evaluate.sampling)
+    found += _check_limits(recipe)
     found += _check_reference("verify", "verifier", recipe.verify.verifier, recipe.verify)
     for metric in recipe.analyze.metrics:
         found += _check_reference("analyze.metrics", "metric", metric)
@@ -121,8 +122,8 @@ def _check_contrasts(recipe: Recipe) -> list[str]:
             found.append(f"contrasts.{name}: '{b}' is not an arm{did_you_mean(b, [*arms, EACH_PURE])}")
         if a == b:
             found.append(f"contrasts.{name}: compares '{a}' with itself; name two arms")
-        if b == EACH_PURE and a in arms and (a == BASE or not recipe.pure_arms(a)):
-            found.append(f"contrasts.{name}: no pure arm to compare '{a}' with; add an arm for each of its teachers")
+        if b == EACH_PURE and a in arms:
+            found += _check_pure_arms(recipe, name, a)
     primary = recipe.primary
     if primary:
         if primary.contrast not in recipe.contrasts:
@@ -134,6 +135,31 @@ def _check_contrasts(recipe: Recipe) -> list[str]:
         known = (None, recipe.evaluate.sampling.max_tokens, *recipe.evaluate.caps)
         if primary.max_tokens not in known:
             found.append(f"primary.max_tokens: {primary.max_tokens} is not among evaluate.caps; add it there")
+    return found
+
+
+def _check_pure_arms(recipe: Recipe, contrast: str, arm: str) -> list[str]:
+    """A blend that is better than some of its teachers' arms is not better than all of them."""
+    pure = [] if arm == BASE else recipe.pure_arms(arm)
+    if not pure:
+        return [f"contrasts.{contrast}: no pure arm to compare '{arm}' with; add an arm for each of its teachers"]
+    lacking = [t for t in recipe.teachers_of([arm]) if t not in recipe.teachers_of(pure)]
+    names = " and ".join(f"'{t}'" for t in lacking)
+    return [f"contrasts.{contrast}: no pure arm of {names} to compare '{arm}' with; add one"] if lacking else []
+
+
+def _check_limits(recipe: Recipe) -> list[str]:
+    """Findings about amounts that only make sense beside another."""
+    found = []
+    budget, limit = recipe.budget, recipe.evaluate.sampling.max_tokens
+    if budget.unit == "loss_tokens" and "per_update" not in budget.model_fields_set:
+        found.append("budget.per_update: missing; loss_tokens needs it, at least the tokens of the longest trace")
+    for cap in recipe.evaluate.caps:
+        if limit is not None and cap >= limit:
+            found.append(
+                f"evaluate.caps: must be below evaluate.sampling.max_tokens={limit} (got {cap}); "
+                "leave it out, or raise max_tokens"
+            )
     return found
 
 

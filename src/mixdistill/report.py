@@ -6,10 +6,10 @@ from typing import Any
 
 from mixdistill import render, wording
 from mixdistill.evidence import Evidence
-from mixdistill.pipeline import Done, Unit, plan
+from mixdistill.pipeline import STAGES, Done, Unit, plan
 from mixdistill.recipe import Recipe
 from mixdistill.recipe import render as render_recipe
-from mixdistill.store import Store, versions, write_atomically
+from mixdistill.store import MARKER, Store, versions, write_atomically
 from mixdistill.types import Gap, content_hash
 
 VERSION = "1"
@@ -17,14 +17,17 @@ SUMMARY = "summary.txt"
 
 
 def units(recipe: Recipe, store: Store) -> list[Unit]:
-    """One: the run. It is made from whatever is there; missing cells are named in it."""
+    """One: the run. It is made from whatever is there; missing cells are named in it.
+
+    It reads nearly everything, so any other unit's new marker makes it again.
+    """
     states = [(u.label, u.identity, s.value) for u, s in plan(recipe, store, "evaluate")]
     return [
         Unit(
             stage="report",
             key=(),
             options={"stage": VERSION, "recipe": content_hash(render_recipe(recipe)), "versions": versions()},
-            inputs={"evaluate": content_hash(str(states))},
+            inputs={"evaluate": content_hash(str(states)), "run folder": _markers(store)},
         )
     ]
 
@@ -47,6 +50,12 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     tables: dict[str, Any] = {"gaps": store.seal(folder, Gap, evidence.gaps, "gaps")}
     counts = {"gaps": len(evidence.gaps), "cells": len(evidence.cells), "missing": len(evidence.missing)}
     return Done(counts=counts, tables=tables)
+
+
+def _markers(store: Store) -> str:
+    """Hash of every marker but the report's own."""
+    found = [p for stage in ("problems", *STAGES[:-1]) for p in sorted(store.folder(stage).rglob(MARKER))]
+    return content_hash(*(part for p in found for part in (str(p.relative_to(store.root)), p.read_text("utf-8"))))
 
 
 def summary(evidence: Evidence, page: str) -> str:

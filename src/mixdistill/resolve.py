@@ -128,11 +128,17 @@ def takes(obj: Any, option: str) -> bool:
 
 
 def version(obj: Any) -> str:
-    """The module's `VERSION`, else a hash of the object's source: what a re-run compares."""
-    declared = getattr(sys.modules.get(obj.__module__), "VERSION", None)
+    """The `VERSION` of the object's module, else a hash of the module's file: what a re-run compares.
+
+    The whole file, since an object may call any helper that stands beside it.
+    """
+    module = sys.modules.get(obj.__module__)
+    declared = getattr(module, "VERSION", None)
     if declared is not None:
         return str(declared)
-    return hashlib.sha256(inspect.getsource(obj).encode()).hexdigest()[:12]
+    file = getattr(module, "__file__", None)
+    text = Path(file).read_bytes() if file else inspect.getsource(obj).encode()
+    return hashlib.sha256(text).hexdigest()[:12]
 
 
 def from_environment(value: Any) -> Any:

@@ -121,9 +121,12 @@ class Store:
         return {"rows": len(flat), "columns": _column_hashes(flat, list(schema))}
 
     def read(self, folder: Path, row_type: type[R], table: str) -> list[R]:
-        """Rows of a sealed table; empty when there is none."""
+        """Rows of a sealed table; empty when there is none. Raises StoreError when the marker says there should be."""
         path = folder / f"{table}.parquet"
         if not path.exists():
+            marker = self.marker(folder)
+            if marker and table in marker["tables"]:
+                raise StoreError(f"{path}: gone, though the unit is marked done; delete {folder / MARKER} to redo it")
             return []
         import polars as pl
 

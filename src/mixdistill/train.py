@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixdistill import resolve
+from mixdistill.backends.transformers import generation_config
 from mixdistill.errors import MissingExtra, StageError
 from mixdistill.mix import EXAMPLES, UPDATES
 from mixdistill.pipeline import Done, Unit
@@ -92,6 +94,9 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         ),
     )
     facts["problems"] = content_hash(*sorted({e.problem_id for e in examples}))
+    # A mix may be drawn anew later; what this training was fed stays with it.
+    mix = store.marker(source) or {}
+    facts["mix"] = {part: mix.get(part, {}) for part in ("facts", "counts")}
     table = {"rows": 1, "columns": {"weights": file_hash(folder / MODEL)}}
     return Done(counts={"updates": facts["updates"]}, tables={MODEL: table}, facts=facts)
 
@@ -111,7 +116,7 @@ def fine_tune(
 
     Saves the model, its tokenizer and generation_config under `out/model` and returns what happened: updates, examples,
     loss tokens, losses, learning rates, displacement of the weights, device, seconds. Goes on from the last checkpoint
-    under `out` when there is one. Raises MissingExtra without torch and trl.
+    under `out` when there is one. Raises MissingExtra without torch and trl, StageError when the training diverges.
     """
     template = Template.load(model, chat_template_kwargs=chat_template_kwargs)
     rows = [template.render(e.prompt, e.reasoning, e.content) for e in examples]
@@ -122,15 +127,19 @@ def fine_tune(
     if checkpoint:
         _count_earlier(seen, trainer, int(checkpoint.name.rpartition("-")[2]))
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    displacement = _displacement(start, list(trainer.model.parameters()))
+    if not math.isfinite(displacement):
+        raise StageError("train: the weights are no longer finite numbers after the last update; lower learning_rate")
     _save(trainer, template, model, out / MODEL)
     for folder in out.glob("checkpoint-*"):
         _remove(folder)
     return seen.facts() | {
         "updates": int(trainer.state.global_step),
         "seconds_training": round(float(result.metrics["train_runtime"]), 2),
-        "device": _device_name(),
+        "device": device_name(),
         "precision": "bfloat16" if settings.bf16 else "float32",
-        "displacement": _displacement(start, list(trainer.model.parameters())),
+        "displacement": displacement,
+        "longest_row": max(len(rows[i][1]) for update in updates for i in update),
         "template": template.fingerprint,
         **_from_log(trainer.state.log_history),
     }
@@ -252,16 +261,6 @@ def _save(trainer: Any, template: Template, model: str, out: Path) -> None:
     beside.rename(out)
 
 
-def generation_config(model: str) -> Any:
-    """A model's own generation settings, or those its configuration implies where it brings none."""
-    from transformers import AutoConfig, GenerationConfig
-
-    try:
-        return GenerationConfig.from_pretrained(model)
-    except OSError:
-        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(model))
-
-
 def _remove(folder: Path) -> None:
     import shutil
 
@@ -275,15 +274,17 @@ def _last_checkpoint(out: Path) -> Path | None:
 
 
 def _from_log(history: list[dict[str, Any]]) -> dict[str, Any]:
-    """Losses and learning rates as the trainer logged them."""
+    """Losses and learning rates as the trainer logged them at every update; of the losses about 50 means are kept."""
     steps = [h for h in history if "loss" in h]
+    size = max(1, len(steps) // 50)
+    spans = [steps[i : i + size] for i in range(0, len(steps), size)]
     tenth = max(1, len(steps) // 10)
     mean = lambda hs: sum(h["loss"] for h in hs) / len(hs) if hs else math.nan  # noqa: E731
     return {
         "first_loss": round(mean(steps[:tenth]), 5),
         "final_loss": round(mean(steps[-tenth:]), 5),
         "peak_learning_rate": max((h["learning_rate"] for h in steps), default=None),
-        "losses": [[h["step"], round(h["loss"], 5)] for h in steps],
+        "losses": [[span[-1]["step"], round(mean(span), 5)] for span in spans],
     }
 
 
@@ -294,7 +295,8 @@ def _displacement(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor])
     return round(math.sqrt(moved / size), 5)
 
 
-def _device_name() -> str:
+def device_name() -> str:
+    """The device that trainings and evaluations of this process run on: the GPU's name, or `cpu`."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
@@ -303,4 +305,13 @@ def _device_name() -> str:
 def model_fingerprint(model: str) -> str:
     """A model in an identity: a local folder by its content, anything else by its name."""
     path = Path(resolve.model_path(model))
-    return f"folder:{file_hash(path)}" if path.is_dir() else model
+    if not path.is_dir():
+        return model
+    files = ((p, p.stat()) for p in sorted(path.rglob("*")) if p.is_file())
+    return _folder_fingerprint(path, tuple((str(p), s.st_size, s.st_mtime_ns, s.st_ino) for p, s in files))
+
+
+@lru_cache(maxsize=64)
+def _folder_fingerprint(path: Path, files: tuple[tuple[str, int, int, int], ...]) -> str:
+    """Every plan asks for every cell's base; the files' times and sizes say whether to read them again."""
+    return f"folder:{file_hash(path)}"

@@ -11,6 +11,7 @@ import torch  # noqa: TID253
 from transformers import PrinterCallback  # noqa: TID253
 from trl import SFTConfig, SFTTrainer  # noqa: TID253
 
+from mixdistill.errors import StageError
 from mixdistill.recipe import Train
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConf
         save_strategy="steps",
         save_steps=settings.save_steps,
         save_total_limit=1,
-        logging_steps=max(1, updates // 50),
+        logging_steps=1,  # also what the peak learning rate is read from, whatever a training was resumed from
+        logging_nan_inf_filter=False,
         disable_tqdm=True,
         log_level="error",
         report_to="none",
@@ -71,14 +73,23 @@ class UpdateTrainer(SFTTrainer):
         return batches, torch.tensor(tokens, device=device)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """Forward and backward of every micro-batch; gradients add up to the mean over the update's loss tokens."""
+        """Forward and backward of every micro-batch; gradients add up to the mean over the update's loss tokens.
+
+        Returns the update's loss. Raises StageError when that is not a finite number.
+        """
         losses = [
             super(UpdateTrainer, self).training_step(model, m, num_items_in_batch) for m in inputs["micro_batches"]
         ]
+        loss = torch.stack(losses).sum()
+        if not torch.isfinite(loss):
+            raise StageError(
+                f"train: the loss of update {self.state.global_step + 1} is {loss.item()}; the training diverged; "
+                "lower train.learning_rate or train.max_grad_norm"
+            )
         self.seen.update([m["labels"] for m in inputs["micro_batches"]])
         rate = self.seen.loss_tokens / (time.monotonic() - self.started)
         self.progress(self.state.global_step + 1, self.seen.loss_tokens, rate)
-        return torch.stack(losses).sum()
+        return loss
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -144,7 +144,7 @@ class Verdict(Row):
     verifier: str = ""
     """Name of the verifier in the recipe; stamped by mixdistill."""
     version: str = ""
-    """The verifier module's `VERSION`, else a hash of the function's source; stamped by mixdistill."""
+    """The verifier module's `VERSION`, else a hash of its file; stamped by mixdistill."""
     max_tokens: int | None = None
     """Only the trace's first this many completion tokens were judged; None: the whole trace."""
     outcome: Outcome
@@ -287,8 +287,9 @@ class Drop(Row):
     teacher: str
     """The teacher whose trace it is, or who lacks one."""
     reason: str
-    """`overlong`; `special_token` or `think_tag`: one stands in the text; `not_accepted`: no accepted trace by this
-    teacher, so the problem left every arm."""
+    """Of a correct trace: `unfinished`, it did not end by itself; `overlong`; `special_token` or `think_tag`, one is in
+    its text. Of a problem that left every arm for want of a trace by this teacher: what most of its correct traces
+    died of, else `no_correct`, none was judged correct, or `no_trace`, the requests failed or nothing is recorded."""
 
 
 def content_hash(*parts: str) -> str:

@@ -69,10 +69,13 @@ def grading_options(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def judged(store: Store, teacher: str) -> list[tuple[Trace, Outcome]]:
+    """A teacher's traces that have a verdict, with it, in the order of its traces."""
+    outcomes = {v.trace_id: v.outcome for v in store.read(store.folder("verify", teacher), Verdict, TABLE)}
+    traces = store.read(store.folder("generate", teacher), Trace, TRACES)
+    return [(t, outcomes[t.id]) for t in traces if t.id in outcomes]
+
+
 def accepted(store: Store, teacher: str) -> list[Trace]:
     """Traces that training may use: judged correct, and ended by themselves."""
-    right = {
-        v.trace_id for v in store.read(store.folder("verify", teacher), Verdict, TABLE) if v.outcome is Outcome.CORRECT
-    }
-    traces = store.read(store.folder("generate", teacher), Trace, TRACES)
-    return [t for t in traces if t.id in right and t.finish_reason == "stop"]
+    return [t for t, o in judged(store, teacher) if o is Outcome.CORRECT and t.finish_reason == "stop"]

@@ -75,7 +75,10 @@ def headline(evidence: Evidence) -> str:
 
 
 def result(evidence: Evidence) -> str:
-    """The primary contrast in one sentence: students who had better stay untuned first, then a clause per verdict."""
+    """The primary contrast in one sentence: students who had better stay untuned first, then a clause per verdict.
+
+    To stay untuned is advised only where an interval says so of every arm; else a higher mean is a remark at the end.
+    """
     wanted = evidence.primary
     if wanted is None:
         return "No verdict: no primary contrast was declared, so every number here is exploratory."
@@ -84,11 +87,17 @@ def result(evidence: Evidence) -> str:
     if not gaps:
         lost = f" ({len(evidence.missing)} of {evidence.cells_wanted} cells missing)" if evidence.missing else ""
         return f"No verdict: {wanted.contrast} on {where} was not measured{lost}."
-    kept = {student.name: text for student in evidence.students if (text := _base_clause(evidence, student.name))}
+    higher = {
+        student.name: found for student in evidence.students if (found := _base_is_higher(evidence, student.name))
+    }
+    kept = {name: f"keep the untuned {name}: {scores}" for name, (scores, sure) in higher.items() if sure}
     clauses = [*kept.values(), *_gap_clauses(evidence, [gap for gap in gaps if gap.student not in kept])]
     absent = [s.name for s in evidence.students if s.name not in kept and all(g.student != s.name for g in gaps)]
     if absent:
         clauses.append(f"{_listed(absent)} {'was' if len(absent) == 1 else 'were'} not measured")
+    clauses += [
+        f"can't tell whether any training helps {name}: {scores}" for name, (scores, sure) in higher.items() if not sure
+    ]
     return f"On {where}: {'; '.join(clauses)}."
 
 
@@ -113,8 +122,8 @@ def _gap_clauses(evidence: Evidence, gaps: Sequence[Gap]) -> list[str]:
     return [f"{text} for {_listed(students)}" for text, students in groups.items()]
 
 
-def _base_clause(evidence: Evidence, student: str) -> str:
-    """What to say where no trained arm of a student scores above its untuned self; else nothing."""
+def _base_is_higher(evidence: Evidence, student: str) -> tuple[str, bool] | None:
+    """(the scores in words, whether an interval has every arm below) where every trained arm's mean is below base's."""
     wanted = evidence.primary
     rows = [
         row
@@ -126,11 +135,9 @@ def _base_clause(evidence: Evidence, student: str) -> str:
     base = next((row for row in rows if row.arm == BASE), None)
     trained = [row for row in rows if row.arm != BASE]
     if base is None or not trained or any(row.mean >= base.mean for row in trained):
-        return ""
+        return None
     best = max(trained, key=lambda row: row.mean)
-    text = (
-        f"keep the untuned {student}: base scores {pct(base.mean)}, the best trained arm ({best.arm}) {pct(best.mean)}"
-    )
+    text = f"base scores {pct(base.mean)}, the best trained arm ({best.arm}) {pct(best.mean)}"
     beaten = {
         gap.arms[0] if gap.arms[1] == BASE else gap.arms[1]
         for gap in evidence.gaps
@@ -138,7 +145,7 @@ def _base_clause(evidence: Evidence, student: str) -> str:
         if (gap.benchmark, gap.max_tokens) == (base.benchmark, base.max_tokens)
         if decision(gap) == ("second" if gap.arms[1] == BASE else "first")
     }
-    return text if {row.arm for row in trained} <= beaten else f"{text} (can't tell whether that is chance)"
+    return text, {row.arm for row in trained} <= beaten
 
 
 def caution(evidence: Evidence) -> str:
@@ -152,7 +159,11 @@ def caution(evidence: Evidence) -> str:
         and (confound.student is None or confound.student in students)
         and (not confound.values or arms & confound.values.keys())
     ]
-    return "Not a fair comparison: the arms differ in more than their data." if red and gaps else ""
+    if not red or not gaps:
+        return ""
+    if all(confound.field == "recipe" for confound in red):
+        return "Not this recipe's comparison: the arms were trained otherwise than it now says."
+    return "Not a fair comparison: the arms differ in more than their data."
 
 
 def _listed(items: Sequence[str]) -> str:

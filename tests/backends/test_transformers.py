@@ -18,7 +18,7 @@ from transformers import (  # noqa: E402
     Qwen3Config,
 )
 
-from mixdistill.backends.transformers import Transformers, _pick, _Row, _without  # noqa: E402
+from mixdistill.backends.transformers import Transformers, _pick, _Row, _without, in_force  # noqa: E402
 from mixdistill.errors import DataError, StageError  # noqa: E402
 from mixdistill.types import Completion, Request, Sampling  # noqa: E402
 
@@ -317,6 +317,29 @@ def test_a_setting_of_the_model_that_is_not_applied_is_said(tmp_path: Path) -> N
     folder = write_model(tmp_path, repetition_penalty=1.1)
     with pytest.warns(UserWarning, match=r"repetition_penalty=1\.1"):
         sample(folder, requests(1, max_tokens=1))
+
+
+def test_in_force_is_what_a_row_is_decoded_with(tmp_path: Path) -> None:
+    own = write_model(
+        tmp_path, do_sample=True, temperature=0.7, top_k=5, top_p=0.9, max_new_tokens=11, repetition_penalty=1.2
+    )
+    found = in_force(own, Sampling())
+    with pytest.warns(UserWarning, match="repetition_penalty"):
+        row = Transformers(own)._row(0, Request(prompt="w1"))
+    assert isinstance(row, _Row)
+    said = found.settings
+    assert (said["temperature"], said["top_k"], said["top_p"], said["max_tokens"]) == (
+        row.temperature, row.top_k, row.top_p, row.limit,
+    )  # fmt: skip
+    assert (said["context"], said["stop_tokens"]) == (CONTEXT, [END])
+    assert found.ignored == {"repetition_penalty": 1.2}
+    asked = in_force(own, Sampling(temperature=0.5, top_k=3, max_tokens=7)).settings
+    assert (asked["temperature"], asked["top_k"], asked["top_p"], asked["max_tokens"]) == (0.5, 3, 0.9, 7)
+
+
+def test_in_force_leaves_out_what_greedy_decoding_never_looks_at(tmp_path: Path) -> None:
+    own = write_model(tmp_path, do_sample=True, top_k=5, top_p=0.9)
+    assert not {"top_k", "top_p"} & in_force(own, Sampling(temperature=0)).settings.keys()
 
 
 def test_out_of_memory_halves_the_batch_and_changes_nothing(model: str, monkeypatch: pytest.MonkeyPatch) -> None:

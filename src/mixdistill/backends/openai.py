@@ -23,6 +23,9 @@ _REASONING_FIELDS = ("reasoning", "reasoning_content")
 class OpenAI:
     """Chat completions over HTTP, many at a time. A request that fails for good is a completion with an error."""
 
+    NOT_IDENTITY: frozenset[str] = frozenset({"base_url", "api_key_env", "concurrency", "timeout", "max_retries"})
+    """Options that change how completions are fetched and not what they are: changing them keeps the paid traces."""
+
     def __init__(
         self,
         model: str,

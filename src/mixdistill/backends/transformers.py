@@ -38,6 +38,51 @@ IGNORED_SETTINGS = {
 """Generation settings of a model that are not applied here, with the value at which that makes no difference."""
 
 
+@dataclass(frozen=True)
+class InForce:
+    """How a model is really decoded here."""
+
+    settings: dict[str, Any]
+    """Temperature, top_k, top_p, the limits on tokens and the model's own stop tokens; without those that do nothing.
+    """
+    ignored: dict[str, Any]
+    """Generation settings that the model brings and that are not applied."""
+
+
+def in_force(model: str, sampling: Sampling) -> InForce:
+    """What `Transformers` does with a model (folder or hub id) and this sampling. Does not load its weights."""
+    from transformers import AutoConfig
+
+    own, config = generation_config(model), AutoConfig.from_pretrained(model).get_text_config(decoder=True)
+    temperature, top_k, top_p = _decoding(sampling, own)
+    new = _first(sampling.max_tokens, own.max_new_tokens, 0)
+    settings = {
+        "temperature": temperature,
+        "top_k": top_k if temperature else 0,
+        "top_p": top_p if temperature and top_p < 1 else 0,
+        "max_tokens": new,
+        "max_length": 0 if new else own.max_length,
+        "context": getattr(config, "max_position_embeddings", None),
+        "stop_tokens": _own_stop_ids(own),
+    }
+    return InForce({k: v for k, v in settings.items() if v or k == "temperature"}, _ignored(own))
+
+
+def generation_config(model: str) -> Any:
+    """A model's own generation settings, or those its configuration implies where it brings none."""
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(model)
+    except OSError:
+        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(model))
+
+
+def _own_stop_ids(settings: GenerationConfig) -> list[int]:
+    eos = settings.eos_token_id
+    return [] if eos is None else [eos] if isinstance(eos, int) else sorted(eos)
+
+
 class Transformers:
     """Samples completions of a local causal language model, in batches.
 
@@ -45,6 +90,9 @@ class Transformers:
     of the matrix products. Settings a request leaves open come from the model's `generation_config`; what that
     leaves open too is off: temperature 1 when it samples, no top_k, no top_p.
     """
+
+    NOT_IDENTITY: frozenset[str] = frozenset({"batch_size", "device"})
+    """Options that change how fast completions come, not which."""
 
     def __init__(
         self,
@@ -96,10 +144,7 @@ class Transformers:
             if exhausted:
                 torch.cuda.empty_cache()
                 if len(batch) == 1:
-                    yield (
-                        pending.pop(0).position,
-                        Completion(error=_no_memory(batch[0])),
-                    )
+                    yield pending.pop(0).position, Completion(error=_no_memory(batch[0]))
                 size = max(1, len(batch) // 2)
 
     @cached_property
@@ -119,7 +164,10 @@ class Transformers:
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise DataError(f"{self.model}: cannot be loaded ({reason}); give a folder or hub id") from error
-        _warn_of_ignored(self.model, model.generation_config)
+        for name, value in _ignored(model.generation_config).items():
+            warnings.warn(
+                f"{self.model}: generation_config sets {name}={value}, which is not applied here", stacklevel=2
+            )
         return model.eval().to(device)
 
     @cached_property
@@ -131,16 +179,11 @@ class Transformers:
     @cached_property
     def _stop_ids(self) -> frozenset[int]:
         """Tokens that end a completion: the template's and the model's own."""
-        eos = self._loaded.generation_config.eos_token_id
-        own = [] if eos is None else [eos] if isinstance(eos, int) else eos
-        return self._template.stop_ids.union(own)
+        return self._template.stop_ids.union(_own_stop_ids(self._loaded.generation_config))
 
     def _row(self, position: int, request: Request) -> _Row | Completion:
         """A request made ready for decoding, or the completion that says why it cannot be."""
-        settings, config = (
-            self._loaded.generation_config,
-            self._loaded.config.get_text_config(decoder=True),
-        )
+        settings, config = self._loaded.generation_config, self._loaded.config.get_text_config(decoder=True)
         prompt = self._template.prompt_ids(request.prompt)
         context = getattr(config, "max_position_embeddings", None)
         if context is not None and len(prompt) >= context:
@@ -397,15 +440,10 @@ def _first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
 
-def _warn_of_ignored(model: str, settings: GenerationConfig) -> None:
-    """Say which of the model's generation settings are not applied: they change what it would say elsewhere."""
-    for name, neutral in IGNORED_SETTINGS.items():
-        value = getattr(settings, name, None)
-        if value is not None and value != neutral:
-            warnings.warn(
-                f"{model}: generation_config sets {name}={value}, which is not applied here",
-                stacklevel=2,
-            )
+def _ignored(settings: GenerationConfig) -> dict[str, Any]:
+    """The model's generation settings that are not applied: they change what it would say elsewhere."""
+    found = {name: getattr(settings, name, None) for name in IGNORED_SETTINGS}
+    return {name: value for name, value in found.items() if value is not None and value != IGNORED_SETTINGS[name]}
 
 
 def _no_memory(row: _Row) -> str:
