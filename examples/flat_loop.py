@@ -86,7 +86,7 @@ def run(student: str, long: float, seed: int, train_problems: int, eval_problems
         num_train_epochs=2,
         max_length=512,
         adam_beta2=0.98,
-        micro_batch_tokens=512,
+        micro_batch_tokens=4096,
     )
     with tempfile.TemporaryDirectory() as folder:
         facts = fine_tune(base, examples, order, settings, seed=seed, out=Path(folder))

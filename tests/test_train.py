@@ -170,7 +170,13 @@ def test_micro_batches_hold_every_row_once_within_the_limit():
         for batch in batches:
             longest = max(len(p) + len(c) for p, c in batch)
             assert len(batch) == 1 or longest * len(batch) <= limit
-    assert len(micro_batches(rows, 10_000)) == 1
+
+
+def test_rows_of_like_length_share_a_pass_and_rows_of_unlike_length_do_not():
+    short, long = ([1], [2] * 9), ([1], [2] * 999)
+    assert [len(b) for b in micro_batches([short, long, short, long], 10_000)] == [2, 2]
+    assert [len(b) for b in micro_batches([short] * 16, 10_000)] == [16]
+    assert [len(b) for b in micro_batches([long, long], 1_500)] == [1, 1]
 
 
 class Killed(Exception):

@@ -62,6 +62,8 @@ class Live:
         self.stage_started = self.started
         self.name = ""
         self.total = self.ended = 0
+        self.costs: dict[str, float] = {}
+        self.spent_cost = 0.0
         self.running: list[dict[str, Any]] = []
         self.live = RichLive(console=self.console, refresh_per_second=4, transient=True)
 
@@ -76,6 +78,8 @@ class Live:
         """Begin a stage's bar."""
         self._close()
         self.name, self.total, self.ended = name, _todo(units), 0
+        self.costs = {u.label: u.cost for u, s in units if s not in (State.DONE, State.BLOCKED)}
+        self.spent_cost = 0.0
         self.stage_started, self.running = time.monotonic(), []
         skipped = len(units) - self.total
         if not self.total and skipped:
@@ -92,6 +96,7 @@ class Live:
         from rich.markup import escape
 
         self.ended += 1
+        self.spent_cost += self.costs.get(unit.label, 0.0)
         if error:
             # Not markup: a message may hold brackets of its own, as in pip install 'mixdistill[train]'.
             self.console.print("[red]✗[/]", escape(f"{unit.label}: {error}"), highlight=False)
@@ -113,7 +118,9 @@ class Live:
             return Text("")
         grid = Table.grid(padding=(0, 2))
         spent = time.monotonic() - self.stage_started
-        fraction = (self.ended + sum(_fraction(b) for b in self.running)) / self.total
+        # By cost, not by count: the largest units start first, and each is many times a small one.
+        under_way = sum(_fraction(b) * self.costs.get(b["label"], 0.0) for b in self.running)
+        fraction = (self.spent_cost + under_way) / max(sum(self.costs.values()), 1e-9)
         left = _clock(spent / fraction - spent) if fraction > 0.02 else "…"
         grid.add_row(
             f"[bold]{self.name}[/]", f"{self.ended}/{self.total}", _bar(fraction), f"[dim]{left} left in this stage[/]"

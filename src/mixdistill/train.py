@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 VERSION = "1"
 MODEL = "model"
 IGNORED = -100
+PASS = 150
+"""What a forward and backward pass costs beyond its tokens, in tokens; measured on CPU with the lab's students."""
 Tokenised = tuple[list[int], list[int]]
 """(prompt ids, completion ids); the loss is on the completion."""
 
@@ -158,14 +160,23 @@ def check_rows(rows: Sequence[Tokenised], template: Template, max_length: int) -
 
 
 def micro_batches(rows: Sequence[Tokenised], limit: int) -> list[list[Tokenised]]:
-    """Cut an update's rows into batches of similar length with at most `limit` padded tokens (one row at least)."""
+    """Cut an update's rows into batches of similar length with at most `limit` padded tokens (one row at least).
+
+    Of all cuts of the rows in order of length, the one with the least padding, where each further batch counts like
+    `PASS` padded tokens more.
+    """
+    rows = sorted(rows, key=lambda r: -(len(r[0]) + len(r[1])))
+    lengths = [len(p) + len(c) for p, c in rows]
+    best: list[tuple[float, int]] = [(0.0, 0)]  # cost of the first n rows, and where their last batch starts
+    for end in range(1, len(rows) + 1):
+        starts = [s for s in range(end) if s == end - 1 or lengths[s] * (end - s) <= limit]
+        best.append(min((best[s][0] + PASS + lengths[s] * (end - s), s) for s in starts))
     batches: list[list[Tokenised]] = []
-    for row in sorted(rows, key=lambda r: -(len(r[0]) + len(r[1]))):
-        longest = sum(map(len, batches[-1][0])) if batches else 0
-        if batches and longest * (len(batches[-1]) + 1) <= limit:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
+    end = len(rows)
+    while end:
+        start = best[end][1]
+        batches.insert(0, rows[start:end])
+        end = start
     return batches
 
 
