@@ -127,7 +127,7 @@ class Train(Section):
     overlong: Literal["refuse", "drop"] = "refuse"
     """What happens when traces exceed `max_length`: stop with a message, or drop them from every arm and list them."""
     micro_batch_tokens: int = Field(default=16384, ge=1)
-    """Padded tokens per forward pass; an update is cut into as many as it needs. Changes memory, not the result."""
+    """Padded tokens per forward pass; an update is cut into as many as it needs. Changes memory and rounding only."""
     bf16: bool = False
     """Compute in bfloat16. Weights and optimizer stay float32: in bfloat16, updates at 1e-5 round to nothing."""
     save_steps: int = Field(default=500, ge=1)

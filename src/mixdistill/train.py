@@ -66,10 +66,10 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
 
 
 def _cost(model: str, mix: dict[str, Any] | None) -> float:
-    """Loss tokens times bytes of weights: enough to start the longest trainings first."""
+    """Loss tokens times bytes of weights and what a tiny model costs beyond them: to start the longest first."""
     folder = Path(resolve.model_path(model))
     weights = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
-    return float(mix["facts"]["loss_tokens"]) * max(weights, 1) if mix else 1.0
+    return float(mix["facts"]["loss_tokens"]) * (weights + 250_000) if mix else 1.0
 
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
