@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def watcher(*, quiet: bool = False) -> Log | Live:
+def watcher() -> Log | Live:
     """The display that fits where the output goes."""
-    return Live() if sys.stderr.isatty() and not quiet else Log()
+    return Live() if sys.stderr.isatty() else Log()
 
 
 class Log:

@@ -21,7 +21,7 @@ _TRACES = {"long": domain.long_trace, "short": domain.short_trace}
 
 
 class Scripted:
-    """Backend `lab`: the model is `long` or `short`. Everything depends on the request's prompt, seed and sample alone.
+    """Backend `scripted`: the model is `long` or `short`. All depends on the request's prompt, seed and sample alone.
 
     `usage.completion_tokens` counts what a lab student would have to write: the words of both parts, `<think>` and
     `</think>`, and the stop token. Of the sampling settings only `max_tokens` has an effect: the trace is cut there.
