@@ -59,8 +59,8 @@ def recipe_page() -> str:
 def data_page() -> str:
     """Every row type: the columns of the tables in a run folder."""
     rows = [
-        types.Problem, types.Trace, types.Verdict, types.Complexity, types.Example, types.Update, types.Drop,
-        types.Score, types.Gap, types.Usage, types.Sampling, types.Message, types.Request, types.Completion,
+        types.Problem, types.Unused, types.Trace, types.Verdict, types.Complexity, types.Example, types.Update,
+        types.Drop, types.Score, types.Gap, types.Usage, types.Sampling, types.Message, types.Request, types.Completion,
         types.Interval,
     ]  # fmt: skip
     parts = [HEAD, "# Data formats\n\nRows of the tables in a run folder; nested values are JSON text in Parquet.\n"]

@@ -11,7 +11,7 @@ import pytest
 
 from mixdistill import problems
 from mixdistill.errors import DataError
-from mixdistill.problems import load, load_all, normalise
+from mixdistill.problems import counted, load, load_all, normalise
 from mixdistill.recipe import Problems, Source
 from mixdistill.types import Message, Problem, problem_id
 
@@ -227,20 +227,20 @@ def test_lab_problems_carry_the_name_of_their_list():
 def both(tmp_path: Path, train: list[str], test: list[str], **more: Any) -> tuple[dict[str, list[Any]], dict[str, int]]:
     rows = {n: [{"prompt": p, "answer": "1"} for p in ps] for n, ps in (("train", train), ("test", test))}
     files = {n: Source(source=str(write(tmp_path / f"{n}.jsonl", r))) for n, r in rows.items()}
-    found, dropped = load_all(Problems(train=files["train"], eval={"test": files["test"]}), **more)
-    return {n: asked(ps) for n, ps in found.items()}, dropped
+    found, unused = load_all(Problems(train=files["train"], eval={"test": files["test"]}), **more)
+    return {n: asked(ps) for n, ps in found.items()}, counted(unused)
 
 
 def test_duplicates_are_dropped_and_counted(tmp_path: Path):
     found, dropped = both(tmp_path, ["a  b", "a b", "c", " c\n"], ["x", "x"])
     assert found == {"train": ["a  b", "c"], "test": ["x"]}
-    assert dropped == {"train: duplicate prompt": 2, "test: duplicate prompt": 1}
+    assert dropped == {"test: duplicate": 1, "train: duplicate": 2}
 
 
 def test_a_training_problem_that_is_also_in_evaluation_is_dropped_and_counted(tmp_path: Path):
     found, dropped = both(tmp_path, ["It’s  a b", "b"], ["It's a b", "d"])
     assert found == {"train": ["b"], "test": ["It's a b", "d"]}
-    assert dropped == {"train: also in an evaluation set": 1}
+    assert dropped == {"train: in_evaluation": 1}
 
 
 def test_no_training_problem_left_is_an_error(tmp_path: Path):

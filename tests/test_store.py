@@ -50,6 +50,7 @@ ROWS: list[t.Row] = [
     t.Interval(low=-1.5, high=2.0),
     t.Gap(**GAP),
     t.Update(update=0, example=10**12),
+    t.Unused(split="train", source="f.csv", row=3, reason="no_answer", detail="no value in 'answer'", prompt="?"),
     t.Drop(problem_id="p", trace_id=None, teacher="a", reason="no_correct"),
 ]  # fmt: skip
 

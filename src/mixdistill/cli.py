@@ -107,7 +107,7 @@ for _stage, _summary in {
 @app.command()
 def check(recipe: RecipeArg, set_: SetOption = None, out: OutOption = None, limit: LimitOption = None) -> None:
     """Resolve every name in a recipe and print the plan: cells, examples, tokens, rough time. Runs nothing."""
-    from mixdistill.describe import describe_plan
+    from mixdistill.check import describe_plan
     from mixdistill.recipe import load
 
     sys.stdout.write(describe_plan(load(recipe, set_), out, limit) + "\n")
@@ -121,7 +121,7 @@ def show(
     ] = None,
 ) -> None:
     """One problem with all its traces and verdicts."""
-    from mixdistill.describe import describe_problem
+    from mixdistill.show import describe_problem
     from mixdistill.store import Store
 
     sys.stdout.write(describe_problem(Store(run), problem) + "\n")

@@ -62,7 +62,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     options = {"batch_size": evaluate.batch_size, **_backend_options(recipe, student)}
     backend = _Noted(make_backend(BACKEND, model, options), lambda: _note(folder / SAMPLED, options))
     wanted = [(p, i) for p in problems for i in range(evaluate.k)]
-    traces, table = collect(
+    collected = collect(
         store,
         folder,
         author=author(cell),
@@ -72,9 +72,10 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         sampling=evaluate.sampling,
         seed=_seed(cell),
         label=unit.label,
+        error_rate=recipe.error_rate,
     )
     by_id = {p.id: p for p in problems}
-    traces = [t for t in traces if t.problem_id in by_id and t.sample < evaluate.k]
+    traces = [t for t in collected.traces if t.problem_id in by_id and t.sample < evaluate.k]
     template = Template.load(model, chat_template_kwargs=spec.chat_template_kwargs)
     verdicts, scores = [], []
     for cap in (None, *evaluate.caps):
@@ -83,7 +84,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         verdicts += judged
         scores += _scores(cell, benchmark, recipe, by_id, seen, judged, cap)
     tables = {
-        TRACES: table,
+        TRACES: collected.table,
         VERDICTS: store.seal(folder, Verdict, verdicts, VERDICTS),
         SCORES: store.seal(folder, Score, scores, SCORES),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,18 @@ VERSION = "1"
 TABLE = "traces"
 Wanted = list[tuple[Problem, int]]
 """(problem, sample index) of every trace there should be."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What `collect` has of an author."""
+
+    traces: list[Trace]
+    """In problem order, failed ones included; also those bought when more was wanted."""
+    table: dict[str, Any]
+    """Description of the sealed table."""
+    absent: frozenset[str]
+    """Ids of wanted traces that there are none of and never will be, as the backend says (a file of recorded ones)."""
 
 
 def units(recipe: Recipe, store: Store) -> list[Unit]:
@@ -43,7 +56,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     teacher = recipe.teachers[name]
     problems = store.read(store.folder("problems"), Problem, "train")
     backend = make_backend(teacher.backend, teacher.model, teacher.options)
-    traces, table = collect(
+    collected = collect(
         store,
         store.folder(*("generate", name)),
         author=author(name),
@@ -54,8 +67,10 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         seed=0,
         prompt=teacher.prompt,
         label=unit.label,
+        error_rate=recipe.error_rate,
     )
-    return Done(counts=_counts(traces), tables={TABLE: table})
+    counts = _counts(collected.traces) | ({"absent": len(collected.absent)} if collected.absent else {})
+    return Done(counts=counts, tables={TABLE: collected.table}, absent=collected.absent)
 
 
 def author(teacher: str) -> str:
@@ -80,12 +95,13 @@ def collect(
     sampling: Sampling,
     seed: int,
     label: str,
+    error_rate: float,
     prompt: str = prompts.PLAIN,
-) -> tuple[list[Trace], dict[str, Any]]:
+) -> Collected:
     """Every wanted trace of an author: what is there already, and the rest from the backend.
 
-    Each trace is journaled as it arrives; a trace with an error is asked for again. Returns (traces in problem order,
-    description of the sealed table). Raises StageError when every single request failed.
+    Each trace is journaled as it arrives; a trace with an error is asked for again. Raises StageError when more than
+    `error_rate` of the wanted traces failed, and when the backend left a request without an answer; the rows are kept.
     """
     have = {t.id: t for t in store.read(folder, Trace, TABLE)}
     have |= {t.id: t for t in store.journal(folder, Trace, TABLE)}
@@ -96,18 +112,32 @@ def collect(
         for p, i in todo
     ]
     used = sampling.model_dump(exclude_none=True)
+    absent, unanswered = set[str](), set(range(len(requests)))
     with store.appending(folder, TABLE) as append:
         for n, (index, completion, tokens, rate) in enumerate(_metered(backend.generate(requests)), 1):
             problem, sample = todo[index]
+            unanswered.discard(index)
+            if completion is None:
+                absent.add(trace_id(author, problem.id, sample))
+                continue
             trace = _trace(problem, sample, completion, author, model, used | {"seed": requests[index].seed})
             append(trace)
             have[trace.id] = trace
             store.beat(label, done=len(wanted) - len(todo) + n, total=len(wanted), tokens=tokens, rate=rate)
+    if unanswered:
+        raise StageError(
+            f"{label}: the backend gave no answer to {len(unanswered):,} of {len(requests):,} requests; "
+            "it must yield one for each, None where there is none"
+        )
+    failed = [t for p, i in wanted if (t := have.get(trace_id(author, p.id, i))) and t.error]
+    if failed and len(failed) > error_rate * len(wanted):
+        raise StageError(
+            f"{label}: {len(failed):,} of {len(wanted):,} requests failed, more than error_rate={error_rate:g}; the "
+            f"first said: {failed[0].error}; run again to ask these again, or raise error_rate"
+        )
     order = {p.id: n for n, (p, _) in enumerate(wanted)}
     traces = sorted(have.values(), key=lambda t: (order.get(t.problem_id, len(order)), t.sample))
-    if traces and all(t.error for t in traces):
-        raise StageError(f"{label}: all {len(traces)} requests failed; the first said: {traces[0].error}")
-    return traces, store.seal(folder, Trace, traces, TABLE)
+    return Collected(traces, store.seal(folder, Trace, traces, TABLE), frozenset(absent))
 
 
 def _options(teacher: Teacher) -> dict[str, Any]:
@@ -161,10 +191,10 @@ def request_seed(seed: int, problem: str, sample: int) -> int:
     return int(content_hash(str(seed), problem, str(sample)), 16) % 2**31
 
 
-def _metered(answers: Iterator[tuple[int, Completion]]) -> Iterator[tuple[int, Completion, int, float]]:
+def _metered(answers: Iterator[tuple[int, Completion | None]]) -> Iterator[tuple[int, Completion | None, int, float]]:
     tokens, start = 0, time.monotonic()
     for index, completion in answers:
-        tokens += completion.usage.completion_tokens or 0
+        tokens += (completion.usage.completion_tokens or 0) if completion else 0
         yield index, completion, tokens, tokens / max(time.monotonic() - start, 1e-9)
 
 

@@ -36,6 +36,8 @@ BOUGHT = ("generate", "train")
 STARTED = "started.json"
 TRACEBACK = "traceback.txt"
 RECIPE = "recipe.yaml"
+UNUSED = "unused"
+"""Beside the problems: rows of their sources that are none."""
 MAKING = ("generate", "verify", "analyze", "mix", "train")
 """Stages after which the folder's recipe is the one given: what only evaluates or reports did not make the folder."""
 SESSIONS = "sessions.json"
@@ -83,6 +85,8 @@ class Done:
     """Sealed tables: name -> {rows, columns}."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What happened: updates, losses, devices."""
+    absent: frozenset[str] = frozenset()
+    """Wanted ids that there is no row for and never will be, so that they are not asked for again."""
 
 
 class State(StrEnum):
@@ -185,8 +189,8 @@ def run(
 
 def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> None:
     """Write the problems into the run folder."""
-    from mixdistill.problems import load_all
-    from mixdistill.types import Problem
+    from mixdistill.problems import counted, load_all
+    from mixdistill.types import Problem, Unused
 
     folder = store.folder("problems")
     options = {"problems": recipe.problems.model_dump(mode="json"), "limit": limit}
@@ -194,10 +198,11 @@ def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> None:
     # A file that is gone is no reason to lose the problems that were read from it.
     if marker and marker["options"] == options and files.items() <= marker.get("files", {}).items():
         return
-    loaded, dropped = load_all(recipe.problems, limit=limit)
+    loaded, unused = load_all(recipe.problems, limit=limit, error_rate=recipe.error_rate)
     (folder / MARKER).unlink(missing_ok=True)  # killed in between, the old marker would describe the new tables
     tables = {name: store.seal(folder, Problem, rows, name) for name, rows in loaded.items()}
-    store.mark(folder, {"options": options, "files": files, "tables": tables, "counts": dropped})
+    tables[UNUSED] = store.seal(folder, Unused, unused, UNUSED)
+    store.mark(folder, {"options": options, "files": files, "tables": tables, "counts": counted(unused)})
 
 
 def _file_hashes(recipe: Recipe) -> dict[str, str]:
@@ -325,7 +330,7 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
         write_atomically(folder / TRACEBACK, traceback.format_exc().encode())
         raise
     seconds = time.monotonic() - start
-    ids = sorted(store.ids(folder, unit.table, without_error=True)) if unit.wanted else []
+    ids = sorted(store.ids(folder, unit.table, without_error=True) | done.absent) if unit.wanted else []
     store.mark(
         folder,
         {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from mixdistill import resolve
 from mixdistill.errors import DataError, MissingExtra, did_you_mean
 from mixdistill.recipe import Problems, Source
-from mixdistill.types import Message, Problem, problem_id, prompt_text
+from mixdistill.types import Message, Problem, Unused, problem_id, prompt_text
 
 LAB = "lab:signs"
 KINDS = (".jsonl", ".json", ".csv", ".parquet")
@@ -54,23 +55,45 @@ def _normal(text: str) -> str:
     return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", marked.translate(_SAME)).translate(_SAME)).strip()
 
 
-def load_all(spec: Problems, *, limit: int | None = None) -> tuple[dict[str, list[Problem]], dict[str, int]]:
-    """(`train` and every benchmark -> its problems, what was dropped by reason).
+def load_all(
+    spec: Problems, *, limit: int | None = None, error_rate: float = 0.05
+) -> tuple[dict[str, list[Problem]], list[Unused]]:
+    """(`train` and every benchmark -> its problems, the rows that are none).
 
     `limit` caps every list. A training problem whose normalised prompt stands in a benchmark is dropped from training.
     Raises DataError for unreadable files, missing columns and empty results.
     """
-    dropped: dict[str, int] = {}
-    loaded = {name: _distinct(load(source, split=name), name, dropped) for name, source in spec.eval.items()}
-    train = _distinct(load(spec.train, split="train"), "train", dropped)
-    in_evaluation = {normalise(p.prompt) for problems in loaded.values() for p in problems}
-    clean = [p for p in train if normalise(p.prompt) not in in_evaluation]
-    if len(clean) < len(train):
-        dropped["train: also in an evaluation set"] = len(train) - len(clean)
+    unused: list[Unused] = []
+    loaded = {name: _distinct(load(source, split=name), name, unused) for name, source in spec.eval.items()}
+    train = _distinct(load(spec.train, split="train"), "train", unused)
+    in_evaluation = {normalise(p.prompt): name for name, problems in loaded.items() for p in problems}
+    clean = []
+    for row, p in enumerate(train, 1):
+        benchmark = in_evaluation.get(normalise(p.prompt))
+        if benchmark is None:
+            clean.append(p)
+        else:
+            unused.append(_unused(p, row, "in_evaluation", f"stands in {benchmark}"))
     if not clean:
         raise DataError(f"problems.train: every one of {len(train)} problems is also in an evaluation set; use others")
     loaded = {"train": clean, **loaded}
-    return {name: problems[:limit] for name, problems in loaded.items()}, dropped
+    return {name: problems[:limit] for name, problems in loaded.items()}, unused
+
+
+def counted(unused: Iterable[Unused]) -> dict[str, int]:
+    """How many rows are no problems: `train: duplicate` -> 3."""
+    return dict(Counter(f"{u.split}: {u.reason}" for u in unused))
+
+
+def _unused(problem: Problem, row: int, reason: str, detail: str) -> Unused:
+    return Unused(
+        split=problem.split,
+        source=problem.source,
+        row=row,
+        reason=reason,
+        detail=detail,
+        prompt=prompt_text(problem.prompt)[:200],
+    )
 
 
 def load(source: Source, *, split: str) -> list[Problem]:
@@ -210,16 +233,16 @@ def _problem(row: dict[str, Any], number: int, prompt: str, answer: str, source:
         ) from None
 
 
-def _distinct(problems: list[Problem], name: str, dropped: dict[str, int]) -> list[Problem]:
+def _distinct(problems: list[Problem], name: str, unused: list[Unused]) -> list[Problem]:
     """Problems with different prompts; conflicting answers to one prompt are an error."""
     seen: dict[str, Problem] = {}
-    for p in problems:
+    for row, p in enumerate(problems, 1):
         first = seen.setdefault(normalise(p.prompt), p)
         if first.answer != p.answer:
             raise DataError(
                 f"problems.{name}: two answers for one prompt (got {first.answer!r} and {p.answer!r} for "
                 f"{prompt_text(p.prompt)[:60]!r}); keep one"
             )
-    if len(seen) < len(problems):
-        dropped[f"{name}: duplicate prompt"] = len(problems) - len(seen)
+        if first is not p:
+            unused.append(_unused(p, row, "duplicate", "of an earlier row"))
     return list(seen.values())

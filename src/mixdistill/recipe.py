@@ -218,6 +218,9 @@ class Recipe(Section):
     evaluate: Evaluate = Evaluate()
     seeds: int | list[int] = 3
     """How many trainings of each student and arm (0, 1, ...), or their seeds."""
+    error_rate: float = Field(default=0.05, ge=0, lt=1)
+    """Largest share of rows that may go wrong before a stage fails: problems that cannot be read, requests that fail,
+    verdicts that are errors. What went wrong is listed either way."""
 
     def train_of(self, student: str) -> Train:
         """Training settings of a student: the study's, with the student's own on top."""

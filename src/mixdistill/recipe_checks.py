@@ -107,8 +107,9 @@ def _check_names(recipe: Recipe) -> list[str]:
                 )
             elif name in RESERVED and section in ("arms", "teachers"):
                 found.append(f"{section}: '{name}' is a reserved name; choose another")
-    if "train" in recipe.problems.eval:
-        found.append("problems.eval: a benchmark cannot be called 'train'; choose another name")
+    for name in ("train", "unused"):
+        if name in recipe.problems.eval:
+            found.append(f"problems.eval: a benchmark cannot be called '{name}'; choose another name")
     return found
 
 

@@ -63,6 +63,25 @@ class Problem(Row):
     """The user's own; mixdistill never reads it."""
 
 
+class Unused(Row):
+    """A row of a problem source that is no problem of the study, and why."""
+
+    split: str
+    """`train`, or the benchmark it would belong to."""
+    source: str
+    """File, data set or lab domain it stands in."""
+    row: int
+    """Its number there, from 1; of a text file with one row a line, the line."""
+    reason: str
+    """`unreadable`, `no_prompt`, `no_answer`, `conflicting_answers` (the same prompt stands there with another answer):
+    bad rows, which count towards `error_rate`. `duplicate` (of an earlier row), `in_evaluation` (a training problem
+    that stands in a benchmark)."""
+    detail: str
+    """What was found: the parser's complaint, the other answer, the text that it matched."""
+    prompt: str
+    """Its prompt, or as much of the row as could be read; at most 200 characters."""
+
+
 class Sampling(Row):
     """How completions are drawn. None means: as the model's own generation settings say."""
 

@@ -15,9 +15,6 @@ from mixdistill.types import Completion, FinishReason, Message, Request
 VERSION = "1"
 """Rises when the same request would give another completion."""
 
-NO_TRACE = "no recorded trace"
-"""The error of a completion whose prompt and sample number the file does not hold."""
-
 _FINISH: dict[str, FinishReason] = {
     **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete"), "stop"),
     **dict.fromkeys(("length", "max_tokens", "max_length"), "length"),
@@ -70,14 +67,17 @@ class Recorded:
         )
         self.complete = complete
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
-        """The recorded completion of every request, in order. Raises DataError on a file that cannot be used."""
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion | None]]:
+        """The recorded completion of every request, in order; None where the file holds none.
+
+        Raises DataError on a file that cannot be used.
+        """
         for position, request in enumerate(requests):
             rows = self._rows.get(normalise(request.prompt), [])
             if request.sample < len(rows):
                 yield position, self._completion(rows[request.sample])
             else:
-                yield position, Completion(error=NO_TRACE)
+                yield position, None
 
     def join_report(self, prompts: Iterable[str | list[Message]]) -> dict[str, int]:
         """How well the file fits: distinct prompts asked, with and without a row; rows, and rows nobody asked for."""

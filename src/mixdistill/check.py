@@ -1,4 +1,4 @@
-"""Texts for people: what a recipe will do (`check`), and one problem with all its traces (`show`)."""
+"""`check`: what a recipe will do, before it is done."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixdistill import executor, resolve
-from mixdistill.errors import DataError, StoreError
-from mixdistill.evaluate import VERDICTS
-from mixdistill.generate import TABLE as TRACES
+from mixdistill.errors import DataError
 from mixdistill.generate import make_backend
 from mixdistill.lab import models
-from mixdistill.problems import load_all
+from mixdistill.problems import counted, load_all
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.tokens import Template
-from mixdistill.types import Problem, Request, Trace, Verdict, prompt_text
+from mixdistill.types import Problem, Request
 
 FREE = ("scripted", "recorded")
 """Backends whose traces cost nothing, so that a plan may look at a few."""
@@ -40,7 +38,7 @@ def describe_plan(recipe: Recipe, out: Path | None, limit: int | None) -> str:
 
     Raises the errors that a run would raise before its first stage.
     """
-    problems, dropped = load_all(recipe.problems, limit=limit)
+    problems, unused = load_all(recipe.problems, limit=limit, error_rate=recipe.error_rate)
     store = Store(out or Path("runs") / recipe.name)
     train = problems["train"]
     lengths = {t: _lengths(recipe, store, t, train[:PEEK]) for t in recipe.teachers}
@@ -49,7 +47,7 @@ def describe_plan(recipe: Recipe, out: Path | None, limit: int | None) -> str:
         f"study      {recipe.name}: {recipe.description}".rstrip(": "),
         f"folder     {store.root} ({'exists: it will be extended' if store.root.exists() else 'new'})",
         "problems   " + ", ".join(f"{name} {len(rows):,}" for name, rows in problems.items()),
-        *(f"           {n:,} dropped: {why}" for why, n in dropped.items()),
+        *(f"           {n:,} dropped: {why}" for why, n in counted(unused).items()),
     ]
     lines += _table(
         "teachers",
@@ -76,27 +74,6 @@ def describe_plan(recipe: Recipe, out: Path | None, limit: int | None) -> str:
     return "\n".join(lines)
 
 
-def describe_problem(store: Store, wanted: str | None) -> str:
-    """One problem with every teacher's and student's traces and verdicts. Raises DataError when none matches."""
-    folder = store.folder("problems")
-    if store.marker(folder) is None:
-        raise StoreError(f"{store.root}: not a run folder (no problems in it); give the folder that --out named")
-    tables = sorted((p.stem for p in folder.glob("*.parquet")), key=lambda name: (name != "train", name))
-    found = [p for name in tables for p in store.read(folder, Problem, name)]
-    hits = [p for p in found if wanted is None or p.id.startswith(wanted) or wanted in prompt_text(p.prompt)]
-    if not hits:
-        raise DataError(f"{store.root}: no problem matches (got {wanted!r}); give an id, its beginning, or prompt text")
-    problem = hits[0]
-    lines = [f"{problem.id}  {problem.split}  {problem.source}", *_indent(prompt_text(problem.prompt))]
-    lines.append(f"  reference answer: {problem.answer}")
-    if len(hits) > 1 and wanted is not None:
-        lines.append(f"  (the first of {len(hits):,} that match)")
-    told: list[str] = []
-    for verdicts, traces in _tables(store):
-        told += _traces(store, traces, verdicts, problem.id)
-    return "\n".join([*lines, *(told or ["  (no traces of it yet)"])])
-
-
 def _lengths(recipe: Recipe, store: Store, teacher: str, few: Sequence[Problem]) -> Lengths:
     marker = store.marker(store.folder("analyze", teacher))
     if marker and marker["facts"]["median_tokens"] is not None:
@@ -111,7 +88,7 @@ def _lengths(recipe: Recipe, store: Store, teacher: str, few: Sequence[Problem])
     template = Template.load(model, chat_template_kwargs=student.chat_template_kwargs)
     backend = make_backend(spec.backend, spec.model, spec.options)
     answers = [c for _, c in backend.generate([Request(prompt=p.prompt, sampling=spec.sampling) for p in few])]
-    counts = [template.count(c.reasoning, c.content) for c in answers if c.error is None]
+    counts = [template.count(c.reasoning, c.content) for c in answers if c and c.error is None]
     if not counts:
         raise DataError(
             f"teachers.{teacher}: no trace for the first {len(few)} problems; check its file and its columns"
@@ -207,38 +184,3 @@ def _table(head: str, rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(r[i]) if i < len(r) else 0 for r in rows) for i in range(max(map(len, rows)))] if rows else []
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=False)).rstrip() for r in rows]
     return [f"{head if i == 0 else '':<10} {line}" for i, line in enumerate(lines)]
-
-
-def _tables(store: Store) -> list[tuple[Path, Path]]:
-    """(folder of verdicts, folder of traces), teachers first."""
-    teachers = [
-        (store.folder("verify", p.parent.name), p.parent) for p in store.root.glob(f"generate/*/{TRACES}.parquet")
-    ]
-    students = [(p.parent, p.parent) for p in store.root.glob(f"evaluate/**/{TRACES}.parquet")]
-    return [*sorted(teachers), *sorted(students)]
-
-
-def _traces(store: Store, folder: Path, verdicts: Path, problem: str) -> list[str]:
-    ids = store.frame(folder, TRACES, ["problem_id"])["problem_id"].to_list()
-    if problem not in ids:
-        return []
-    mine = [t for t in store.read(folder, Trace, TRACES) if t.problem_id == problem]
-    judged = [v for v in store.read(verdicts, Verdict, VERDICTS) if v.trace_id in {t.id for t in mine}]
-    lines = []
-    for trace in mine:
-        lines += [
-            "",
-            f"{trace.author} #{trace.sample}  {trace.usage.completion_tokens or '?'} tokens, {trace.finish_reason}",
-        ]
-        lines += _indent(f"ERROR: {trace.error}" if trace.error else "")
-        lines += _indent(trace.reasoning, "  | ") + _indent(trace.content)
-        for v in (v for v in judged if v.trace_id == trace.id):
-            cap = "" if v.max_tokens is None else f" at most {v.max_tokens} tokens"
-            lines.append(
-                f"  -> {v.outcome.value}{cap}  answer {v.answer!r}  [{v.verifier}: {v.rule}] {v.explanation}".rstrip()
-            )
-    return lines
-
-
-def _indent(text: str, by: str = "  ") -> list[str]:
-    return [f"{by}{line}" for line in text.splitlines()]
