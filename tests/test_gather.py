@@ -226,7 +226,7 @@ def test_training_whose_mix_the_recipe_now_draws_otherwise_is_a_confound_too(mod
 def test_request_that_fails_for_good_is_an_error_and_the_cell_still_counts(tmp_path):
     """Prompts of the longest problems do not fit the student's context."""
     model = tiny.student(tmp_path / "model", max_position_embeddings=9)
-    study = _study(model, seeds=1)
+    study = _study(model, seeds=1, error_rate=0.9)
     store, _ = tiny.run(study, tmp_path / "run")
     problems = store.read(store.folder("problems"), Problem, "signs")
     lost = sum(p.level == "k=5" for p in problems)

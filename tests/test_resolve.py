@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import tiny
 from mixdistill import resolve
 from mixdistill.errors import RecipeError
 
@@ -147,3 +148,17 @@ def test_models_that_are_not_the_labs_are_left_alone():
 
 def test_a_lab_model_becomes_its_folder():
     assert (Path(resolve.model_path("lab:s")) / "config.json").is_file()
+
+
+def test_base_is_read_once_for_all_plans_and_again_when_a_file_changes(tmp_path, monkeypatch):
+    hashed: list[Path] = []
+    real = resolve.file_hash
+    monkeypatch.setattr(resolve, "file_hash", lambda path: hashed.append(path) or real(path))
+    model = tiny.student(tmp_path / "model")
+    first = resolve.model_fingerprint(model)
+    assert [resolve.model_fingerprint(model) for _ in range(3)] == [first] * 3
+    assert len(hashed) == 1
+    (tmp_path / "model" / "config.json").write_text("{}")
+    assert resolve.model_fingerprint(model) != first
+    assert len(hashed) == 2
+    assert resolve.model_fingerprint("some/model") == "some/model"

@@ -21,7 +21,7 @@ from mixdistill.pipeline import Done, Unit
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import Store, versions, write_atomically
 from mixdistill.tokens import Template
-from mixdistill.train import MODEL, device_name, model_fingerprint
+from mixdistill.train import MODEL, device_name
 from mixdistill.types import (
     Completion,
     Outcome,
@@ -33,7 +33,7 @@ from mixdistill.types import (
     content_hash,
     trace_id,
 )
-from mixdistill.verify import grade, grading_options
+from mixdistill.verify import check_errors, grade, grading_options
 
 VERSION = "1"
 VERDICTS, SCORES = "verdicts", "scores"
@@ -83,6 +83,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         judged = _grade(recipe, by_id, seen, cap, verdicts)
         verdicts += judged
         scores += _scores(cell, benchmark, recipe, by_id, seen, judged, cap)
+    check_errors(unit.label, [v for v in verdicts if v.max_tokens is None], recipe.error_rate)
     tables = {
         TRACES: collected.table,
         VERDICTS: store.seal(folder, Verdict, verdicts, VERDICTS),
@@ -130,10 +131,11 @@ def _unit(recipe: Recipe, store: Store, cell: tuple[str, ...], benchmark: str) -
     student = recipe.students[cell[0]]
     evaluate = recipe.evaluate
     if cell[1] == BASE:
-        weights: str | None = model_fingerprint(student.model)
+        weights: str | None = resolve.model_fingerprint(student.model)
     else:
         weights = store.content(store.folder("train", *cell), MODEL, ["weights"])
     problems = store.read(store.folder("problems"), Problem, benchmark)
+    trained = "train/" + "/".join(cell)
     return Unit(
         stage="evaluate",
         key=(*cell, benchmark),
@@ -144,10 +146,11 @@ def _unit(recipe: Recipe, store: Store, cell: tuple[str, ...], benchmark: str) -
             "k": evaluate.k,
             "stage": VERSION,
         },
-        inputs={"train/" + "/".join(cell): weights, "problems": _answers(problems)},
+        inputs={trained: weights, "problems": _answers(problems)},
         wanted=frozenset(trace_id(author(cell), p.id, i) for p in problems for i in range(evaluate.k)),
         table=TRACES,
         cost=2.0 if cell[1] == BASE else 1.0,
+        given={trained: student.model} if cell[1] == BASE else {},
     )
 
 

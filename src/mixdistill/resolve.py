@@ -14,10 +14,12 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mixdistill.errors import RecipeError, did_you_mean
+from mixdistill.store import file_hash
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -170,3 +172,18 @@ def model_path(model: str) -> str:
 
         return str(models.path(model.removeprefix("lab:")))
     return model
+
+
+def model_fingerprint(model: str) -> str:
+    """A model in an identity: a local folder by its content, anything else by its name."""
+    path = Path(model_path(model))
+    if not path.is_dir():
+        return model
+    files = ((p, p.stat()) for p in sorted(path.rglob("*")) if p.is_file())
+    return _folder_fingerprint(path, tuple((str(p), s.st_size, s.st_mtime_ns, s.st_ino) for p, s in files))
+
+
+@lru_cache(maxsize=64)
+def _folder_fingerprint(path: Path, files: tuple[tuple[str, int, int, int], ...]) -> str:
+    """Every plan asks for every cell's base; the files' times and sizes say whether to read them again."""
+    return f"folder:{file_hash(path)}"
