@@ -18,14 +18,14 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
 from mixdistill import resolve
-from mixdistill.errors import MixdistillError, Refused
+from mixdistill.errors import MixdistillError, Refused, StoreError
 from mixdistill.executor import Local
 from mixdistill.recipe import Recipe, render
 from mixdistill.store import MARKER, Store, file_hash, versions, write_atomically
@@ -200,6 +200,7 @@ def run(
     failures: list[str] = []
     stages = tuple(stages)
     with store.lock(), _session(store) as seen:
+        store.sweep()
         if not fresh:
             _refuse_early(stages, recipe, store)
         prepare(recipe, store, limit=limit)
@@ -260,6 +261,8 @@ def _run_stage(
         if s is State.BLOCKED:
             missing = ", ".join(k for k, v in unit.inputs.items() if v is None)
             failures.append(f"{unit.label}: not run; {missing} is missing")
+        elif s is State.DONE:  # killed after the marker
+            (store.folder(unit.stage, *unit.key) / STARTED).unlink(missing_ok=True)
     todo = sorted((u for u, s in planned if s not in (State.DONE, State.BLOCKED)), key=lambda u: -u.cost)
     jobs = [(stage, unit, recipe, store) for unit in todo]
 
@@ -399,7 +402,8 @@ def _session(store: Store) -> Generator[Callable[..., None]]:
             kept = lasted
 
     def keep(lasted: float) -> None:
-        write_atomically(store.root / SESSIONS, json.dumps({"seconds": round(earlier + lasted, 1)}).encode())
+        with suppress(StoreError):  # what it cost is no reason to stop, or to hide what did
+            write_atomically(store.root / SESSIONS, json.dumps({"seconds": round(earlier + lasted, 1)}).encode())
 
     try:
         yield seen

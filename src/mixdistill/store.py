@@ -16,6 +16,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import sys
 import time
 import typing
@@ -192,6 +193,15 @@ class Store:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(target)
         return target
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half written. Only for who holds the lock."""
+        for pattern in (".*.tmp", "*/**/.*.tmp", ".progress/*.tmp"):
+            for path in self.root.glob(pattern):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     def unwritable(self, folder: Path, error: BaseException) -> StoreError | None:
         """The clear line behind an error of a library that could not write: a full disk has many names.

@@ -102,9 +102,9 @@ class UpdateTrainer(SFTTrainer):
         return torch.nn.functional.cross_entropy(logits, labels[kept], reduction="sum") / num_items_in_batch
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Keep the newest only, by its number: the trainer's own rotation goes by file times, which a set clock upsets."""
+        """Keep the newest only, by its number: the trainer's own rotation goes by file times, not by that."""
         super()._save_checkpoint(*args, **kwargs)
-        for folder in Path(self.args.output_dir).glob("checkpoint-*"):
+        for folder in Path(str(self.args.output_dir)).glob("checkpoint-*"):
             if checkpoint_step(folder) < self.state.global_step:
                 remove_checkpoint(folder)
 
