@@ -251,6 +251,14 @@ def test_teacher_counts_only_problems_that_are_still_asked(model, finished, tmp_
         assert t.correct == t.traces == t.problems == t.finished == 10
 
 
+def test_teacher_counts_no_verdict_of_an_earlier_larger_study(model, store):
+    """Only the report was asked for, so the verdicts on all 24 problems are still there."""
+    study = tiny.study(model, problems=tiny.problem_sets(10, PROBLEMS))
+    tiny.run(study, store.root, "report")
+    for t in gather(study, store).teachers:
+        assert t.correct == t.accepted == t.traces == t.problems == 10
+
+
 def test_parameters_are_counted_from_the_safetensors(model):
     from transformers import AutoModelForCausalLM
 

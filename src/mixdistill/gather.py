@@ -111,10 +111,13 @@ def _levels(store: Store, benchmark: str) -> dict[str, set[str]]:
 def _teacher(recipe: Recipe, store: Store, name: str) -> TeacherFacts:
     columns = ["id", "problem_id", "sample", "finish_reason", "error"]
     traces = store.frame(store.folder("generate", name), "traces", columns)
-    asked = traces["problem_id"].is_in(sorted(store.ids(store.folder("problems"), "train")))
-    traces = traces.filter(asked & (traces["sample"] < recipe.teachers[name].samples))
-    outcomes = Counter(store.frame(store.folder("verify", name), "verdicts", ["outcome"])["outcome"].to_list())
+    asked, samples = store.ids(store.folder("problems"), "train"), recipe.teachers[name].samples
+    traces = traces.filter(traces["problem_id"].is_in(sorted(asked)) & (traces["sample"] < samples))
     judged = traces.filter(traces["error"].is_null())
+    verdicts = store.frame(store.folder("verify", name), "verdicts", ["trace_id", "outcome"])
+    # Verdicts may stem from a recipe that asked for more; only those on the traces counted here count.
+    verdicts = verdicts.filter(verdicts["trace_id"].is_in(judged["id"].to_list()))
+    outcomes = Counter(verdicts["outcome"].to_list())
     rows = store.frame(store.folder("analyze", name), "complexity") if _has(store, "analyze", name) else None
     measured = rows.filter(rows["trace_id"].is_in(judged["id"].to_list())) if rows is not None else None
     metrics = [json.loads(m) for m in measured["metrics"].to_list()] if measured is not None else []
@@ -133,7 +136,7 @@ def _teacher(recipe: Recipe, store: Store, name: str) -> TeacherFacts:
         truncated=outcomes[Outcome.TRUNCATED],
         error_verdicts=outcomes[Outcome.ERROR],
         finished=int((judged["finish_reason"] == "stop").sum()),
-        accepted=len({t.problem_id for t in accepted(store, name)}),
+        accepted=len({t.problem_id for t in accepted(store, name) if t.problem_id in asked and t.sample < samples}),
         tokens_mean=sum(tokens) / len(tokens) if tokens else None,
         tokens_median=tokens[len(tokens) // 2] if tokens else None,
         tokens_p90=tokens[int(len(tokens) * 0.9)] if tokens else None,
@@ -276,7 +279,7 @@ def _failed_requests(store: Store, done: list[Unit]) -> list[str]:
 def _notes(recipe: Recipe, store: Store, done: set[tuple[str, str, int | None, str]]) -> list[str]:
     notes = [
         f"Problems: {why}: {n:,} dropped."
-        for why, n in (store.marker(store.folder("problems")) or {})["counts"].items()
+        for why, n in (store.marker(store.folder("problems")) or {"counts": {}})["counts"].items()
     ]
     notes += [
         f"The untuned {s} was not evaluated on {b}: nothing here is compared with it. Run the recipe again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from small_model import CONTEXT, END, requests, sample, write_model  # noqa: E40
 
 from mixdistill.backends.decoding import Prepared  # noqa: E402
 from mixdistill.backends.transformers import Transformers, in_force  # noqa: E402
-from mixdistill.errors import DataError  # noqa: E402
+from mixdistill.errors import DataError, MissingExtra  # noqa: E402
 from mixdistill.types import Request, Sampling  # noqa: E402
 
 
@@ -154,6 +155,12 @@ def test_a_row_too_big_alone_is_an_error_and_the_rest_goes_on(model: str, monkey
 def test_a_model_that_cannot_be_loaded_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="give a folder or hub id"):
         list(Transformers(str(tmp_path / "missing")).generate(requests(1)))
+
+
+def test_without_torch_the_pip_line_is_named(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtra, match=r"^torch: not installed; run: pip install 'mixdistill\[train\]'$"):
+        list(Transformers(model).generate(requests(1)))
 
 
 def test_no_requests_give_nothing() -> None:

@@ -111,10 +111,8 @@ class Transformers:
         """Yield (position in `requests`, completion) as rows finish, longest prompts first.
 
         A prompt that does not fit the model's context is a completion with `error`. Raises `DataError` when the
-        model cannot be loaded, `StageError` when it gives numbers that are not numbers.
+        model cannot be loaded, `MissingExtra` without torch, `StageError` when it gives numbers that are not numbers.
         """
-        import torch
-
         pending = []
         for position, request in enumerate(requests):
             row = self._row(position, request)
@@ -122,6 +120,10 @@ class Transformers:
                 yield position, row
             else:
                 pending.append(row)
+        if not pending:
+            return
+        import torch  # not before the model is loaded, which says what to install where it is missing
+
         # Longest first: when memory runs out it does so at the start, and neighbours need little padding.
         pending.sort(key=lambda row: -len(row.prompt))
         size = max(1, self.batch_size)
