@@ -129,10 +129,7 @@ def fine_tune(
     check_rows(rows, template, settings.max_length)
     trainer, seen = _trainer(model, rows, updates, settings, seed, out, template, progress)
     start = [p.detach().clone() for p in trainer.model.parameters()]
-    checkpoint = newest_checkpoint(out)
-    if checkpoint:
-        _count_earlier(seen, trainer, int(checkpoint.name.rpartition("-")[2]))
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = _train(trainer, seen, out)
     displacement = _displacement(start, list(trainer.model.parameters()))
     if not math.isfinite(displacement):
         raise StageError("train: the weights are no longer finite numbers after the last update; lower learning_rate")
@@ -141,7 +138,7 @@ def fine_tune(
         remove_checkpoint(folder)
     return seen.facts() | {
         "updates": int(trainer.state.global_step),
-        "seconds_training": round(float(result.metrics["train_runtime"]), 2),
+        "seconds_training": round(seconds, 2),
         "device": device_name(),
         "precision": "bfloat16" if settings.bf16 else "float32",
         "displacement": displacement,
@@ -254,6 +251,15 @@ def _trainer(
         progress=progress,
     )
     return trainer, seen
+
+
+def _train(trainer: Any, seen: Seen, out: Path) -> float:
+    """From the last checkpoint under `out` where there is one; the seconds that this took."""
+    checkpoint = newest_checkpoint(out)
+    if checkpoint:
+        _count_earlier(seen, trainer, checkpoint_step(checkpoint))
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return float(result.metrics["train_runtime"])
 
 
 def _count_earlier(seen: Seen, trainer: Any, updates: int) -> None:
