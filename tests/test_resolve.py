@@ -52,7 +52,7 @@ def test_a_misspelt_built_in_is_suggested(kind: str, got: str, meant: str):
 
 
 def test_a_name_like_nothing_lists_what_is_known():
-    with pytest.raises(RecipeError, match=r"; known: math, signs \(your own: package\.module:name or"):
+    with pytest.raises(RecipeError, match=r"; known: exact, json, math, signs \(your own: package\.module:name or"):
         resolve.reference("verifier", "zzzzz")
 
 
@@ -139,6 +139,12 @@ def test_the_version_follows_the_whole_file_where_there_is_none(own: Path):
     assert resolve.version(load_again(own, OWN)) == first
     assert resolve.version(load_again(own, OWN.replace("THRESHOLD = 3", "THRESHOLD = 4"))) != first
     assert resolve.version(load_again(own, OWN.replace("correct", "incorrect"))) != first
+
+
+def test_the_folder_of_the_shipped_recipes_is_known_without_being_set(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MIXDISTILL_RECIPES", "/elsewhere")
+    folder = Path(resolve.__file__).parent / "recipes"
+    assert resolve.from_environment({"a": ["${MIXDISTILL_RECIPES}/demo.yaml"]}) == {"a": [f"{folder}/demo.yaml"]}
 
 
 def test_models_that_are_not_the_labs_are_left_alone():

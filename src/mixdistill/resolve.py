@@ -20,6 +20,9 @@ from typing import Any
 from mixdistill.errors import RecipeError, did_you_mean
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+RECIPES = "MIXDISTILL_RECIPES"
+"""The one variable that is always there: the folder of the shipped recipes, wherever the package is installed. So a
+shipped recipe can name a file beside itself, and its copy in a run folder still leads there on another machine."""
 
 BUILTIN: dict[str, dict[str, str]] = {
     "backend": {
@@ -30,6 +33,8 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "verifier": {
         "math": "mixdistill.verifiers.math:verify",
+        "exact": "mixdistill.verifiers.exact:verify",
+        "json": "mixdistill.verifiers.json_fields:verify",
         "signs": "mixdistill.lab.domain:verify",
     },
     "metric": {
@@ -142,7 +147,7 @@ def version(obj: Any) -> str:
 
 
 def from_environment(value: Any) -> Any:
-    """A value with every `${NAME}` in its texts replaced by that environment variable.
+    """A value with every `${NAME}` in its texts replaced by that environment variable (or `RECIPES`).
 
     Done where a value is used and never earlier, so that what stands in the environment is not written anywhere.
     Raises RecipeError when a variable is not set.
@@ -156,6 +161,8 @@ def from_environment(value: Any) -> Any:
 
 def _variable(match: re.Match[str]) -> str:
     name = match[1]
+    if name == RECIPES:
+        return str(Path(__file__).parent / "recipes")
     if name not in os.environ:
         raise RecipeError(
             f"${{{name}}}: the recipe names this environment variable, and it is not set; export {name}=..."
