@@ -118,6 +118,8 @@ def test_the_errors_of_own_code_look_as_they_are_shown(raw: dict[str, Any], tmp_
     Path("own.py").write_text(example, encoding="utf-8")
     found += findings(raw, verify={"verifier": "own.py:verfy"})
     found += findings(raw, verify={"verifier": "own.py:verify", "tolerence": 0.1})
+    Path("loose.py").write_text("def verify(problem, trace, tolerance=0.01): ...\n", encoding="utf-8")
+    found += findings(raw, verify={"verifier": "loose.py:verify", "tolerance": 0.1})
     other = tmp_path / "other"
     other.mkdir()
     monkeypatch.chdir(other)

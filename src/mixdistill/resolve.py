@@ -46,6 +46,13 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
 }
 """kind -> short name -> reference."""
+CALLED_WITH = {
+    "backend": ("model",),
+    "verifier": ("problem", "trace"),
+    "metric": ("trace",),
+    "mixture": ("pools", "weights"),
+}
+"""kind -> what an object of that kind is given by position. A mixture is also given `rng`, by name."""
 
 
 def reference(kind: str, name: str) -> str:
@@ -104,6 +111,24 @@ def _module_from_file(place: str) -> Any:
             del sys.modules[name]  # half a module must not be found next time
             raise
     return sys.modules[name]
+
+
+def check_call(where: str, kind: str, obj: Any) -> list[str]:
+    """Findings about an object that could not be called as its kind is; else every row of a run would fail."""
+    params = inspect.signature(obj).parameters.values()
+    taken = [p.name for p in params if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    given = CALLED_WITH[kind]
+    found = []
+    if len(taken) != len(given) and not any(p.kind is p.VAR_POSITIONAL for p in params):
+        found.append(
+            f"{where}: {obj.__name__} takes ({', '.join(taken)}), and a {kind} is given ({', '.join(given)}); "
+            "put its options behind a bare *"
+        )
+    if kind == "mixture" and not takes(obj, "rng") and not any(p.kind is p.VAR_KEYWORD for p in params):
+        found.append(f"{where}: {obj.__name__} takes no rng, and a mixture is given one; add it behind a bare *")
+    if kind == "backend" and not callable(getattr(obj, "generate", None)):
+        found.append(f"{where}: {obj.__name__} has no generate; a backend is a class with generate(requests)")
+    return found
 
 
 def check_options(where: str, obj: Any, options: dict[str, Any], *, also: Iterable[str] = ()) -> list[str]:
