@@ -45,10 +45,15 @@ def _marker(*, versions: dict[str, str] | None = None, options: dict[str, Any] |
 
 
 def _evaluated(
-    arm: str, *, versions: dict[str, str] | None = None, ignored: dict[str, Any] | None = None, **facts: Any
+    arm: str,
+    *,
+    seed: int = 0,
+    versions: dict[str, str] | None = None,
+    ignored: dict[str, Any] | None = None,
+    **facts: Any,
 ) -> tuple[Unit, dict[str, Any]]:
     """An evaluation; `facts` are of the decoding and template, and else of how it was sampled."""
-    key = ("t", arm, "signs") if arm == "base" else ("t", arm, "0", "signs")
+    key = ("t", arm, "signs") if arm == "base" else ("t", arm, str(seed), "signs")
     said = {k: facts.pop(k, default) for k, default in (("decoding", "greedy"), ("template", "abc"))}
     sampled = [{**SAMPLED, **{k.replace("_", " "): v for k, v in facts.items()}}]
     marker = {"facts": {**said, "ignored": ignored or {}, "sampled": sampled}, "versions": versions or {"scipy": "1"}}
@@ -157,6 +162,17 @@ def test_arm_or_base_evaluated_otherwise_is_red(arm, what):
     text = f"The arms were not evaluated with the same {what.replace('_', ' ')}."
     assert (found.severity, found.text) == ("red", text)
     assert set(found.values) == {"base", "long", "short"}
+
+
+def test_arms_that_were_sampled_alike_seed_by_seed_have_no_confound():
+    """Each seed on a machine of its own: what is compared is compared on one machine."""
+    device = {0: "cpu", 1: "gpu"}
+    alike = [_evaluated(a, seed=s, device=device[s]) for a in ("long", "short") for s in device]
+    assert _find(evaluated=alike) == []
+    crossed = [_evaluated(a, seed=s, device=device[s ^ (a == "long")]) for a in ("long", "short") for s in device]
+    (found,) = _find(evaluated=crossed)
+    assert found.text == "The arms were not evaluated with the same device."
+    assert found.values == {"long": "cpu and gpu", "short": "cpu and gpu"}
 
 
 def test_version_that_grades_is_the_graders_and_version_that_samples_the_samplers():

@@ -117,7 +117,7 @@ def test_planted_learning_rate_is_a_red_confound(model, tmp_path):
     assert [list(c.values) for c in found if c.field == OTHERWISE and line in c.text] == [["long"]]
     summary = (tmp_path / "run" / "report" / "summary.txt").read_text()
     assert "Not a fair comparison" in summary
-    assert "confound: The arms were trained at different peak learning rates." in summary
+    assert "confound: t: The arms were trained at different peak learning rates." in summary
 
 
 def test_planted_number_of_updates_is_a_red_confound(model, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 import tiny
 from mixdistill import gather as gathering
+from mixdistill import pipeline
 from mixdistill.confounds import OTHERWISE
 from mixdistill.evidence import Evidence
 from mixdistill.gather import gather, parameters
@@ -252,9 +253,9 @@ def test_teacher_counts_only_problems_that_are_still_asked(model, finished, tmp_
 
 
 def test_teacher_counts_no_verdict_of_an_earlier_larger_study(model, store):
-    """Only the report was asked for, so the verdicts on all 24 problems are still there."""
+    """The problems were drawn anew and no more, so the verdicts on all 24 are still there."""
     study = tiny.study(model, problems=tiny.problem_sets(10, PROBLEMS))
-    tiny.run(study, store.root, "report")
+    pipeline.prepare(study, store)
     for t in gather(study, store).teachers:
         assert t.correct == t.accepted == t.traces == t.problems == 10
 

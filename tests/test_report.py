@@ -76,7 +76,7 @@ def test_summary_names_missing_cells_and_red_confounds(store):
     red = {"severity": "red", "text": "The arms had different weather.", "student": "t"}
     changed = Evidence.model_validate({**evidence.model_dump(), "confounds": [red], "missing": ["t/long/1: gone"]})
     text = summary(changed, "page")
-    assert "confound: The arms had different weather." in text
+    assert "confound: t: The arms had different weather." in text
     assert "missing: t/long/1: gone" in text
     assert "Not a fair comparison" in text
 

@@ -323,10 +323,13 @@ def test_degenerate_data_gives_numbers_or_none_but_no_nan(d):
     assert stats.verdict("long", "short", estimate)
 
 
-def test_identical_arms_have_no_gap_and_no_verdict():
+def test_identical_arms_have_no_gap_no_verdict_and_no_false_certainty():
+    """None of 20 problems tells them apart: of endless ones, up to one in six may still do (Clopper and Pearson)."""
     estimate = gap(np.zeros((3, 20)))
-    assert estimate.delta == 0 and estimate.p == 1 and estimate.detectable is None
-    assert estimate.data == estimate.checkpoints == Interval(low=0, high=0)
+    assert estimate.delta == 0 and estimate.p == 1 and estimate.detectable is not None
+    exact = 1 - 0.025 ** (1 / 20)
+    assert exact < estimate.data.high < 1.25 * exact
+    assert estimate.data.low == estimate.checkpoints.low == -estimate.data.high
     assert stats.verdict("long", "short", estimate) == "can't tell"
     assert stats.verdict_each({"long": estimate, "short": estimate}) == "can't tell"
 
@@ -388,6 +391,15 @@ def test_a_blend_must_beat_the_hardest_pure_arm():
 def test_with_no_pure_arm_a_blend_has_nothing_to_beat():
     with pytest.raises(DataError, match="no pure arm"):
         stats.beats_each({})
+
+
+def test_the_arm_that_decides_is_the_one_surely_ahead_whatever_the_means():
+    """The mean of `long` is further ahead of the blend, and its interval holds zero."""
+    gaps = {"long": estimate_of(-0.25, 0.05, 0.2), "short": estimate_of(-0.10, -0.06, 0.0001)}
+    assert gaps["long"].delta < gaps["short"].delta
+    decides, joint = stats.beats_each(gaps)
+    assert (decides, joint.delta) == ("short", gaps["short"].delta)
+    assert stats.verdict_each(gaps) == "short beats the blend"
 
 
 def test_holm_of_a_worked_example():

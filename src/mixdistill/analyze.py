@@ -32,11 +32,12 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
             key=(teacher,),
             options={
                 "stage": VERSION,
-                "tokenizer": tokenizer(recipe),
+                "tokenizer": resolve.model_fingerprint(tokenizer(recipe)),
                 "chat_template_kwargs": _template_kwargs(recipe),
                 "metrics": metrics,
             },
             inputs={f"generate/{teacher}": store.content(store.folder("generate", teacher), TRACES, columns)},
+            given={"tokenizer": tokenizer(recipe)},
         )
         for teacher in recipe.teachers
     ]

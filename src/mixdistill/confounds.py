@@ -6,6 +6,7 @@ that the training was too short to show what the data can do.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable
@@ -26,6 +27,10 @@ Cell = tuple[str, str, int]
 """(student, arm, seed)."""
 Trained = dict[Cell, dict[str, Any]]
 """The trainings' markers."""
+Place = tuple[int | None, str]
+"""(seed, benchmark) at which arms are compared; no benchmark of a training."""
+Seen = dict[str, dict[str, dict[Place, set[str]]]]
+"""Setting -> arm -> place -> the values it had there."""
 SAMPLING = ("torch", "transformers")
 """Versions that matter when students are sampled; the others matter when their answers are graded."""
 
@@ -50,7 +55,7 @@ def confounds(
                 found += _amounts(recipe, student, mine, list(markers.values()))
                 found += _settings(student, markers, shared=recipe.budget.problems == "shared")
         found += _trained_otherwise(student, changed)
-        found += _decoding(student, [(unit.key[1], marker) for unit, marker in evaluated if unit.key[0] == student])
+        found += _decoding(student, [(unit.key, marker) for unit, marker in evaluated if unit.key[0] == student])
         found += _undertrained(student, [c for c in cells if c.student == student], trained)
     return found
 
@@ -117,8 +122,8 @@ def _allowed(
 
 def _settings(student: str, trained: Trained, *, shared: bool) -> list[Confound]:
     """Settings of the trainings as they were carried out, and the problems they shared: every one must be the same."""
-    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for (_, arm, _), marker in trained.items():
+    values = _nothing_seen()
+    for (_, arm, seed), marker in trained.items():
         facts, options = marker["facts"], marker["options"]
         seen = {
             "device": facts["device"],
@@ -130,17 +135,36 @@ def _settings(student: str, trained: Trained, *, shared: bool) -> list[Confound]
             **{f"version of {k}": v for k, v in marker["versions"].items()},
         }
         for key, value in seen.items():
-            values[key][arm].add(str(value))
+            values[key][arm][(seed, "")].add(str(value))
+    return _unlike(student, "trained", values)
+
+
+def _nothing_seen() -> Seen:
+    return defaultdict(lambda: defaultdict(lambda: defaultdict(set)))
+
+
+def _unlike(student: str, what: str, seen: Seen) -> list[Confound]:
+    """Settings in which two arms differ where they are compared: at one seed, on one benchmark."""
     return [
         Confound(
             severity="red",
-            text=f"The arms were not trained with the same {key}.",
+            text=f"The arms were not {what} with the same {key}.",
             student=student,
-            values={arm: " and ".join(sorted(v)) for arm, v in by_arm.items()},
+            values={arm: " and ".join(sorted(set.union(*places.values()))) for arm, places in by_arm.items()},
         )
-        for key, by_arm in values.items()
-        if len(set.union(*by_arm.values())) > 1
+        for key, by_arm in seen.items()
+        if any(_differ_somewhere(a, b) for a, b in itertools.combinations(by_arm.values(), 2))
     ]
+
+
+def _differ_somewhere(a: dict[Place, set[str]], b: dict[Place, set[str]]) -> bool:
+    """The untuned student, which has no seed, is held against every seed."""
+    return any(
+        left != right
+        for (seed_a, benchmark_a), left in a.items()
+        for (seed_b, benchmark_b), right in b.items()
+        if benchmark_a == benchmark_b and (seed_a == seed_b or None in (seed_a, seed_b))
+    )
 
 
 def _trained_otherwise(student: str, changed: dict[Cell, list[str]]) -> list[Confound]:
@@ -161,28 +185,19 @@ def _trained_otherwise(student: str, changed: dict[Cell, list[str]]) -> list[Con
     ]
 
 
-def _decoding(student: str, evaluated: list[tuple[str, dict[str, Any]]]) -> list[Confound]:
+def _decoding(student: str, evaluated: list[tuple[tuple[str, ...], dict[str, Any]]]) -> list[Confound]:
     """Every arm of a student and its base must be sampled and graded in the same way."""
-    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    values = _nothing_seen()
     ignored: dict[str, str] = {}
-    for arm, marker in evaluated:
+    for (_, arm, *seed, benchmark), marker in evaluated:
         facts = marker["facts"]
         graded = {f"version of {k}": v for k, v in marker["versions"].items() if k not in SAMPLING}
         for seen in ({k: facts[k] for k in ("decoding", "template")}, graded, *facts["sampled"]):
             for key, value in seen.items():
-                values[key][arm].add(str(value))
+                values[key][arm][(int(seed[0]) if seed else None, benchmark)].add(str(value))
         if facts["ignored"]:
             ignored[arm] = ", ".join(f"{k} {v}" for k, v in facts["ignored"].items())
-    found = [
-        Confound(
-            severity="red",
-            text=f"The arms were not evaluated with the same {key}.",
-            student=student,
-            values={arm: " and ".join(sorted(v)) for arm, v in by_arm.items()},
-        )
-        for key, by_arm in values.items()
-        if len(set.union(*by_arm.values())) > 1
-    ]
+    found = _unlike(student, "evaluated", values)
     if ignored:
         text = "The model's own generation settings that are not applied here: elsewhere it would be decoded with them."
         found.append(Confound(severity="note", text=text, student=student, values=ignored))

@@ -272,12 +272,18 @@ def _scores(
             max_tokens=cap,
             examples=len(members),
             finished=sum(t.finish_reason == "stop" for t in members),
-            mean_completion_tokens=sum(t.usage.completion_tokens or 0 for t in members) / len(members),
+            mean_completion_tokens=_mean_tokens(members),
             # A request that failed has no verdict; it counts as an error, never as wrong.
             **_tally(outcomes.get(t.id, Outcome.ERROR) for t in members),
         )
         for group, members in sorted(groups.items(), key=lambda g: (g[0] != ALL, g[0]))
     ]
+
+
+def _mean_tokens(traces: list[Trace]) -> float:
+    """Of those that there are: a request that failed has no length."""
+    there = [t.usage.completion_tokens or 0 for t in traces if t.error is None]
+    return sum(there) / len(there) if there else 0.0
 
 
 def _tally(outcomes: Iterable[Outcome]) -> dict[str, int]:

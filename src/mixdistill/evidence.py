@@ -172,7 +172,7 @@ class Evidence(Row):
     scores: list[Score]
     accuracies: list[ArmAccuracy]
     gaps: list[Gap]
-    """In the order to show them: the primary contrast first."""
+    """In the recipe's order of contrasts, then every arm against the untuned student."""
     confounds: list[Confound]
     cells_wanted: int
     """Cells the recipe asks for."""

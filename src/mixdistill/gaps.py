@@ -97,14 +97,14 @@ def _is_primary(recipe: Recipe, contrast: str, view: View) -> bool:
 
 
 def _gap(c: _Comparison, verifier: str, p_holm: float | None) -> Gap:
-    hardest, e = stats.beats_each(c.estimates)  # of a single arm, its own estimate
-    verdict = stats.verdict_each(c.estimates, p_holm) if c.each else stats.verdict(c.arm, hardest, e, p_holm)
-    ours, theirs = _common_seeds(c.scores[c.arm], c.scores[hardest])
+    other, e = stats.beats_each(c.estimates)  # of a single arm, its own estimate
+    verdict = stats.verdict_each(c.estimates, p_holm) if c.each else stats.verdict(c.arm, other, e, p_holm)
+    ours, theirs = _common_seeds(c.scores[c.arm], c.scores[other])
     return Gap(
         name=c.name,
         student=c.student,
         benchmark=c.view.benchmark,
-        arms=(c.arm, hardest),
+        arms=(c.arm, other),
         verifier=verifier,
         max_tokens=c.view.max_tokens,
         group=c.view.group,

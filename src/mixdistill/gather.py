@@ -286,7 +286,7 @@ def _notes(recipe: Recipe, store: Store, done: set[tuple[str, str, int | None, s
         for s, b in itertools.product(recipe.students, recipe.problems.eval)
         if (s, BASE, None, b) not in done
     ]
-    if any(s.model.startswith("lab:") for s in recipe.students.values()):
+    if recipe.problems.train.source.startswith("lab:"):
         notes.append(
             "The lab's students are tiny and its problems are puzzles: this shows that the instrument works and what "
             "such students do, not what a language model of billions of weights would."

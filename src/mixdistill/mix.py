@@ -8,6 +8,7 @@ which teacher, which of a teacher's traces is taken, and the order. No draw depe
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -117,11 +118,12 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
             },
             "teachers": teachers,
             "budget": recipe.budget.model_dump(),
-            "student": recipe.students[student].model,
+            "student": resolve.model_fingerprint(recipe.students[student].model),
             "chat_template_kwargs": recipe.students[student].chat_template_kwargs,
             "train": train.model_dump(include={"max_length", "overlong", "num_train_epochs"}),
         }
-        found.append(Unit(stage="mix", key=(student, arm, str(seed)), options=options, inputs=inputs))
+        given = {"student": recipe.students[student].model}
+        found.append(Unit(stage="mix", key=(student, arm, str(seed)), options=options, inputs=inputs, given=given))
     return found
 
 
@@ -213,7 +215,8 @@ def _fits(recipe: Recipe, store: Store, student: str, teachers: list[str]) -> di
             str(store.content(store.folder(stage, t), table, ["trace_id" if stage == "verify" else "id", *extra]))
             for stage, table, extra in (("generate", "traces", READS[1:]), ("verify", "verdicts", ["outcome"]))
         )
-        found[t] = _fit(str(store.root), t, train.max_length, key, _Keyed(template.fingerprint, template))
+        who = json.dumps([resolve.model_fingerprint(spec.model), spec.chat_template_kwargs], sort_keys=True)
+        found[t] = _fit(str(store.root), t, train.max_length, key, _Keyed(who, template))
     overlong = [d for fit in found.values() for d in fit.dropped if d.reason == "overlong"]
     if overlong and train.overlong == "refuse":
         total = sum(len(cs) for fit in found.values() for cs in fit.pool.values()) + len(overlong)
@@ -227,16 +230,16 @@ def _fits(recipe: Recipe, store: Store, student: str, teachers: list[str]) -> di
 
 @dataclass(frozen=True)
 class _Keyed:
-    """A template that counts as equal to another with the same fingerprint."""
+    """A template that counts as equal to another of the same model with the same arguments."""
 
-    fingerprint: str
+    who: str
     template: Template
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Keyed) and other.fingerprint == self.fingerprint
+        return isinstance(other, _Keyed) and other.who == self.who
 
     def __hash__(self) -> int:
-        return hash(self.fingerprint)
+        return hash(self.who)
 
 
 @lru_cache(maxsize=16)

@@ -203,7 +203,8 @@ def run(
         store.sweep()
         if not fresh:
             _refuse_early(stages, recipe, store)
-        prepare(recipe, store, limit=limit)
+        if stages != ("report",) or store.marker(store.folder("problems")) is None:  # a report draws nothing anew
+            prepare(recipe, store, limit=limit)
         with Local(workers) as executor, _recipe_kept_if_refused(store):
             if set(stages) & set(MAKING):
                 write_atomically(store.root / RECIPE, render(recipe).encode())

@@ -406,7 +406,7 @@ def _implied(raw: dict[str, Any]) -> dict[str, Any]:
             arms[f"mix-{a}-50"] = {a: 0.5, b: 0.5}
         raw["arms"] = arms
     arms = raw["arms"]
-    if not raw.get("contrasts") and isinstance(arms, dict):
+    if raw.get("contrasts") is None and isinstance(arms, dict):  # an empty section asks for none
         contrasts: dict[str, Any] = {}
         pure = {t for arm in arms.values() if len(_used(arm)) == 1 for t in _used(arm)}
         for a, b in pairs:

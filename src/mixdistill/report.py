@@ -12,7 +12,7 @@ from mixdistill.recipe import render as render_recipe
 from mixdistill.store import MARKER, Store, versions, write_atomically
 from mixdistill.types import Gap, content_hash
 
-VERSION = "1"
+VERSION = "2"
 SUMMARY = "summary.txt"
 
 
@@ -65,7 +65,7 @@ def summary(evidence: Evidence, page: str) -> str:
     rows = [head, *(_summary_row(g) for g in contrasts)]
     widths = [max(len(r[i]) for r in rows) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows]
-    red = [c.text for c in evidence.confounds if c.severity == "red"]
+    red = [f"{c.student}: {c.text}" if c.student else c.text for c in evidence.confounds if c.severity == "red"]
     parts = ["", render.headline(evidence), "", *lines, ""]
     parts += [f"confound: {text}" for text in red]
     parts += [f"missing: {line}" for line in evidence.missing]
@@ -78,7 +78,7 @@ def _summary_row(gap: Gap) -> tuple[str, ...]:
         f"{gap.name}{' *' if gap.primary else ''}",
         gap.student,
         cap,
-        f"{100 * gap.delta:+.1f}",
+        wording.points(gap.delta),
         "-" if gap.checkpoints is None else f"[{wording.span(gap.checkpoints)}]",
         "-" if gap.data is None else f"[{wording.span(gap.data)}]",
         gap.verdict,

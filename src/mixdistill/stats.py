@@ -217,24 +217,27 @@ def verdict(a: str, b: str, estimate: Estimate, p_holm: float | None = None) -> 
 
 
 def beats_each(gaps: Mapping[str, Estimate]) -> tuple[str, Estimate]:
-    """A blend against every pure arm (name -> blend minus that arm): the arm hardest to beat, and the joint estimate.
+    """A blend against every pure arm (name -> blend minus that arm): the arm that decides, and the joint estimate.
+
+    That arm is the one most surely ahead of the blend, else the one hardest to beat by the mean.
 
     Intersection-union (Berger 1982): to beat all it must beat each, so the largest p and the smallest bounds count
     and nothing is paid for there being several. Where the blend lies behind, p speaks of the arms ahead of it: their
     smallest, times m/2 for m > 2 arms, so that no sign of the result is claimed falsely in more than 5 % of studies.
     """
-    ordered = sorted(gaps, key=lambda name: (gaps[name].delta, name))
-    if not ordered:
+    if not gaps:
         raise DataError("blend: no pure arm to compare with; give the recipe an arm for each teacher")
-    hardest, all_gaps = ordered[0], list(gaps.values())
+    ahead = {name: g.data.high for name, g in gaps.items() if g.data is not None and g.data.high < 0}
+    rank = ahead or {name: g.delta for name, g in gaps.items()}
+    decides, all_gaps = min(rank, key=lambda name: (rank[name], name)), list(gaps.values())
     ps = [g.p for g in all_gaps if g.p is not None]
     p = None
     if len(ps) == len(all_gaps):
         behind = [g.p for g in all_gaps if g.p is not None and g.delta <= 0]
         p = min(1.0, min(behind) * max(1.0, len(ps) / 2)) if behind else max(ps)
     detectable = [g.detectable for g in all_gaps if g.detectable is not None]
-    return hardest, replace(
-        gaps[hardest],
+    return decides, replace(
+        gaps[decides],
         checkpoints=_lowest([g.checkpoints for g in all_gaps]),
         data=_lowest([g.data for g in all_gaps]),
         p=p,
@@ -246,7 +249,7 @@ def beats_each(gaps: Mapping[str, Estimate]) -> tuple[str, Estimate]:
 
 def verdict_each(gaps: Mapping[str, Estimate], p_holm: float | None = None) -> str:
     """What may be said of a blend against every pure arm (name -> blend minus that arm)."""
-    _, joint = beats_each(gaps)
+    decides, joint = beats_each(gaps)
     unsure = _unsure(joint)
     if unsure or joint.data is None or joint.p is None:
         return unsure
@@ -254,8 +257,8 @@ def verdict_each(gaps: Mapping[str, Estimate], p_holm: float | None = None) -> s
         return "can't tell"
     if joint.data.low > 0:
         return "blend beats every pure arm"
-    ahead = {name: g.data.high for name, g in gaps.items() if g.data is not None and g.data.high < 0}
-    return f"{min(ahead, key=lambda name: ahead[name])} beats the blend" if ahead else "can't tell"
+    own = gaps[decides].data
+    return f"{decides} beats the blend" if own is not None and own.high < 0 else "can't tell"
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
@@ -358,12 +361,14 @@ def _t(alpha: float, df: float) -> float:
 def _checkpoint_variance(d: Array) -> Array:
     """Variance of the mean over problems with seeds fixed: that of per-problem means over their number.
 
-    Not below what one more problem with the opposite difference would show: five problems that all say +1 are no proof.
+    Not below what one more problem with the opposite difference would show: five problems that all say +1 are no proof,
+    and where both arms score the same everywhere, one more could still say +1 or -1.
     """
     import numpy as np
 
     problems = d.shape[-1]
-    floor = (2 * d.mean((-2, -1)) / (problems + 1)) ** 2
+    size = np.where(np.any(d, axis=(-2, -1)), abs(d.mean((-2, -1))), 1.0)
+    floor = (2 * size / (problems + 1)) ** 2
     return np.maximum(d.mean(-2).var(-1, ddof=1) / problems, floor)
 
 

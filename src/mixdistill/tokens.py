@@ -41,7 +41,13 @@ class Template:
             from transformers import AutoTokenizer
         except ImportError:
             raise MissingExtra("transformers", "train") from None
-        tokenizer: Any = AutoTokenizer.from_pretrained(model)
+        try:
+            tokenizer: Any = AutoTokenizer.from_pretrained(model)
+        except (OSError, ValueError) as e:
+            why = str(e).strip().splitlines()[0]
+            raise DataError(
+                f"{model}: no tokenizer to load ({why}); give a model folder, or a hub id that this machine can reach"
+            ) from e
         if tokenizer.chat_template is None:
             raise DataError(f"{model}: its tokenizer has no chat template; give the student a model that has one")
         template = cls(tokenizer, chat_template_kwargs or {})

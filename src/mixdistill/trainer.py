@@ -113,4 +113,4 @@ class UpdateTrainer(SFTTrainer):
         return 0
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """None: TRL's card has broken links for local models; mixdistill writes its own."""
+        """None: TRL's card has broken links for local models."""

@@ -152,7 +152,7 @@ class Trace(Completion):
     sample: int = 0
     """Index among the author's samples of this problem, from 0."""
     sampling: dict[str, Any] = Field(default_factory=dict)
-    """Sampling settings in force (temperature, top_p, max_tokens, seed, ...)."""
+    """Sampling settings asked for (temperature, top_p, max_tokens, seed); what was left open is the model's own."""
 
 
 class Verdict(Row):
@@ -255,7 +255,8 @@ class Gap(Row):
     student: str
     benchmark: str
     arms: tuple[str, str]
-    """(a, b): the gap is a minus b. For a blend against each pure arm, b is the pure arm hardest to beat."""
+    """(a, b): the gap is a minus b. For a blend against each pure arm, b is the pure arm
+    that decides: the one most surely ahead of the blend, else the one hardest to beat."""
     verifier: str
     max_tokens: int | None
     """Token cap; None: the generation's own limit."""
