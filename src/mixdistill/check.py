@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixdistill import executor, resolve
+from mixdistill.columns import Columns
 from mixdistill.errors import DataError
 from mixdistill.generate import make_backend
 from mixdistill.lab import models
@@ -38,7 +39,8 @@ def describe_plan(recipe: Recipe, out: Path | None, limit: int | None) -> str:
 
     Raises the errors that a run would raise before its first stage.
     """
-    problems, unused = load_all(recipe.problems, limit=limit, error_rate=recipe.error_rate)
+    columns: dict[str, Columns] = {}
+    problems, unused = load_all(recipe.problems, limit=limit, error_rate=recipe.error_rate, chosen=columns.__setitem__)
     store = Store(out or Path("runs") / recipe.name)
     train = problems["train"]
     lengths = {t: _lengths(recipe, store, t, train[:PEEK]) for t in recipe.teachers}
@@ -47,6 +49,7 @@ def describe_plan(recipe: Recipe, out: Path | None, limit: int | None) -> str:
         f"study      {recipe.name}: {recipe.description}".rstrip(": "),
         f"folder     {store.root} ({'exists: it will be extended' if store.root.exists() else 'new'})",
         "problems   " + ", ".join(f"{name} {len(rows):,}" for name, rows in problems.items()),
+        *(f"           {name}: {found}" for name, found in columns.items()),
         *(f"           {n:,} dropped: {why}" for why, n in counted(unused).items()),
     ]
     lines += _table(
