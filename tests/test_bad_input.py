@@ -120,6 +120,8 @@ NAME = "cannot be a name; use letters, digits, '.', '_' and '-', at most 64 of t
         ("seeds", "three", "seeds: must be a whole number or a list of them (got 'three')"),
         ("problems", "x" * 200, "problems: input should be a valid dictionary or instance of Problems "
          f"(got '{'x' * 76}...)"),
+        ("problems/train/source", "",
+         "problems.train.source: string should have at least 1 character (got '')"),
         ("problems/train/part", [0.5, 0.2],
          "problems.train.part: must be [a, b] with 0 <= a < b <= 1 (got [0.5, 0.2])"),
         ("arms/mix", {"shrt": 1}, "arms.mix: 'shrt' is not a teacher; did you mean 'short'?"),
@@ -127,7 +129,10 @@ NAME = "cannot be a name; use letters, digits, '.', '_' and '-', at most 64 of t
         ("arms/mix", {"long": -0.2, "short": 1.2},
          "arms.mix.weights.long: input should be greater than or equal to 0 (got -0.2)"),
     ],
-    ids=["unknown key", "line end in a key", "wrong type", "long value", "part", "unknown teacher", "sum", "negative"],
+    ids=[
+        "unknown key", "line end in a key", "wrong type", "long value", "no source", "part", "unknown teacher", "sum",
+        "negative",
+    ],
 )  # fmt: skip
 def test_a_mistake_in_a_recipe_is_named_with_its_key(refuse: Refuse, raw: dict[str, Any], path: str, value, line: str):
     section, *keys = [raw, *path.split("/")]
@@ -284,6 +289,11 @@ def make(name: str, content: Any) -> None:
             "a.jsonl: no such file; give a path from where mixdistill is run, or a hub id without an ending",
         ),
         (
+            "a/b/c",
+            None,
+            "a/b/c: no such file; give a path from where mixdistill is run, or a hub id without an ending",
+        ),
+        (
             "x" * 300 + ".csv",
             None,
             f"{'x' * 300}.csv: no such file; give a path from where mixdistill is run, or a hub id without an ending",
@@ -291,7 +301,7 @@ def make(name: str, content: Any) -> None:
     ],
     ids=[
         "empty", "names alone", "no answer", "latin-1", "latin-1 json", "latin-1 csv", "deep", "deep line", "folder",
-        "folder without ending", "pipe", "device", "link", "missing", "long name",
+        "folder without ending", "pipe", "device", "link", "missing", "no hub id", "long name",
     ],
 )  # fmt: skip
 def test_a_source_that_cannot_be_used_says_why(refuse: Refuse, raw: dict[str, Any], name: str, content, line: str):
@@ -436,6 +446,21 @@ def test_a_file_of_which_nothing_joins_names_both_sides(call: Call, raw: dict[st
         f"mixdistill: generate/long: long.jsonl: none of 8 prompts is in it; the first asked is {ROWS[0]['prompt']!r}, "
         f"its own first is {ROWS[20]['prompt']!r}; set prompt_column, and leave the teacher's prompt plain"
     )
+
+
+def test_the_plan_refuses_a_file_that_joins_nothing_and_allows_one_that_begins_late(call: Call, raw: dict[str, Any]):
+    late = recorded(raw, long=ROWS[20:22])
+    write(late)
+    code, out, err = call("check", "tiny.yaml")
+    assert (code, out) == (2, "")
+    assert err.startswith("mixdistill: long.jsonl: none of 8 prompts is in it; the first asked is ")
+    assert err.count("\n") == 1
+    filler = [{"prompt": f"Q {n}", "answer": "A"} for n in range(50)]
+    raw["problems"]["train"]["source"] = jsonl([*filler, ROWS[20]], "problems.jsonl")
+    write(raw)
+    code, out, err = call("check", "tiny.yaml")
+    assert (code, err) == (0, "")
+    assert "tokens not known, the first 50 problems have no trace" in out
 
 
 def test_a_teacher_whose_every_trace_is_judged_wrong_is_named_with_what_to_do(call: Call, raw: dict[str, Any]):

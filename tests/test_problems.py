@@ -258,6 +258,43 @@ def test_a_hub_id_with_a_dot_in_it_is_not_taken_for_a_file(monkeypatch: pytest.M
     assert asked_for == ["org/data-v1.5"]
 
 
+def hub(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[Any]:
+    """The hub gives this, or raises it; returns what it is asked for."""
+    import datasets
+
+    asked_for: list[Any] = []
+
+    def load_dataset(*words: Any, **more: Any) -> Any:
+        asked_for.append((*words, *more.values()))
+        if isinstance(answer, Exception):
+            raise answer
+        return datasets.Dataset.from_list(answer)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return asked_for
+
+
+def test_rows_of_the_hub_are_problems_like_those_of_a_file(monkeypatch: pytest.MonkeyPatch):
+    asked_for = hub(monkeypatch, [*ROWS, {"question": "r", "answer": None}])
+    loaded = load(Source(source="some/set", subset="main", split="test", skip=1), split="b")
+    assert asked_for == [("some/set", "main", "test")]
+    assert [(row, p.prompt, p.source) for row, p in loaded.problems] == [
+        (2, ROWS[1]["question"], "set"),
+        (3, ROWS[2]["question"], "set"),
+    ]
+    assert [(u.row, u.reason) for u in loaded.bad] == [(4, "no_answer")]
+
+
+def test_what_the_hub_says_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    hub(monkeypatch, RuntimeError("Dataset scripts are no longer supported\nbut found x.py"))
+    with pytest.raises(DataError) as e:
+        load(Source(source="some/set"), split="train")
+    assert str(e.value) == (
+        "some/set: not a local file and not loadable from the hub (Dataset scripts are no longer supported); check the "
+        "name, subset and split"
+    )
+
+
 def test_a_lab_domain_that_does_not_exist_is_refused():
     with pytest.raises(DataError, match=r"no lab domain 'lab:sings'; did you mean 'lab:signs'\?"):
         load(Source(source="lab:sings"), split="train")

@@ -10,6 +10,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mixdistill import tables
 from mixdistill.errors import DataError
@@ -223,8 +225,43 @@ def test_what_is_no_file_is_named_as_what_it_is(tmp_path: Path):
     )
     assert refusal(str(tmp_path / "link.csv")) == "link.csv: a link to nowhere, which is not there; mend the link"
     missing = "no such file; give a path from where mixdistill is run, or a hub id without an ending"
-    for strange in ("no.csv", "x" * 5000 + ".csv", "nul\0.csv", "~nobody-here/a.csv"):
-        assert refusal(str(tmp_path / strange) if strange == "no.csv" else strange).endswith(f": {missing}")
+    for strange in (str(tmp_path / "no.csv"), "x" * 5000 + ".csv", "nul\0.csv", "two\nlines.csv", "~nobody-here/a.csv"):
+        assert refusal(strange).endswith(f".csv: {missing}")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in tables.KINDS if kind != ".parquet"])
+@given(data=st.data())
+@settings(
+    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_lies_in_a_file_is_rows_bad_rows_or_one_line(tmp_path: Path, kind: str, data: st.DataObject):
+    bits = [
+        b'"',
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b":",
+        b",",
+        b";",
+        b"\t",
+        b"\r",
+        b"\n",
+        b"\\",
+        b"a",
+        b"1",
+        b"\0",
+        b"\xff",
+        b"\xef",
+    ]
+    path = file(tmp_path, f"a{kind}", data.draw(st.lists(st.sampled_from(bits), max_size=40).map(b"".join)))
+    try:
+        rows = list(read(path))
+    except DataError as e:
+        assert str(e).isprintable()
+    else:
+        assert all(row.why and row.why.isprintable() for row in rows if row.cells is None)
+        assert [row.number for row in rows] == sorted({row.number for row in rows})
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

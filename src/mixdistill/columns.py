@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mixdistill.errors import one_line
 from mixdistill.types import Message, prompt_text
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Columns:
     def __str__(self) -> str:
         after = f" after '{self.answer_after}'" if self.answer_after else ""
         level = f", level from '{self.level}'" if self.level else ""
-        return f"prompt from '{self.prompt}', answer from '{self.answer}'{after}{level}"
+        return one_line(f"prompt from '{self.prompt}', answer from '{self.answer}'{after}{level}")
 
 
 def detect(rows: Sequence[Mapping[str, Any]], source: Source) -> Columns:

@@ -22,6 +22,8 @@ LAB_PROBLEMS = 5000
 """Of a source in the lab that sets no limit."""
 SEEN = 1000
 """Rows at a source's beginning that tell its columns."""
+HUB_ID = re.compile(rf"(?!.*({'|'.join(map(re.escape, tables.KINDS))})\Z)\w[\w.-]*(/\w[\w.-]*)?\Z", re.IGNORECASE)
+"""`name` or `owner/name`, without the ending of a file."""
 BAD = ("unreadable", "no_prompt", "no_answer", "conflicting_answers")
 """Reasons that count towards `error_rate`; a problem that stands there twice is no fault."""
 
@@ -100,7 +102,10 @@ def load_all(
     train = found.pop("train")
     clean, overlapping = _clean(train, found)
     if not clean:
-        raise DataError(f"problems.train: every one of {len(train)} problems is also in an evaluation set; use others")
+        raise DataError(
+            f"problems.train: every one of {len(train)} problems is also in an evaluation set; "
+            "use others, or cut a file in two with part"
+        )
     found = {"train": clean, **found}
     return {name: [p for _, p in problems[:limit]] for name, problems in found.items()}, [*unused, *overlapping]
 
@@ -135,7 +140,7 @@ def load(source: Source, *, split: str) -> Loaded:
     source = source.model_copy(update={"source": resolve.from_environment(source.source)})
     if source.source.startswith("lab:"):
         return _from_lab(source, split)
-    local = Path(source.source).suffix.lower() in tables.KINDS or tables.is_there(source.source)
+    local = not HUB_ID.match(source.source) or tables.is_there(source.source)
     rows = tables.read(source.source) if local else _hub_rows(source)
     head = list(islice(rows, SEEN))
     cells = [row.cells for row in head if row.cells is not None]
@@ -257,14 +262,16 @@ def _from_lab(source: Source, split: str) -> Loaded:
 def _hub_rows(source: Source) -> Iterator[TableRow]:
     try:
         import datasets
-        from datasets.exceptions import DatasetNotFoundError
+        from datasets.exceptions import DatasetsError
     except ImportError:
         raise MissingExtra("datasets", "train") from None
     try:
         data = datasets.load_dataset(source.source, source.subset, split=source.split)
-    except (OSError, ValueError, DatasetNotFoundError) as e:
+    except (OSError, ValueError, RuntimeError, DatasetsError) as e:
         why = one_line(str(e).partition("\n")[0])
-        raise DataError(f"{source.source}: not a local file and not loadable from the hub ({why})") from None
+        raise DataError(
+            f"{source.source}: not a local file and not loadable from the hub ({why}); check the name, subset and split"
+        ) from None
     for number, cells in enumerate(data, 1):
         yield TableRow(number, cells)
 
@@ -276,7 +283,7 @@ def _check_columns(there: list[str], columns: Columns, source: Source, split: st
     for what, named in (("prompt", source.prompt), ("answer", source.answer), ("level", source.level)):
         if named is not None and named not in there:
             hint = did_you_mean(named, shown) if len(shown) <= 12 else f"; known: {listed}"
-            raise DataError(f"{source.source}: no column '{named}' ({_key(split)}.{what}){hint}")
+            raise DataError(one_line(f"{source.source}: no column '{named}' ({_key(split)}.{what}){hint}"))
     for what, found in (("prompt", columns.prompt), ("answer", columns.answer)):
         if found is None:
             raise DataError(

@@ -45,7 +45,7 @@ class OpenSection(BaseModel):
 class Source(Section):
     """Where problems come from and which columns hold what."""
 
-    source: str
+    source: str = Field(min_length=1)
     """A local .jsonl, .json, .csv, .tsv or .parquet file, a Hugging Face hub id, or `lab:signs`."""
     subset: str | None = None
     """Configuration name of a hub data set."""

@@ -33,11 +33,6 @@ class TableRow(NamedTuple):
     """Its beginning, then."""
 
 
-def is_file(path: str) -> bool:
-    """Whether a text names a plain file; no text is too strange to ask."""
-    return os.path.isfile(os.path.expanduser(path))
-
-
 def is_there(path: str) -> bool:
     """Whether something lies at a path: a file, a folder, a pipe, a link to nowhere."""
     return os.path.lexists(os.path.expanduser(path)) if "\0" not in path else False
@@ -49,7 +44,7 @@ def read(path: str) -> Iterator[TableRow]:
     JSONL and CSV are read as they are asked for; JSON and Parquet are held whole. Raises DataError naming a file that
     cannot be read at all, and what to do.
     """
-    file = Path(os.path.expanduser(path))
+    file, path = Path(os.path.expanduser(path)), one_line(path)
     _check(path, file)
     kind = file.suffix.lower()
     if kind not in KINDS:
@@ -73,7 +68,7 @@ def _listed() -> str:
 
 def _check(path: str, file: Path) -> None:
     """Say what a path is that is no plain file."""
-    if is_file(path):
+    if os.path.isfile(file):
         return
     if os.path.isdir(file):
         raise DataError(f"{path}: a folder; name a file in it")
