@@ -475,6 +475,29 @@ def test_arms_without_a_problem_in_common_say_what_to_do(call: Call, raw: dict[s
     recorded(raw, long=ROWS[:4], short=ROWS[4:8])
     assert failed(call, raw, "mix/s/long/0") == (
         "mix/s/long/0: no problem is left with an accepted trace of every teacher (problems with one: long 4, short 4; "
-        "without: long no_trace 4, short no_trace 4); raise teachers.*.samples, or set budget.problems: each "
-        "(it is shared)"
+        "without: long no_trace 4, short no_trace 4); raise teachers.*.samples, or give the teachers the same problems, or "
+        "set budget.problems: each"
+    )
+
+
+UNFINISHED = (
+    "its correct traces did not end by themselves; raise its sampling.max_tokens, or set complete for a file of finished "
+    "ones"
+)
+LENGTHY = "<think>A" + " -" * 20_000 + "</think>{answer}"
+
+
+@pytest.mark.parametrize(
+    ("trace", "complete", "reason", "advice"),
+    [("{answer}", False, "unfinished", UNFINISHED), (LENGTHY, True, "overlong", "raise train.max_length")],
+    ids=["unfinished", "overlong"],
+)
+def test_what_a_teachers_traces_died_of_decides_the_advice(
+    call: Call, raw: dict[str, Any], trace: str, complete: bool, reason: str, advice: str
+):
+    recorded(raw, long=[r | {"answer": trace.format(**r)} for r in ROWS[:8]], short=ROWS[:8])
+    raw["teachers"]["long"]["complete"] = complete
+    raw["train"] = {"overlong": "drop"}
+    assert failed(call, raw, "mix/s/short/0") == (
+        f"mix/s/short/0: no accepted trace of 'long' (problems without one: long {reason} 8); {advice}"
     )

@@ -11,9 +11,9 @@ from mixdistill.recipe import shipped
 from mixdistill.yaml_text import MOST_VALUES, parse_yaml, write_yaml
 
 BITS = [
-    "a", "b", ": ", "- ", "\n", "  ", "{", "}", "[", "]", ", ", "&x ", "*x", "<<: ", "!!int ", "!!timestamp ",
-    "!!bool ", "!!set ", "!!binary ", "!!float ", "!!python/name:os.system ", "? ", "| ", "> ", "'", '"', "\\", "\t", "\0",
-    "# ", "%TAG ", "---\n", "1e-5", "0x", "2020-13-45", "12:99:99", "\ud800", "é",
+    "a", "b", ": ", "- ", "\n", "  ", "{", "}", "[", "]", ", ", "&x ", "*x", "<<: ", "? ", "| ", "> ", "# ", "'", '"',
+    "!!int ", "!!float ", "!!bool ", "!!set ", "!!binary ", "!!timestamp ", "!!python/name:os.system ", "%TAG ",
+    "---\n", "1e-5", "0x", "2020-13-45", "12:99:99", "\\", "\t", "\0", "\ud800", "é",
 ]  # fmt: skip
 
 

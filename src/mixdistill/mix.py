@@ -305,12 +305,13 @@ def _nothing_shared(label: str, fits: Mapping[str, _Fit], dropped: Sequence[Drop
     why = ", ".join(f"{t} {reason} {n:,}" for t, found in lacking.items() for reason, n in found.most_common())
     for teacher, found in lacking.items():
         if found and not fits[teacher].pool:
-            advice = _ADVICE[found.most_common(1)[0][0]]
+            advice = _ADVICE.get(found.most_common(1)[0][0], _ADVICE["no_correct"])
             return f"{label}: no accepted trace of '{teacher}' (problems without one: {why}); {advice}"
     solved = ", ".join(f"{t} {len(fit.pool):,}" for t, fit in fits.items())
+    each = "" if problems == "each" else ", or set budget.problems: each"
     return (
         f"{label}: no problem is left with an accepted trace of every teacher (problems with one: {solved}; without: "
-        f"{why}); raise teachers.*.samples, or set budget.problems: each (it is {problems})"
+        f"{why}); raise teachers.*.samples, or give the teachers the same problems{each}"
     )
 
 
