@@ -475,14 +475,14 @@ def test_arms_without_a_problem_in_common_say_what_to_do(call: Call, raw: dict[s
     recorded(raw, long=ROWS[:4], short=ROWS[4:8])
     assert failed(call, raw, "mix/s/long/0") == (
         "mix/s/long/0: no problem is left with an accepted trace of every teacher (problems with one: long 4, short 4; "
-        "without: long no_trace 4, short no_trace 4); raise teachers.*.samples, or give the teachers the same problems, or "
-        "set budget.problems: each"
+        "without: long no_trace 4, short no_trace 4); raise teachers.*.samples, or give the teachers the same "
+        "problems, or set budget.problems: each"
     )
 
 
 UNFINISHED = (
-    "its correct traces did not end by themselves; raise its sampling.max_tokens, or set complete for a file of finished "
-    "ones"
+    "its correct traces did not end by themselves; raise its sampling.max_tokens, or set complete for a file of "
+    "finished ones"
 )
 LENGTHY = "<think>A" + " -" * 20_000 + "</think>{answer}"
 
