@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mixdistill import executor, resolve
-from mixdistill.errors import DataError
+from mixdistill import executor, prompts, resolve
+from mixdistill.columns import Columns
 from mixdistill.generate import make_backend
 from mixdistill.lab import models
 from mixdistill.problems import counted, load_all
@@ -38,15 +38,17 @@ def describe_plan(recipe: Recipe, out: Path | None, limit: int | None) -> str:
 
     Raises the errors that a run would raise before its first stage.
     """
-    problems, unused = load_all(recipe.problems, limit=limit, error_rate=recipe.error_rate)
+    columns: dict[str, Columns] = {}
+    problems, unused = load_all(recipe.problems, limit=limit, error_rate=recipe.error_rate, chosen=columns.__setitem__)
     store = Store(out or Path("runs") / recipe.name)
     train = problems["train"]
-    lengths = {t: _lengths(recipe, store, t, train[:PEEK]) for t in recipe.teachers}
+    lengths = {t: _lengths(recipe, store, t, train) for t in recipe.teachers}
     cells = recipe.cells()
     lines = [
         f"study      {recipe.name}: {recipe.description}".rstrip(": "),
         f"folder     {store.root} ({'exists: it will be extended' if store.root.exists() else 'new'})",
         "problems   " + ", ".join(f"{name} {len(rows):,}" for name, rows in problems.items()),
+        *(f"           {name}: {found}" for name, found in columns.items()),
         *(f"           {n:,} dropped: {why}" for why, n in counted(unused).items()),
     ]
     lines += _table(
@@ -74,7 +76,7 @@ def describe_plan(recipe: Recipe, out: Path | None, limit: int | None) -> str:
     return "\n".join(lines)
 
 
-def _lengths(recipe: Recipe, store: Store, teacher: str, few: Sequence[Problem]) -> Lengths:
+def _lengths(recipe: Recipe, store: Store, teacher: str, problems: Sequence[Problem]) -> Lengths:
     marker = store.marker(store.folder("analyze", teacher))
     if marker and marker["facts"]["median_tokens"] is not None:
         return Lengths(float(marker["facts"]["median_tokens"]), "median of the traces there")
@@ -87,12 +89,13 @@ def _lengths(recipe: Recipe, store: Store, teacher: str, few: Sequence[Problem])
         return Lengths(None, f"not known before {student.model} is built")
     template = Template.load(model, chat_template_kwargs=student.chat_template_kwargs)
     backend = make_backend(spec.backend, spec.model, spec.options)
-    answers = [c for _, c in backend.generate([Request(prompt=p.prompt, sampling=spec.sampling) for p in few])]
+    asked = [prompts.apply(prompts.load(spec.prompt), p.prompt) for p in problems]
+    if hasattr(backend, "join_report"):
+        backend.join_report(asked)  # raises where the file fits none of them
+    answers = [c for _, c in backend.generate([Request(prompt=p, sampling=spec.sampling) for p in asked[:PEEK]])]
     counts = [template.count(c.reasoning, c.content) for c in answers if c and c.error is None]
     if not counts:
-        raise DataError(
-            f"teachers.{teacher}: no trace for the first {len(few)} problems; check its file and its columns"
-        )
+        return Lengths(None, f"not known, the first {len(asked[:PEEK])} problems have no trace")
     return Lengths(sum(counts) / len(counts), f"from {len(counts)} of them")
 
 
