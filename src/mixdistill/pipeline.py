@@ -18,14 +18,14 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
 from mixdistill import resolve
-from mixdistill.errors import MixdistillError, Refused
+from mixdistill.errors import MixdistillError, Refused, StoreError
 from mixdistill.executor import Local
 from mixdistill.recipe import Recipe, render
 from mixdistill.store import MARKER, Store, file_hash, versions, write_atomically
@@ -324,10 +324,12 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
     (folder / TRACEBACK).unlink(missing_ok=True)
     try:
         done: Done = module(stage).run(unit, recipe, store)
-    except MixdistillError:
-        raise
-    except Exception:
-        write_atomically(folder / TRACEBACK, traceback.format_exc().encode())
+    except Exception as e:
+        failed = described | {"failed": _one_line(e)}  # for `status`: it was not killed, and why
+        with suppress(StoreError):  # on a full disk the first error says more
+            write_atomically(folder / STARTED, json.dumps(failed, default=str).encode())
+        if not isinstance(e, MixdistillError):
+            write_atomically(folder / TRACEBACK, traceback.format_exc().encode())
         raise
     seconds = time.monotonic() - start
     ids = sorted(store.ids(folder, unit.table, without_error=True) | done.absent) if unit.wanted else []

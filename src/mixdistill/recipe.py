@@ -368,6 +368,12 @@ def render(recipe: Recipe) -> str:
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
+def inline(value: dict[str, Any]) -> str:
+    """A section as YAML on one line, quoted where `load` would read something else."""
+    style: dict[str, Any] = {"default_flow_style": True, "sort_keys": False, "allow_unicode": True, "width": 10**6}
+    return yaml.dump(value, Dumper=_Dumper, **style).rstrip("\n")
+
+
 def _override(raw: dict[str, Any], override: str) -> None:
     key, eq, value = override.partition("=")
     if not eq or not key:

@@ -1,0 +1,97 @@
+"""What kind of answers a set of problems has, and which verifier fits them. Guesses are said with what they rest on."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from mixdistill.problems import ANSWER_COLUMNS, PROMPT_COLUMNS, _column
+from mixdistill.recipe import Source
+
+NEARLY_ALL = 0.95
+"""Share of the answers that must have a form before it is called theirs."""
+MARKS = ("####",)
+"""Texts after which data sets put the final answer below a worked solution."""
+LEVELS = ("level", "difficulty")
+LOOKED_AT = 1000
+"""Rows that a guess about columns rests on."""
+LABELS = 12
+"""Most distinct answers that are called labels."""
+WORDS = 6
+"""Most words of an answer that a whole-text comparison can be hoped to meet."""
+
+_INTEGER = re.compile(r"[-+\u2212]?\$?\d{1,3}(,\d{3})+\Z|[-+\u2212]?\$?\d+\Z")
+_NUMBER = re.compile(r"[-+\u2212]?\$?(\d[\d,]*)?(\.\d+)?\s?\\?%?\Z")
+_FRACTION = re.compile(r"[-+\u2212]?\d+\s*/\s*\d+\Z")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a file hold what."""
+
+    prompt: str
+    answer: str
+    answer_after: str | None
+    """The answer is what follows the last occurrence of this text."""
+    level: str | None
+
+
+@dataclass(frozen=True)
+class Format:
+    """The form of the answers and the verifier that reads it."""
+
+    kind: str
+    """`integers`, `JSON objects`, ..."""
+    verifier: str
+    doubt: str = ""
+    """Why the choice may be wrong; empty where nothing speaks against it."""
+
+
+def detect(rows: Sequence[dict[str, Any]], source: Source) -> Columns:
+    """The columns of problems: those the source names, else the first with usual names. Raises DataError."""
+    seen = {name: None for row in islice(rows, LOOKED_AT) for name in row}
+    prompt = _column(seen, source.prompt, PROMPT_COLUMNS, source.source, "prompt")
+    others = {name: None for name in seen if name != prompt}
+    answer = _column(others, source.answer, ANSWER_COLUMNS, source.source, "answer")
+    texts = [str(row[answer]) for row in islice(rows, LOOKED_AT) if row.get(answer) is not None]
+    marked = next((m for m in MARKS if _share(texts, lambda text: m in text) >= NEARLY_ALL), None)
+    level = next((c for c in LEVELS if c in others and c != answer), None)
+    return Columns(prompt, answer, source.answer_after or marked, source.level or level)
+
+
+def answer_format(answers: Sequence[str]) -> Format:
+    """The form that nearly all answers have; free text where they have none in common."""
+    texts = [a.strip() for a in answers]
+    distinct = set(texts)
+    for kind, verifier, fits in (
+        ("JSON objects", "json", _is_json),
+        ("integers", "math", lambda t: bool(_INTEGER.match(t))),
+        ("numbers", "math", lambda t: bool(t and _NUMBER.match(t))),
+        ("fractions and numbers", "math", lambda t: bool(_FRACTION.match(t) or (t and _NUMBER.match(t)))),
+    ):
+        if _share(texts, fits) >= NEARLY_ALL:
+            return Format(kind, verifier)
+    if len(distinct) <= min(LABELS, len(texts) // 3):
+        return Format(f"{len(distinct)} labels ({', '.join(sorted(distinct))})", "exact")
+    if _share(texts, lambda t: not _WORD.search(re.sub(r"\\text\w*\{[^}]*\}|\\[A-Za-z]+", "", t))) >= 0.8:
+        return Format("LaTeX and numbers", "math")
+    if _share(texts, lambda t: len(t.split()) <= WORDS) >= NEARLY_ALL:
+        return Format("short texts", "exact", "`exact` wants the same words; other wordings count as wrong")
+    doubt = "no whole text is met word for word; write a verifier of your own (path/file.py:function)"
+    return Format("free texts", "exact", doubt)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except ValueError:
+        return False
+
+
+def _share(texts: Sequence[str], fits: Any) -> float:
+    return sum(map(fits, texts)) / len(texts) if texts else 0.0
