@@ -126,7 +126,7 @@ def init(
         typer.Option(
             "--teacher",
             metavar="NAME=WHAT",
-            help="long=traces.jsonl, short=openai:MODEL@http://localhost:8000/v1, large=transformers:MODEL. Repeatable.",
+            help="long=traces.jsonl, short=openai:MODEL@http://localhost:8000/v1 or transformers:MODEL. Repeatable.",
         ),
     ] = None,
     eval_: Annotated[

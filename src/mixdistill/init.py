@@ -15,7 +15,7 @@ from mixdistill.backends.recorded import Recorded
 from mixdistill.errors import DataError, RecipeError, did_you_mean
 from mixdistill.problems import KINDS, PROMPT_COLUMNS, _hub_rows, normalise, read_rows
 from mixdistill.recipe import Source, build, inline, parse_yaml
-from mixdistill.recipes import plain, study_name, write_new
+from mixdistill.recipes import next_steps, plain, study_name, write_new
 from mixdistill.status import wrapped
 from mixdistill.types import Message, Request
 
@@ -106,7 +106,7 @@ def write_recipe(
     lines.append(("contrasts", ", ".join(recipe.contrasts) or "none: give a second --teacher for a gap"))
     write_new(out, text, force)
     shown = "\n".join(wrapped(lines, width))
-    return f"{shown}\n\nWrote {out}. Next:\n  mixdistill check {out}\n  mixdistill run {out}"
+    return f"{shown}\n\nWrote {out}. Next:\n{next_steps(out)}"
 
 
 # -- problems ---------------------------------------------------------------------------------------------------------
@@ -279,7 +279,8 @@ def _recorded(name: str, path: str, problems: ProblemSet) -> Teacher:
     completion = _first({c: None for c in there if c != prompt}, COMPLETIONS, path, "completion")
     columns: dict[str, Any] = {"prompt_column": prompt, "completion_column": completion}
     for key, known in (("reasoning_column", REASONINGS), ("finish_reason_column", FINISHES)):
-        columns |= {key: c for c in known[::-1] if c in there and c != completion}
+        if found := next((c for c in known if c in there and c != completion), None):
+            columns[key] = found
     defaults = {"prompt_column": "prompt", "completion_column": "completion"}
     keys: dict[str, Any] = {"backend": "recorded", "model": path}
     keys |= {k: v for k, v in columns.items() if defaults.get(k) != v}

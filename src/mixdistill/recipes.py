@@ -59,9 +59,12 @@ def copy(name: str, to: Path, force: bool) -> str:
     new = study_name(to, f"my-{load(source).name}")
     # Under its old name the copy would go on with the original's run folder.
     write_new(to, re.sub(r"^name:.*$", lambda _: f"name: {new}", whole, count=1, flags=re.MULTILINE), force)
-    return (
-        f"Wrote {to}: a copy of {name}, named '{new}'. Edit it, then:\n  mixdistill check {to}\n  mixdistill run {to}"
-    )
+    return f"Wrote {to}: a copy of {name}, named '{new}'. Edit it; then:\n{next_steps(to)}"
+
+
+def next_steps(recipe: Path) -> str:
+    """What to do with a recipe that was just written."""
+    return f"  mixdistill check {recipe}\n  mixdistill run {recipe}"
 
 
 def study_name(file: Path, otherwise: str) -> str:

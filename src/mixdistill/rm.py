@@ -1,4 +1,4 @@
-"""`rm`: delete a run folder, or what was set aside in it, after saying what goes. It holds the folder's lock meanwhile."""
+"""`rm`: delete a run folder, or what was set aside in it, after saying what goes. It holds the lock meanwhile."""
 
 from __future__ import annotations
 
