@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -59,7 +59,7 @@ def detect(rows: Sequence[dict[str, Any]], source: Source) -> Columns:
     others = {name: None for name in seen if name != prompt}
     answer = _column(others, source.answer, ANSWER_COLUMNS, source.source, "answer")
     texts = [str(row[answer]) for row in islice(rows, LOOKED_AT) if row.get(answer) is not None]
-    marked = next((m for m in MARKS if _share(texts, lambda text: m in text) >= NEARLY_ALL), None)
+    marked = next((m for m in MARKS if _share(texts, re.compile(re.escape(m)).search) >= NEARLY_ALL), None)
     level = next((c for c in LEVELS if c in others and c != answer), None)
     return Columns(prompt, answer, source.answer_after or marked, source.level or level)
 
@@ -70,9 +70,9 @@ def answer_format(answers: Sequence[str]) -> Format:
     distinct = set(texts)
     for kind, verifier, fits in (
         ("JSON objects", "json", _is_json),
-        ("integers", "math", lambda t: bool(_INTEGER.match(t))),
-        ("numbers", "math", lambda t: bool(t and _NUMBER.match(t))),
-        ("fractions and numbers", "math", lambda t: bool(_FRACTION.match(t) or (t and _NUMBER.match(t)))),
+        ("integers", "math", _INTEGER.match),
+        ("numbers", "math", lambda t: t and _NUMBER.match(t)),
+        ("fractions and numbers", "math", lambda t: _FRACTION.match(t) or (t and _NUMBER.match(t))),
     ):
         if _share(texts, fits) >= NEARLY_ALL:
             return Format(kind, verifier)
@@ -93,5 +93,5 @@ def _is_json(text: str) -> bool:
         return False
 
 
-def _share(texts: Sequence[str], fits: Any) -> float:
-    return sum(map(fits, texts)) / len(texts) if texts else 0.0
+def _share(texts: Sequence[str], fits: Callable[[str], object]) -> float:
+    return sum(bool(fits(t)) for t in texts) / len(texts) if texts else 0.0

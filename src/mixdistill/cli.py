@@ -81,7 +81,8 @@ def main() -> None:
     except OSError as e:
         if e.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        sys.stderr.write(f"mixdistill: {e.filename or 'output'}: cannot be written ({e.strerror}); free space\n")
+        where = e.filename or "output"
+        sys.stderr.write(f"mixdistill: {where}: cannot be written ({e.strerror}); free space or write elsewhere\n")
         _leave(2)
 
 

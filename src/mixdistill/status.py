@@ -40,7 +40,7 @@ def describe(root: Path) -> Facts:
     store = Store(root)
     if not (root / RECIPE).is_file():
         raise no_run(root)
-    recipe = load(root / RECIPE)
+    recipe = load(root / RECIPE, resolved=False)
     holder = holding(root)
     stages = [_stage(recipe, store, stage, holder) for stage in STAGES]
     return {
@@ -64,7 +64,7 @@ def overview(parent: Path) -> list[Facts]:
     found = []
     for root in run_folders(parent):
         try:
-            keys = {stage: _keys(load(root / RECIPE), stage) for stage in STAGES}
+            keys = {stage: _keys(load(root / RECIPE, resolved=False), stage) for stage in STAGES}
         except MixdistillError as e:
             found.append({"run": str(root), "problem": str(e).splitlines()[0]})
             continue
@@ -113,7 +113,8 @@ def size(path: Path) -> int:
 
 
 def holding(root: Path) -> Facts | None:
-    """Who locked the folder last: {pid, host, since, alive}, `alive` None where another machine would know.
+    """Who locked the folder and did not leave it: {pid, host, since, alive}; `alive` None where only another machine
+    knows.
 
     Read from the lock's text, since trying the lock would keep a run that starts just now from having it.
     """
@@ -136,8 +137,11 @@ def _alive(pid: int, locked: float) -> bool:
         return False
     except OSError:
         pass  # somebody else's
-    try:  # a pid that is used again belongs to a process younger than the lock
-        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        if stat[0] == "Z":  # killed, and not yet buried by its parent
+            return False
+        ticks = int(stat[19])  # a pid that is used again belongs to a process younger than the lock
         up = float(Path("/proc/uptime").read_text().split()[0])
     except (OSError, ValueError, IndexError):
         return True
@@ -266,8 +270,8 @@ def text(facts: Facts, width: int) -> str:
     if aside := facts["set_aside"]:
         words = f"{len(aside['units'])} units in {aside['path']}, {human(aside['bytes'])}"
         after.append(("set aside", f"{words}; mixdistill rm {facts['run']} --set-aside deletes them"))
-    if facts["command"]:
-        after.append(("go on" if not _runs(facts) else "later", facts["command"]))
+    if facts["command"] and not _runs(facts):
+        after.append(("go on", facts["command"]))
     if facts["report"]:
         after.append(("page", facts["report"]))
     return "\n".join([*wrapped(lines, width), "", *shown, "", *wrapped(after, width)])
@@ -314,7 +318,7 @@ def _now(facts: Facts) -> str:
     holder = facts["holder"]
     if _runs(facts):
         return f"running: pid {holder['pid']} on {holder['host']}, since {holder['since']}"
-    if holder and holder["alive"] is None:
+    if facts["command"] and holder and holder["alive"] is None:
         return f"last held by pid {holder['pid']} on {holder['host']}, which cannot be seen from this machine"
     return "not running" if facts["command"] else "complete"
 

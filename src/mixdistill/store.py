@@ -240,7 +240,10 @@ class Store:
             f.truncate(0)
             f.write(f"pid {os.getpid()} on {socket.gethostname()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
             f.flush()
-            yield
+            try:
+                yield
+            finally:
+                f.truncate(0)  # a text that stays says that its process was killed
 
 
 _last_beat: dict[str, float] = {}
