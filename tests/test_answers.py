@@ -18,7 +18,7 @@ SOURCE = Source(source="my.jsonl")
         (["27.0", "36", ".5", "12%"], "numbers", "math"),
         (["1/2", "-3 / 4", "7"], "fractions and numbers", "math"),
         ([r"\frac{14}{3}", "p - q", r"\left( 3, \frac{\pi}{2} \right)", r"\text{Evelyn}"], "LaTeX and numbers", "math"),
-        (['{"city": "Rome"}', '{"city": "Oslo"}', "[1]"], "JSON objects", "json"),
+        (['{"city": "Rome"}', '{"city": "Oslo"}'], "JSON objects", "json"),
         (["A", "B", "A", "C", "B", "A", "C", "A", "B"], "3 labels (A, B, C)", "exact"),
     ],
 )

@@ -138,6 +138,19 @@ def test_check_prints_the_plan_of_the_quick_demo(call):
     assert "primary, on signs" in out
 
 
+@pytest.mark.parametrize("verb", [v for names in cli.PANELS.values() for v in names])
+def test_no_word_of_a_help_is_lost_to_markup(call, verb: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = " ".join(call(verb, "--help")[1].split())
+    import click
+    import typer.main
+
+    command: Any = typer.main.get_command(cli.app)
+    command = command.get_command(click.Context(command), verb)
+    for param in command.params:
+        assert " ".join(param.help.split()) in shown
+
+
 def test_recipes_are_listed_printed_and_copied(call, file: str):
     code, out, err = call("recipes")
     assert (code, err) == (0, "")

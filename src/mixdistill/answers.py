@@ -88,7 +88,7 @@ def answer_format(answers: Sequence[str]) -> Format:
 
 def _is_json(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), dict | list)
+        return isinstance(json.loads(text), dict)
     except ValueError:
         return False
 

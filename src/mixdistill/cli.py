@@ -52,13 +52,13 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite a file tha
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a key of the recipe. Repeatable.")
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder [default: runs/<recipe name>].")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder; else runs/ and the recipe's name.")]
 FreshOption = Annotated[
     bool, typer.Option("--fresh", help="Set aside (never delete) what was made with other settings.")
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="At most this many problems of every set.")]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Worker processes [default: one per GPU, else one per core].")
+    int | None, typer.Option("--workers", min=1, help="Worker processes; else one per GPU, or one per core.")
 ]
 
 
@@ -132,7 +132,7 @@ def init(
     ] = None,
     eval_: Annotated[
         str | None,
-        typer.Option("--eval", metavar="FILE|HUB_ID", help="Evaluation problems [default: a tenth of --problems]."),
+        typer.Option("--eval", metavar="FILE|HUB_ID", help="Evaluation problems; else a tenth of --problems."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="The recipe to write.")] = Path("recipe.yaml"),
     from_: Annotated[
@@ -173,7 +173,7 @@ def init(
 @app.command()
 def recipes(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Print this one.", autocompletion=complete.shipped)
+        str | None, typer.Argument(metavar="NAME", help="Print this one.", autocompletion=complete.shipped)
     ] = None,
     to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Copy it there, to edit.")] = None,
     force: ForceOption = False,
@@ -195,7 +195,7 @@ def recipes(
 @app.command()
 def status(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="A run folder.", autocompletion=complete.runs)
+        Path | None, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=complete.runs)
     ] = None,
     json_: JsonOption = False,
 ) -> None:
@@ -326,7 +326,7 @@ def lab_list() -> None:
 @lab.command("build")
 def lab_build(
     name: Annotated[str, typer.Argument(help="A lab model, e.g. s, l, s@1 (another draw), teacher-large.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write [default: the cache].")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; else the cache.")] = None,
 ) -> None:
     """Train a lab model from nothing (seconds to minutes); how the shipped ones were made, too."""
     from mixdistill.lab import models

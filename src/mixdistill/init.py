@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from mixdistill import resolve
 from mixdistill.answers import Columns, answer_format, detect
@@ -48,15 +51,13 @@ class ProblemSet:
     @property
     def prompts(self) -> list[str | list[Message]]:
         """Prompts of the rows that have one."""
-        found = [r.get(self.columns.prompt) for r in self.rows]
-        return [[Message.model_validate(m) for m in p] if isinstance(p, list) else str(p) for p in found if p]
+        return [_prompt(p) for r in self.rows if (p := r.get(self.columns.prompt))]
 
     @property
     def answers(self) -> list[str]:
         """Reference answers, without the worked solution before them."""
-        found = [str(a) for r in self.rows if (a := r.get(self.columns.answer)) not in (None, "", [])]
-        mark = self.columns.answer_after
-        return [a.rpartition(mark)[2].strip() for a in found] if mark else found
+        cells = [r.get(self.columns.answer) for r in self.rows]
+        return [_answer(a, self.columns.answer_after) for a in cells if a not in (None, "", [])]
 
     def keys(self) -> dict[str, Any]:
         """The source's section of a recipe."""
@@ -128,6 +129,18 @@ def load_set(text: str, split: str = "train") -> ProblemSet:
     return ProblemSet(source, rows, detect(rows, source))
 
 
+def _prompt(cell: Any) -> str | list[Message]:
+    try:
+        return [Message.model_validate(m) for m in cell] if isinstance(cell, list) else str(cell)
+    except ValidationError:
+        return str(cell)  # `check` says which row it is and what it should be
+
+
+def _answer(cell: Any, after: str | None) -> str:
+    text = json.dumps(cell, ensure_ascii=False) if isinstance(cell, dict | list) else str(cell)
+    return text.rpartition(after)[2].strip() if after else text
+
+
 def _is_file(text: str) -> bool:
     return Path(text).suffix.lower() in KINDS or Path(text).expanduser().is_file()
 
@@ -167,9 +180,7 @@ def _flaws(found: ProblemSet) -> list[str]:
         if prompt in (None, "", []) or answer in (None, "", []):
             lacking += 1
             continue
-        key = normalise([Message.model_validate(m) for m in prompt] if isinstance(prompt, list) else str(prompt))
-        mark = found.columns.answer_after
-        by_prompt.setdefault(key, set()).add(str(answer).rpartition(mark)[2].strip() if mark else str(answer))
+        by_prompt.setdefault(normalise(_prompt(prompt)), set()).add(_answer(answer, found.columns.answer_after))
     conflicts = [key for key, answers in by_prompt.items() if len(answers) > 1]
     duplicates = len(found.rows) - lacking - len(by_prompt)
     if lacking:
