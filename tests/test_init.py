@@ -11,7 +11,7 @@ import pytest
 
 from mixdistill import cli, init, pipeline
 from mixdistill.errors import DataError, MixdistillError, RecipeError, StoreError
-from mixdistill.recipe import load
+from mixdistill.recipe import Source, load
 from mixdistill.store import Store
 
 LONG = "long=long.jsonl"
@@ -181,11 +181,11 @@ def test_one_model_as_long_and_short_thinks_and_does_not(write):
 def test_a_hub_id_may_name_subset_and_split(write, monkeypatch: pytest.MonkeyPatch):
     asked = []
 
-    def rows(source: Any) -> list[dict[str, Any]]:
+    def rows(source: Source) -> list[dict[str, Any]]:
         asked.append((source.source, source.subset, source.split))
         return [{"question": f"{n}?", "answer": str(n)} for n in range(500)]
 
-    monkeypatch.setattr(init, "_hub_rows", rows)
+    monkeypatch.setattr(init, "_rows", rows)
     write("long=transformers:org/a", problems="openai/gsm8k:main", evaluation="openai/gsm8k:main:test")
     assert asked == [("openai/gsm8k", "main", "train"), ("openai/gsm8k", "main", "test")]
     source = load("recipe.yaml").problems.eval["gsm8k"]

@@ -117,16 +117,19 @@ def load_set(text: str, split: str = "train") -> ProblemSet:
     """Problems from `FILE` or `HUB_ID[:SUBSET[:SPLIT]]`. Raises DataError when there are none."""
     if text.startswith("lab:"):
         raise DataError(f"{text}: the lab's problems come in a recipe of their own; use: mixdistill init --from demo")
-    if _is_file(text):
-        source, rows = Source(source=text), read_rows(text)
-    else:
+    source = Source(source=text)
+    if not _is_file(text):
         place, _, rest = text.partition(":")
         subset, _, part = rest.partition(":")
         source = Source(source=place, subset=subset or None, split=part or split)
-        rows = _hub_rows(source)
+    rows = _rows(source)
     if not rows:
         raise DataError(f"{text}: holds no rows; it must hold one problem a row")
     return ProblemSet(source, rows, detect(rows, source))
+
+
+def _rows(source: Source) -> list[dict[str, Any]]:
+    return read_rows(source.source) if _is_file(source.source) else _hub_rows(source)
 
 
 def _prompt(cell: Any) -> str | list[Message]:
@@ -282,7 +285,7 @@ def _told_apart(teachers: list[Teacher]) -> list[Teacher]:
 
 def _recorded(name: str, path: str, problems: ProblemSet) -> Teacher:
     """A file of traces: its columns, how its rows end, and how well it fits the problems."""
-    rows = read_rows(path)
+    rows = _rows(Source(source=path))
     if not rows:
         raise DataError(f"{path}: holds no rows; it must hold one recorded trace a row")
     there = dict.fromkeys(c for row in rows[:100] for c in row)
