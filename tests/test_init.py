@@ -127,9 +127,9 @@ def test_duplicates_conflicts_and_empty_rows_are_counted(write):
     save("sums.jsonl", rows)
     said, _ = write(LONG, SHORT)
     assert (
-        "           1 rows without prompt or answer\n"
-        "           2 rows repeat the prompt of an earlier one and will be dropped\n"
-        "           1 prompts have two answers, the first: What is 2 + 14?\n"
+        "           rows without prompt or answer: 1\n"
+        "           rows that repeat an earlier prompt: 2\n"
+        "           prompts with two answers: 1, the first: What is 2 + 14?\n"
     ) in said
 
 

@@ -187,11 +187,11 @@ def _flaws(found: ProblemSet) -> list[str]:
     conflicts = [key for key, answers in by_prompt.items() if len(answers) > 1]
     duplicates = len(found.rows) - lacking - len(by_prompt)
     if lacking:
-        lines.append(f"{lacking:,} rows without prompt or answer")
+        lines.append(f"rows without prompt or answer: {lacking:,}")
     if duplicates:
-        lines.append(f"{duplicates:,} rows repeat the prompt of an earlier one and will be dropped")
+        lines.append(f"rows that repeat an earlier prompt: {duplicates:,}")
     if conflicts:
-        lines.append(f"{len(conflicts):,} prompts have two answers, the first: {_short(conflicts[0], 60)}")
+        lines.append(f"prompts with two answers: {len(conflicts):,}, the first: {_short(conflicts[0], 60)}")
     return lines
 
 
@@ -214,15 +214,15 @@ def _split(train: ProblemSet, held_out: ProblemSet | None) -> tuple[dict[str, An
         "train": train.keys() | parts[0],
         "eval": {_benchmark(train.source.source): train.keys() | parts[1]},
     }
-    return sections, words + _little(count - kept)
+    return sections, words + _little(count - kept, "about " if "part" in parts[0] else "")
 
 
-def _little(problems: int) -> str:
+def _little(problems: int, about: str = "") -> str:
     """How coarse an evaluation on so few problems is: 95 % of the difference of two accuracies near one half."""
     if problems >= FEW:
         return ""
     points = 196 * (0.5 / problems) ** 0.5
-    return f"; {problems:,} problems cannot tell gaps below about {min(points, 100):.0f} points from chance"
+    return f"; {about}{problems:,} problems cannot tell gaps below about {min(points, 100):.0f} points from chance"
 
 
 def _benchmark(source: str) -> str:

@@ -190,7 +190,8 @@ class Live:
     def _close(self) -> None:
         if self.total:
             spent = _clock(time.monotonic() - self.stage_started)
-            self.console.print(f"[green]✓[/] {self.name:<9} [dim]{self.ended} units in {spent}[/]", highlight=False)
+            units = f"{self.ended} unit{'s' * (self.ended != 1)}"
+            self.console.print(f"[green]✓[/] {self.name:<9} [dim]{units} in {spent}[/]", highlight=False)
             self.total = 0
 
     def _draw(self) -> RenderableType:

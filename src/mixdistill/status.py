@@ -32,7 +32,7 @@ from mixdistill.store import MARKER, SET_ASIDE, Store
 Facts = dict[str, Any]
 STATES = ("done", "running", "failed", "resumable", "changed", "missing", "blocked")
 SHOWN = 5
-"""Failed and changed units that are named."""
+"""Units that are named in a line."""
 
 
 def describe(root: Path) -> Facts:
@@ -268,8 +268,10 @@ def text(facts: Facts, width: int) -> str:
     shown = [f"{a:<10} {b:>9}  {c:>8}  {d}".rstrip() for a, b, c, d in (head, *rows)]
     after = [line for s in facts["stages"] for line in _notes(s)]
     if aside := facts["set_aside"]:
-        words = f"{len(aside['units'])} units in {aside['path']}, {human(aside['bytes'])}"
-        after.append(("set aside", f"{words}; mixdistill rm {facts['run']} --set-aside deletes them"))
+        units = aside["units"]
+        named = ", ".join(units[:SHOWN]) + (f" and {len(units) - SHOWN} more" if len(units) > SHOWN else "")
+        how = f"mixdistill rm {facts['run']} --set-aside deletes it"
+        after.append(("set aside", f"{named} ({human(aside['bytes'])} in {aside['path']}); {how}"))
     if facts["command"] and not _runs(facts):
         after.append(("go on", facts["command"]))
     if facts["report"]:
