@@ -159,7 +159,7 @@ def test_caps_of_a_real_student_are_prefixes_of_one_generation(model, root, monk
 
 
 def test_five_outcomes_are_what_was_played_and_add_up(model, root, actor):
-    store, _ = tiny.run(_study(model, problems=tiny.problem_sets(24, 12)), root, "evaluate")
+    store, _ = tiny.run(_study(model, problems=tiny.problem_sets(24, 12), error_rate=0.4), root, "evaluate")
     for cell in (("base",), ("short", "0")):
         scores = _scores(store, *cell)
         whole, capped = scores["all", None], scores["all", CAP]
@@ -181,7 +181,7 @@ def _outcomes(score: Score) -> dict[str, int]:
 
 
 def test_failed_request_has_no_verdict_at_any_cap(model, root, actor):
-    store, _ = tiny.run(_study(model, problems=tiny.problem_sets(24, 12)), root, "evaluate")
+    store, _ = tiny.run(_study(model, problems=tiny.problem_sets(24, 12), error_rate=0.4), root, "evaluate")
     failed = {t.id for t in _read(store, Trace, "traces", "base") if t.error}
     assert len(failed) == 2
     assert not failed & {v.trace_id for v in _read(store, Verdict, "verdicts", "base")}
@@ -196,7 +196,7 @@ def test_trace_that_the_cap_does_not_cut_keeps_its_verdict(model, root, actor, m
         return grade(recipe, items)
 
     monkeypatch.setattr(evaluate, "grade", watched)
-    store, _ = tiny.run(_study(model, problems=tiny.problem_sets(24, 12)), root, "evaluate")
+    store, _ = tiny.run(_study(model, problems=tiny.problem_sets(24, 12), error_rate=0.4), root, "evaluate")
     (whole, capped), *_ = zip(graded[::2], graded[1::2], strict=True)
     assert len(whole) == 10
     assert {t.usage.completion_tokens for t in capped} == {CAP}
@@ -212,8 +212,10 @@ def test_verifier_that_fails_gives_error_not_a_wrong_answer(model, root, templat
     actor = Actor(template)
     actor._play = lambda part, chain: actor._written("", "x x x" if part % 2 else "A +")
     monkeypatch.setattr(evaluate, "make_backend", lambda *_: actor)
-    study = _study(model, verify={"verifier": f"{tmp_path / 'own.py'}:verify"})
-    store, _ = tiny.run(study, root, "verify", "evaluate")
+    sections = {"verify": {"verifier": f"{tmp_path / 'own.py'}:verify"}}
+    failures = tiny.failures(_study(model, **sections), root, "verify", "evaluate")
+    assert failures[0].startswith("evaluate/t/base/signs: 5 of 10 verdicts are errors, more than error_rate=0.05; ")
+    store, _ = tiny.run(_study(model, **sections, error_rate=0.5), root, "verify", "evaluate")
     score = _scores(store, "base")["all", None]
     assert (score.correct, score.error, score.examples) == (5, 5, 10)
 
@@ -291,7 +293,7 @@ def test_grading_again_elsewhere_does_not_change_where_it_was_sampled(model, roo
     (here,) = devices()
     tiny.run(_study(model, evaluate={"caps": [5]}), root, "evaluate")
     assert devices() == [here]
-    tiny.run(_study(model, problems=tiny.problem_sets(24, 12)), root, "evaluate")
+    tiny.run(_study(model, problems=tiny.problem_sets(24, 12), error_rate=0.4), root, "evaluate")
     assert devices() == [here, "another GPU"]
 
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 import tiny
-from mixdistill import gather as gathering
 from mixdistill import pipeline
 from mixdistill.confounds import OTHERWISE
 from mixdistill.evidence import Evidence
+from mixdistill.gaps import gaps
 from mixdistill.gather import gather
 from mixdistill.store import Store
+from mixdistill.types import Gap
 
 SAME = {"arms": {"a": {"short": 1}, "b": {"short": 1}}, "contrasts": {"no_gap": ["a", "b"]}}
 
@@ -204,49 +205,25 @@ def _scores(rng: np.random.Generator, shift: float, seeds: int, problems: int, s
     return rng.random((2, seeds, problems)) < chance
 
 
-def _plant(monkeypatch, study, scores: dict[tuple[str, str, int], np.ndarray]) -> None:
-    """Let `gather` read these scores (student, arm, seed) -> [problems] instead of evaluated traces."""
-    n = len(next(iter(scores.values())))
-    ids = [f"p{i:04}" for i in range(n)]
+def _gaps(study, scores: dict[tuple[str, str, int | None], np.ndarray]) -> list[Gap]:
+    """The study's gaps where these were the scores: (student, arm, seed) -> [problems]."""
+    ids = [f"p{i:04}" for i in range(len(next(iter(scores.values()))))]
     cells = {
         (student, arm, seed, "signs"): {None: dict(zip(ids, map(float, row), strict=True))}
         for (student, arm, seed), row in scores.items()
     }
-    units = [
-        pipeline.Unit(stage="evaluate", key=(s, a, *([] if seed is None else [str(seed)]), b), options={})
-        for s, a, seed, b in cells
-    ]
-    done = [(u, pipeline.State.DONE) for u in units]
-    monkeypatch.setattr(gathering, "plan", lambda recipe, store, stage: done if stage == "evaluate" else [])
-    monkeypatch.setattr(gathering, "_failed_requests", lambda *_: [])
-    monkeypatch.setattr(gathering, "_correct", lambda store, key, *_: cells[gathering._cell(key)])
-    monkeypatch.setattr(gathering, "_levels", lambda *_: {"all": set(ids)})
-    facts = {"decoding": "", "template": "", "ignored": {}, "sampled": []}
-    monkeypatch.setattr(gathering, "_marker", lambda *_: {"facts": facts, "versions": {}})
-    monkeypatch.setattr(gathering, "_commit", dict)
-
-
-def _gathered(monkeypatch, study, store, scores) -> Evidence:
-    _plant(monkeypatch, study, scores)
-    return gather(study, store)
-
-
-@pytest.fixture
-def empty(tmp_path) -> Store:
-    store = Store(tmp_path)
-    store.mark(store.folder("problems"), {"counts": {}, "tables": {}})
-    return store
+    return gaps(study, cells, {"signs": {"all": set(ids)}})
 
 
 @pytest.mark.parametrize(("seeds", "shift", "spread"), [(3, 0.1, 0.08), (5, 0.0, 0.08), (4, 0.2, 0.0)])
-def test_interval_covers_a_planted_gap_in_about_95_of_100_studies(monkeypatch, model, empty, seeds, shift, spread):
+def test_interval_covers_a_planted_gap_in_about_95_of_100_studies(model, seeds, shift, spread):
     rng, studies = np.random.default_rng(seeds), 300
     study = tiny.study(model, seeds=seeds, evaluate={"caps": []})
     covered, deltas, false = 0, [], 0
     for _ in range(studies):
         long, short = _scores(rng, shift, seeds, 60, spread)
         arms = {("t", arm, s): rows[s] for arm, rows in (("long", long), ("short", short)) for s in range(seeds)}
-        gap = next(g for g in _gathered(monkeypatch, study, empty, arms).gaps if g.name == "long_cot_gap")
+        gap = next(g for g in _gaps(study, arms) if g.name == "long_cot_gap")
         assert gap.data is not None and gap.primary
         assert gap.delta == pytest.approx(long.mean() - short.mean())
         assert (gap.data.low > 0) is (gap.verdict == "long helps")
@@ -258,7 +235,7 @@ def test_interval_covers_a_planted_gap_in_about_95_of_100_studies(monkeypatch, m
     assert false / studies <= 0.05 + 2 * (0.05 * 0.95 / studies) ** 0.5
 
 
-def test_holm_family_is_the_primary_contrast_over_students(monkeypatch, model, empty):
+def test_holm_family_is_the_primary_contrast_over_students(model):
     rng, seeds = np.random.default_rng(0), 3
     students = {name: {"model": model} for name in ("t", "u", "v")}
     study = tiny.study(model, students=students, seeds=seeds, evaluate={"caps": []})
@@ -267,10 +244,10 @@ def test_holm_family_is_the_primary_contrast_over_students(monkeypatch, model, e
         pair = _scores(rng, shift, seeds, 200, 0.02)
         scores |= {(student, arm, s): pair[i][s] for i, arm in enumerate(("long", "short")) for s in range(seeds)}
         scores |= {(student, "base", None): pair[1][0]}
-    gaps = _gathered(monkeypatch, study, empty, scores).gaps
-    family = [g for g in gaps if g.primary]
+    found = _gaps(study, scores)
+    family = [g for g in found if g.primary]
     assert [(g.name, g.student) for g in family] == [("long_cot_gap", s) for s in students]
-    assert all(g.p_holm is None for g in gaps if not g.primary)
+    assert all(g.p_holm is None for g in found if not g.primary)
     ps = sorted(g.p for g in family)
     expected = {ps[0]: 3 * ps[0], ps[1]: max(3 * ps[0], 2 * ps[1]), ps[2]: max(3 * ps[0], 2 * ps[1], ps[2])}
     for g in family:
@@ -285,9 +262,9 @@ def test_planted_verdict_tables_give_the_gap_that_was_planted(model, tmp_path):
     right = {"base": 2, "long/0": 16, "long/1": 14, "short/0": 5, "short/1": 7}
     for cell, n in right.items():
         tiny.plant(store, cell, n)
-    gaps = {g.name: g for g in gather(study, store).gaps if g.group == "all"}
-    assert gaps["long_cot_gap"].delta == pytest.approx((16 + 14 - 5 - 7) / 40)
-    assert gaps["long_cot_gap"].seed_deltas == pytest.approx([11 / 20, 7 / 20])
-    assert gaps["long_cot_gap"].accuracies == pytest.approx((15 / 20, 6 / 20))
-    assert gaps["short_over_base"].delta == pytest.approx(4 / 20)
-    assert gaps["short_over_base"].seeds == 2
+    found = {g.name: g for g in gather(study, store).gaps if g.group == "all"}
+    assert found["long_cot_gap"].delta == pytest.approx((16 + 14 - 5 - 7) / 40)
+    assert found["long_cot_gap"].seed_deltas == pytest.approx([11 / 20, 7 / 20])
+    assert found["long_cot_gap"].accuracies == pytest.approx((15 / 20, 6 / 20))
+    assert found["short_over_base"].delta == pytest.approx(4 / 20)
+    assert found["short_over_base"].seeds == 2

@@ -45,10 +45,11 @@ WANTED = [(p, i) for p in PROBLEMS for i in range(2)]
 
 def _collect(store: Store, backend, wanted=WANTED, **options) -> list[Trace]:
     known = {"author": "teacher/t", "model": "m", "sampling": Sampling(temperature=0.5), "seed": 0, "label": "x"}
-    traces, table = collect(store, store.root / "unit", backend=backend, wanted=wanted, **{**known, **options})
-    assert store.read(store.root / "unit", Trace, TABLE) == traces
-    assert table["rows"] == len(traces)
-    return traces
+    known |= {"error_rate": 0.5}
+    got = collect(store, store.root / "unit", backend=backend, wanted=wanted, **{**known, **options})
+    assert store.read(store.root / "unit", Trace, TABLE) == got.traces
+    assert got.table["rows"] == len(got.traces)
+    return got.traces
 
 
 def test_traces_lie_in_the_order_of_problems_and_samples_whenever_they_came(tmp_path):
@@ -99,9 +100,41 @@ def test_torn_last_line_is_asked_again(tmp_path):
     assert len(backend.asked) == 4
 
 
-def test_only_failures_is_an_error_with_the_reason(tmp_path):
-    with pytest.raises(StageError, match="x: all 8 requests failed; the first said: status 500"):
-        _collect(Store(tmp_path), Echo(fails=lambda _: True))
+def test_more_failures_than_the_error_rate_stop_the_unit_and_lose_no_row(tmp_path):
+    store, backend = Store(tmp_path), Echo()
+    with pytest.raises(StageError) as e:
+        _collect(store, Echo(fails=lambda r: r.sample == 1), error_rate=0.4)
+    assert str(e.value) == (
+        "x: 4 of 8 requests failed, more than error_rate=0.4; the first said: status 500; "
+        "run again to ask these again, or raise error_rate"
+    )
+    assert len(store.journal(store.root / "unit", Trace, TABLE)) == 8
+    assert [t.error for t in _collect(store, backend, error_rate=0)] == [None] * 8
+    assert len(backend.asked) == 4
+
+
+def test_what_a_backend_will_never_have_is_no_row_and_no_failure(tmp_path):
+    class Some(Echo):
+        def generate(self, requests):
+            for position, completion in super().generate(requests):
+                yield position, completion if requests[position].sample == 0 else None
+
+    store = Store(tmp_path)
+    got = collect(
+        store, store.root / "unit", backend=Some(), wanted=WANTED, author="teacher/t", model="m",
+        sampling=Sampling(), seed=0, label="x", error_rate=0,
+    )  # fmt: skip
+    assert [t.sample for t in got.traces] == [0] * 4
+    assert got.absent == {trace_id("teacher/t", p.id, 1) for p in PROBLEMS}
+
+
+def test_a_backend_that_forgets_a_request_is_told_so(tmp_path):
+    class Forgetful(Echo):
+        def generate(self, requests):
+            yield from list(super().generate(requests))[:5]
+
+    with pytest.raises(StageError, match=r"x: the backend gave no answer to 3 of 8 requests; it must yield one for"):
+        _collect(Store(tmp_path), Forgetful())
 
 
 def test_seed_of_a_request_depends_on_seed_problem_and_sample_alone(tmp_path):

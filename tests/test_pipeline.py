@@ -245,7 +245,7 @@ def test_a_unit_that_failed_before_its_first_row_refuses_nothing(raw, store, tmp
 def test_a_unit_of_which_every_request_failed_refuses_nothing(raw, store, notes: Notes, inline):
     raw["problems"]["train"]["limit"] = 1
     notes.do("failing_all")
-    assert "all 1 requests failed" in go(raw, store)[0]
+    assert "1 of 1 requests failed, more than error_rate=0.05" in go(raw, store)[0]
     notes.stop("failing_all")
     raw["teachers"]["short"]["sampling"] = {"max_tokens": 90}
     assert go(raw, store) == []
@@ -285,6 +285,7 @@ def test_a_failed_unit_stops_no_other_and_blocks_what_needs_it(raw, store, notes
 
 
 def test_failed_requests_are_rows_and_asked_again_next_time(raw, store, notes: Notes, watching, inline):
+    raw["error_rate"] = 0.4
     notes.do("failing")
     assert go(raw, store, JUDGED) == []
     assert [t["error"] for t in traces(store)] == [None, None, "status 500"] * 4
@@ -305,8 +306,8 @@ def test_where_every_request_fails_the_unit_fails(raw, store, tmp_path, inline):
     raw["teachers"] = {"short": {"backend": "scripted", "model": "short"}}
     raw["arms"], raw["contrasts"] = {"short": {"short": 1}}, {}
     assert go(raw, store) == [
-        "generate/short: all 1 requests failed; the first said: the prompt is not a solvable signs "
-        "problem such as 'Q 8 4 7 9 T 10 :'"
+        "generate/short: 1 of 1 requests failed, more than error_rate=0.05; the first said: the prompt is not a "
+        "solvable signs problem such as 'Q 8 4 7 9 T 10 :'; run again to ask these again, or raise error_rate"
     ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from mixdistill.types import Problem
 def shown(raw, tmp_path, notes: Notes, inline) -> Store:
     """A run after its first two stages, with two failed requests."""
     raw["problems"]["train"]["limit"] = 6
+    raw["error_rate"] = 0.4
     notes.do("failing")
     store = Store(tmp_path / "run")
     pipeline.run(build(raw), store, stages=("generate", "verify"), watcher=Watching())

@@ -12,7 +12,7 @@ import tiny
 from mixdistill.errors import Refused, StageError
 from mixdistill.recipe import Train
 from mixdistill.tokens import Template
-from mixdistill.train import IGNORED, check_rows, fine_tune, micro_batches, model_fingerprint, pad
+from mixdistill.train import IGNORED, check_rows, fine_tune, micro_batches, pad
 from mixdistill.types import Example
 
 SETTINGS = Train(learning_rate=3e-3, warmup_ratio=0.2, weight_decay=0.01, adam_beta2=0.98, save_steps=3)
@@ -279,22 +279,6 @@ def test_training_that_diverges_in_its_last_update_leaves_no_model(model, exampl
     with pytest.raises(StageError, match="no longer finite"):
         _train(model, examples, tmp_path)
     assert not (tmp_path / "model").exists()
-
-
-def test_base_is_read_once_for_all_plans_and_again_when_a_file_changes(tmp_path, monkeypatch):
-    from mixdistill import train
-
-    hashed: list[Path] = []
-    real = train.file_hash
-    monkeypatch.setattr(train, "file_hash", lambda path: hashed.append(path) or real(path))
-    model = tiny.student(tmp_path / "model")
-    first = model_fingerprint(model)
-    assert [model_fingerprint(model) for _ in range(3)] == [first] * 3
-    assert len(hashed) == 1
-    (tmp_path / "model" / "config.json").write_text("{}")
-    assert model_fingerprint(model) != first
-    assert len(hashed) == 2
-    assert model_fingerprint("some/model") == "some/model"
 
 
 def test_row_that_is_too_long_is_refused_never_cut(model, examples, tmp_path):

@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from unittest import mock
 
 from mixdistill import pipeline, recipe
 from mixdistill.backends.transformers import Transformers
+from mixdistill.lab import domain
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Example, Outcome, Problem, Trace, Verdict, problem_id, trace_id
@@ -200,6 +202,17 @@ def weights(store: Store, *cell: str) -> str:
 def example(prompt: str, reasoning: str, content: str) -> Example:
     """A row of a training set."""
     return Example(prompt=prompt, reasoning=reasoning, content=content, problem_id="p", trace_id="t", teacher="teacher")
+
+
+def recorded_rows(count: int) -> str:
+    """JSONL of right short traces of the lab's first training problems."""
+    rows = []
+    for p in domain.problems("train", count=count):
+        chain = domain.parse(str(p.prompt))
+        assert chain is not None
+        thought, answer = domain.short_trace(chain, 0)
+        rows.append(json.dumps({"prompt": p.prompt, "completion": f"{thought} {answer}"}) + "\n")
+    return "".join(rows)
 
 
 def problem(prompt: str, answer: str = "A + +", level: str | None = None) -> Problem:

@@ -16,12 +16,12 @@ from typing import Any
 from mixdistill import resolve
 from mixdistill.backends.transformers import in_force
 from mixdistill.generate import TABLE as TRACES
-from mixdistill.generate import collect, make_backend
+from mixdistill.generate import Collected, collect, make_backend
 from mixdistill.pipeline import Done, Unit
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import Store, versions, write_atomically
 from mixdistill.tokens import Template
-from mixdistill.train import MODEL, device_name, model_fingerprint
+from mixdistill.train import MODEL, device_name
 from mixdistill.types import (
     Completion,
     Outcome,
@@ -33,7 +33,7 @@ from mixdistill.types import (
     content_hash,
     trace_id,
 )
-from mixdistill.verify import grade, grading_options
+from mixdistill.verify import check_errors, grade, grading_options
 
 VERSION = "1"
 VERDICTS, SCORES = "verdicts", "scores"
@@ -53,41 +53,24 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Sample one student on one benchmark, grade the traces at every cap, count."""
     *cell, benchmark = unit.key
-    student = cell[0]
-    folder = store.folder("evaluate", *unit.key)
-    problems = store.read(store.folder("problems"), Problem, benchmark)
+    folder, evaluate = store.folder("evaluate", *unit.key), recipe.evaluate
+    problems = {p.id: p for p in store.read(store.folder("problems"), Problem, benchmark)}
     model = _model(recipe, store, cell)
-    spec, evaluate = recipe.students[student], recipe.evaluate
-    _forget_other_sampling(folder, unit)
-    options = {"batch_size": evaluate.batch_size, **_backend_options(recipe, student)}
-    backend = _Noted(make_backend(BACKEND, model, options), lambda: _note(folder / SAMPLED, options))
-    wanted = [(p, i) for p in problems for i in range(evaluate.k)]
-    collected = collect(
-        store,
-        folder,
-        author=author(cell),
-        model=spec.model,
-        backend=backend,
-        wanted=wanted,
-        sampling=evaluate.sampling,
-        seed=_seed(cell),
-        label=unit.label,
-        error_rate=recipe.error_rate,
-    )
-    by_id = {p.id: p for p in problems}
-    traces = [t for t in collected.traces if t.problem_id in by_id and t.sample < evaluate.k]
-    template = Template.load(model, chat_template_kwargs=spec.chat_template_kwargs)
+    collected = _sample(unit, recipe, store, model, list(problems.values()))
+    traces = [t for t in collected.traces if t.problem_id in problems and t.sample < evaluate.k]
+    template = Template.load(model, chat_template_kwargs=recipe.students[cell[0]].chat_template_kwargs)
     verdicts, scores = [], []
     for cap in (None, *evaluate.caps):
         seen = [cut(t, cap, template) for t in traces]
-        judged = _grade(recipe, by_id, seen, cap, verdicts)
+        judged = _grade(recipe, problems, seen, cap, verdicts)
         verdicts += judged
-        scores += _scores(cell, benchmark, recipe, by_id, seen, judged, cap)
+        scores += _scores(cell, benchmark, recipe, problems, seen, judged, cap)
     tables = {
         TRACES: collected.table,
         VERDICTS: store.seal(folder, Verdict, verdicts, VERDICTS),
         SCORES: store.seal(folder, Score, scores, SCORES),
     }
+    check_errors(unit.label, [v for v in verdicts if v.max_tokens is None], recipe.error_rate)
     whole = scores[0]
     decoding = in_force(model, evaluate.sampling)
     facts = {
@@ -97,6 +80,26 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         "sampled": _noted(folder / SAMPLED),
     }
     return Done(counts={o.value: getattr(whole, o.value) for o in Outcome}, tables=tables, facts=facts)
+
+
+def _sample(unit: Unit, recipe: Recipe, store: Store, model: str, problems: list[Problem]) -> Collected:
+    """The student's traces: those there are of these weights and settings, and the rest from the model (a folder)."""
+    cell, evaluate = unit.key[:-1], recipe.evaluate
+    folder = store.folder("evaluate", *unit.key)
+    _forget_other_sampling(folder, unit)
+    options = {"batch_size": evaluate.batch_size, **_backend_options(recipe, cell[0])}
+    return collect(
+        store,
+        folder,
+        author=author(cell),
+        model=recipe.students[cell[0]].model,
+        backend=_Noted(make_backend(BACKEND, model, options), lambda: _note(folder / SAMPLED, options)),
+        wanted=[(p, i) for p in problems for i in range(evaluate.k)],
+        sampling=evaluate.sampling,
+        seed=_seed(cell),
+        label=unit.label,
+        error_rate=recipe.error_rate,
+    )
 
 
 def author(cell: Iterable[str]) -> str:
@@ -130,10 +133,11 @@ def _unit(recipe: Recipe, store: Store, cell: tuple[str, ...], benchmark: str) -
     student = recipe.students[cell[0]]
     evaluate = recipe.evaluate
     if cell[1] == BASE:
-        weights: str | None = model_fingerprint(student.model)
+        weights: str | None = resolve.model_fingerprint(student.model)
     else:
         weights = store.content(store.folder("train", *cell), MODEL, ["weights"])
     problems = store.read(store.folder("problems"), Problem, benchmark)
+    trained = "train/" + "/".join(cell)
     return Unit(
         stage="evaluate",
         key=(*cell, benchmark),
@@ -144,10 +148,11 @@ def _unit(recipe: Recipe, store: Store, cell: tuple[str, ...], benchmark: str) -
             "k": evaluate.k,
             "stage": VERSION,
         },
-        inputs={"train/" + "/".join(cell): weights, "problems": _answers(problems)},
+        inputs={trained: weights, "problems": _answers(problems)},
         wanted=frozenset(trace_id(author(cell), p.id, i) for p in problems for i in range(evaluate.k)),
         table=TRACES,
         cost=2.0 if cell[1] == BASE else 1.0,
+        given={trained: student.model} if cell[1] == BASE else {},
     )
 
 

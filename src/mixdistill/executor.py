@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import multiprocessing
 import os
 import pickle
@@ -17,6 +19,7 @@ from typing import Any
 from mixdistill.errors import MixdistillError, StageError
 
 POLL_SECONDS = 0.25
+PR_SET_PDEATHSIG = 1
 
 
 def gpus() -> list[str]:
@@ -117,8 +120,14 @@ def _carry(fn: Callable[..., Any], job: tuple[Any, ...]) -> Any:
         raise
 
 
+def _die_with_parent() -> None:
+    """Linux kills a worker in the moment its parent dies, so that the next run never meets it still writing."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _end_with(parent: int) -> None:
-    """In a worker: end when the parent is gone, lest two runs write to one folder."""
+    """In a worker: end when the parent is gone, where the system does not see to it."""
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
     os._exit(1)
@@ -127,6 +136,7 @@ def _end_with(parent: int) -> None:
 def _initialise(slots: Any) -> None:
     """Give a worker its device or its one thread, before anything heavy is imported in it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    _die_with_parent()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     device = slots.get()
     if device is not None:

@@ -1,4 +1,4 @@
-"""A run folder -> its `Evidence`: scores, gaps with intervals, and what really happened in every cell.
+"""A run folder -> its `Evidence`: what was scored, what really happened in every cell, and what is missing.
 
 Only evaluations whose identity still matches the recipe count; everything else is reported as missing. A training that
 no longer matches is shown with what it was made with, and said to be a confound.
@@ -15,10 +15,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from mixdistill import evaluate, stats
+from mixdistill import evaluate
 from mixdistill.confounds import Cell, Trained, confounds
 from mixdistill.evidence import (
-    ArmAccuracy,
     ArmFacts,
     CellFacts,
     Evidence,
@@ -27,14 +26,12 @@ from mixdistill.evidence import (
     StudentFacts,
     TeacherFacts,
 )
+from mixdistill.gaps import accuracies, gaps
 from mixdistill.pipeline import State, Unit, changed_keys, plan, sessions_seconds
-from mixdistill.recipe import BASE, EACH_PURE, Recipe, render
+from mixdistill.recipe import BASE, Recipe, render
 from mixdistill.store import Store, versions
-from mixdistill.types import Gap, Outcome, Problem, Score
+from mixdistill.types import Outcome, Problem, Score
 from mixdistill.verify import accepted
-
-Cells = dict[tuple[str, str, int | None, str], dict[int | None, dict[str, float]]]
-"""(student, arm, seed, benchmark) -> token cap -> problem id -> share of its samples that are correct."""
 
 
 def gather(recipe: Recipe, store: Store) -> Evidence:
@@ -59,8 +56,8 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         shared=_shared(recipe, store),
         cells=cells,
         scores=scores,
-        accuracies=_accuracies(recipe, correct, scores, levels),
-        gaps=_with_holm(_gaps(recipe, correct, levels)),
+        accuracies=accuracies(recipe, correct, scores, levels),
+        gaps=gaps(recipe, correct, levels),
         confounds=confounds(
             recipe, cells, trained, [(u, _marker(store, u)) for u in done], _changed(recipe, store, trained)
         ),
@@ -111,150 +108,16 @@ def _levels(store: Store, benchmark: str) -> dict[str, set[str]]:
     return dict(sorted(groups.items(), key=lambda g: (g[0] != evaluate.ALL, g[0])))
 
 
-def _arm(correct: Cells, student: str, arm: str, benchmark: str, cap: int | None, ids: set[str]) -> stats.Scores:
-    """Seed -> problem -> score of one arm."""
-    return {
-        seed: {p: v for p, v in by_cap[cap].items() if p in ids}
-        for (s, a, seed, b), by_cap in correct.items()
-        if (s, a, b) == (student, arm, benchmark) and cap in by_cap
-    }
-
-
-def _views(recipe: Recipe, levels: dict[str, dict[str, set[str]]]) -> list[tuple[str, int | None, str, set[str]]]:
-    """Every (benchmark, cap, group, problem ids) that is looked at."""
-    caps = (None, *recipe.evaluate.caps)
-    return [(b, cap, group, ids) for b in levels for cap in caps for group, ids in levels[b].items()]
-
-
-def _gaps(recipe: Recipe, correct: Cells, levels: dict[str, dict[str, set[str]]]) -> list[Gap]:
-    """Every contrast, and every arm against the untuned student."""
-    over_base = {f"{arm}_over_base": (arm, BASE) for arm in recipe.arms}
-    found = []
-    for (name, pair), student, view in itertools.product(
-        {**recipe.contrasts, **over_base}.items(), recipe.students, _views(recipe, levels)
-    ):
-        if name in over_base and view[2] != evaluate.ALL:
-            continue
-        gap = _gap(recipe, correct, name, pair, student, view)
-        if gap is not None:
-            found.append(gap)
-    return found
-
-
-def _gap(
-    recipe: Recipe,
-    correct: Cells,
-    name: str,
-    pair: tuple[str, str],
-    student: str,
-    view: tuple[str, int | None, str, set[str]],
-) -> Gap | None:
-    benchmark, cap, group, ids = view
-    a, b = pair
-    others = recipe.pure_arms(a) if b == EACH_PURE else [b]
-    scores = {arm: _arm(correct, student, arm, benchmark, cap, ids) for arm in (a, *others)}
-    if not all(scores.values()) or not all(_comparable(scores[a], scores[o]) for o in others):
-        return None
-    estimates = {o: stats.gap(stats.paired(scores[a], scores[o])) for o in others}
-    hardest, e = stats.beats_each(estimates) if b == EACH_PURE else (b, estimates[b])
-    compared = _common_seeds(scores[a], scores[hardest])
-    primary = recipe.primary_or_first()
-    is_primary = primary is not None and group == evaluate.ALL
-    is_primary = is_primary and (primary.contrast, primary.benchmark, primary.max_tokens) == (name, benchmark, cap)
-    return Gap(
-        name=name,
-        student=student,
-        benchmark=benchmark,
-        arms=(a, hardest),
-        verifier=recipe.verify.verifier,
-        max_tokens=cap,
-        group=group,
-        primary=is_primary,
-        accuracies=(_mean(compared[0]), _mean(compared[1])),
-        delta=e.delta,
-        checkpoints=e.checkpoints,
-        data=e.data,
-        seed_deltas=list(e.seed_deltas),
-        df=e.df,
-        p=e.p,
-        p_holm=None,
-        verdict=stats.verdict_each(estimates) if b == EACH_PURE else stats.verdict(a, b, e),
-        problems=e.problems,
-        seeds=e.seeds,
-        detectable=min(1.0, e.detectable.here) if e.detectable else None,
-    )
-
-
-def _comparable(a: stats.Scores, b: stats.Scores) -> bool:
-    return None in a or None in b or bool(set(a) & set(b))
-
-
-def _common_seeds(a: stats.Scores, b: stats.Scores) -> tuple[stats.Scores, stats.Scores]:
-    """Both with the seeds that the gap is over, so that their means differ by it; base is held against every seed."""
-    seeds = set(a) | set(b) if None in a or None in b else set(a) & set(b)
-    return {s: v for s, v in a.items() if s in seeds}, {s: v for s, v in b.items() if s in seeds}
-
-
-def _mean(scores: stats.Scores) -> float:
-    values = [v for by_problem in scores.values() for v in by_problem.values()]
-    return sum(values) / len(values)
-
-
-def _with_holm(gaps: list[Gap]) -> list[Gap]:
-    """Holm over the primary family: the primary contrast of every student. Its verdict then needs the adjusted p."""
-    family = [g for g in gaps if g.primary]
-    adjusted = stats.holm([g.p for g in family])
-    changed = {}
-    for g, p in zip(family, adjusted, strict=True):
-        verdict = "can't tell" if p is not None and p >= stats.ALPHA and g.data is not None else g.verdict
-        changed[id(g)] = g.model_copy(update={"p_holm": p, "verdict": verdict})
-    return [changed.get(id(g), g) for g in gaps]
-
-
-def _accuracies(
-    recipe: Recipe, correct: Cells, scores: list[Score], levels: dict[str, dict[str, set[str]]]
-) -> list[ArmAccuracy]:
-    found = []
-    for student, arm, view in itertools.product(recipe.students, [BASE, *recipe.arms], _views(recipe, levels)):
-        benchmark, cap, group, ids = view
-        by_seed = _arm(correct, student, arm, benchmark, cap, ids)
-        if not by_seed:
-            continue
-        mean = stats.mean_interval(stats.matrix(by_seed))
-        found.append(
-            ArmAccuracy(
-                student=student,
-                arm=arm,
-                benchmark=benchmark,
-                max_tokens=cap,
-                group=group,
-                mean=mean.mean,
-                bounds=_bounds(scores, (student, arm, benchmark, cap, group)),
-                checkpoints=mean.checkpoints,
-                data=mean.data,
-                seeds={seed: _mean({seed: v}) for seed, v in by_seed.items() if seed is not None},
-                problems=len(ids),
-            )
-        )
-    return found
-
-
-def _bounds(scores: list[Score], which: tuple[str, str, str, int | None, str]) -> Any:
-    """Accuracy if every `error` were wrong, and if every one were right; None without errors."""
-    mine = [s for s in scores if (s.student, s.arm, s.benchmark, s.max_tokens, s.group) == which]
-    errors = sum(s.error for s in mine)
-    if not errors:
-        return None
-    return stats.accuracy_bounds(sum(s.correct for s in mine), errors, sum(s.examples for s in mine))
-
-
 def _teacher(recipe: Recipe, store: Store, name: str) -> TeacherFacts:
     columns = ["id", "problem_id", "sample", "finish_reason", "error"]
     traces = store.frame(store.folder("generate", name), "traces", columns)
-    asked = traces["problem_id"].is_in(sorted(store.ids(store.folder("problems"), "train")))
-    traces = traces.filter(asked & (traces["sample"] < recipe.teachers[name].samples))
-    outcomes = Counter(store.frame(store.folder("verify", name), "verdicts", ["outcome"])["outcome"].to_list())
+    asked, samples = store.ids(store.folder("problems"), "train"), recipe.teachers[name].samples
+    traces = traces.filter(traces["problem_id"].is_in(sorted(asked)) & (traces["sample"] < samples))
     judged = traces.filter(traces["error"].is_null())
+    verdicts = store.frame(store.folder("verify", name), "verdicts", ["trace_id", "outcome"])
+    # Verdicts may stem from a recipe that asked for more; only those on the traces counted here count.
+    verdicts = verdicts.filter(verdicts["trace_id"].is_in(judged["id"].to_list()))
+    outcomes = Counter(verdicts["outcome"].to_list())
     rows = store.frame(store.folder("analyze", name), "complexity") if _has(store, "analyze", name) else None
     measured = rows.filter(rows["trace_id"].is_in(judged["id"].to_list())) if rows is not None else None
     metrics = [json.loads(m) for m in measured["metrics"].to_list()] if measured is not None else []
@@ -273,7 +136,7 @@ def _teacher(recipe: Recipe, store: Store, name: str) -> TeacherFacts:
         truncated=outcomes[Outcome.TRUNCATED],
         error_verdicts=outcomes[Outcome.ERROR],
         finished=int((judged["finish_reason"] == "stop").sum()),
-        accepted=len({t.problem_id for t in accepted(store, name)}),
+        accepted=len({t.problem_id for t in accepted(store, name) if t.problem_id in asked and t.sample < samples}),
         tokens_mean=sum(tokens) / len(tokens) if tokens else None,
         tokens_median=tokens[len(tokens) // 2] if tokens else None,
         tokens_p90=tokens[int(len(tokens) * 0.9)] if tokens else None,
@@ -416,7 +279,7 @@ def _failed_requests(store: Store, done: list[Unit]) -> list[str]:
 def _notes(recipe: Recipe, store: Store, done: set[tuple[str, str, int | None, str]]) -> list[str]:
     notes = [
         f"Problems: {why}: {n:,} dropped."
-        for why, n in (store.marker(store.folder("problems")) or {})["counts"].items()
+        for why, n in (store.marker(store.folder("problems")) or {"counts": {}})["counts"].items()
     ]
     notes += [
         f"The untuned {s} was not evaluated on {b}: nothing here is compared with it. Run the recipe again."

@@ -18,6 +18,8 @@ from mixdistill.types import Completion, Problem, Request, Sampling, Trace, cont
 
 VERSION = "1"
 TABLE = "traces"
+NAMES = ("backend", "prompt")
+"""Texts of a teacher that are never the path of a file or model whose content counts."""
 Wanted = list[tuple[Problem, int]]
 """(problem, sample index) of every trace there should be."""
 
@@ -45,6 +47,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
             wanted=frozenset(trace_id(author(name), p.id, i) for p in problems for i in range(teacher.samples)),
             table=TABLE,
             cost=teacher.samples,
+            given={k: v for k, v in teacher.model_dump(mode="json").items() if isinstance(v, str) and k not in NAMES},
         )
         for name, teacher in recipe.teachers.items()
     ]
@@ -145,20 +148,20 @@ def _options(teacher: Teacher) -> dict[str, Any]:
 
     A backend class names the options that only change how its rows are fetched in `NOT_IDENTITY`.
     """
-    from mixdistill.train import model_fingerprint  # train needs mix, and mix the traces made here
-
     backend = resolve.load(resolve.reference("backend", teacher.backend))
     left_out = {"samples", *getattr(backend, "NOT_IDENTITY", frozenset())}
     options = teacher.model_dump(mode="json", exclude_none=True, exclude=left_out)
     for key, value in options.items():
-        if isinstance(value, str) and key not in ("backend", "prompt"):
+        if isinstance(value, str) and key not in NAMES:
             given = resolve.from_environment(value)
             file = Path(given)
             if file.is_file():
                 options[key] = f"file:{file_hash(file)}"
             elif key == "model" and (given.startswith("lab:") or (file / "config.json").is_file()):
-                options[key] = model_fingerprint(given)
+                options[key] = resolve.model_fingerprint(given)
     options["prompt"] = content_hash(prompts.load(teacher.prompt))
+    if teacher.backend.rpartition(":")[0].endswith(".py"):
+        options["backend"] = Path(teacher.backend).name  # the version tells files of one name apart
     return options | {"stage": VERSION, "backend_version": resolve.version(backend)}
 
 

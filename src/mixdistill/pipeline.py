@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,6 +62,8 @@ class Unit:
     """The table with these ids."""
     cost: float = 1.0
     """Rough relative cost; the largest units start first."""
+    given: dict[str, str] = field(default_factory=dict)
+    """Option or input -> the path or name it was given as, where its content counts. No part of the identity."""
 
     @property
     def label(self) -> str:
@@ -118,17 +120,41 @@ def module(stage: str) -> Any:
     return importlib.import_module(f"mixdistill.{stage}")
 
 
+def units(stage: str, recipe: Recipe, store: Store) -> list[Unit]:
+    """A stage's units. A file or model that is gone counts as it was: a moved run folder is still what it is."""
+    return [_as_it_was(unit, _made(unit, store)) for unit in module(stage).units(recipe, store)]
+
+
+def _made(unit: Unit, store: Store) -> dict[str, Any] | None:
+    """What a unit's folder says it was made with; None where nothing was begun."""
+    folder = store.folder(unit.stage, *unit.key)
+    return store.marker(folder) or _read(folder / STARTED)
+
+
+def _as_it_was(unit: Unit, made: dict[str, Any] | None) -> Unit:
+    known = (made or {}).get("given", {})
+    gone = {k for k, given in unit.given.items() if known.get(k) == given and not _there(given)}
+    if made is None or not gone:
+        return unit
+    options, inputs = ({**now, **{k: made[part][k] for k in gone & made[part].keys()}}
+                       for part, now in (("options", unit.options), ("inputs", unit.inputs)))  # fmt: skip
+    return replace(unit, options=options, inputs=inputs)
+
+
+def _there(given: str) -> bool:
+    return Path(resolve.model_path(resolve.from_environment(given))).expanduser().exists()
+
+
 def state(unit: Unit, store: Store) -> State:
     """Where a unit stands, given what lies in its folder."""
     if any(content is None for content in unit.inputs.values()):
         return State.BLOCKED
-    folder = store.folder(unit.stage, *unit.key)
-    marker = store.marker(folder)
-    begun = marker or _read(folder / STARTED)
-    if begun is None:
+    made = _made(unit, store)
+    if made is None:
         return State.NEW
-    if begun["identity"] != unit.identity:
+    if made["identity"] != unit.identity:
         return State.CHANGED
+    marker = store.marker(store.folder(unit.stage, *unit.key))
     if marker is None:
         return State.RESUME
     if unit.wanted and not unit.wanted <= set(marker["ids"]):
@@ -138,8 +164,7 @@ def state(unit: Unit, store: Store) -> State:
 
 def changed_keys(unit: Unit, store: Store) -> list[str]:
     """Which options and inputs differ from what the folder was made with, as `key=old, now new`."""
-    folder = store.folder(unit.stage, *unit.key)
-    old = store.marker(folder) or _read(folder / STARTED) or {}
+    old = _made(unit, store) or {}
     lines = []
     for part, now in (("options", unit.options), ("inputs", unit.inputs)):
         before = old.get(part, {})
@@ -175,6 +200,7 @@ def run(
     failures: list[str] = []
     stages = tuple(stages)
     with store.lock(), _session(store) as seen:
+        store.sweep()
         if not fresh:
             _refuse_early(stages, recipe, store)
         prepare(recipe, store, limit=limit)
@@ -214,7 +240,7 @@ def _file_hashes(recipe: Recipe) -> dict[str, str]:
 
 def plan(recipe: Recipe, store: Store, stage: str) -> list[tuple[Unit, State]]:
     """A stage's units and where they stand."""
-    return [(unit, state(unit, store)) for unit in module(stage).units(recipe, store)]
+    return [(unit, state(unit, store)) for unit in units(stage, recipe, store)]
 
 
 def _run_stage(
@@ -235,6 +261,8 @@ def _run_stage(
         if s is State.BLOCKED:
             missing = ", ".join(k for k, v in unit.inputs.items() if v is None)
             failures.append(f"{unit.label}: not run; {missing} is missing")
+        elif s is State.DONE:  # killed after the marker
+            (store.folder(unit.stage, *unit.key) / STARTED).unlink(missing_ok=True)
     todo = sorted((u for u, s in planned if s not in (State.DONE, State.BLOCKED)), key=lambda u: -u.cost)
     jobs = [(stage, unit, recipe, store) for unit in todo]
 
@@ -256,18 +284,13 @@ def _run_stage(
 
 def _refuse_early(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
     """Refuse what other options made before anything is bought or redone. Changed inputs show when their turn comes."""
-    units = [
-        u
-        for stage in BOUGHT
-        if stage in stages and store.folder(stage).exists()
-        for u in module(stage).units(recipe, store)
-    ]
-    _refuse([u for u in units if _holds_rows(store.folder(u.stage, *u.key)) and _options_changed(u, store)], store)
+    begun = [stage for stage in BOUGHT if stage in stages and store.folder(stage).exists()]
+    there = [u for stage in begun for u in units(stage, recipe, store)]
+    _refuse([u for u in there if _holds_rows(store.folder(u.stage, *u.key)) and _options_changed(u, store)], store)
 
 
 def _options_changed(unit: Unit, store: Store) -> bool:
-    folder = store.folder(unit.stage, *unit.key)
-    made = store.marker(folder) or _read(folder / STARTED)
+    made = _made(unit, store)
     return made is not None and made["options"] != json.loads(json.dumps(unit.options, default=str))
 
 
@@ -317,7 +340,7 @@ def _holds_rows(folder: Path) -> bool:
 def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, dict[str, Any]]:
     """Do one unit and mark it. Runs in a worker process; everything it needs is in its arguments."""
     folder = store.folder(unit.stage, *unit.key)
-    described = {"identity": unit.identity, "options": unit.options, "inputs": unit.inputs}
+    described = {"identity": unit.identity, "options": unit.options, "inputs": unit.inputs, "given": unit.given}
     write_atomically(folder / STARTED, json.dumps(described, default=str).encode())
     (folder / MARKER).unlink(missing_ok=True)
     start = time.monotonic()
@@ -325,10 +348,14 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
     try:
         done: Done = module(stage).run(unit, recipe, store)
     except Exception as e:
-        failed = described | {"failed": _one_line(e)}  # for `status`: it was not killed, and why
+        ours = isinstance(e, MixdistillError)
+        unwritable = None if ours else store.unwritable(folder, e)
+        failed = described | {"failed": _one_line(unwritable or e)}  # for `status`: it was not killed, and why
         with suppress(StoreError):  # on a full disk the first error says more
             write_atomically(folder / STARTED, json.dumps(failed, default=str).encode())
-        if not isinstance(e, MixdistillError):
+        if unwritable:
+            raise unwritable from e
+        if not ours:
             write_atomically(folder / TRACEBACK, traceback.format_exc().encode())
         raise
     seconds = time.monotonic() - start
@@ -379,7 +406,8 @@ def _session(store: Store) -> Generator[Callable[..., None]]:
             kept = lasted
 
     def keep(lasted: float) -> None:
-        write_atomically(store.root / SESSIONS, json.dumps({"seconds": round(earlier + lasted, 1)}).encode())
+        with suppress(StoreError):  # what it cost is no reason to stop, or to hide what did
+            write_atomically(store.root / SESSIONS, json.dumps({"seconds": round(earlier + lasted, 1)}).encode())
 
     try:
         yield seen

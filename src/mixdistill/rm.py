@@ -8,12 +8,13 @@ from pathlib import Path
 
 from mixdistill.complete import is_run
 from mixdistill.errors import StoreError
+from mixdistill.lock import CLAIM, LOCK
 from mixdistill.pipeline import RECIPE, SESSIONS, STAGES
 from mixdistill.status import human, no_run, size
 from mixdistill.store import SET_ASIDE, Store
 
-OURS = {"problems", *STAGES, SET_ASIDE, RECIPE, SESSIONS, ".lock", ".progress"}
-LAST = ("problems", RECIPE, ".lock")
+OURS = {"problems", *STAGES, SET_ASIDE, RECIPE, SESSIONS, LOCK, CLAIM, ".progress"}
+LAST = ("problems", RECIPE, LOCK, CLAIM)
 """By the first two a folder is known as a run's: a deletion that was stopped before them can be called again."""
 
 

@@ -1,4 +1,4 @@
-"""`status`: where a run stands, read from its folder alone. It takes no lock and may be called while the run goes on.
+"""`status`: where a run stands, read from its folder alone, also while the run goes on. It changes nothing.
 
 A unit is
 
@@ -14,15 +14,13 @@ A unit is
 from __future__ import annotations
 
 import json
-import os
-import socket
 import textwrap
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mixdistill import pipeline
+from mixdistill import lock, pipeline
 from mixdistill.complete import is_run, run_folders
 from mixdistill.errors import MixdistillError, StoreError
 from mixdistill.pipeline import RECIPE, STAGES, STARTED, TRACEBACK, State
@@ -41,14 +39,14 @@ def describe(root: Path) -> Facts:
     if not (root / RECIPE).is_file():
         raise no_run(root)
     recipe = load(root / RECIPE, resolved=False)
-    holder = holding(root)
-    stages = [_stage(recipe, store, stage, holder) for stage in STAGES]
+    held_by = lock.holder(root)
+    stages = [_stage(recipe, store, stage, bool(held_by)) for stage in STAGES]
     return {
         "run": str(root),
         "name": recipe.name,
         "description": recipe.description,
-        "holder": holder,
-        "progress": store.beats() if holder and holder["alive"] else [],
+        "held_by": held_by,
+        "progress": store.beats() if held_by else [],
         "problems": _problems(store),
         "seconds": pipeline.sessions_seconds(store),
         "bytes": size(root),
@@ -70,7 +68,6 @@ def overview(parent: Path) -> list[Facts]:
             continue
         marked = [(s, k) for s, ks in keys.items() for k in ks if root.joinpath(s, *k, MARKER).exists()]
         done = Counter(stage for stage, _ in marked)
-        holder = holding(root)
         times = [m for s, k in marked if (m := _modified(root.joinpath(s, *k, MARKER)))]
         found.append(
             {
@@ -78,7 +75,7 @@ def overview(parent: Path) -> list[Facts]:
                 "stage": max(done, key=STAGES.index, default=None),
                 "done": sum(done.values()),
                 "wanted": sum(map(len, keys.values())),
-                "running": bool(holder and holder["alive"]),
+                "running": lock.holder(root) is not None,
                 "when": time.strftime("%Y-%m-%d %H:%M", time.localtime(max(times))) if times else None,
                 "bytes": size(root),
             }
@@ -112,42 +109,6 @@ def size(path: Path) -> int:
         return 0
 
 
-def holding(root: Path) -> Facts | None:
-    """Who locked the folder and did not leave it: {pid, host, since, alive}; `alive` None where only another machine
-    knows.
-
-    Read from the lock's text, since trying the lock would keep a run that starts just now from having it.
-    """
-    try:
-        words = (root / ".lock").read_text().split()
-        locked = (root / ".lock").stat().st_mtime
-    except OSError:
-        return None
-    if len(words) < 6 or not words[1].isdigit():
-        return None
-    pid, host = int(words[1]), words[3].rstrip(",")
-    alive = _alive(pid, locked) if host == socket.gethostname() else None
-    return {"pid": pid, "host": host, "since": " ".join(words[5:7]), "alive": alive}
-
-
-def _alive(pid: int, locked: float) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # somebody else's
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        if stat[0] == "Z":  # killed, and not yet buried by its parent
-            return False
-        ticks = int(stat[19])  # a pid that is used again belongs to a process younger than the lock
-        up = float(Path("/proc/uptime").read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return True
-    return time.time() - up + ticks / os.sysconf("SC_CLK_TCK") < locked + 2
-
-
 def _keys(recipe: Recipe, stage: str) -> list[tuple[str, ...]]:
     """Folders of a stage's units below the stage's own."""
     cells: list[tuple[str, ...]] = [(s, a, str(seed)) for s, a, seed in recipe.cells()]
@@ -158,9 +119,9 @@ def _keys(recipe: Recipe, stage: str) -> list[tuple[str, ...]]:
     return [()] if stage == "report" else cells
 
 
-def _stage(recipe: Recipe, store: Store, stage: str, holder: Facts | None) -> Facts:
+def _stage(recipe: Recipe, store: Store, stage: str, held: bool) -> Facts:
     planned, unplanned = _planned(recipe, store, stage)
-    units = [_unit(store, stage, key, planned, holder) for key in _keys(recipe, stage)]
+    units = [_unit(store, stage, key, planned, held) for key in _keys(recipe, stage)]
     states = Counter(u["state"] for u in units)
     markers = [m for u in units if (m := _marker(store, stage, u["key"]))]
     counts: Counter[str] = Counter()
@@ -185,7 +146,7 @@ def _planned(recipe: Recipe, store: Store, stage: str) -> tuple[dict[tuple[str, 
         return {}, str(e).splitlines()[0] if str(e) else type(e).__name__
 
 
-def _unit(store: Store, stage: str, key: tuple[str, ...], planned: dict[Any, Any], holder: Facts | None) -> Facts:
+def _unit(store: Store, stage: str, key: tuple[str, ...], planned: dict[Any, Any], held: bool) -> Facts:
     """One unit: its label, its state, and what there is to say of it."""
     folder = store.folder(stage, *key)
     told: Facts = {"unit": "/".join((stage, *key)), "key": key}
@@ -194,8 +155,8 @@ def _unit(store: Store, stage: str, key: tuple[str, ...], planned: dict[Any, Any
         if "failed" in begun:
             kept = folder / TRACEBACK
             return told | {"state": "failed", "why": begun["failed"], "traceback": str(kept) if kept.exists() else None}
-        running = holder and holder["alive"] and (_modified(folder / STARTED) or 0) >= _modified(store.root / ".lock")
-        return told | {"state": "running" if running else "resumable"}
+        session = max(_modified(store.root / name) for name in (lock.LOCK, lock.CLAIM))
+        return told | {"state": "running" if held and _modified(folder / STARTED) >= session else "resumable"}
     unit, state = planned.get(key, (None, None))
     if state is State.CHANGED:
         return told | {"state": "changed", "why": "; ".join(pipeline.changed_keys(unit, store))}
@@ -272,7 +233,7 @@ def text(facts: Facts, width: int) -> str:
         named = ", ".join(units[:SHOWN]) + (f" and {len(units) - SHOWN} more" if len(units) > SHOWN else "")
         how = f"mixdistill rm {facts['run']} --set-aside deletes it"
         after.append(("set aside", f"{named} ({human(aside['bytes'])} in {aside['path']}); {how}"))
-    if facts["command"] and not _runs(facts):
+    if facts["command"] and not facts["held_by"]:
         after.append(("go on", facts["command"]))
     if facts["report"]:
         after.append(("page", facts["report"]))
@@ -312,16 +273,9 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _runs(facts: Facts) -> bool:
-    return bool(facts["holder"] and facts["holder"]["alive"])
-
-
 def _now(facts: Facts) -> str:
-    holder = facts["holder"]
-    if _runs(facts):
-        return f"running: pid {holder['pid']} on {holder['host']}, since {holder['since']}"
-    if facts["command"] and holder and holder["alive"] is None:
-        return f"last held by pid {holder['pid']} on {holder['host']}, which cannot be seen from this machine"
+    if facts["held_by"]:
+        return f"running: {facts['held_by']}"
     return "not running" if facts["command"] else "complete"
 
 

@@ -13,11 +13,10 @@ A folder without its marker is unfinished work, whatever else lies in it.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import socket
+import shutil
 import sys
 import time
 import typing
@@ -57,8 +56,13 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise _unwritable(path, e) from e
 
 
-def _unwritable(path: Path, e: OSError) -> StoreError:
-    return StoreError(f"{path}: cannot be written ({e.strerror or e}); free space or choose another --out")
+def _unwritable(path: Path, e: BaseException) -> StoreError:
+    why = getattr(e, "strerror", None) or next(iter(str(e).strip().splitlines()), type(e).__name__)
+    return StoreError(f"{path}: cannot be written ({why}); {_MAKE_ROOM if _no_room(e) else 'choose another --out'}")
+
+
+def _no_room(e: BaseException) -> bool:
+    return getattr(e, "errno", None) in _NO_ROOM or any(os.strerror(n) in str(e) for n in _NO_ROOM)
 
 
 @dataclass
@@ -115,7 +119,7 @@ class Store:
             with open(beside, "rb") as f:
                 os.fsync(f.fileno())
             os.replace(beside, folder / f"{table}.parquet")
-        except OSError as e:
+        except (OSError, pl.exceptions.PolarsError) as e:  # polars words a full disk as an error of the format
             with suppress(OSError):
                 beside.unlink()
             raise _unwritable(folder, e) from e
@@ -192,6 +196,28 @@ class Store:
         folder.rename(target)
         return target
 
+    def sweep(self) -> None:
+        """Remove what killed processes left half written. Only for who holds the lock."""
+        for pattern in (".*.tmp", "*/**/.*.tmp", ".progress/*.tmp"):
+            for path in self.root.glob(pattern):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+
+    def unwritable(self, folder: Path, error: BaseException) -> StoreError | None:
+        """The clear line behind an error of a library that could not write: a full disk has many names.
+
+        None where the error says nothing of the kind and a small file can still be written to `folder`.
+        """
+        probe = folder / f".probe.{os.getpid()}.tmp"
+        try:
+            write_atomically(probe, bytes(PROBE_BYTES))
+            probe.unlink()
+        except StoreError as e:
+            return e
+        return _unwritable(folder, error) if _no_room(error) else None
+
     # -- progress and lock ------------------------------------------------------------------------------------
 
     def beat(self, label: str, **facts: Any) -> None:
@@ -201,10 +227,11 @@ class Store:
             return
         _last_beat[label] = now
         path = self.root / ".progress" / f"{label.replace('/', '--')}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(f".{os.getpid()}.tmp")
-        beside.write_text(json.dumps({"label": label, **facts}))
-        os.replace(beside, path)
+        with suppress(OSError):  # a display that is behind is no reason to stop
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(json.dumps({"label": label, **facts}))
+            os.replace(beside, path)
 
     def beats(self) -> list[dict[str, Any]]:
         """What the running units said last."""
@@ -225,27 +252,19 @@ class Store:
     @contextmanager
     def lock(self) -> Generator[None]:
         """Hold the run folder. Raises StoreError naming the holder when another process has it."""
+        from mixdistill.lock import hold
+
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            f = open(self.root / ".lock", "a+")  # noqa: SIM115 -- held for the whole run
         except OSError as e:
-            raise StoreError(f"{self.root}: cannot be written ({e.strerror}); choose another --out") from e
-        with f:
-            try:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                f.seek(0)
-                holder = f.read().strip() or "another process"
-                raise StoreError(f"{self.root}: in use by {holder}; wait for it or use --out") from None
-            f.truncate(0)
-            f.write(f"pid {os.getpid()} on {socket.gethostname()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
-            f.flush()
-            try:
-                yield
-            finally:
-                f.truncate(0)  # a text that stays says that its process was killed
+            raise _unwritable(self.root, e) from e
+        with hold(self.root):
+            yield
 
 
+PROBE_BYTES = 2**20
+_MAKE_ROOM = "free space and run again, or choose another --out"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _last_beat: dict[str, float] = {}
 
 

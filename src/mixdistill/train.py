@@ -7,9 +7,11 @@ packed or shuffled behind our back, and what is reported (updates, tokens, learn
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import shutil
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 MODEL = "model"
+STATE = "trainer_state.json"
 IGNORED = -100
 PASS = 150
 """What a forward and backward pass costs beyond its tokens, in tokens; measured on CPU with the lab's students."""
@@ -52,7 +55,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
                     "stage": VERSION,
                     "train": settings,
                     "seed": seed,
-                    "model": model_fingerprint(recipe.students[student].model),
+                    "model": resolve.model_fingerprint(recipe.students[student].model),
                     "chat_template_kwargs": recipe.students[student].chat_template_kwargs,
                 },
                 inputs={
@@ -60,6 +63,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
                     "order of rows": store.content(folder, UPDATES, ["update", "example"]),
                 },
                 cost=_cost(recipe.students[student].model, marker),
+                given={"model": recipe.students[student].model},
             )
         )
     return found
@@ -125,19 +129,16 @@ def fine_tune(
     check_rows(rows, template, settings.max_length)
     trainer, seen = _trainer(model, rows, updates, settings, seed, out, template, progress)
     start = [p.detach().clone() for p in trainer.model.parameters()]
-    checkpoint = _last_checkpoint(out)
-    if checkpoint:
-        _count_earlier(seen, trainer, int(checkpoint.name.rpartition("-")[2]))
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = _train(trainer, seen, out)
     displacement = _displacement(start, list(trainer.model.parameters()))
     if not math.isfinite(displacement):
         raise StageError("train: the weights are no longer finite numbers after the last update; lower learning_rate")
     _save(trainer, template, model, out / MODEL)
     for folder in out.glob("checkpoint-*"):
-        _remove(folder)
+        remove_checkpoint(folder)
     return seen.facts() | {
         "updates": int(trainer.state.global_step),
-        "seconds_training": round(float(result.metrics["train_runtime"]), 2),
+        "seconds_training": round(seconds, 2),
         "device": device_name(),
         "precision": "bfloat16" if settings.bf16 else "float32",
         "displacement": displacement,
@@ -252,11 +253,46 @@ def _trainer(
     return trainer, seen
 
 
+def _train(trainer: Any, seen: Seen, out: Path) -> float:
+    """From the last checkpoint under `out` where there is one; the seconds that this took."""
+    checkpoint = newest_checkpoint(out)
+    if checkpoint:
+        _count_earlier(seen, trainer, checkpoint_step(checkpoint))
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return float(result.metrics["train_runtime"])
+
+
 def _count_earlier(seen: Seen, trainer: Any, updates: int) -> None:
     """What passed through before the checkpoint: the trainer skips those updates, the counts must not."""
     for i in range(updates):
         batch = trainer.data_collator([trainer.train_dataset[i]])
         seen.update([m["labels"] for m in batch["micro_batches"]])
+
+
+def newest_checkpoint(out: Path) -> Path | None:
+    """The newest whole checkpoint below a folder. One whose trainer_state.json, which is written last, cannot be read
+    was cut off while it was written.
+    """
+    return max(filter(_whole, out.glob("checkpoint-*")), key=checkpoint_step, default=None)
+
+
+def checkpoint_step(folder: Path) -> int:
+    """The update after which a checkpoint was made."""
+    return int(folder.name.rpartition("-")[2])
+
+
+def _whole(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove a checkpoint; half of it, after a kill, is none."""
+    (folder / STATE).unlink(missing_ok=True)
+    _remove(folder)
 
 
 def _save(trainer: Any, template: Template, model: str, out: Path) -> None:
@@ -268,20 +304,15 @@ def _save(trainer: Any, template: Template, model: str, out: Path) -> None:
     trainer.model.generation_config = generation_config(model)
     trainer.model.save_pretrained(beside, safe_serialization=True)
     template.tokenizer.save_pretrained(beside)
+    for file in beside.iterdir():
+        with open(file, "rb") as f:
+            os.fsync(f.fileno())
     _remove(out)
     beside.rename(out)
 
 
 def _remove(folder: Path) -> None:
-    import shutil
-
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _last_checkpoint(out: Path) -> Path | None:
-    """The newest whole checkpoint; one without trainer_state.json was cut off while it was written."""
-    whole = [p for p in out.glob("checkpoint-*") if (p / "trainer_state.json").exists()]
-    return max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
 
 
 def _from_log(history: list[dict[str, Any]]) -> dict[str, Any]:
@@ -311,18 +342,3 @@ def device_name() -> str:
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-
-
-def model_fingerprint(model: str) -> str:
-    """A model in an identity: a local folder by its content, anything else by its name."""
-    path = Path(resolve.model_path(model))
-    if not path.is_dir():
-        return model
-    files = ((p, p.stat()) for p in sorted(path.rglob("*")) if p.is_file())
-    return _folder_fingerprint(path, tuple((str(p), s.st_size, s.st_mtime_ns, s.st_ino) for p, s in files))
-
-
-@lru_cache(maxsize=64)
-def _folder_fingerprint(path: Path, files: tuple[tuple[str, int, int, int], ...]) -> str:
-    """Every plan asks for every cell's base; the files' times and sizes say whether to read them again."""
-    return f"folder:{file_hash(path)}"

@@ -13,6 +13,7 @@ from trl import SFTConfig, SFTTrainer  # noqa: TID253
 
 from mixdistill.errors import StageError
 from mixdistill.recipe import Train
+from mixdistill.train import checkpoint_step, remove_checkpoint
 
 if TYPE_CHECKING:
     from mixdistill.train import Seen
@@ -47,7 +48,6 @@ def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConf
         data_seed=seed,
         save_strategy="steps",
         save_steps=settings.save_steps,
-        save_total_limit=1,
         logging_steps=1,  # also what the peak learning rate is read from, whatever a training was resumed from
         logging_nan_inf_filter=False,
         disable_tqdm=True,
@@ -100,6 +100,13 @@ class UpdateTrainer(SFTTrainer):
         kept = labels != -100
         logits = output.logits[:, :-1][kept].float()
         return torch.nn.functional.cross_entropy(logits, labels[kept], reduction="sum") / num_items_in_batch
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Keep the newest only, by its number: the trainer's own rotation goes by file times, not by that."""
+        super()._save_checkpoint(*args, **kwargs)
+        for folder in Path(str(self.args.output_dir)).glob("checkpoint-*"):
+            if checkpoint_step(folder) < self.state.global_step:
+                remove_checkpoint(folder)
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: an update is no single batch."""

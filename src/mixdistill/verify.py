@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from mixdistill import resolve
+from mixdistill.errors import StageError
 from mixdistill.generate import TABLE as TRACES
 from mixdistill.pipeline import Done, Unit
 from mixdistill.recipe import Recipe
@@ -42,6 +44,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     asked = [t for t in traces if t.error is None and t.problem_id in problems and t.sample < samples]
     verdicts = grade(recipe, [(problems[t.problem_id], t) for t in asked])
     table = store.seal(store.folder("verify", *unit.key), Verdict, verdicts, TABLE)
+    check_errors(unit.label, verdicts, recipe.error_rate)
     return Done(counts=dict(Counter(v.outcome.value for v in verdicts)), tables={TABLE: table})
 
 
@@ -57,6 +60,17 @@ def grade(recipe: Recipe, items: list[tuple[Problem, Trace]]) -> list[Verdict]:
         name=name,
         deadline=recipe.verify.deadline,
     )
+
+
+def check_errors(label: str, verdicts: Sequence[Verdict], error_rate: float) -> None:
+    """Raise StageError when the verifier itself failed on more than `error_rate` of the traces it was given."""
+    failed = [v for v in verdicts if v.outcome is Outcome.ERROR]
+    if len(failed) > error_rate * len(verdicts):
+        raise StageError(
+            f"{label}: {len(failed):,} of {len(verdicts):,} verdicts are errors, more than error_rate={error_rate:g}; "
+            f"the first, of trace {failed[0].trace_id}: {failed[0].explanation}; mend the verifier, or raise "
+            "verify.deadline or error_rate"
+        )
 
 
 def grading_options(recipe: Recipe) -> dict[str, Any]:

@@ -1,0 +1,101 @@
+"""What was correct becomes gaps: over which seeds, against which arm, in which views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+import tiny
+from mixdistill.gaps import Cells, gaps
+from mixdistill.types import Gap
+
+ARMS = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.2, "short": 0.8}}
+CONTRASTS = {"long_cot_gap": ["long", "short"], "mix_gain": ["mix", "each_pure"]}
+PROBLEMS = 20
+IDS = [f"p{i:02}" for i in range(PROBLEMS)]
+LEVELS = {"all": set(IDS), "k=3": set(IDS[:4]), "k=4": set(IDS[4:11]), "k=5": set(IDS[11:])}
+RIGHT = {
+    ("base", None): 1, ("long", 0): 16, ("long", 1): 14, ("short", 0): 5, ("short", 1): 7, ("mix", 0): 12,
+    ("mix", 1): 12,
+}  # fmt: skip
+"""(arm, seed) -> how many problems, from the first, it solves at every cap."""
+
+
+def _gaps(
+    right: dict[tuple[str, int | None], int] = RIGHT, *, students: Sequence[str] = ("t",), **sections: Any
+) -> list[Gap]:
+    sections = {"arms": ARMS, "contrasts": CONTRASTS, "evaluate": {"caps": [8]}, **sections}
+    study = tiny.study("some/model", students={s: {"model": "some/model"} for s in students}, **sections)
+    correct: Cells = {
+        (student, arm, seed, "signs"): {cap: {p: float(i < n) for i, p in enumerate(IDS)} for cap in (None, 8)}
+        for student in students
+        for (arm, seed), n in right.items()
+    }
+    return gaps(study, correct, {"signs": LEVELS})
+
+
+def _gap(found: list[Gap], name: str, cap: int | None = None, group: str = "all") -> Gap:
+    (one,) = [g for g in found if (g.name, g.max_tokens, g.group) == (name, cap, group)]
+    return one
+
+
+def test_gap_is_the_mean_difference_over_common_seeds():
+    gap = _gap(_gaps(), "long_cot_gap")
+    assert gap.arms == ("long", "short")
+    assert gap.seed_deltas == pytest.approx([11 / 20, 7 / 20])
+    assert gap.delta == pytest.approx(9 / 20)
+    assert gap.accuracies == pytest.approx((15 / 20, 6 / 20))
+    assert (gap.problems, gap.seeds, gap.primary) == (PROBLEMS, 2, True)
+
+
+def test_gap_over_base_uses_every_seed():
+    gap = _gap(_gaps(), "long_over_base")
+    assert gap.seeds == 2
+    assert gap.seed_deltas == pytest.approx([15 / 20, 13 / 20])
+
+
+def test_blend_is_held_against_the_pure_arm_hardest_to_beat():
+    gap = _gap(_gaps(), "mix_gain")
+    assert gap.arms == ("mix", "long")
+    assert gap.delta == pytest.approx(-3 / 20)
+    assert "blend beats" not in gap.verdict
+
+
+def test_every_contrast_is_shown_at_every_cap_and_level():
+    found = _gaps()
+    levels = ("all", "k=3", "k=4", "k=5")
+    for name in CONTRASTS:
+        assert {(g.max_tokens, g.group) for g in found if g.name == name} == {
+            (cap, level) for cap in (None, 8) for level in levels
+        }
+    per_level = [_gap(found, "long_cot_gap", None, level) for level in levels[1:]]
+    assert sum(g.problems for g in per_level) == PROBLEMS
+    whole = sum(g.delta * g.problems for g in per_level) / PROBLEMS
+    assert whole == pytest.approx(_gap(found, "long_cot_gap").delta)
+
+
+def test_only_the_declared_view_is_primary():
+    primary = [g for g in _gaps(primary={"contrast": "mix_gain", "benchmark": "signs", "max_tokens": 8}) if g.primary]
+    assert [(g.name, g.max_tokens, g.group) for g in primary] == [("mix_gain", 8, "all")]
+    assert primary[0].p_holm == primary[0].p
+
+
+def test_arms_without_a_common_seed_have_no_gap():
+    assert _gaps({("long", 0): 16, ("short", 1): 7}) == []
+
+
+def test_verdict_of_the_primary_contrast_needs_the_adjusted_p():
+    scores = {("long", 0): 14, ("long", 1): 14, ("short", 0): 7, ("short", 1): 7}
+    alone = _gap(_gaps(scores), "long_cot_gap")
+    assert alone.p is not None and alone.p_holm == alone.p < 0.05
+    assert alone.verdict == "long helps"
+    students = [f"t{i}" for i in range(int(0.05 / alone.p) + 1)]
+    found = [g for g in _gaps(scores, students=students) if g.name == "long_cot_gap"]
+    family = [g for g in found if g.primary]
+    assert [g.student for g in family] == students
+    assert [g.p_holm for g in family] == pytest.approx([alone.p * len(students)] * len(students))
+    assert {g.verdict for g in family} == {"can't tell"}
+    at_cap = [g for g in found if (g.max_tokens, g.group) == (8, "all")]
+    assert {g.verdict for g in at_cap} == {"long helps"}, "what is exploratory is not adjusted"
