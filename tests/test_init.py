@@ -13,6 +13,7 @@ from mixdistill import cli, init, pipeline
 from mixdistill.errors import DataError, MixdistillError, RecipeError, StoreError
 from mixdistill.recipe import Source, load
 from mixdistill.store import Store
+from mixdistill.types import Problem, Trace
 
 LONG = "long=long.jsonl"
 SHORT = "short=short.jsonl"
@@ -268,3 +269,30 @@ def test_problems_that_cannot_be_used_are_named(write):
     with pytest.raises(DataError) as e:
         write(LONG, problems="none.jsonl")
     assert str(e.value) == "none.jsonl: holds no rows; it must hold one problem a row"
+
+
+@pytest.mark.parametrize(
+    ("answers", "verifier"),
+    [
+        (["billing", "account", "shipping"], "exact"),
+        (['{"city": "Oslo", "crates": 3}', '{"city": "Rome", "crates": 1}'], "json"),
+    ],
+)
+def test_labels_and_objects_get_the_verifier_that_reads_them(write, answers: list[str], verifier: str):
+    from mixdistill.verify import grade
+
+    rows = [(f"Case {n}?", answers[n % len(answers)]) for n in range(40)]
+    save("tasks.jsonl", [{"input": q, "target": json.loads(a) if a[0] == "{" else a} for q, a in rows])
+    save("long.jsonl", [{"prompt": q, "completion": a, "finish_reason": "stop"} for q, a in rows])
+    said, _ = write(LONG, LONG.replace("long=", "own="), problems="tasks.jsonl")
+    assert f"; verifier: {verifier}\n" in said
+    recipe = load("recipe.yaml")
+    assert recipe.verify.verifier == verifier
+    problem = Problem(id="p", prompt="Case 0?", answer=answers[0], source="tasks.jsonl", split="train")
+    told = {"right": answers[0], "wrong": answers[1]}
+    traces = [
+        Trace(id=name, problem_id="p", author="a", model="m", sample=0, content=content, finish_reason="stop")
+        for name, content in told.items()
+    ]
+    verdicts = grade(recipe, [(problem, trace) for trace in traces])
+    assert [v.outcome.value for v in verdicts] == ["correct", "incorrect"]
