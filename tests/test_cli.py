@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import yaml
 
 from conftest import Notes
 from mixdistill import __version__, cli, pipeline
+from mixdistill.recipe import load, shipped
 
 
 @pytest.fixture
@@ -38,19 +40,44 @@ def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
     return run
 
 
-def test_no_arguments_print_the_help_and_what_to_do_first(call):
+def test_no_arguments_say_what_it_is_and_what_to_try_first(call):
     code, out, err = call()
-    assert code == 2
-    assert "First time here? Run: mixdistill demo" in out + err
-    for verb in ("run", *pipeline.STAGES, "check", "show", "demo", "lab"):
-        assert f" {verb} " in out + err
+    assert (code, out, err) == (0, cli.START, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("mixdistill measures which reasoning traces teach your small model")
+    assert [line.split()[1] for line in lines if line.startswith("  ")] == ["demo", "init", "run"]
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_help_groups_every_verb(call, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    code, out, err = call("--help")
+    assert (code, err) == (0, "")
+    assert "First time here? Run: mixdistill demo" in out
+    panels = [line.split("─ ")[1].rstrip(" ─╮") for line in out.splitlines() if line.startswith("╭─ ")]
+    assert panels == ["Options", *cli.PANELS, "The lab"]
+    verbs = [line.split()[1] for line in out.splitlines() if line.startswith("│ ") and line[2].isalpha()]
+    assert verbs == [*(verb for names in cli.PANELS.values() for verb in names), "lab"]
 
 
 def test_the_version_is_printed(call):
     assert call("--version") == (0, f"mixdistill {__version__}\n", "")
 
 
-@pytest.mark.parametrize("words", [["run"], ["rn"], ["run", "x", "--workers", "0"], ["demo", "--full", "--quick"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run"],
+        ["rn"],
+        ["run", "x", "--workers", "0"],
+        ["demo", "--full", "--quick"],
+        ["init"],
+        ["init", "--student", "s", "--problems", "p.csv"],
+        ["init", "--from", "demo", "--student", "s"],
+        ["recipes", "--to", "x.yaml"],
+        ["rm"],
+    ],
+)
 def test_wrong_usage_is_exit_2(call, words: list[str]):
     code, _, err = call(*words)
     assert code == 2
@@ -78,6 +105,10 @@ def test_every_finding_is_a_line_of_its_own(call, file: str, raw: dict[str, Any]
         (["check", "tiny.yaml", "--set", "seeds=[1"], "--set seeds=[1:1: not YAML: expected ',' or ']'"),
         (["show", "nowhere"], "nowhere: not a run folder (no problems in it); give the folder that --out named"),
         (["lab", "build", "xxl"], "lab: no model of that name (got 'xxl')"),
+        (["status", "nowhere"], "nowhere: not a run folder (no recipe.yaml or no problems in it); give the folder"),
+        (["rm", "nowhere"], "nowhere: not a run folder (no recipe.yaml or no problems in it); give the folder"),
+        (["recipes", "dmo"], "dmo: no shipped recipe of that name; did you mean 'demo'?"),
+        (["init", "--student", "s", "--problems", "p.csv", "--teacher", "t"], "--teacher t: which teacher is it"),
         (["run", "tiny.yaml", "--set", "problems.train.source=no.csv"], "no.csv: no such file; give a path from"),
     ],
 )  # fmt: skip
@@ -105,6 +136,101 @@ def test_check_prints_the_plan_of_the_quick_demo(call):
     assert "problems   train 320, signs 60" in out
     assert "3 arms x 2 seeds = 6" in out
     assert "primary, on signs" in out
+
+
+@pytest.mark.parametrize("verb", [v for names in cli.PANELS.values() for v in names])
+def test_no_word_of_a_help_is_lost_to_markup(call, verb: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = " ".join(call(verb, "--help")[1].split())
+    import click
+    import typer.main
+
+    command: Any = typer.main.get_command(cli.app)
+    command = command.get_command(click.Context(command), verb)
+    for param in command.params:
+        assert " ".join(param.help.split()) in shown
+
+
+def test_recipes_are_listed_printed_and_copied(call, file: str):
+    code, out, err = call("recipes")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "Read one: mixdistill recipes NAME    Copy it: mixdistill recipes NAME --to my.yaml"
+    assert [r["name"] for r in json.loads(call("recipes", "--json")[1])] == list(shipped())
+    assert call("recipes", "demo")[1] == shipped()["demo"].read_text()
+    assert call("recipes", "demo", "--to", "mine.yaml")[0] == 0
+    assert load("mine.yaml").name == "mine"
+    refused = (2, "", "mixdistill: mine.yaml: is there already; choose another file, or --force to overwrite it\n")
+    assert call("recipes", "demo", "--to", "mine.yaml") == refused
+    assert call("init", "--from", "demo", "--out", "mine.yaml") == refused
+    assert call("init", "--from", "demo-quick", "--out", "mine.yaml", "--force")[0] == 0
+    assert load("mine.yaml").students.keys() == {"xs", "s"}
+
+
+def test_init_writes_a_recipe_and_says_what_it_saw(call, file: str):
+    rows = "".join(f'{{"prompt": "{n} + 1?", "answer": "{n + 1}", "output": "#### {n + 1}"}}\n' for n in range(50))
+    Path("sums.jsonl").write_text(rows)
+    words = ("init", "--student", "lab:bytes", "--problems", "sums.jsonl", "--teacher", "long=sums.jsonl")
+    code, out, err = call(*words, "--teacher", "short=sums.jsonl")
+    assert (code, err) == (0, "")
+    assert out.startswith("problems   sums.jsonl: 50 rows\n")
+    assert out.endswith("Wrote recipe.yaml. Next:\n  mixdistill check recipe.yaml\n  mixdistill run recipe.yaml\n")
+    assert call("check", "recipe.yaml")[0] == 0
+
+
+def test_status_and_rm_tell_of_a_run(call, file: str, inline):
+    assert call("status") == (0, "No runs in runs/. The first: mixdistill demo\n", "")
+    assert call("generate", file)[0] == 0
+    code, out, err = call("status", "runs/tiny")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "go on      mixdistill run runs/tiny/recipe.yaml"
+    assert json.loads(call("status", "runs/tiny", "--json")[1])["command"] == out.splitlines()[-1][11:]
+    assert call("status")[1].splitlines()[1].split()[:3] == ["runs/tiny", "generate", "2/14"]
+    assert [r["run"] for r in json.loads(call("status", "--json")[1])] == ["runs/tiny"]
+    code, out, err = call("rm", "runs/tiny", "--yes")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].startswith("Deleted runs/tiny: ")
+    assert not Path("runs/tiny").exists()
+
+
+def test_json_lines_are_all_that_stdout_gets(call, file: str, inline):
+    code, out, err = call("generate", file, "--json")
+    assert code == 0
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [e["event"] for e in events] == ["stage", "unit", "unit", "result"]
+    assert events[0] == {"event": "stage", "stage": "generate", "todo": 2, "done": 0, "blocked": 0}
+    assert [(e["unit"], e["state"], e["error"], e["left"]) for e in events[1:3]] == [
+        ("generate/long", "done", None, 1),
+        ("generate/short", "done", None, 0),
+    ]
+    assert events[1]["counts"]["traces"] == 12
+    assert events[-1] == {"event": "result", "failures": [], "report": None, "gaps": []}
+    assert "generate: 2 to do" in err
+
+
+def test_json_tells_failures_and_refusals_in_the_result(call, file: str, inline):
+    code, out, _ = call("generate", file, "--json", "--set", "teachers.long.model=lng")
+    assert code == 1
+    events = [json.loads(line) for line in out.splitlines()]
+    why = "lab: no scripted teacher of that name (got 'lng'); did you mean 'long'?"
+    assert next((e["unit"], e["state"], e["error"]) for e in events if e["event"] == "unit") == (
+        "generate/long",
+        "failed",
+        why,
+    )
+    assert events[-1]["failures"] == [f"generate/long: {why}"]
+    assert call("generate", file)[0] == 0
+    code, out, err = call("generate", file, "--json", "--set", "teachers.long.sampling.temperature=1.0")
+    assert code == 2
+    (result,) = map(json.loads, out.splitlines())
+    assert err.splitlines()[-1] == f"mixdistill: {result['failures'][0]}"
+    assert "sampling.temperature was None, is now 1.0" in result["failures"][0]
+
+
+def test_the_result_of_a_report_holds_page_and_gaps(call, file: str, inline):
+    code, out, _ = call("report", file, "--json")
+    assert code == 0
+    result = json.loads(out.splitlines()[-1])
+    assert (result["report"], result["gaps"]) == ("runs/tiny/report/index.html", [])
 
 
 def test_stages_run_one_by_one_then_show_tells(call, file: str, inline):
@@ -164,6 +290,36 @@ def test_ctrl_c_in_the_middle_ends_the_workers_without_a_traceback(file: str, ra
     assert "mixdistill: stopped; run the same command again to go on" in err
     assert "Traceback" not in err
     assert not Path(f"/proc/{(notes.folder / 'worker').read_text()}").exists()
+
+
+@pytest.mark.parametrize("verb", [["recipes", "demo"], ["--help"], ["lab", "list"], []])
+def test_a_reader_that_leaves_early_is_no_traceback(verb: list[str]):
+    command = [sys.executable, "-m", "mixdistill", *verb]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("verb", [["recipes", "demo"], ["lab", "list"], []])
+def test_a_full_disk_while_printing_is_one_line(verb: list[str]):
+    with open("/dev/full", "w") as full:
+        shown = subprocess.run(
+            [sys.executable, "-m", "mixdistill", *verb], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert shown.returncode == 2
+    assert shown.stderr == (
+        "mixdistill: output: cannot be written (No space left on device); free space or write elsewhere\n"
+    )
+
+
+def test_a_terminal_of_few_letters_is_no_traceback(file: str):
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run([sys.executable, "-m", "mixdistill", "--help"], capture_output=True, env=env)
+    assert shown.returncode == 0
+    assert shown.stderr == b""
 
 
 def test_a_folder_in_use_is_named(call, file: str, inline):

@@ -68,7 +68,7 @@ def test_the_rows_of_the_quickstart_are_a_problem_and_a_trace_of_it(tmp_path: Pa
     for name, block in zip(("problems", "traces"), blocks("quickstart", "json"), strict=True):
         assert json.loads(block)
         (tmp_path / f"{name}.jsonl").write_text(block, encoding="utf-8")
-    (problem,) = problems.load(Source(source=str(tmp_path / "problems.jsonl")), split="train")
+    ((_, problem),) = problems.load(Source(source=str(tmp_path / "problems.jsonl")), split="train").problems
     backend = Recorded(str(tmp_path / "traces.jsonl"), finish_reason_column="finish_reason")
     ((_, completion),) = backend.generate([Request(prompt=problem.prompt)])
     assert completion and (completion.reasoning, completion.finish_reason) == ("It goes to Bergen.", "stop")

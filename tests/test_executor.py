@@ -176,6 +176,37 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
     assert not alive(worker)
 
 
+STOPPED = """
+import multiprocessing, sys, time
+from mixdistill.executor import Local
+
+kept = []
+
+def hold(_):
+    kept.append(multiprocessing.get_context("spawn").Lock())  # as progress bars of libraries do
+    print("held", flush=True)
+    time.sleep(60)
+
+def stop():
+    raise KeyboardInterrupt
+
+if __name__ == "__main__":
+    with Local(1) as local:
+        for _ in local.map(hold, [(0,)], idle=lambda: input() and stop()):
+            pass
+"""
+
+
+def test_workers_that_are_stopped_leave_no_word_of_pythons_own(tmp_path: Path):
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, str(tmp_path / "stopped.py")], text=True, **pipes) as process:
+        assert process.stdout and process.stdout.readline() == "held\n"
+        _, err = process.communicate("stop\n", timeout=30)
+    assert err.splitlines()[-1] == "KeyboardInterrupt"
+    assert "resource_tracker" not in err
+
+
 def test_devices_are_those_that_the_environment_allows(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     assert executor.gpus() == ["2", "5"]

@@ -253,7 +253,7 @@ def test_a_missing_file_is_named(tmp_path: Path):
 def test_a_hub_id_with_a_dot_in_it_is_not_taken_for_a_file(monkeypatch: pytest.MonkeyPatch):
     asked_for = []
     row = TableRow(1, {"prompt": "q", "answer": 1})
-    monkeypatch.setattr(problems, "_hub_rows", lambda s: asked_for.append(s.source) or [row])
+    monkeypatch.setattr(problems, "hub_rows", lambda s: asked_for.append(s.source) or [row])
     load(Source(source="org/data-v1.5"), split="train")
     assert asked_for == ["org/data-v1.5"]
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
+import re
+from typing import Any
 
 import pytest
 
 from mixdistill import progress
 from mixdistill.errors import MissingExtra, StageError
 from mixdistill.pipeline import State, Unit
+from mixdistill.store import Store
 
 LONG, SHORT, OLD = (Unit("train", ("s", arm, "0"), {}) for arm in ("long", "short", "old"))
 PLANNED = [(LONG, State.NEW), (SHORT, State.RESUME), (OLD, State.DONE), (OLD, State.BLOCKED)]
@@ -32,6 +36,97 @@ def test_a_log_says_what_is_to_do_what_ended_and_what_is_left(capsys: pytest.Cap
 def test_where_nobody_watches_there_is_a_log(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
     assert isinstance(progress.watcher(), progress.Log)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("term", "kind"), [("xterm", progress.Live), ("dumb", progress.Log), ("unknown", progress.Log)]
+)
+def test_a_dumb_terminal_gets_a_log(monkeypatch: pytest.MonkeyPatch, term: str, kind: type):
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr("sys.stderr", Terminal())
+    assert type(progress.watcher()) is kind
+
+
+def test_without_a_terminal_there_are_no_escape_codes(capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress.watcher() as shown:
+        shown.stage("train", PLANNED)
+        shown.unit(LONG, StageError("too long"), 0.0, {})
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr("sys.stderr", out := Terminal())
+    with progress.watcher() as shown:
+        shown.stage("train", PLANNED)
+        shown.unit(LONG, StageError("too long"), 0.0, {})
+    assert "train/s/long/0: too long" in out.getvalue()
+    codes = {code for found in re.findall(r"\[([0-9;]*)m", out.getvalue()) for code in found.split(";")}
+    assert codes <= {"", "0", "1", "2"}, "bold and dim are no colours"
+
+
+# -- JSON lines -------------------------------------------------------------------------------------------------------
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_program_gets_a_line_per_stage_and_unit_and_a_person_the_log_beside(capsys, tmp_path):
+    with progress.watcher(as_json=True) as shown:
+        assert isinstance(shown, progress.Json)
+        shown.stage("train", PLANNED)
+        shown.beats([{"label": "train/s/long/0"}])
+        shown.unit(LONG, None, 1.23456, {"updates": 1250})
+        shown.unit(SHORT, StageError("train: too long\nshorten it"), 0.0, {})
+        shown.result(["train/s/short/0: shorten it"], Store(tmp_path), reported=True)
+    out, err = capsys.readouterr()
+    unit = {"event": "unit", "unit": "train/s/long/0", "seconds": 1.235, "counts": {"updates": 1250}}
+    assert events(out) == [
+        {"event": "stage", "stage": "train", "todo": 2, "done": 1, "blocked": 1},
+        unit | {"state": "done", "error": None, "left": 1},
+        unit
+        | {"unit": "train/s/short/0", "seconds": 0.0, "counts": {}}
+        | {"state": "failed", "error": "train: too long\nshorten it", "left": 0},
+        {"event": "result", "failures": ["train/s/short/0: shorten it"], "report": None, "gaps": []},
+    ]
+    assert "train: 2 to do, 1 done before" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "failures"),
+    [(StageError("a: wrong\nb: wrong"), ["a: wrong", "b: wrong"]), (KeyboardInterrupt(), ["stopped"])],
+)
+def test_an_end_before_the_end_is_a_result_too(capsys, error: BaseException, failures: list[str]):
+    with pytest.raises(type(error)), progress.watcher(as_json=True):
+        raise error
+    assert events(capsys.readouterr().out) == [{"event": "result", "failures": failures, "report": None, "gaps": []}]
+
+
+def test_the_lines_do_not_fall_into_the_live_table(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setattr("sys.stdout", out := io.StringIO())
+    with progress.watcher(as_json=True) as shown:
+        assert isinstance(shown, progress.Json) and isinstance(shown.beside, progress.Live)
+        shown.stage("train", PLANNED)
+        shown.unit(LONG, None, 0.0, {})
+    assert [e["event"] for e in events(out.getvalue())] == ["stage", "unit"]
+
+
+def test_on_one_terminal_the_lines_are_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stderr", err := Terminal())
+    monkeypatch.setattr("sys.stdout", Terminal())
+    with progress.watcher(as_json=True) as shown:
+        shown.stage("train", PLANNED)
+    assert err.getvalue() == ""
 
 
 @pytest.fixture

@@ -2,47 +2,94 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from mixdistill import complete
 from mixdistill.errors import MixdistillError
 
+START = """\
+mixdistill measures which reasoning traces teach your small model: it trains it on long, short and
+blended ones under equal conditions, and reports every gap with an honest interval.
+
+  mixdistill demo           a whole study on this machine, offline, in minutes (--quick: in seconds)
+  mixdistill init           write a recipe for your own student, problems and teachers
+  mixdistill run RECIPE     carry it out; mixdistill check RECIPE says first what it will do
+
+All verbs: mixdistill --help      One of them: mixdistill VERB --help
+"""
+PANELS = {
+    "Start here": ("demo", "init", "recipes", "check", "run"),
+    "Runs": ("status", "show", "rm"),
+    "One stage at a time": ("generate", "verify", "analyze", "mix", "train", "evaluate", "report"),
+}
+
 app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Which reasoning traces teach your small model? Fair comparisons, honest intervals, the trained model.",
     epilog="First time here? Run: mixdistill demo",
 )
 lab = typer.Typer(no_args_is_help=True, help="The offline world: tiny models that the demo and the tests use.")
-app.add_typer(lab, name="lab")
+app.add_typer(lab, name="lab", rich_help_panel="The lab")
 
-RecipeArg = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
+RecipeArg = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.", autocompletion=complete.recipes
+    ),
+]
+RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=complete.runs)]
+JsonOption = Annotated[bool, typer.Option("--json", help="For programs: JSON on stdout.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a key of the recipe. Repeatable.")
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder [default: runs/<recipe name>].")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder; else runs/ and the recipe's name.")]
 FreshOption = Annotated[
     bool, typer.Option("--fresh", help="Set aside (never delete) what was made with other settings.")
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="At most this many problems of every set.")]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Worker processes [default: one per GPU, else one per core].")
+    int | None, typer.Option("--workers", min=1, help="Worker processes; else one per GPU, or one per core.")
 ]
 
 
 def main() -> None:
     """Entry point: a user's mistake is one line and exit 2; a mistake of ours is a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of few letters is no reason to fail
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except MixdistillError as e:
         for line in str(e).splitlines():
             sys.stderr.write(f"mixdistill: {line}\n")
         sys.exit(2)
+    except BrokenPipeError:  # the reader has seen enough, as in `mixdistill show ... | head`
+        _leave(1)
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = e.filename or "output"
+        sys.stderr.write(f"mixdistill: {where}: cannot be written ({e.strerror}); free space or write elsewhere\n")
+        _leave(2)
+
+
+def _leave(code: int) -> None:
+    """Exit without Python's own try to write what is left in the buffer."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def _version(wanted: bool) -> None:
@@ -55,11 +102,126 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        sys.stdout.write(START)
+
+
+@app.command()
+def init(
+    student: Annotated[
+        str | None, typer.Option("--student", metavar="MODEL", help="Hub id, folder or lab:NAME of the small model.")
+    ] = None,
+    problems: Annotated[
+        str | None,
+        typer.Option(
+            "--problems", metavar="FILE|HUB_ID", help="Problems with answers; a hub id may go on :SUBSET:SPLIT."
+        ),
+    ] = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--teacher",
+            metavar="NAME=WHAT",
+            help="long=traces.jsonl, short=openai:MODEL@http://localhost:8000/v1 or transformers:MODEL. Repeatable.",
+        ),
+    ] = None,
+    eval_: Annotated[
+        str | None,
+        typer.Option("--eval", metavar="FILE|HUB_ID", help="Evaluation problems; else a tenth of --problems."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="The recipe to write.")] = Path("recipe.yaml"),
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RECIPE",
+            help="Copy this recipe to edit, instead of all of the above.",
+            autocompletion=complete.recipes,
+        ),
+    ] = None,
+    force: ForceOption = False,
+) -> None:
+    """Write a recipe for your student, problems and teachers, and say what was found in the files."""
+    if from_:
+        if student or problems or teacher or eval_:
+            raise typer.BadParameter("--from copies a recipe; it goes with --out and --force only")
+        from mixdistill.recipes import copy
+
+        sys.stdout.write(copy(from_, out, force) + "\n")
+        return
+    if not (student and problems and teacher):
+        raise typer.BadParameter("needs --student, --problems and at least one --teacher (or --from RECIPE)")
+    from mixdistill.init import write_recipe
+
+    said = write_recipe(
+        student=student,
+        problems=problems,
+        teachers=teacher,
+        evaluation=eval_,
+        out=out,
+        force=force,
+        width=_width(),
+    )
+    sys.stdout.write(said + "\n")
+
+
+@app.command()
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Print this one.", autocompletion=complete.shipped)
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Copy it there, to edit.")] = None,
+    force: ForceOption = False,
+    json_: JsonOption = False,
+) -> None:
+    """List the shipped recipes, print one, or copy one to edit."""
+    from mixdistill import recipes as shelf
+
+    if name is None and to is not None:
+        raise typer.BadParameter("--to needs the NAME of a recipe")
+    if name is None:
+        sys.stdout.write(shelf.listing(_width()) + "\n" if not json_ else _json(shelf.facts()))
+    elif to is None:
+        sys.stdout.write(shelf.text(name))
+    else:
+        sys.stdout.write(shelf.copy(name, to, force) + "\n")
+
+
+@app.command()
+def status(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=complete.runs)
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """What is done, running, missing or failed in a run, and how to go on; without RUN, a table of all runs."""
+    from mixdistill import status as look
+
+    if run is None:
+        found = look.overview(complete.RUNS)
+        sys.stdout.write(_json(found) if json_ else look.overview_text(found) + "\n")
+    else:
+        facts = look.describe(run)
+        sys.stdout.write(_json(facts) if json_ else look.text(facts, _width()) + "\n")
+
+
+@app.command()
+def rm(
+    run: RunArg,
+    set_aside: Annotated[
+        bool, typer.Option("--set-aside", help="Delete only what --fresh has set aside in it.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a run folder, after saying what is in it and how large it is."""
+    from mixdistill import rm as removal
+
+    sys.stdout.write(removal.remove(run, only_set_aside=set_aside, yes=yes) + "\n")
 
 
 @app.command()
@@ -70,11 +232,12 @@ def run(
     fresh: FreshOption = False,
     limit: LimitOption = None,
     workers: WorkersOption = None,
+    json_: JsonOption = False,
 ) -> None:
     """Carry out a whole study: generate, verify, analyze, mix, train, evaluate, report."""
     from mixdistill.pipeline import STAGES
 
-    _carry_out(recipe, set_, out, fresh, limit, workers, STAGES)
+    _carry_out(recipe, set_, out, fresh, limit, workers, STAGES, json_)
 
 
 def _stage_command(stage: str, summary: str) -> None:
@@ -85,8 +248,9 @@ def _stage_command(stage: str, summary: str) -> None:
         fresh: FreshOption = False,
         limit: LimitOption = None,
         workers: WorkersOption = None,
+        json_: JsonOption = False,
     ) -> None:
-        _carry_out(recipe, set_, out, fresh, limit, workers, (stage,))
+        _carry_out(recipe, set_, out, fresh, limit, workers, (stage,), json_)
 
     command.__doc__ = summary
     app.command(name=stage)(command)
@@ -137,6 +301,7 @@ def demo(
     set_: SetOption = None,
     fresh: FreshOption = False,
     workers: WorkersOption = None,
+    json_: JsonOption = False,
 ) -> None:
     """The small-model learnability gap on this machine, offline, in minutes."""
     from mixdistill.pipeline import STAGES
@@ -145,7 +310,7 @@ def demo(
     if full and quick:
         raise typer.BadParameter("--full and --quick exclude each other")
     name = "demo-full" if full else "demo-quick" if quick else "demo"
-    _carry_out(shipped()[name], set_, out, fresh, None, workers, STAGES)
+    _carry_out(shipped()[name], set_, out, fresh, None, workers, STAGES, json_)
 
 
 @lab.command("list")
@@ -161,7 +326,7 @@ def lab_list() -> None:
 @lab.command("build")
 def lab_build(
     name: Annotated[str, typer.Argument(help="A lab model, e.g. s, l, s@1 (another draw), teacher-large.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write [default: the cache].")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; else the cache.")] = None,
 ) -> None:
     """Train a lab model from nothing (seconds to minutes); how the shipped ones were made, too."""
     from mixdistill.lab import models
@@ -187,6 +352,18 @@ def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _width() -> int:
+    import shutil
+
+    return min(shutil.get_terminal_size((100, 24)).columns, 120)
+
+
 def _carry_out(
     recipe: Path,
     overrides: list[str] | None,
@@ -195,6 +372,7 @@ def _carry_out(
     limit: int | None,
     workers: int | None,
     stages: Any,
+    as_json: bool,
 ) -> None:
     from mixdistill import pipeline, progress
     from mixdistill.recipe import load
@@ -204,18 +382,27 @@ def _carry_out(
     store = Store(out or Path("runs") / loaded.name)
     _ensure_lab_models(loaded)
     try:
-        with progress.watcher() as watcher:
+        with progress.watcher(as_json=as_json) as watcher:
             failures = pipeline.run(
                 loaded, store, stages=stages, watcher=watcher, fresh=fresh, limit=limit, workers=workers
             )
+        if isinstance(watcher, progress.Json):
+            watcher.result(failures, store, reported="report" in stages)
     except KeyboardInterrupt:  # here, since typer would make "Aborted" of it
         sys.stderr.write("mixdistill: stopped; run the same command again to go on\n")
         raise typer.Exit(130) from None
     for line in failures:
         sys.stderr.write(f"mixdistill: {line}\n")
-    if "report" in stages:
+    if "report" in stages and not as_json:
         summary = store.folder("report") / "summary.txt"
         if summary.exists():
             sys.stdout.write(summary.read_text(encoding="utf-8"))
     if failures:
         sys.exit(1)
+
+
+_ORDER = [(name, panel) for panel, names in PANELS.items() for name in names]
+for _command in app.registered_commands:
+    _command.name = _command.name or getattr(_command.callback, "__name__", "")
+    _command.rich_help_panel = dict(_ORDER)[_command.name]
+app.registered_commands.sort(key=lambda command: [name for name, _ in _ORDER].index(str(command.name)))

@@ -94,6 +94,8 @@ class Local:
                 yield job, None if error else future.result(), error
 
     def _start(self) -> ProcessPoolExecutor:
+        # Workers that are ended early leave semaphores; Python's tracker removes them, and need not say so.
+        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
         context = multiprocessing.get_context("spawn")
         slots = context.Queue()
         for i in range(self.workers):

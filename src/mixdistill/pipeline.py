@@ -357,12 +357,16 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
     (folder / TRACEBACK).unlink(missing_ok=True)
     try:
         done: Done = module(stage).run(unit, recipe, store)
-    except MixdistillError:
-        raise
     except Exception as e:
-        if unwritable := store.unwritable(folder, e):
+        ours = isinstance(e, MixdistillError)
+        unwritable = None if ours else store.unwritable(folder, e)
+        failed = described | {"failed": _one_line(unwritable or e)}  # for `status`: it was not killed, and why
+        with suppress(StoreError):  # on a full disk the first error says more
+            write_atomically(folder / STARTED, json.dumps(failed, default=str).encode())
+        if unwritable:
             raise unwritable from e
-        write_atomically(folder / TRACEBACK, traceback.format_exc().encode())
+        if not ours:
+            write_atomically(folder / TRACEBACK, traceback.format_exc().encode())
         raise
     seconds = time.monotonic() - start
     ids = sorted(store.ids(folder, unit.table, without_error=True) | done.absent) if unit.wanted else []

@@ -95,7 +95,7 @@ def load_all(
         loaded = load(source, split=name)
         if chosen and loaded.columns:
             chosen(name, loaded.columns)
-        found[name], left_out = _distinct(loaded.problems)
+        found[name], left_out = distinct(loaded.problems)
         left_out = [*loaded.bad, *left_out]
         _check_rate(source, name, loaded, left_out, error_rate)
         unused += sorted(left_out, key=lambda u: u.row)
@@ -141,7 +141,7 @@ def load(source: Source, *, split: str) -> Loaded:
     if source.source.startswith("lab:"):
         return _from_lab(source, split)
     local = not HUB_ID.match(source.source) or tables.is_there(source.source)
-    rows = tables.read(source.source) if local else _hub_rows(source)
+    rows = tables.read(source.source) if local else hub_rows(source)
     head = list(islice(rows, SEEN))
     cells = [row.cells for row in head if row.cells is not None]
     columns = detect(cells, source)
@@ -259,7 +259,8 @@ def _from_lab(source: Source, split: str) -> Loaded:
     return Loaded([(row, p.model_copy(update={"split": split})) for row, p in rows])
 
 
-def _hub_rows(source: Source) -> Iterator[TableRow]:
+def hub_rows(source: Source) -> Iterator[TableRow]:
+    """Rows of a data set on the hub. Raises DataError where it cannot be had."""
     try:
         import datasets
         from datasets.exceptions import DatasetsError
@@ -291,7 +292,7 @@ def _check_columns(there: list[str], columns: Columns, source: Source, split: st
             )
 
 
-def _distinct(problems: list[tuple[int, Problem]]) -> tuple[list[tuple[int, Problem]], list[Unused]]:
+def distinct(problems: list[tuple[int, Problem]]) -> tuple[list[tuple[int, Problem]], list[Unused]]:
     """(problems with different prompts, the rest). Where two rows answer one prompt differently nobody can say which is
     right, and all rows of that prompt leave."""
     groups: dict[str, list[tuple[int, Problem]]] = {}

@@ -1,20 +1,103 @@
-"""What a person sees while a run goes on: a live table on a terminal, plain log lines anywhere else."""
+"""What is seen while a run goes on: a live table on a terminal, plain log lines anywhere else, both on stderr; and
+JSON lines on stdout for a program that asks for them."""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from mixdistill.errors import MixdistillError
 from mixdistill.pipeline import State, Unit
+from mixdistill.store import Store
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def watcher() -> Log | Live:
-    """The display that fits where the output goes."""
-    return Live() if sys.stderr.isatty() else Log()
+def watcher(*, as_json: bool = False) -> Log | Live | Json:
+    """The display that fits where the output goes; with `as_json`, JSON lines on stdout beside it."""
+    display = Live() if _redraws(sys.stderr) else Log()
+    return Json(None if sys.stdout.isatty() else display) if as_json else display
+
+
+def _redraws(stream: Any) -> bool:
+    """Whether lines there can be drawn again. A dumb terminal knows no escape codes."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+
+
+class Json:
+    """One JSON object per line on stdout, the last one the result. `left` counts the stage's units still to end.
+
+    {"event": "stage", "stage", "todo", "done", "blocked"}                          a stage begins
+    {"event": "unit", "unit", "state": "done" | "failed", "seconds", "counts", "error", "left"}    a unit ended
+    {"event": "result", "failures": [line], "report": path | null, "gaps": [Gap]}   the end, also of a refused run
+    """
+
+    def __init__(self, beside: Log | Live | None) -> None:
+        """`beside`: the display for a person on stderr; none where stdout is the same terminal."""
+        self.beside = beside
+        self.out = sys.stdout  # before a live display puts its own in this place
+        self.left = 0
+
+    def __enter__(self) -> Json:
+        if self.beside:
+            self.beside.__enter__()
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, *more: object) -> None:
+        if self.beside:
+            self.beside.__exit__(kind, error, *more)
+        if isinstance(error, MixdistillError):
+            self._say(event="result", failures=str(error).splitlines(), report=None, gaps=[])
+        elif isinstance(error, KeyboardInterrupt):
+            self._say(event="result", failures=["stopped"], report=None, gaps=[])
+
+    def stage(self, name: str, units: list[tuple[Unit, State]]) -> None:
+        """What the stage has to do."""
+        self.left = _todo(units)
+        states = [s for _, s in units]
+        done, blocked = states.count(State.DONE), states.count(State.BLOCKED)
+        self._say(event="stage", stage=name, todo=self.left, done=done, blocked=blocked)
+        if self.beside:
+            self.beside.stage(name, units)
+
+    def beats(self, beats: list[dict[str, Any]]) -> None:
+        """Ticking numbers are for a person."""
+        if self.beside:
+            self.beside.beats(beats)
+
+    def unit(self, unit: Unit, error: BaseException | None, seconds: float, counts: dict[str, Any]) -> None:
+        """How a unit ended."""
+        self.left -= 1
+        said = None if error is None else str(error) or type(error).__name__
+        self._say(
+            event="unit",
+            unit=unit.label,
+            state="failed" if error else "done",
+            seconds=round(seconds, 3),
+            counts=counts,
+            error=said,
+            left=self.left,
+        )
+        if self.beside:
+            self.beside.unit(unit, error, seconds, counts)
+
+    def result(self, failures: list[str], store: Store, *, reported: bool) -> None:
+        """The end: what failed, and with `reported` where the page is and what it says."""
+        from mixdistill.types import Gap
+
+        folder = store.folder("report")
+        made = reported and store.marker(folder) is not None
+        gaps = [json.loads(g.model_dump_json()) for g in store.read(folder, Gap, "gaps")] if made else []
+        page = str(folder / "index.html") if made else None
+        self._say(event="result", failures=failures, report=page, gaps=gaps)
+
+    def _say(self, **facts: Any) -> None:
+        self.out.write(json.dumps(facts, ensure_ascii=False, default=str) + "\n")
+        self.out.flush()
 
 
 class Log:
@@ -107,7 +190,8 @@ class Live:
     def _close(self) -> None:
         if self.total:
             spent = _clock(time.monotonic() - self.stage_started)
-            self.console.print(f"[green]✓[/] {self.name:<9} [dim]{self.ended} units in {spent}[/]", highlight=False)
+            units = f"{self.ended} unit{'s' * (self.ended != 1)}"
+            self.console.print(f"[green]✓[/] {self.name:<9} [dim]{units} in {spent}[/]", highlight=False)
             self.total = 0
 
     def _draw(self) -> RenderableType:

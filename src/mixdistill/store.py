@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Row)
 MARKER = "done.json"
 BEAT_SECONDS = 0.25
+SET_ASIDE = "set-aside"
+"""Folder of what `--fresh` moved out of the way."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -185,7 +187,7 @@ class Store:
         """Move a folder out of the way, never delete it. Returns where it went."""
         if not folder.exists():
             return None
-        base = self.root / "set-aside" / folder.relative_to(self.root)
+        base = self.root / SET_ASIDE / folder.relative_to(self.root)
         target, n = base, 1
         while target.exists():
             n += 1

@@ -71,6 +71,12 @@ def write_yaml(value: Any) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
+def inline(value: dict[str, Any]) -> str:
+    """A section as YAML on one line, quoted where `parse_yaml` would read something else."""
+    style: dict[str, Any] = {"default_flow_style": True, "sort_keys": False, "allow_unicode": True, "width": 10**6}
+    return yaml.dump(value, Dumper=_Dumper, **style).rstrip("\n")
+
+
 def _values(node: yaml.Node, known: dict[int, int]) -> int:
     """How many values a node stands for, aliases written out; a node within itself never ends."""
     if isinstance(node, yaml.ScalarNode):
