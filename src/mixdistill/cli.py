@@ -33,6 +33,7 @@ LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="At most
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Worker processes [default: one per GPU, else one per core].")
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
@@ -105,12 +106,28 @@ for _stage, _summary in {
 
 
 @app.command()
-def check(recipe: RecipeArg, set_: SetOption = None, out: OutOption = None, limit: LimitOption = None) -> None:
-    """Resolve every name in a recipe and print the plan: cells, examples, tokens, rough time. Runs nothing."""
-    from mixdistill.check import describe_plan
-    from mixdistill.recipe import load
+def check(
+    recipe: RecipeArg,
+    set_: SetOption = None,
+    out: OutOption = None,
+    limit: LimitOption = None,
+    gold: Annotated[
+        bool, typer.Option("--gold", help="Instead: run the verifier over every problem's own reference answer.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Everything that is wrong with a recipe and what it names, at once; else the plan. Runs, buys, writes nothing."""
+    from mixdistill import check as verb
+    from mixdistill import gold as golden
 
-    sys.stdout.write(describe_plan(load(recipe, set_), out, limit) + "\n")
+    loaded, where = verb.load(recipe, set_)
+    if not gold:
+        _print(verb.plan(loaded, out=out, limit=limit, where=where), verb.text, as_json)
+        return
+    graded = golden.grade(loaded, limit=limit, where=where)
+    _print(graded, golden.text, as_json)
+    if graded.rejected:
+        sys.exit(1)
 
 
 @app.command()
@@ -119,12 +136,24 @@ def show(
     problem: Annotated[
         str | None, typer.Argument(metavar="[PROBLEM]", help="A problem id, its beginning, or text in its prompt.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """One problem with all its traces and verdicts."""
-    from mixdistill.show import describe_problem
+    """One problem with all its traces and verdicts: teachers, then every student's arms in order."""
+    from mixdistill import show as verb
     from mixdistill.store import Store
 
-    sys.stdout.write(describe_problem(Store(run), problem) + "\n")
+    _print(verb.find(Store(run), problem), verb.text, as_json)
+
+
+def _print(row: Any, text: Any, as_json: bool) -> None:
+    """A row as JSON, or as text that fits the terminal; in colour on a terminal alone."""
+    if as_json:
+        sys.stdout.write(row.model_dump_json(indent=2) + "\n")
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(text(row, console.width if console.is_terminal else 100), soft_wrap=True)
 
 
 @app.command()

@@ -176,7 +176,7 @@ def run(
     stages = tuple(stages)
     with store.lock(), _session(store) as seen:
         if not fresh:
-            _refuse_early(stages, recipe, store)
+            refuse_early(stages, recipe, store)
         prepare(recipe, store, limit=limit)
         with Local(workers) as executor, _recipe_kept_if_refused(store):
             if set(stages) & set(MAKING):
@@ -254,7 +254,7 @@ def _run_stage(
     return failures
 
 
-def _refuse_early(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
+def refuse_early(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
     """Refuse what other options made before anything is bought or redone. Changed inputs show when their turn comes."""
     units = [
         u

@@ -328,6 +328,12 @@ def shipped() -> dict[str, Path]:
 
 def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """The recipe in a file (or a shipped one by name), with `a.b=value` overrides; every finding in one RecipeError."""
+    raw, where = read(path, overrides)
+    return build(raw, where=where)
+
+
+def read(path: str | Path, overrides: list[str] | None = None) -> tuple[dict[str, Any], str]:
+    """(a recipe's plain objects with the overrides applied, the name of its file). Raises RecipeError."""
     file = Path(path)
     if not file.is_file() and str(path) in shipped():
         file = shipped()[str(path)]
@@ -345,7 +351,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
         raise RecipeError(f"{path}: a recipe is a mapping of sections (got {type(raw).__name__})")
     for override in overrides or []:
         _override(raw, override)
-    return build(raw, where=file.name)
+    return raw, file.name
 
 
 def build(raw: dict[str, Any], *, where: str = "recipe") -> Recipe:

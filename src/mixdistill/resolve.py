@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mixdistill.errors import RecipeError, did_you_mean
+from mixdistill.errors import DataError, RecipeError, did_you_mean
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -154,6 +154,15 @@ def from_environment(value: Any) -> Any:
     return _VARIABLE.sub(_variable, value) if isinstance(value, str) else value
 
 
+def unset(value: Any) -> list[str]:
+    """The environment variables that the texts of a value name and that are not set, each once."""
+    if isinstance(value, dict | list):
+        parts = value.values() if isinstance(value, dict) else value
+        return list(dict.fromkeys(name for part in parts for name in unset(part)))
+    named = _VARIABLE.findall(value) if isinstance(value, str) else []
+    return [name for name in dict.fromkeys(named) if name not in os.environ]
+
+
 def _variable(match: re.Match[str]) -> str:
     name = match[1]
     if name not in os.environ:
@@ -170,3 +179,26 @@ def model_path(model: str) -> str:
 
         return str(models.path(model.removeprefix("lab:")))
     return model
+
+
+def folder_of(model: str) -> Path | None:
+    """The folder of a model as far as it is on this machine: a lab model's, a local one, or one in the hub's cache.
+
+    Builds and fetches nothing; None where there is none. Raises DataError for a name that can be none of these.
+    """
+    if model.startswith("lab:"):
+        from mixdistill.lab import models
+
+        known = models.describe(model.removeprefix("lab:"))
+        return known.path if known.built else None
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(model, "config.json")
+    except ValueError:
+        raise DataError(
+            f"no such folder, and not a hub id (got '{model}'); give a model folder or owner/name"
+        ) from None
+    return Path(found).parent if isinstance(found, str) else None

@@ -64,6 +64,11 @@ def reference(answer: str) -> str:
     return text if text.strip("$") else ""
 
 
+def gold(problem: Problem) -> str:
+    """A right answer as a trace would state it: the reference in a box."""
+    return f"\\boxed{{{reference(problem.answer)}}}"
+
+
 def equal(gold: str, answer: str, *, timeout: int = 5) -> tuple[bool, str]:
     """(whether `answer` is worth `gold`, the step that decided). Raises TimeoutError."""
     a, b = normal(gold), normal(answer)
