@@ -79,7 +79,7 @@ def lengths(recipe: Recipe, store: Store, found: Found) -> dict[str, Amount]:
 def _length(recipe: Recipe, store: Store, found: Found, teacher: str, counting: Template | None) -> Amount:
     marker = store.marker(store.folder("analyze", teacher))
     if marker and marker["facts"]["median_tokens"] is not None:
-        return Amount(value=float(marker["facts"]["median_tokens"]), basis="median of the traces there")
+        return Amount(value=float(marker["facts"]["median_tokens"]), basis="their median")
     few = found.few.get(teacher)
     if not few:
         return Amount(value=None, basis="not known before its first traces")

@@ -49,7 +49,7 @@ class Found:
 
 def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
     """Look at the problem sources, teachers, models, environment and run folder of a valid recipe."""
-    found = Found(of_recipe=variables(recipe), of_folder=_folder(recipe, store))
+    found = Found(of_recipe=variables(recipe.problems, recipe.teachers), of_folder=_folder(recipe, store))
     found.problems, found.unused, lines = read_problems(recipe.problems, limit=limit, error_rate=recipe.error_rate)
     found.of_recipe += lines
     for name, teacher in recipe.teachers.items():
@@ -68,7 +68,7 @@ def read_problems(
     spec: Problems, *, limit: int | None, error_rate: float
 ) -> tuple[dict[str, list[Problem]], list[Unused], list[str]]:
     """(problems, unused rows, faults) of all sources, those of which an environment variable is not set left out."""
-    sources = {"problems.train": spec.train} | {f"problems.eval.{name}": s for name, s in spec.eval.items()}
+    sources = _sources(spec)
     try:
         if not any(resolve.unset(s.source) for s in sources.values()):
             return *load_all(spec, limit=limit, error_rate=error_rate), []
@@ -79,6 +79,10 @@ def read_problems(
     ready = {key: s for key, s in sources.items() if not resolve.unset(s.source)}
     lines = [line for key, source in ready.items() for line in _alone(key, source, error_rate)]
     return {}, [], lines or ([_keyed("problems", whole)] if whole else [])
+
+
+def _sources(spec: Problems) -> dict[str, Source]:
+    return {"problems.train": spec.train} | {f"problems.eval.{name}": source for name, source in spec.eval.items()}
 
 
 def _alone(key: str, source: Source, error_rate: float) -> list[str]:
@@ -100,7 +104,8 @@ def in_raw_problems(raw: Any) -> list[str]:
         spec = Problems.model_validate(raw)
     except ValidationError:
         return []
-    return read_problems(spec, limit=None, error_rate=Recipe.model_fields["error_rate"].default)[2]
+    error_rate = Recipe.model_fields["error_rate"].default
+    return variables(spec, {}) + read_problems(spec, limit=None, error_rate=error_rate)[2]
 
 
 # -- teachers and models ----------------------------------------------------------------------------------------------
@@ -202,22 +207,22 @@ def _said(e: BaseException) -> str:
 # -- environment and run folder ---------------------------------------------------------------------------------------
 
 
-def variables(recipe: Recipe, *, problems_only: bool = False) -> list[str]:
-    """One fault for every environment variable that is named and not set."""
-    values: dict[str, Any] = {"problems.train.source": recipe.problems.train.source}
-    values |= {f"problems.eval.{name}.source": s.source for name, s in recipe.problems.eval.items()}
-    for name, teacher in ({} if problems_only else recipe.teachers).items():
+def variables(problems: Problems, teachers: dict[str, Teacher]) -> list[str]:
+    """One fault for every environment variable that these name and that is not set."""
+    values: dict[str, Any] = {f"{key}.source": source.source for key, source in _sources(problems).items()}
+    for name, teacher in teachers.items():
         values |= {f"teachers.{name}.{k}": v for k, v in {"model": teacher.model, **teacher.options}.items()}
     keys: dict[str, list[str]] = {}
     for key, value in values.items():
         for variable in resolve.unset(value):
             keys.setdefault(variable, []).append(key)
-    return [
-        f"{first}: environment variable {variable} is not set (got {values[first]!r}"
-        + (f"; {len(others)} other keys name it" if others else "")
-        + f"); export {variable}=..."
-        for variable, (first, *others) in keys.items()
-    ]
+    return [_variable(variable, found, values[found[0]]) for variable, found in keys.items()]
+
+
+def _variable(name: str, keys: list[str], got: Any) -> str:
+    others = len(keys) - 1
+    more = f"; {others} other key{'s name' if others > 1 else ' names'} it too" if others else ""
+    return f"{keys[0]}: environment variable {name} is not set (got {got!r}{more}); export {name}=..."
 
 
 def standing(path: Path) -> Path:

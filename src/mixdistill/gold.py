@@ -61,7 +61,7 @@ class Gold(Row):
 def grade(recipe: Recipe, *, limit: int | None = None, where: str = "recipe") -> Gold:
     """Grade every problem's reference answer. Raises RecipeError where problems cannot be loaded."""
     sets, _, lines = faults.read_problems(recipe.problems, limit=limit, error_rate=recipe.error_rate)
-    lines = faults.variables(recipe, problems_only=True) + lines
+    lines = faults.variables(recipe.problems, {}) + lines
     if lines:
         raise RecipeError([f"{where}: {line}" for line in lines])
     phrase = phrasing(recipe)
@@ -71,7 +71,7 @@ def grade(recipe: Recipe, *, limit: int | None = None, where: str = "recipe") ->
             try:
                 items.append((name, problem, _trace(problem, phrase(problem))))
             except Exception as e:  # a user's function may raise anything
-                said = f"gold() raised {type(e).__name__}: {e}".splitlines()[0]
+                said = " ".join(f"gold: {e}".split())
                 failed.append(
                     _rejected(name, problem, "", Verdict(trace_id="", outcome=Outcome.ERROR, explanation=said))
                 )
@@ -128,7 +128,7 @@ def text(gold: Gold, width: int = 100) -> Text:
         found = "no answer found" if r.answer is None else f"found {_cut(r.answer, width - 30)}"
         page.append(f"  {r.outcome.value}, {found}\n")
         if r.explanation:
-            page.append(f"  {_cut(r.explanation, width - 2)}\n")
+            page.append(f"  {r.explanation[: width - 2]}\n")
     if len(gold.rejected) > SHOWN:
         page.append(f"\nand {len(gold.rejected) - SHOWN:,} more; --json lists all\n")
     page.rstrip()
