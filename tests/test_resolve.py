@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mixdistill import resolve
-from mixdistill.errors import RecipeError
+from mixdistill.errors import DataError, RecipeError
 
 OWN = """
 from mixdistill.types import Verdict
@@ -147,3 +147,24 @@ def test_models_that_are_not_the_labs_are_left_alone():
 
 def test_a_lab_model_becomes_its_folder():
     assert (Path(resolve.model_path("lab:s")) / "config.json").is_file()
+
+
+def test_variables_that_are_not_set_are_named_each_once(monkeypatch):
+    monkeypatch.setenv("SET", "x")
+    monkeypatch.delenv("UNSET", raising=False)
+    monkeypatch.delenv("OTHER", raising=False)
+    value = {"a": ["${UNSET}/${SET}", "${OTHER}"], "b": {"c": "${UNSET}"}, "d": 3}
+    assert resolve.unset(value) == ["UNSET", "OTHER"]
+    assert resolve.unset("plain") == []
+
+
+def test_the_folder_of_a_model_is_found_without_building_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIXDISTILL_CACHE", str(tmp_path / "cache"))
+    assert resolve.folder_of("lab:l") is None
+    assert (resolve.folder_of("lab:s") or tmp_path).name == "s"
+    assert resolve.folder_of(str(tmp_path)) == tmp_path
+    assert resolve.folder_of("own/er") is None
+    with pytest.raises(DataError) as e:
+        resolve.folder_of("./no/where")
+    assert str(e.value) == "no such folder, and not a hub id (got './no/where'); give a model folder or owner/name"
+    assert not (tmp_path / "cache").exists()

@@ -269,6 +269,11 @@ def _short(prompt: str, most: int = 60) -> str:
     return repr(line if len(line) <= most else line[: most - 3] + "...")
 
 
+def _end(name: str, most: int = 32) -> str:
+    """A name, or the end of a long one: of a path that is what tells it from others."""
+    return name if len(name) <= most else f"...{name[3 - most :]}"
+
+
 def _teacher_line(t: PlannedTeacher) -> Line:
     traces = f"{t.traces:,} traces" + (f", {t.there:,} there" if t.there else "")
     tokens = f"{t.tokens.value:,.0f} tokens each ({t.tokens.basis})" if t.tokens.value else f"tokens {t.tokens.basis}"
@@ -280,7 +285,7 @@ def _teacher_line(t: PlannedTeacher) -> Line:
         unused = f"; {j.rows_unused:,} of its {j.rows:,} rows are for none" if j.rows_unused else ""
         notes.append(f"joins {share} {j.problems:,} problems{rate}{unused}".replace("\N{NO-BREAK SPACE}", " "))
         notes += [f"not joined: {_short(p)}" for p in j.examples]
-    return (t.name, t.backend, t.model, traces, tokens), notes
+    return (t.name, _end(t.backend), _end(t.model), traces, tokens), notes
 
 
 def _student_line(s: PlannedStudent, plan: Plan) -> Line:
@@ -294,7 +299,7 @@ def _student_line(s: PlannedStudent, plan: Plan) -> Line:
     else:
         updates = f"updates of {plan.per_update:,} {unit} each; how many follows from the traces"
     notes = [updates, *([f"{s.model} is {s.missing_model}"] if s.missing_model else [])]
-    return (s.name, s.model, count, cells), notes
+    return (s.name, _end(s.model), count, cells), notes
 
 
 def _contrast_line(c: PlannedContrast) -> Line:
