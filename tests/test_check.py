@@ -51,7 +51,7 @@ def test_the_whole_plan_reads_like_this(raw):
         "study       tiny: Which?\n"
         "problems    train  12  lab:signs\n"
         "            signs   4  lab:signs\n"
-        "teachers    long   scripted  long   12 traces  51 tokens each (mean of 12)\n"
+        "teachers    long   scripted  long   12 traces  77 tokens each (mean of 12)\n"
         "            short  scripted  short  12 traces  20 tokens each (mean of 12)\n"
         "verifier    signs  mixdistill.lab.domain:verify\n"
         "students    s  lab:s  103k weights  3 arms x 5 seeds = 15 trainings\n"
@@ -59,19 +59,19 @@ def test_the_whole_plan_reads_like_this(raw):
         "arms               by examples             by loss tokens\n"
         "            long   100 % long              100 % long\n"
         "            short  100 % short             100 % short\n"
-        "            mix    20 % long + 80 % short  39.2 % long + 60.8 % short\n"
+        "            mix    20 % long + 80 % short  49.5 % long + 50.5 % short\n"
         "contrasts   long_cot_gap  long - short     primary, on signs\n"
         "            mix_gain      mix - each_pure\n"
         "evaluation  128 traces: 16 models x (8 of signs), at most 64 tokens each, also cut at 32\n"
         "time        training    about 1 s on 2 cores\n"
-        "            evaluation  about 1 s where students write as long as their teachers, at most 1 s at the\n"
-        "                limit of tokens\n"
+        "            evaluation  about 1 s where students write as long as their teachers\n"
+        "                        at most 1 s at the limit of tokens\n"
         "            (6 operations a weight and token, 2e+10 a second and core)\n"
         "            (2 operations a weight and token, 4e+09 a second and core)\n"
         "disk        run (new), 50 GiB free\n"
-        "            models kept     about 5.88 MiB (4 bytes a weight, 15 models)\n"
-        "            while training  about 4.71 MiB (two a training with the optimizer's state, 2 at once)\n"
-        "            tables          about 118 KiB (before compression, every student's trace at the limit)"
+        "            models kept     about 5.9 MiB (4 bytes a weight, 15 models)\n"
+        "            while training  about 4.72 MiB (two a training with the optimizer's state, 2 at once)\n"
+        "            tables          about 139 KiB (before compression, every student's trace at the limit)"
     )
     assert not Path("run").exists(), "a plan leaves nothing behind"
 
@@ -125,21 +125,21 @@ def test_a_join_is_a_rate_with_what_did_not_join(raw, monkeypatch):
 
 
 def test_the_plan_asks_no_teacher_that_costs_money(raw, notes: Notes):
-    assert "12 traces  tokens not known before its first traces\n" in written(raw)
+    assert "  12 traces\n                tokens not known before its first traces\n" in written(raw)
     assert notes.calls() == 0
 
 
 def test_of_a_long_path_the_end_is_shown(raw, notes: Notes):
     (line,) = [line for line in written(raw).splitlines() if "own.py" in line]
     backend = raw["teachers"]["short"]["backend"]
-    assert line.startswith(f"            short  ...{backend[-29:]}  short  12 traces  ")
+    assert line.startswith(f"            short  ...{backend[-21:]}  short  12 traces")
 
 
 def test_the_plan_counts_what_is_there(raw, notes: Notes, inline):
     pipeline.run(build(raw), Store(Path("run")), stages=("generate", "analyze"), watcher=Watching())
     shown = written(raw)
     assert "run (there: the run goes on in it), 50 GiB free" in shown
-    assert shown.count("12 traces, 12 there  ") == 2
+    assert shown.count("12 traces, 12 there") == 2
     assert shown.count(" (their median)") == 2
     raw["problems"]["train"]["limit"] = 14
     assert [(t.traces, t.there) for t in planned(raw).teachers] == [(14, 12), (14, 12)]
@@ -164,7 +164,7 @@ def test_too_little_disk_is_a_warning(raw, monkeypatch):
     monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: Usage(2**20))
     (line,) = planned(raw).warnings
     assert line == (
-        "run: about 5.52 MiB will be written and 1 MiB are free; "
+        "run: about 5.53 MiB will be written and 1 MiB are free; "
         "free space, choose another --out, or fewer seeds or arms"
     )
 
@@ -181,7 +181,7 @@ def test_traces_longer_than_a_student_may_be_trained_on_are_a_warning(raw):
     raw["train"] = {"max_length": 40}
     (line,) = planned(raw).warnings
     assert line == (
-        "students.s: 8 of the first 12 traces of long are longer than max_length=40 (longest 129); "
+        "students.s: 10 of the first 12 traces of long are longer than max_length=40 (longest 225); "
         "the run would stop there"
     )
     raw["train"]["overlong"] = "drop"

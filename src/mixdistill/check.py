@@ -243,13 +243,18 @@ def _page(blocks: list[tuple[str, list[Line]]], width: int) -> Text:
 
 
 def _aligned(lines: list[Line], width: int) -> list[str]:
-    """Lines of text: cells in columns, what does not fit on lines of its own, notes below and set in."""
+    """Lines of text: cells in columns, those that do not fit on lines of their own; notes below and set in."""
     columns = max((len(cells) for cells, _ in lines), default=0)
     widths = [max(len(c[i]) if i < len(c) else 0 for c, _ in lines) for i in range(columns)]
     found = []
     for cells, notes in lines:
-        whole = "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=False)).rstrip()
-        found += textwrap.wrap(whole, width, subsequent_indent="    ", replace_whitespace=False, drop_whitespace=True)
+        row = ""
+        for cell, w in zip(cells, widths, strict=False):
+            if row and len(row) + len(cell) > width:
+                found.append(row.rstrip())
+                row = "    "
+            row += f"{cell:<{w}}  "
+        found += textwrap.wrap(row.rstrip(), width, subsequent_indent="    ", replace_whitespace=False)
         indent = "  " if cells else ""
         for note in notes:
             found += textwrap.wrap(note, width, initial_indent=indent, subsequent_indent=indent + "  ")
@@ -269,7 +274,7 @@ def _short(prompt: str, most: int = 60) -> str:
     return repr(line if len(line) <= most else line[: most - 3] + "...")
 
 
-def _end(name: str, most: int = 32) -> str:
+def _end(name: str, most: int = 24) -> str:
     """A name, or the end of a long one: of a path that is what tells it from others."""
     return name if len(name) <= most else f"...{name[3 - most :]}"
 
@@ -322,19 +327,20 @@ def _evaluation_lines(e: PlannedEvaluation) -> list[Line]:
 
 
 def _time_lines(t: Time) -> list[Line]:
-    def said(amount: Amount, about: str, more: str) -> str:
+    def rough(amount: Amount, about: str, more: str) -> str:
         return amount.basis if amount.value is None else f"{about} {rough_time(amount.value)}{more}"
 
-    training = said(t.training, "about", f" on {t.devices}")
+    training = rough(t.training, "about", f" on {t.devices}")
     if t.training.value == 0:
         training = "none left"
-    usual = said(t.evaluation, "about", " where students write as long as their teachers")
-    most = said(t.evaluation_at_most, "at most", " at the limit of tokens")
-    evaluation = ", ".join(dict.fromkeys([usual, most] if t.evaluation.value != t.evaluation_at_most.value else [most]))
+    usual = rough(t.evaluation, "about", " where students write as long as their teachers")
+    most = rough(t.evaluation_at_most, "at most", " at the limit of tokens")
+    evaluation = [most] if t.evaluation.value == t.evaluation_at_most.value else [usual, most]
     if t.evaluation_at_most.value == 0:
-        evaluation = "none left"
+        evaluation = ["none left"]
     bases = dict.fromkeys(a.basis for a in (t.training, t.evaluation, t.evaluation_at_most) if a.value)
-    found: list[Line] = [(("training", training), []), (("evaluation", evaluation), [])]
+    found: list[Line] = [(("training", training), [])]
+    found += [(("evaluation" if n == 0 else "", said), []) for n, said in enumerate(dict.fromkeys(evaluation))]
     return [*found, *(((), [f"({b})"]) for b in bases)]
 
 

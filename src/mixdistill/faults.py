@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from mixdistill import prompts, resolve
 from mixdistill.errors import DataError, MissingExtra, MixdistillError
+from mixdistill.generate import request_seed
 from mixdistill.pipeline import BOUGHT, refuse_early
 from mixdistill.problems import load_all
 from mixdistill.recipe import Problems, Recipe, Source, Teacher
@@ -156,7 +157,10 @@ def _no_join(join: dict[str, Any], train: list[Problem]) -> str:
 def _peek(name: str, spec: Teacher, backend: Any, found: Found) -> list[str]:
     """Keep the first traces of a teacher whose traces cost nothing; a fault where there are none."""
     asked, train = prompts.load(spec.prompt), found.problems["train"]
-    requests = [Request(prompt=prompts.apply(asked, p.prompt), sampling=spec.sampling) for p in train]
+    requests = [
+        Request(prompt=prompts.apply(asked, p.prompt), seed=request_seed(0, p.id, 0), sampling=spec.sampling)
+        for p in train
+    ]
     failed: list[str] = []
 
     def usable() -> Iterable[tuple[Problem, Completion]]:
