@@ -115,11 +115,13 @@ def test_a_join_is_a_rate_with_what_did_not_join(raw, monkeypatch):
     Path("traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     raw["teachers"]["long"] = {"backend": "recorded", "model": "traces.jsonl", "complete": True}
     report = Recorded.join_report
-    monkeypatch.setattr(Recorded, "join_report", lambda *args: {**report(*args), "examples": prompts[9:]})
+    more = {"rows_bad": {"no_prompt": 2}, "examples": {"unmatched": prompts[9:], "rows_unused": ["else?"]}}
+    monkeypatch.setattr(Recorded, "join_report", lambda *args: {**report(*args), **more})
     (join,) = [t.join for t in planned(raw).teachers if t.join]
     assert (join.problems, join.joined, join.rows, join.rows_unused) == (12, 9, 10, 1)
     assert (
         "              joins 9 of 12 problems (75.0 %); 1 of its 10 rows are for none\n"
+        "              2 rows are no trace (2 no_prompt)\n"
         f"              not joined: {prompts[9]!r}\n"
     ) in written(raw)
 

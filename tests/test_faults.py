@@ -190,7 +190,11 @@ def test_a_folder_that_cannot_be_written_or_is_in_use_is_named(raw, here, monkey
     monkeypatch.undo()
     monkeypatch.chdir(here)
     with Store(Path("used")).lock():
+        before = Path("used/.lock").read_text()
         (line,) = faults(raw, "used")
+        assert Path("used/.lock").read_text() == before
+    assert faults(raw, "used") == []
+    assert Path("used/.lock").read_text() == before, "what a killed run left there stays"
     assert line.startswith("used: in use by pid ")
     assert line.endswith("; wait for it or use --out")
 

@@ -115,7 +115,8 @@ def _teacher(study: Recipe, store: Store, found: Found, name: str, tokens: Amoun
             joined=join["matched"],
             rows=join["rows"],
             rows_unused=join["rows_unused"],
-            examples=list(join.get("examples", []))[:EXAMPLES],
+            rows_bad=dict(join.get("rows_bad", {})),
+            examples=faults.unmatched(join)[:EXAMPLES],
         ),
         missing_model=_missing(resolve.from_environment(spec.model)) if local else None,
     )
@@ -287,8 +288,12 @@ def _teacher_line(t: PlannedTeacher) -> Line:
         j = t.join
         share = "all" if j.joined == j.problems else f"{j.joined:,} of"
         rate = "" if j.joined == j.problems else f" ({pct(j.joined / j.problems)})"
+        bad = sum(j.rows_bad.values())
         unused = f"; {j.rows_unused:,} of its {j.rows:,} rows are for none" if j.rows_unused else ""
         notes.append(f"joins {share} {j.problems:,} problems{rate}{unused}".replace("\N{NO-BREAK SPACE}", " "))
+        notes += [f"{bad:,} rows are no trace ({', '.join(f'{n:,} {why}' for why, n in j.rows_bad.items())})"] * bool(
+            bad
+        )
         notes += [f"not joined: {_short(p)}" for p in j.examples]
     return (t.name, _end(t.backend), _end(t.model), traces, tokens), notes
 
@@ -300,7 +305,8 @@ def _student_line(s: PlannedStudent, plan: Plan) -> Line:
     known = {u for u in s.updates.values() if u is not None}
     unit = plan.budget.replace("_", " ")
     if len(known) == 1 and None not in s.updates.values():
-        updates = f"at most {known.pop():,} updates of {plan.per_update:,} {unit} each"
+        most = known.pop()
+        updates = f"at most {most:,} update{'s' if most > 1 else ''} of {plan.per_update:,} {unit} each"
     else:
         updates = f"updates of {plan.per_update:,} {unit} each; how many follows from the traces"
     notes = [updates, *([f"{s.model} is {s.missing_model}"] if s.missing_model else [])]

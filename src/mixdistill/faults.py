@@ -1,4 +1,4 @@
-"""What would stop a run, found before it: nothing is bought, built, fetched or written.
+"""What would stop a run, found before it: nothing is bought, built or written, and nothing fetched but problems.
 
 Everything is looked at, whatever else is wrong: a broken source does not hide the next one. A fault is a line
 *key: what (got value); what to do*.
@@ -146,8 +146,14 @@ def _backend(spec: Teacher) -> Any:
     return made(str(folder or model), **resolve.from_environment(spec.options))
 
 
+def unmatched(join: dict[str, Any]) -> list[str]:
+    """Prompts that a join report names as not joined: its `examples`, or those of them."""
+    examples = join.get("examples", [])
+    return list(examples["unmatched"] if isinstance(examples, dict) else examples)
+
+
 def _no_join(join: dict[str, Any], train: list[Problem]) -> str:
-    example = [*join.get("examples", []), prompt_text(train[0].prompt)][0]
+    example = [*unmatched(join), prompt_text(train[0].prompt)][0]
     return (
         f"none of its {join['rows']:,} rows has the prompt of a problem (none for {example[:60]!r}); "
         "name the column that holds the problem as it stands, or other problems"
@@ -242,10 +248,9 @@ def _folder(recipe: Recipe, store: Store) -> list[str]:
         return [f"{store.root}: cannot be written ({place} is a file); choose another --out"]
     if not os.access(place, os.W_OK | os.X_OK):
         return [f"{store.root}: cannot be written (no permission in {place}); choose another --out"]
+    if holder := store.holder():
+        return [f"{store.root}: in use by {holder}; wait for it or use --out"]
     try:
-        if (store.root / ".lock").exists():
-            with store.lock():
-                pass
         if not _needs_building(recipe):
             refuse_early(BOUGHT, recipe, store)
     except DataError:

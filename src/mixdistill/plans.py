@@ -73,6 +73,8 @@ class PlannedJoin(Row):
     """Rows of the file."""
     rows_unused: int
     """Of these, with a prompt that nobody asks for."""
+    rows_bad: dict[str, int]
+    """Rows that are no trace, by reason."""
     examples: list[str]
     """Prompts without a row, at most three."""
 

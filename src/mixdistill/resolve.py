@@ -159,8 +159,17 @@ def unset(value: Any) -> list[str]:
     if isinstance(value, dict | list):
         parts = value.values() if isinstance(value, dict) else value
         return list(dict.fromkeys(name for part in parts for name in unset(part)))
-    named = _VARIABLE.findall(value) if isinstance(value, str) else []
-    return [name for name in dict.fromkeys(named) if name not in os.environ]
+    return (
+        list(dict.fromkeys(m[1] for m in _VARIABLE.finditer(value) if not _is_set(m))) if isinstance(value, str) else []
+    )
+
+
+def _is_set(match: re.Match[str]) -> bool:
+    try:
+        _variable(match)
+    except RecipeError:
+        return False
+    return True
 
 
 def _variable(match: re.Match[str]) -> str:

@@ -240,6 +240,19 @@ class Store:
             f.flush()
             yield
 
+    def holder(self) -> str | None:
+        """Who holds the run folder, None when nobody does. Writes nothing, so that looking leaves no trace."""
+        try:
+            f = open(self.root / ".lock")  # noqa: SIM115 -- closed below
+        except OSError:
+            return None
+        with f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return f.read().strip() or "another process"
+        return None
+
 
 _last_beat: dict[str, float] = {}
 
