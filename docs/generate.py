@@ -44,7 +44,8 @@ def recipe_page() -> str:
     parts = [
         HEAD,
         "# The recipe\n\nOne YAML file. Unknown keys are refused; `--set a.b=value` overrides a key for one run. ",
-        "`${NAME}` in a text is read from the environment when it is used and never written to disk.\n",
+        "`${NAME}` in a text is read from the environment when it is used and never written to disk; ",
+        f"`${{{resolve.RECIPES}}}` is always there: the folder of the shipped recipes.\n",
     ]  # fmt: skip
     for name, model in sections.items():
         parts.append(f"\n## `{name}`\n\n{_doc(model)}\n\n{_fields(model)}")

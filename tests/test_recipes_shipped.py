@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import mixdistill
+import tiny
 from mixdistill.recipe import load, render, shipped
+from mixdistill.types import Score
 
 FOLDER = Path(mixdistill.__file__).parent / "recipes"
 FILES = sorted(p for p in FOLDER.iterdir() if p.is_file())
-COUNT = 5
+COUNT = 7
 """Raise this when a recipe is added, after reading what the tests say of it."""
 
 
@@ -41,3 +45,44 @@ def test_it_reads_back_from_its_whole_form(file: Path, tmp_path: Path):
 def test_every_arm_is_compared_with_something(file: Path):
     recipe = load(file)
     assert all(len(recipe.group_of(arm)) > 1 for arm in recipe.arms)
+
+
+ROOT = Path(__file__).parent.parent
+COUNTS = {
+    "support-routing": {
+        "long": {"correct": 170, "incorrect": 13, "no_answer": 12, "truncated": 5},
+        "short": {"correct": 165, "incorrect": 19, "no_answer": 7, "truncated": 9},
+    },
+    "order-lines": {
+        "long": {"correct": 166, "incorrect": 18, "no_answer": 3, "truncated": 13},
+        "short": {"correct": 176, "incorrect": 12, "no_answer": 7, "truncated": 5},
+    },
+}
+"""Verdicts on the made-up traces: the flaws that examples/make_task_data.py drew."""
+
+
+def test_the_made_up_data_are_what_their_script_writes():
+    script = ROOT / "examples" / "make_task_data.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_verifier_finds_the_flaws_that_were_put_into_the_traces(name: str, tmp_path: Path):
+    store, _ = tiny.run(load(name), tmp_path / "run", "generate", "verify")
+    assert {t: store.marker(store.folder("verify", t))["counts"] for t in ("long", "short")} == COUNTS[name]
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_study_without_mathematics_runs_to_its_end_from_any_folder(name: str, tmp_path: Path, monkeypatch):
+    pytest.importorskip("trl")
+    monkeypatch.chdir(tmp_path)
+    (benchmark,) = load(name).problems.eval
+    small = ["seeds=[0]", "problems.train.limit=24", f"problems.eval.{benchmark}.limit=6"]
+    store, _ = tiny.run(load(name, small), tmp_path / "run")
+    assert (store.folder("report") / "index.html").exists()
+    for arm in ("base", "long/0", "short/0", "mix-long/0"):
+        scores = store.read(store.folder("evaluate", "bytes", *arm.split("/"), benchmark), Score, "scores")
+        assert scores[0].examples == 6
+    again = load(store.root / "recipe.yaml")  # its copy still leads to the data, and nothing is done anew
+    assert tiny.run(again, tmp_path / "run")[1] == []

@@ -52,7 +52,7 @@ def test_a_misspelt_built_in_is_suggested(kind: str, got: str, meant: str):
 
 
 def test_a_name_like_nothing_lists_what_is_known():
-    with pytest.raises(RecipeError, match=r"; known: math, signs \(your own: package\.module:name or"):
+    with pytest.raises(RecipeError, match=r"; known: exact, json, math, signs \(your own: package\.module:name or"):
         resolve.reference("verifier", "zzzzz")
 
 
@@ -111,6 +111,42 @@ def test_options_are_the_keyword_only_parameters(own: Path):
     assert resolve.check_options("verify", verify, {}) == ["verify.needed: missing; verify needs it"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "code", "finding"),
+    [
+        (
+            "verifier",
+            "def own(problem, trace, tolerance=0.1): ...",
+            "verify: own takes (problem, trace, tolerance), and a verifier is given (problem, trace); "
+            "put its options behind a bare *",
+        ),
+        (
+            "metric",
+            "def own(problem, trace): ...",
+            "verify: own takes (problem, trace), and a metric is given (trace); put its options behind a bare *",
+        ),
+        (
+            "mixture",
+            "def own(pools, weights, *, unit): ...",
+            "verify: own takes no rng, and a mixture is given one; add it behind a bare *",
+        ),
+        (
+            "backend",
+            "def own(model): ...",
+            "verify: own has no generate; a backend is a class with generate(requests)",
+        ),
+    ],
+)
+def test_what_could_not_be_called_is_found_before_anything_runs(kind: str, code: str, finding: str, tmp_path: Path):
+    (tmp_path / "wrong.py").write_text(code)
+    assert resolve.check_call("verify", kind, resolve.load(f"{tmp_path}/wrong.py:own")) == [finding]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(k, n) for k, names in resolve.BUILTIN.items() for n in names])
+def test_every_built_in_is_called_as_its_kind_is(kind: str, name: str):
+    assert resolve.check_call("here", kind, resolve.load(resolve.reference(kind, name))) == []
+
+
 def test_a_function_that_takes_any_option_is_given_any(own: Path):
     assert resolve.check_options("verify", resolve.load(f"{own}:anything"), {"a": 1, "b": 2}) == []
 
@@ -139,6 +175,12 @@ def test_the_version_follows_the_whole_file_where_there_is_none(own: Path):
     assert resolve.version(load_again(own, OWN)) == first
     assert resolve.version(load_again(own, OWN.replace("THRESHOLD = 3", "THRESHOLD = 4"))) != first
     assert resolve.version(load_again(own, OWN.replace("correct", "incorrect"))) != first
+
+
+def test_the_folder_of_the_shipped_recipes_is_known_without_being_set(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MIXDISTILL_RECIPES", "/elsewhere")
+    folder = Path(resolve.__file__).parent / "recipes"
+    assert resolve.from_environment({"a": ["${MIXDISTILL_RECIPES}/demo.yaml"]}) == {"a": [f"{folder}/demo.yaml"]}
 
 
 def test_models_that_are_not_the_labs_are_left_alone():

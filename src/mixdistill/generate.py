@@ -159,6 +159,8 @@ def _options(teacher: Teacher) -> dict[str, Any]:
             elif key == "model" and (given.startswith("lab:") or (file / "config.json").is_file()):
                 options[key] = model_fingerprint(given)
     options["prompt"] = content_hash(prompts.load(teacher.prompt))
+    if teacher.backend.rpartition(":")[0].endswith(".py"):
+        options["backend"] = Path(teacher.backend).name  # the version tells files of one name apart
     return options | {"stage": VERSION, "backend_version": resolve.version(backend)}
 
 

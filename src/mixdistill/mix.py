@@ -169,7 +169,11 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
 def _mixed(
     label: str, arm: Arm, pools: Mapping[str, Pool], known: set[str], rng: random.Random, unit: str
 ) -> list[str]:
-    """The trace ids that the arm's mixture yields, all of them in the pools."""
+    """The trace ids that the arm's mixture yields, all of them in the pools.
+
+    They are put into the order of the problems, whatever order they came in: the seed's order of rows is then the same
+    order of problems in every arm.
+    """
     mixture = resolve.load(resolve.reference("mixture", arm.mixture))
     supplied = {"unit": unit} if resolve.takes(mixture, "unit") else {}
     ids = list(mixture(pools, arm.weights, rng=rng, **supplied, **arm.options))
@@ -177,7 +181,8 @@ def _mixed(
     if strange or not ids:
         got = f"{strange[0]!r}, which is in no pool" if strange else "nothing"
         raise StageError(f"{label}: the mixture '{arm.mixture}' must yield trace ids of the pools (got {got})")
-    return ids
+    place = {c.trace_id: n for pool in pools.values() for n, cs in enumerate(pool.values()) for c in cs}
+    return sorted(ids, key=place.__getitem__)
 
 
 @dataclass

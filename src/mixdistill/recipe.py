@@ -93,7 +93,7 @@ class Verify(OpenSection):
     """How answers are judged. Further keys are options of the verifier."""
 
     verifier: str
-    """`math`, `signs`, or your own `path/file.py:function`."""
+    """`math`, `exact`, `json`, `signs`, or your own `path/file.py:function`."""
     deadline: float = Field(default=20.0, gt=0)
     """Seconds after which a verifier is killed and the outcome is `error`."""
 

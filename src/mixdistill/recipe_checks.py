@@ -174,10 +174,11 @@ def _check_reference(where: str, kind: str, name: str, section: OpenSection | No
         return [f"{where}: '{name}' cannot be imported ({said[:160]}); mend it"]
     if not callable(obj):
         return [f"{where}: '{name}' is not a {kind} (got {type(obj).__name__}); name a function or class"]
+    found = resolve.check_call(where, kind, obj)
     given = dict(section.options) if section else {}
     if kind == "mixture":
         given |= {k: None for k in ("rng", "unit") if resolve.takes(obj, k)}  # supplied by the mix stage
-    return resolve.check_options(where, obj, given, also=type(section).model_fields if section else ())
+    return found or resolve.check_options(where, obj, given, also=type(section).model_fields if section else ())
 
 
 def _check_prompt(where: str, name: str) -> list[str]:

@@ -20,6 +20,9 @@ from typing import Any
 from mixdistill.errors import DataError, RecipeError, did_you_mean
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+RECIPES = "MIXDISTILL_RECIPES"
+"""The one variable that is always there: the folder of the shipped recipes, wherever the package is installed. So a
+shipped recipe can name a file beside itself, and its copy in a run folder still leads there on another machine."""
 
 BUILTIN: dict[str, dict[str, str]] = {
     "backend": {
@@ -30,6 +33,8 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "verifier": {
         "math": "mixdistill.verifiers.math:verify",
+        "exact": "mixdistill.verifiers.exact:verify",
+        "json": "mixdistill.verifiers.json_fields:verify",
         "signs": "mixdistill.lab.domain:verify",
     },
     "metric": {
@@ -41,6 +46,13 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
 }
 """kind -> short name -> reference."""
+CALLED_WITH = {
+    "backend": ("model",),
+    "verifier": ("problem", "trace"),
+    "metric": ("trace",),
+    "mixture": ("pools", "weights"),
+}
+"""kind -> what an object of that kind is given by position. A mixture is also given `rng`, by name."""
 
 
 def reference(kind: str, name: str) -> str:
@@ -101,6 +113,24 @@ def _module_from_file(place: str) -> Any:
     return sys.modules[name]
 
 
+def check_call(where: str, kind: str, obj: Any) -> list[str]:
+    """Findings about an object that could not be called as its kind is; else every row of a run would fail."""
+    params = inspect.signature(obj).parameters.values()
+    taken = [p.name for p in params if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    given = CALLED_WITH[kind]
+    found = []
+    if len(taken) != len(given) and not any(p.kind is p.VAR_POSITIONAL for p in params):
+        found.append(
+            f"{where}: {obj.__name__} takes ({', '.join(taken)}), and a {kind} is given ({', '.join(given)}); "
+            "put its options behind a bare *"
+        )
+    if kind == "mixture" and not takes(obj, "rng") and not any(p.kind is p.VAR_KEYWORD for p in params):
+        found.append(f"{where}: {obj.__name__} takes no rng, and a mixture is given one; add it behind a bare *")
+    if kind == "backend" and not callable(getattr(obj, "generate", None)):
+        found.append(f"{where}: {obj.__name__} has no generate; a backend is a class with generate(requests)")
+    return found
+
+
 def check_options(where: str, obj: Any, options: dict[str, Any], *, also: Iterable[str] = ()) -> list[str]:
     """Findings about options that `obj` does not take or misses; empty when it can be called.
 
@@ -142,7 +172,7 @@ def version(obj: Any) -> str:
 
 
 def from_environment(value: Any) -> Any:
-    """A value with every `${NAME}` in its texts replaced by that environment variable.
+    """A value with every `${NAME}` in its texts replaced by that environment variable (or `RECIPES`).
 
     Done where a value is used and never earlier, so that what stands in the environment is not written anywhere.
     Raises RecipeError when a variable is not set.
@@ -174,6 +204,8 @@ def _is_set(match: re.Match[str]) -> bool:
 
 def _variable(match: re.Match[str]) -> str:
     name = match[1]
+    if name == RECIPES:
+        return str(Path(__file__).parent / "recipes")
     if name not in os.environ:
         raise RecipeError(
             f"${{{name}}}: the recipe names this environment variable, and it is not set; export {name}=..."

@@ -1,0 +1,74 @@
+"""Answers that are a text: a label, a name, a phrase. Right when it is the reference, letter by letter.
+
+The answer is the whole answer part of the trace, or what stands behind a mark such as `Department:`. Unicode's two
+spellings of one letter (NFC) and white space around a text never count.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from mixdistill.types import Outcome, Problem, Trace, Verdict
+from mixdistill.verifiers.extract import Found
+
+VERSION = "1"
+
+
+def verify(
+    problem: Problem,
+    trace: Trace,
+    *,
+    answer_after: str | None = None,
+    ignore_space: bool = True,
+    ignore_case: bool = True,
+) -> Verdict:
+    """Whether the answer part of `trace` is the reference answer of `problem`.
+
+    Only `trace.content` is read. With `answer_after`, the answer is the first line that is not blank behind the last
+    occurrence of that text. `ignore_space` makes every run of white space one space, `ignore_case` folds case.
+    """
+    gold = normal(problem.answer, ignore_space=ignore_space, ignore_case=ignore_case)
+    if not gold:
+        return Verdict(
+            trace_id=trace.id,
+            outcome=Outcome.ERROR,
+            rule="reference",
+            explanation="the problem has no reference answer",
+        )
+    cut = trace.finish_reason == "length"
+    found = find(trace.content, answer_after, cut=cut)
+    if found is None:
+        outcome = Outcome.TRUNCATED if cut else Outcome.NO_ANSWER
+        return Verdict(trace_id=trace.id, outcome=outcome, explanation=f"no answer found; reference: {gold}")
+    right = normal(found.answer, ignore_space=ignore_space, ignore_case=ignore_case) == gold
+    return Verdict(
+        trace_id=trace.id,
+        outcome=Outcome.CORRECT if right else Outcome.INCORRECT,
+        answer=found.answer,
+        rule=f"{found.rule}/text",
+        explanation="" if right else f"reference: {gold}",
+    )
+
+
+def find(content: str, answer_after: str | None, *, cut: bool) -> Found | None:
+    """The answer in an answer part, None where there is none.
+
+    Of a trace that was `cut` at the token limit, only a line that is followed by another is known to be whole: the
+    beginning of an answer is no answer, even where it happens to be the right one.
+    """
+    if answer_after is None:
+        text = content.strip()
+        return Found(text, "content") if text and not cut else None
+    for part in reversed(content.split(answer_after)[1:]):
+        line, ended, _ = part.lstrip().partition("\n")
+        if line.strip() and (ended or not cut):
+            return Found(line.strip(), "answer_after")
+    return None
+
+
+def normal(text: str, *, ignore_space: bool = True, ignore_case: bool = True) -> str:
+    """A text with what does not count taken out; equal results are the same text."""
+    text = unicodedata.normalize("NFC", text).strip()
+    if ignore_space:
+        text = " ".join(text.split())
+    return unicodedata.normalize("NFC", text.casefold()) if ignore_case else text

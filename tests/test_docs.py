@@ -1,0 +1,176 @@
+"""What the hand-written pages show is what the code does: every fenced block is run, loaded or compared."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+import tiny
+from mixdistill import cli, problems, resolve
+from mixdistill.backends.recorded import Recorded
+from mixdistill.errors import RecipeError
+from mixdistill.recipe import Recipe, Source, Train, build, load, parse_yaml
+from mixdistill.types import Outcome, Request, Trace
+from mixdistill.verifiers.grading import grade
+
+ROOT = Path(__file__).parent.parent
+PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("quickstart", "extending")}
+PAGES["coming-from"] = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
+NOT_RUN = {
+    "make demo ARGS=--quick": "sets up an environment of its own",
+    ". .venv/bin/activate": "the tests have one",
+    "mixdistill run orders.yaml": "the trial before it takes the same way in less time",
+}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], re.DOTALL | re.MULTILINE)
+
+
+def test_every_block_is_of_a_kind_that_is_tested_here():
+    found = {page: set(re.findall(r"^```(\w*)$", text, re.MULTILINE)[::2]) for page, text in PAGES.items()}
+    assert found == {
+        "quickstart": {"console", "json"},
+        "extending": {"python", "yaml", "text"},
+        "coming-from": {"yaml", "text"},
+    }
+
+
+def test_links_lead_somewhere():
+    for page, text in PAGES.items():
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+            assert (ROOT / "docs" / target).exists(), (page, target)
+
+
+def test_the_code_that_is_shown_is_the_code_of_the_examples():
+    files = [(ROOT / "examples" / f"own_{seam}.py") for seam in ("verifier", "backend", "mixture", "metric")]
+    assert blocks("extending", "python") == [f.read_text(encoding="utf-8") for f in files]
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), [(page, block) for page in ("extending", "coming-from") for block in blocks(page, "yaml")]
+)
+def test_recipes_and_parts_of_recipes_are_valid(page: str, block: str, raw: dict[str, Any], monkeypatch):
+    monkeypatch.chdir(ROOT)
+    shown = parse_yaml(block, page)
+    assert build(shown if "name" in shown else raw | shown)
+
+
+def test_the_rows_of_the_quickstart_are_a_problem_and_a_trace_of_it(tmp_path: Path):
+    for name, block in zip(("problems", "traces"), blocks("quickstart", "json"), strict=True):
+        assert json.loads(block)
+        (tmp_path / f"{name}.jsonl").write_text(block, encoding="utf-8")
+    (problem,) = problems.load(Source(source=str(tmp_path / "problems.jsonl")), split="train")
+    backend = Recorded(str(tmp_path / "traces.jsonl"), finish_reason_column="finish_reason")
+    ((_, completion),) = backend.generate([Request(prompt=problem.prompt)])
+    assert completion and (completion.reasoning, completion.finish_reason) == ("It goes to Bergen.", "stop")
+    trace = tiny.trace(problem, **dict(completion))
+    (verdict,) = grade([(problem, trace)], resolve.reference("verifier", "json"), {}, name="json")
+    assert verdict.outcome is Outcome.CORRECT
+
+
+def commands() -> list[str]:
+    return [line[2:] for block in blocks("quickstart", "console") for line in block.splitlines()]
+
+
+def test_what_is_not_run_of_the_quickstart_stands_there():
+    assert set(NOT_RUN) <= set(commands())
+    assert all(c.startswith("mixdistill ") for c in set(commands()) - set(NOT_RUN))
+
+
+def test_the_quickstart_can_be_followed(tmp_path: Path):
+    pytest.importorskip("trl")
+    verbs = set(vars(typer.main.get_command(cli.app))["commands"])
+    wanted = {c.split()[1] for c in commands() if c.startswith("mixdistill ")}
+    if lacking := wanted - verbs:
+        pytest.skip(f"no verb {', '.join(sorted(lacking))} yet")
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    said = {}
+    for command in commands():
+        if command not in NOT_RUN:
+            words = [sys.executable, "-m", *shlex.split(command)]
+            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+            said[words[3]] = done.stdout
+    assert set(load(tmp_path / "orders.yaml").arms) == {"long", "short", "mix-long", "mix-long-50"}
+    assert (tmp_path / "runs" / "trial" / "report" / "index.html").exists()
+    assert "[json: last_object/fields]" in said["show"]
+
+
+def findings(raw: dict[str, Any], **sections: Any) -> list[str]:
+    with pytest.raises(RecipeError) as e:
+        build({**raw, **sections}, where="study.yaml")
+    return e.value.findings
+
+
+def test_the_errors_of_own_code_look_as_they_are_shown(raw: dict[str, Any], tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = findings(raw, verify={"verifier": "own.py:verify"})
+    example = (ROOT / "examples" / "own_verifier.py").read_text(encoding="utf-8")
+    Path("own.py").write_text(example, encoding="utf-8")
+    found += findings(raw, verify={"verifier": "own.py:verfy"})
+    found += findings(raw, verify={"verifier": "own.py:verify", "tolerence": 0.1})
+    Path("loose.py").write_text("def verify(problem, trace, tolerance=0.01): ...\n", encoding="utf-8")
+    found += findings(raw, verify={"verifier": "loose.py:verify", "tolerance": 0.1})
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    Path("own.py").write_text("\ndef verify(:\n", encoding="utf-8")
+    found += findings(raw, verify={"verifier": "own.py:verify"})
+    before, verdict, after = blocks("extending", "text")
+    assert before.splitlines() == found
+    problem = tiny.problem("How far?", "far away")
+    trace = Trace(id="t", problem_id=problem.id, author="a", content="8 km")
+    (judged,) = grade([(problem, trace)], f"{ROOT}/examples/own_verifier.py:verify", {}, name="own")
+    assert (judged.outcome, judged.explanation) == (Outcome.ERROR, verdict.strip())
+    Path("solver.py").write_text(
+        "class Solver:\n"
+        "    def __init__(self, model): pass\n"
+        "    def generate(self, requests): raise RuntimeError('the solver gave up')\n"
+    )
+    teachers = {**raw["teachers"], "long": {"backend": "solver.py:Solver", "model": "x"}}
+    failed = tiny.failures(build({**raw, "teachers": teachers}), tmp_path / "run", "generate")
+    assert failed == [after.strip().format(run=tmp_path / "run")]
+
+
+def test_what_is_shown_as_refused_is_refused(raw: dict[str, Any]):
+    (shown,) = blocks("coming-from", "text")
+    assert shown.splitlines() == findings(raw, train={"cutoff_len": 2048, "max_seq_length": 8192})
+
+
+def test_every_key_that_is_named_as_ours_is_one():
+    text = PAGES["coming-from"]
+    same = next(line for line in text.splitlines() if "| the same, under `train` |" in line)
+    named = set(re.findall(r"`(\w+)`", same)) - {"train"}
+    named |= set(re.findall(r"`train\.(\w+)`", text))
+    assert len(named) > 8
+    assert named <= set(Train.model_fields)
+    assert {"problems", "students", "arms", "budget", "seeds"} <= set(Recipe.model_fields)
+
+
+def test_what_is_said_of_trl_holds_for_the_version_that_is_installed():
+    trl = pytest.importorskip("trl")
+    fields = trl.SFTConfig.__dataclass_fields__
+    assert {k: fields[k].default for k in ("max_length", "truncation_mode")} == {
+        "max_length": 1024,
+        "truncation_mode": "keep_start",
+    }
+    assert {"packing_strategy", "chat_template_path", "completion_only_loss", "assistant_only_loss"} <= set(fields)
+
+
+def test_the_options_of_the_built_in_verifiers_are_those_that_are_named():
+    text = " ".join(PAGES["extending"].split())
+    for name in ("exact", "json"):
+        verify = resolve.load(resolve.reference("verifier", name))
+        (options,) = re.findall(rf"`{name}` \(([^)]*)\)", text)
+        given = dict.fromkeys(re.findall(r"`(\w+)`", options))
+        assert resolve.check_options("verify", verify, given) == []
+        assert list(verify.__kwdefaults__) == list(given)
