@@ -335,7 +335,7 @@ def test_nothing_shared_is_a_clear_error(model, tmp_path):
     study = tiny.study(model, teachers=teachers, problems=tiny.problem_sets(20, 5))
     first, *_ = tiny.failures(study, tmp_path / "run", *STAGES)
     assert "mix/t/long/0: no problem is left with an accepted trace of every teacher" in first
-    assert "problems with one: long 10, short 10; without: short no_trace 10, long no_trace 10" in first
+    assert "problems with one: long 10, short 10; without: long no_trace 10, short no_trace 10" in first
     assert "budget.problems: each" in first
 
 

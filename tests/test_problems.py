@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from mixdistill import problems
+from mixdistill.columns import LONGEST_PROMPT, Columns
 from mixdistill.errors import DataError
-from mixdistill.problems import counted, load, load_all, normalise
+from mixdistill.problems import BAD, SEEN, counted, load, load_all, normalise
 from mixdistill.recipe import Problems, Source
+from mixdistill.tables import TableRow
 from mixdistill.types import Message, Problem, problem_id
 
 ROWS = [
@@ -36,7 +40,9 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def read(path: Path, **source: Any) -> list[Problem]:
-    return load(Source(source=str(path), **source), split="train")
+    loaded = load(Source(source=str(path), **source), split="train")
+    assert loaded.bad == []
+    return [p for _, p in loaded.problems]
 
 
 def asked(found: list[Problem]) -> list[Any]:
@@ -90,17 +96,18 @@ def test_a_json_file_may_keep_its_rows_under_data(tmp_path: Path):
 
 
 def test_the_answer_may_be_what_follows_a_mark(tmp_path: Path):
-    rows = [{"question": "q", "answer": "1 #### no, wait #### 1,234 "}]
-    assert read(write(tmp_path / "a.jsonl", rows), answer_after="####")[0].answer == "1,234"
-    rows += [{"question": "r", "answer": "5"}]
-    assert refusal(write(tmp_path / "a.jsonl", rows), answer_after="####") == (
-        "a.jsonl: row 2: '####' is not in the answer; fix answer_after"
-    )
+    rows = [{"question": "q", "answer": "1 :: no, wait :: 1,234 "}, {"question": "r", "answer": "5"}]
+    path = write(tmp_path / "a.jsonl", rows)
+    assert read(path)[0].answer == "1 :: no, wait :: 1,234 "
+    loaded = load(Source(source=str(path), answer_after="::"), split="train")
+    assert [(row, p.answer) for row, p in loaded.problems] == [(1, "1,234")]
+    assert bad(path, answer_after="::") == [(2, "no_answer", "no answer in column 'answer': '::' is not in it")]
 
 
-@pytest.mark.parametrize(("value", "text"), [(27, "27"), (2.5, "2.5"), ("\\frac{4}{3}", "\\frac{4}{3}")])
-def test_answers_are_texts(tmp_path: Path, value: Any, text: str):
-    assert read(write(tmp_path / "a.jsonl", [{"prompt": "q", "answer": value}]))[0].answer == text
+def bad(path: Path, **source: Any) -> list[tuple[int, str, str]]:
+    """The rows of a file that are no problem."""
+    loaded = load(Source(source=str(path), **source), split="train")
+    return [(u.row, u.reason, u.detail) for u in loaded.bad]
 
 
 def test_conversations_are_read_from_json_and_parquet(tmp_path: Path):
@@ -120,9 +127,16 @@ def test_skip_and_limit_take_a_slice(tmp_path: Path):
     path = write(tmp_path / "a.jsonl", [{"prompt": str(n), "answer": "1"} for n in range(10)])
     assert asked(read(path, skip=3, limit=2)) == ["3", "4"]
     assert asked(read(path, skip=8)) == ["8", "9"]
-    assert refusal(path, skip=10) == (
-        "a.jsonl: no problems left after skip=10; check the file and skip/limit"
-    )  # fmt: skip
+    assert refusal(path, skip=10) == "a.jsonl: no problems left after skip=10; change it in problems.train"
+
+
+def test_two_slices_of_a_file_with_bad_rows_meet_but_do_not_overlap(tmp_path: Path):
+    rows = [{"prompt": str(n), "answer": None if n in (1, 4) else "1"} for n in range(8)]
+    path = write(tmp_path / "a.jsonl", rows)
+    first, second = (load(Source(source=str(path), skip=n, limit=3), split="train") for n in (0, 3))
+    assert [row for row, _ in first.problems] == [1, 3, 4]
+    assert [row for row, _ in second.problems] == [6, 7, 8]
+    assert [[u.row for u in part.bad] for part in (first, second)] == [[2], [5]]
 
 
 @pytest.mark.parametrize(
@@ -131,83 +145,154 @@ def test_skip_and_limit_take_a_slice(tmp_path: Path):
         (
             [{"frage": "q", "answer": "1"}],
             {},
-            "a.jsonl: no prompt column (got frage, answer); set problems.*.prompt to one of these",
+            "a.jsonl: no prompt column (got frage, answer); set problems.train.prompt to one of these",
         ),
         (
             [{"question": "q", "antwort": "1"}],
             {},
-            "a.jsonl: no answer column (got question, antwort); set problems.*.answer to one of these",
+            "a.jsonl: no answer column (got question, antwort); set problems.train.answer to one of these",
         ),
         (
             [{"question": "q", "answer": "1"}],
             {"prompt": "qestion"},
-            "a.jsonl: no column 'qestion' (problems.*.prompt); did you mean 'question'?",
+            "a.jsonl: no column 'qestion' (problems.train.prompt); did you mean 'question'?",
         ),
         (
-            [{"question": "q", "answer": "1"}, {"question": None, "answer": "1"}],
-            {},
-            "a.jsonl: row 2: no value in column 'question'; remove the row or map another column",
+            [{"question": "q", "answer": "1"}],
+            {"level": "hard"},
+            "a.jsonl: no column 'hard' (problems.train.level); known: answer, question",
         ),
         (
-            [{"question": "q", "answer": " "}],
+            [{f"c{n:02}": n for n in range(50)}],
             {},
-            "a.jsonl: row 1: no value in column 'answer'; remove the row or map another column",
-        ),
-        (
-            [{"question": [], "answer": "1"}],
-            {},
-            "a.jsonl: row 1: no value in column 'question'; remove the row or map another column",
+            "a.jsonl: no prompt column (got c00, c01, c02, c03, c04, c05, c06, c07, c08, c09, c10, c11, 38 more); "
+            "set problems.train.prompt to one of these",
         ),
     ],
 )
-def test_a_table_that_does_not_fit_is_refused_with_the_row(tmp_path: Path, rows: Any, source: Any, line: str):
+def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, rows: Any, source: Any, line: str):
     assert refusal(write(tmp_path / "a.jsonl", rows), **source) == line
 
 
-@pytest.mark.parametrize(
-    "prompt", [17, {"a": 1}, ["a turn"], [{"role": "robot", "content": "x"}], [{"role": "user"}], "half \ud800"]
-)
-def test_a_prompt_that_is_none_is_refused_with_the_row(tmp_path: Path, prompt: Any):
-    (tmp_path / "a.jsonl").write_text(json.dumps({"prompt": prompt, "answer": "1"}))
-    line = refusal(tmp_path / "a.jsonl")
-    assert line.startswith("a.jsonl: row 1: no prompt in column 'prompt' (got ")
-    assert line.endswith("; a prompt is text or a list of {role, content}")
-
-
-@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
-def test_an_empty_file_says_that_nothing_is_left(tmp_path: Path, name: str):
-    (tmp_path / name).touch()
-    assert refusal(tmp_path / name) == f"{name}: no problems left after skip=0; check the file and skip/limit"
+GOOD = {"prompt": "q", "answer": "1"}
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "line"),
+    ("prompt", "why"),
     [
-        ("a.jsonl", b'{"prompt": "caf\xe9"}\n', "a.jsonl: not UTF-8 text (byte 15); save it as UTF-8"),
-        ("a.jsonl", b'{"prompt": "q"}\n{"prompt"\n', "a.jsonl:2: not JSON ("),
-        ("a.jsonl", b"[1]\n", "a.jsonl:1: not a JSON object (got list); each line must be one"),
-        ("a.json", b"", "a.json: not readable as .json ("),
-        ("a.json", b"[1, 2]", "a.json: not readable as .json ("),
-        ("a.csv", b"question,answer\ncaf\xe9,1\n", "a.csv: not readable as .csv ("),
-        ("a.csv", b"question,answer\n1,2,3,4\n", "a.csv: not readable as .csv ("),
-        ("a.parquet", b"no parquet", "a.parquet: not readable as .parquet ("),
-        ("a.txt", b"q", "a.txt: unknown kind of file (got '.txt'); use .jsonl, .json, .csv or .parquet"),
+        (17, "it is of type int, neither text nor a list of {role, content}"),
+        ({"a": 1}, "it is of type dict, neither text nor a list of {role, content}"),
+        (None, "it is empty"),
+        (" ", "it is empty"),
+        ([], "it is empty"),
+        (["a turn"], "a turn is of type str, not {role, content}"),
+        ([{"role": "robot", "content": "x"}], "a turn's role is 'robot', not system, user or assistant"),
+        ([{"role": "user"}], "a turn's content is of type NoneType, not text"),
+        ([{"role": "assistant", "content": "x"}], "its last turn is the assistant's"),
+        ("half \ud800", "it holds half a character"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named_with_the_place(tmp_path: Path, name: str, data: bytes, line: str):
-    (tmp_path / name).write_bytes(data)
-    assert refusal(tmp_path / name).startswith(line)
+def test_a_prompt_that_is_none_is_a_row_with_the_reason(tmp_path: Path, prompt: Any, why: str):
+    lines = [json.dumps(r) for r in (GOOD, {"prompt": prompt, "answer": "1"})]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    assert bad(tmp_path / "a.jsonl") == [(2, "no_prompt", f"no prompt in column 'prompt': {why}")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("", "it is empty"),
+        (None, "it is empty"),
+        ([], "it is empty"),
+        (float("nan"), "it is empty"),
+        ("\udc00", "it holds half a character"),
+    ],
+)
+def test_an_answer_that_is_none_is_a_row_with_the_reason(tmp_path: Path, answer: Any, why: str):
+    lines = [json.dumps(r) for r in (GOOD, {"prompt": "r", "answer": answer})]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    assert bad(tmp_path / "a.jsonl") == [(2, "no_answer", f"no answer in column 'answer': {why}")]
+
+
+def test_a_bad_row_keeps_what_could_be_read_of_it(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(GOOD) + '\n\n{"prompt": "Why?\n' + json.dumps({"prompt": "x" * 300, "answer": None}))
+    loaded = load(Source(source=str(path)), split="train")
+    assert [(u.row, u.reason, u.prompt) for u in loaded.bad] == [
+        (3, "unreadable", '{"prompt": "Why?'),
+        (4, "no_answer", "x" * 200),
+    ]
+    assert {(u.split, u.source) for u in loaded.bad} == {("train", "a.jsonl")}
+
+
+def test_a_prompt_longer_than_any_model_reads_is_a_bad_row(tmp_path: Path):
+    rows = [{"prompt": "x" * n, "answer": "1"} for n in (LONGEST_PROMPT, LONGEST_PROMPT + 1)]
+    assert bad(write(tmp_path / "a.jsonl", rows)) == [(2, "unreadable", "a prompt of more than 1,000,000 characters")]
+
+
+def test_a_column_that_starts_late_is_found_and_its_gaps_are_bad_rows(tmp_path: Path):
+    rows = [{"id": 1}, {"question": 5, "answer": "1"}, {"question": "q", "answer": "1"}]
+    assert [(row, reason) for row, reason, _ in bad(write(tmp_path / "a.jsonl", rows))] == [
+        (1, "no_prompt"),
+        (2, "no_prompt"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.tsv"])
+def test_an_empty_file_says_so(tmp_path: Path, name: str):
+    (tmp_path / name).touch()
+    assert refusal(tmp_path / name) == f"{name}: holds no rows; it must hold one problem a row"
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
-    assert refusal(tmp_path / "no.jsonl").startswith("no.jsonl: no such file; give a path from where mixdistill is run")
+    assert refusal(tmp_path / "no.jsonl") == (
+        "no.jsonl: no such file; give a path from where mixdistill is run, or a hub id without an ending"
+    )
 
 
 def test_a_hub_id_with_a_dot_in_it_is_not_taken_for_a_file(monkeypatch: pytest.MonkeyPatch):
     asked_for = []
-    monkeypatch.setattr(problems, "_hub_rows", lambda s: asked_for.append(s.source) or [{"prompt": "q", "answer": 1}])
+    row = TableRow(1, {"prompt": "q", "answer": 1})
+    monkeypatch.setattr(problems, "_hub_rows", lambda s: asked_for.append(s.source) or [row])
     load(Source(source="org/data-v1.5"), split="train")
     assert asked_for == ["org/data-v1.5"]
+
+
+def hub(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[Any]:
+    """The hub gives this, or raises it; returns what it is asked for."""
+    import datasets
+
+    asked_for: list[Any] = []
+
+    def load_dataset(*words: Any, **more: Any) -> Any:
+        asked_for.append((*words, *more.values()))
+        if isinstance(answer, Exception):
+            raise answer
+        return datasets.Dataset.from_list(answer)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return asked_for
+
+
+def test_rows_of_the_hub_are_problems_like_those_of_a_file(monkeypatch: pytest.MonkeyPatch):
+    asked_for = hub(monkeypatch, [*ROWS, {"question": "r", "answer": None}])
+    loaded = load(Source(source="some/set", subset="main", split="test", skip=1), split="b")
+    assert asked_for == [("some/set", "main", "test")]
+    assert [(row, p.prompt, p.source) for row, p in loaded.problems] == [
+        (2, ROWS[1]["question"], "set"),
+        (3, ROWS[2]["question"], "set"),
+    ]
+    assert [(u.row, u.reason) for u in loaded.bad] == [(4, "no_answer")]
+
+
+def test_what_the_hub_says_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    hub(monkeypatch, RuntimeError("Dataset scripts are no longer supported\nbut found x.py"))
+    with pytest.raises(DataError) as e:
+        load(Source(source="some/set"), split="train")
+    assert str(e.value) == (
+        "some/set: not a local file and not loadable from the hub (Dataset scripts are no longer supported); check the "
+        "name, subset and split"
+    )
 
 
 def test_a_lab_domain_that_does_not_exist_is_refused():
@@ -216,9 +301,64 @@ def test_a_lab_domain_that_does_not_exist_is_refused():
 
 
 def test_lab_problems_carry_the_name_of_their_list():
-    found = load(Source(source="lab:signs", split="eval", skip=1, limit=3), split="signs")
-    assert {p.split for p in found} == {"signs"}
-    assert found == load(Source(source="lab:signs", split="eval", limit=4), split="signs")[1:]
+    found = load(Source(source="lab:signs", split="eval", skip=1, limit=3), split="signs").problems
+    assert {p.split for _, p in found} == {"signs"}
+    assert found == load(Source(source="lab:signs", split="eval", limit=4), split="signs").problems[1:]
+
+
+def test_the_lab_has_no_parts():
+    with pytest.raises(DataError, match=r"problems\.train\.part: the lab's splits are apart already; leave it out and"):
+        load(Source(source="lab:signs", part=(0, 0.5)), split="train")
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------
+
+
+def numbered(tmp_path: Path, rows: Iterable[int]) -> Path:
+    return write(tmp_path / "a.jsonl", [{"prompt": f"What is {n} + {n}?", "answer": str(2 * n)} for n in rows])
+
+
+PARTS = [(0.0, 0.1), (0.1, 0.7), (0.7, 1.0)]
+
+
+def test_parts_are_disjoint_cover_everything_and_are_near_their_size(tmp_path: Path):
+    path = numbered(tmp_path, range(2000))
+    found = [asked(read(path, part=part)) for part in PARTS]
+    assert sorted(prompt for part in found for prompt in part) == sorted(asked(read(path)))
+    for (a, b), prompts in zip(PARTS, found, strict=True):
+        assert abs(len(prompts) / 2000 - (b - a)) < 0.04  # over 3 standard deviations
+
+
+def test_problems_do_not_move_between_parts_when_rows_are_added(tmp_path: Path):
+    before = [set(asked(read(numbered(tmp_path, range(100, 200)), part=part))) for part in PARTS]
+    after = [set(asked(read(numbered(tmp_path, range(300)), part=part))) for part in PARTS]
+    assert all(old < new for old, new in zip(before, after, strict=True))
+
+
+def test_two_spellings_of_a_prompt_fall_into_one_part(tmp_path: Path):
+    rows = [{"prompt": p, "answer": "1"} for n in range(30) for p in (f"It's {n} - 1", f" It’s  {n} \u2212 1")]
+    path = write(tmp_path / "a.jsonl", rows)
+    for part in PARTS:
+        prompts = asked(read(path, part=part))
+        assert [normalise(p) for p in prompts[::2]] == [normalise(p) for p in prompts[1::2]]
+
+
+def test_skip_and_limit_count_within_the_part(tmp_path: Path):
+    path = numbered(tmp_path, range(100))
+    part = asked(read(path, part=(0.2, 0.8)))
+    assert asked(read(path, part=(0.2, 0.8), skip=5, limit=7)) == part[5:12]
+
+
+def test_a_part_without_problems_is_refused(tmp_path: Path):
+    path = numbered(tmp_path, [1])
+    part = (0.0, 1e-9)
+    assert refusal(path, part=part) == "a.jsonl: no problems left after part=[0.0, 1e-09]; change it in problems.train"
+
+
+@pytest.mark.parametrize("part", [(0, 0), (0.5, 0.2), (-0.1, 1), (0, 1.1), (float("nan"), 1)])
+def test_a_part_must_be_two_rising_shares(part: Any):
+    with pytest.raises(ValidationError, match=r"must be \[a, b\] with 0 <= a < b <= 1|finite number"):
+        Source(source="x", part=part)
 
 
 # -- several lists ----------------------------------------------------------------------------------------------------
@@ -255,11 +395,74 @@ def test_a_limit_caps_every_list_after_dropping(tmp_path: Path):
     }
 
 
-def test_two_answers_for_one_prompt_are_an_error(tmp_path: Path):
-    path = write(tmp_path / "a.jsonl", [{"prompt": "q", "answer": "1"}, {"prompt": " q", "answer": "2"}])
-    source = Source(source=str(path))
-    with pytest.raises(DataError, match=r"problems\.b: two answers for one prompt \(got '1' and '2' for ' q'\); keep"):
-        load_all(Problems(train=Source(source="lab:signs", limit=1), eval={"b": source}))
+def sets(tmp_path: Path, train: list[dict[str, Any]], test: list[dict[str, Any]], **more: Any) -> Any:
+    files = {n: Source(source=str(write(tmp_path / f"{n}.jsonl", r))) for n, r in (("train", train), ("test", test))}
+    return load_all(Problems(train=files["train"], eval={"test": files["test"]}), **more)
+
+
+def qa(*pairs: str) -> list[dict[str, Any]]:
+    """Rows from `prompt=answer`."""
+    return [dict(zip(("prompt", "answer"), pair.split("="), strict=True)) for pair in pairs]
+
+
+def test_all_rows_of_a_prompt_with_two_answers_leave_and_name_the_other_answer(tmp_path: Path):
+    found, unused = sets(tmp_path, qa("a=1", "b=1", " a=2", "a=1"), qa("x=1"), error_rate=0.8)
+    assert asked(found["train"]) == ["b"]
+    assert [(u.row, u.reason, u.detail) for u in unused] == [
+        (1, "conflicting_answers", "the answer is '1', and '2' in row 3"),
+        (3, "conflicting_answers", "the answer is '2', and '1' in row 1"),
+        (4, "conflicting_answers", "the answer is '1', and '2' in row 3"),
+    ]
+
+
+def test_answers_that_typography_alone_tells_apart_are_no_conflict(tmp_path: Path):
+    _, unused = sets(tmp_path, qa("a=-1", "a=\u22121 "), qa("x=1"))
+    assert [(u.row, u.reason, u.detail) for u in unused] == [(2, "duplicate", "of row 1")]
+
+
+def test_a_training_problem_in_evaluation_is_listed_with_the_benchmark_and_the_text(tmp_path: Path):
+    _, unused = sets(tmp_path, qa("b=1", "It’s  a=1"), qa("y=1", "It's a=2"))
+    (one,) = unused
+    assert (one.split, one.row, one.reason, one.detail, one.prompt) == (
+        "train", 2, "in_evaluation", "stands in test, row 2: It's a", "It’s  a",
+    )  # fmt: skip
+
+
+def test_more_bad_rows_than_the_error_rate_are_refused_with_counts_the_first_and_the_keys(tmp_path: Path):
+    rows = [*qa("a=1", "b=", "c=1", "d=1", "d=2", "=5"), *qa(*(f"{n}=1" for n in range(4)))]
+    assert counted(sets(tmp_path, rows, qa("x=1"), error_rate=0.4)[1]) == {
+        "train: no_answer": 1, "train: conflicting_answers": 2, "train: no_prompt": 1,
+    }  # fmt: skip
+    with pytest.raises(DataError) as e:
+        sets(tmp_path, rows, qa("x=1"), error_rate=0.39)
+    assert str(e.value).replace(f"{tmp_path}/", "") == (
+        "train.jsonl: 4 of 10 rows are no problems (2 conflicting_answers, 1 no_answer, 1 no_prompt), more than "
+        "error_rate=0.39; the first is row 2: no answer in column 'answer': it is empty; mend the rows, set prompt, "
+        "answer or answer_after in problems.train (read: prompt from 'prompt', answer from 'answer'), or raise "
+        "error_rate"
+    )
+
+
+def test_duplicates_and_overlaps_are_no_faults(tmp_path: Path):
+    _, unused = sets(tmp_path, qa("a=1", "a=1", "x=1", "b=1"), qa("x=1", "x=1"), error_rate=0)
+    assert counted(unused) == {"test: duplicate": 1, "train: duplicate": 1, "train: in_evaluation": 1}
+    assert not {u.reason for u in unused} & set(BAD)
+
+
+def test_the_caller_is_told_which_columns_were_chosen(tmp_path: Path):
+    chosen: dict[str, Columns] = {}
+    train = [{"Question": "a", "Answer": "so #### 1", "solution": "x"}]
+    sets(tmp_path, train, qa("x=1"), chosen=chosen.__setitem__)
+    assert {name: str(columns) for name, columns in chosen.items()} == {
+        "test": "prompt from 'prompt', answer from 'answer'",
+        "train": "prompt from 'Question', answer from 'Answer' after '####'",
+    }
+
+
+def test_columns_are_told_by_the_first_rows_wherever_a_slice_begins(tmp_path: Path):
+    rows = [{"prompt": f"p{n}", "question": f"q{n}", "answer": "1"} for n in range(SEEN)]
+    path = write(tmp_path / "a.jsonl", [*rows, *({"question": f"q{n}", "answer": "1"} for n in range(SEEN, SEEN + 5))])
+    assert {row for row, _, _ in bad(path, skip=SEEN)} == set(range(SEEN + 1, SEEN + 6))
 
 
 @pytest.mark.parametrize(("a", "b"), [("a\u00a0b", "a b"), ("“x” – ‘y’", "\"x\" - 'y'"), ("ﬁx", "fix")])

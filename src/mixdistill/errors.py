@@ -64,3 +64,8 @@ def did_you_mean(got: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def one_line(text: str) -> str:
+    """The text with line ends and other control characters escaped, so that a message stays a line."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -56,6 +56,10 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     teacher = recipe.teachers[name]
     problems = store.read(store.folder("problems"), Problem, "train")
     backend = make_backend(teacher.backend, teacher.model, teacher.options)
+    template = prompts.load(teacher.prompt)
+    facts = {}
+    if hasattr(backend, "join_report"):
+        facts["join"] = backend.join_report(prompts.apply(template, p.prompt) for p in problems)
     collected = collect(
         store,
         store.folder(*("generate", name)),
@@ -70,7 +74,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         error_rate=recipe.error_rate,
     )
     counts = _counts(collected.traces) | ({"absent": len(collected.absent)} if collected.absent else {})
-    return Done(counts=counts, tables={TABLE: collected.table}, absent=collected.absent)
+    return Done(counts=counts, tables={TABLE: collected.table}, facts=facts, absent=collected.absent)
 
 
 def author(teacher: str) -> str:

@@ -291,14 +291,32 @@ def _problems(recipe: Recipe, store: Store, fits: Mapping[str, _Fit]) -> tuple[l
     return kept, dropped
 
 
+_ADVICE = {
+    "no_trace": "its requests failed or its file holds none of these problems; look at its marker under generate",
+    "no_correct": "look at its traces with mixdistill show, and check verify and the reference answers "
+    "(problems.*.answer, answer_after)",
+    "unfinished": "its correct traces did not end by themselves; raise its sampling.max_tokens, or set complete for a "
+    "file of finished ones",
+    "overlong": "raise train.max_length",
+    "special_token": "its traces hold the student's special tokens; take them out",
+    "think_tag": "its traces hold think tags; take them out",
+}
+"""What to do about a teacher without a single trace, by what its problems lack."""
+
+
 def _nothing_shared(label: str, fits: Mapping[str, _Fit], dropped: Sequence[Drop], problems: str) -> str:
+    """Which teacher has nothing to teach, or that no problem has a trace of every teacher; with what to do."""
+    lacking = {t: Counter(d.reason for d in dropped if d.teacher == t) for t in fits}
+    why = ", ".join(f"{t} {reason} {n:,}" for t, found in lacking.items() for reason, n in found.most_common())
+    for teacher, found in lacking.items():
+        if found and not fits[teacher].pool:
+            advice = _ADVICE.get(found.most_common(1)[0][0], _ADVICE["no_correct"])
+            return f"{label}: no accepted trace of '{teacher}' (problems without one: {why}); {advice}"
     solved = ", ".join(f"{t} {len(fit.pool):,}" for t, fit in fits.items())
-    why = Counter(f"{d.teacher} {d.reason}" for d in dropped)
-    lacking = ", ".join(f"{reason} {n:,}" for reason, n in why.most_common())
+    each = "" if problems == "each" else ", or set budget.problems: each"
     return (
-        f"{label}: no problem is left with an accepted trace of every teacher (problems with one: {solved}; "
-        f"without: {lacking}); "
-        f"raise teachers.*.samples, or set budget.problems: each (it is {problems})"
+        f"{label}: no problem is left with an accepted trace of every teacher (problems with one: {solved}; without: "
+        f"{why}); raise teachers.*.samples, or give the teachers the same problems{each}"
     )
 
 

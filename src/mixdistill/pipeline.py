@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable
@@ -198,18 +199,26 @@ def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> None:
     # A file that is gone is no reason to lose the problems that were read from it.
     if marker and marker["options"] == options and files.items() <= marker.get("files", {}).items():
         return
-    loaded, unused = load_all(recipe.problems, limit=limit, error_rate=recipe.error_rate)
+    columns: dict[str, str] = {}
+    loaded, unused = load_all(
+        recipe.problems,
+        limit=limit,
+        error_rate=recipe.error_rate,
+        chosen=lambda name, found: columns.update({name: str(found)}),
+    )
     (folder / MARKER).unlink(missing_ok=True)  # killed in between, the old marker would describe the new tables
     tables = {name: store.seal(folder, Problem, rows, name) for name, rows in loaded.items()}
     tables[UNUSED] = store.seal(folder, Unused, unused, UNUSED)
-    store.mark(folder, {"options": options, "files": files, "tables": tables, "counts": counted(unused)})
+    described = {"options": options, "files": files, "columns": columns}
+    store.mark(folder, described | {"tables": tables, "counts": counted(unused)})
 
 
 def _file_hashes(recipe: Recipe) -> dict[str, str]:
     """Local files that problems come from -> content hash, of those that are there."""
     sources = {s.source for s in (recipe.problems.train, *recipe.problems.eval.values())}
-    files = {s: Path(resolve.from_environment(s)).expanduser() for s in sorted(sources)}
-    return {s: file_hash(file) for s, file in files.items() if file.is_file()}
+    files = {s: os.path.expanduser(resolve.from_environment(s)) for s in sorted(sources)}
+    readable = {s: Path(f) for s, f in files.items() if os.path.isfile(f) and os.access(f, os.R_OK)}
+    return {s: file_hash(file) for s, file in readable.items()}
 
 
 def plan(recipe: Recipe, store: Store, stage: str) -> list[tuple[Unit, State]]:

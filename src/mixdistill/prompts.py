@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mixdistill.errors import RecipeError, did_you_mean
@@ -21,7 +22,7 @@ def load(name: str) -> str:
     if name == PLAIN:
         return "{problem}"
     path = shipped().get(name, Path(name))
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise RecipeError(f"no prompt '{name}'{did_you_mean(name, [PLAIN, *shipped()])}")
     try:
         text = path.read_text(encoding="utf-8-sig")

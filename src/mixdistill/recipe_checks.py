@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from mixdistill import prompts, resolve
-from mixdistill.errors import MixdistillError, did_you_mean
+from mixdistill.errors import MixdistillError, did_you_mean, one_line
 from mixdistill.recipe import BASE, EACH_PURE, OpenSection, Recipe, Train
 from mixdistill.types import Sampling
 
@@ -26,7 +26,7 @@ def findings(error: ValidationError, root: type[BaseModel]) -> list[str]:
         if e["loc"][-1] == "int" or "list[int]" in e["loc"]:  # the two kinds that `seeds` may be: one finding, not two
             place = place.partition(".int")[0].partition(".list[int]")[0]
             if place not in seeds:
-                lines.append(f"{place}: must be a whole number or a list of them (got {e['input']!r})")
+                lines.append(f"{place}: must be a whole number or a list of them (got {_shown(e['input'])})")
             seeds.add(place)
             continue
         if e["type"] == "extra_forbidden":
@@ -34,8 +34,13 @@ def findings(error: ValidationError, root: type[BaseModel]) -> list[str]:
         elif e["type"] == "missing":
             lines.append(f"{place}: missing; it is required")
         else:
-            lines.append(f"{place}: {e['msg'][0].lower()}{e['msg'][1:]} (got {e['input']!r})")
-    return list(dict.fromkeys(lines))
+            lines.append(f"{place}: {e['msg'][0].lower()}{e['msg'][1:]} (got {_shown(e['input'])})")
+    return list(dict.fromkeys(map(one_line, lines)))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _known_keys(root: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

@@ -93,8 +93,8 @@ def _module(place: str) -> Any:
 
 
 def _module_from_file(place: str) -> Any:
-    path = Path(place).expanduser().resolve()
-    if not path.is_file():
+    path = Path(os.path.realpath(os.path.expanduser(place)))
+    if not os.path.isfile(path):
         raise RecipeError(f"{place}: no such file; give the path from the folder where mixdistill is run")
     name = f"mixdistill_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name not in sys.modules:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mixdistill.backends.recorded import NO_TRACE, Recorded
+from mixdistill.backends.recorded import Recorded
 from mixdistill.errors import DataError
 from mixdistill.problems import normalise
 from mixdistill.types import Message, Request
@@ -47,13 +47,11 @@ def test_every_kind_of_file_gives_the_same_traces(tmp_path, suffix):
 def test_samples_are_the_rows_of_one_prompt_in_file_order(file):
     backend = Recorded(file, completion_column="output", finish_reason_column="end")
     got = ask(backend, *({"prompt": "What is 1 + 1?", "sample": n} for n in (1, 0, 2)))
-    assert [c.reasoning for c in got] == ["again, and then", "easy", ""]
-    assert [c.error for c in got] == [None, None, NO_TRACE]
+    assert [c and c.reasoning for c in got] == ["again, and then", "easy", None]
 
 
-def test_a_prompt_without_a_row_is_an_error_and_no_exception(file):
-    (completion,) = ask(Recorded(file, completion_column="output"), {"prompt": "What is 3 + 3?"})
-    assert completion.error == NO_TRACE
+def test_a_prompt_without_a_row_has_no_completion_and_is_no_exception(file):
+    assert ask(Recorded(file, completion_column="output"), {"prompt": "What is 3 + 3?"}) == [None]
 
 
 def test_the_path_may_be_apart_from_the_name(file):
@@ -129,11 +127,39 @@ def test_an_empty_finish_reason_falls_back_to_the_text(tmp_path):
     assert finish(tmp_path, "x<|im_end|>", None, finish_reason_column="said") == "stop"
 
 
-def test_a_row_without_a_text_is_an_error_of_its_own(tmp_path):
-    path = write(tmp_path / "a.jsonl", [{"prompt": "a", "completion": None}, {"prompt": "b", "completion": "4"}])
-    empty, full = ask(Recorded(path), {"prompt": "a"}, {"prompt": "b"})
-    assert empty.error == "recorded row has no 'completion'"
-    assert full.error is None
+BAD = [
+    {"prompt": "a", "completion": None},
+    {"prompt": "a", "completion": " "},
+    {"prompt": None, "completion": "4"},
+    {"prompt": "a", "completion": ["4"]},
+    {"prompt": "a", "completion": 4},
+]
+
+
+def test_rows_that_are_no_trace_are_counted_with_a_reason_and_the_next_one_takes_their_place(tmp_path):
+    path = write(tmp_path / "a.jsonl", BAD)
+    with open(path, "a") as f:
+        f.write("{torn\n")
+    backend = Recorded(path)
+    first, second = ask(backend, {"prompt": "a"}, {"prompt": "a", "sample": 1})
+    assert (first.content, second) == ("4", None)
+    report = backend.join_report(["a"])
+    assert report["rows_bad"] == {"no_completion": 3, "no_prompt": 1, "unreadable": 1}
+    assert report["examples"]["rows_bad"] == [
+        {"row": 1, "reason": "no_completion", "detail": "no completion in column 'completion': it is empty"},
+        {"row": 2, "reason": "no_completion", "detail": "no completion in column 'completion': it is empty"},
+        {"row": 3, "reason": "no_prompt", "detail": "no prompt in column 'prompt': it is empty"},
+        {
+            "row": 4,
+            "reason": "no_completion",
+            "detail": "no completion in column 'completion': it is of type list, not text",
+        },
+        {
+            "row": 6,
+            "reason": "unreadable",
+            "detail": "not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))",
+        },
+    ]
 
 
 def test_a_missing_column_names_the_close_one(file):
@@ -144,19 +170,31 @@ def test_a_missing_column_names_the_close_one(file):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.jsonl", '{"prompt": "a"\n', ":1: not JSON"),
-        ("a.jsonl", "\n", "holds no rows"),
-        ("a.json", '{"prompt": "a"}', "holds no rows"),
-        ("a.txt", "x", "unknown kind of file"),
-        ("a.parquet", "x", "not readable as .parquet"),
-        ("a.jsonl", '{"prompt": null, "completion": "x"}', "row 1 has no 'prompt'"),
+        (
+            "a.jsonl",
+            '{"prompt": "a"\n',
+            "holds no trace (row 1: not JSON (Expecting ',' delimiter: line 2 column 1 (char 15))); "
+            "it must hold one recorded trace a row",
+        ),
+        ("a.jsonl", "\n", "holds no trace; it must hold one recorded trace a row"),
+        (
+            "a.json",
+            '{"prompt": "a"}',
+            "not readable as .json (it holds a dict, not a list of rows); mend the file",
+        ),
+        ("a.txt", "x", "unknown kind of file (got '.txt'); use .jsonl, .json, .csv, .tsv or .parquet"),
+        (
+            "a.jsonl",
+            '{"prompt": null, "completion": "x"}',
+            "holds no trace (row 1: no prompt in column 'prompt': it is empty); it must hold one recorded trace a row",
+        ),
     ],
 )
 def test_files_that_cannot_be_used_are_refused_in_one_line(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=message) as caught:
+    with pytest.raises(DataError) as caught:
         ask(Recorded(str(tmp_path / name)), {"prompt": "a"})
-    assert "\n" not in str(caught.value)
+    assert str(caught.value) == f"{tmp_path / name}: {message}"
 
 
 def test_a_missing_file_is_refused(tmp_path):
@@ -169,8 +207,41 @@ def test_complete_must_be_one_of_three(file):
         Recorded(file, complete="always")
 
 
-def test_the_join_report_counts_both_sides(file):
+def test_the_join_report_counts_both_sides_and_names_some(file):
     report = Recorded(file, completion_column="output").join_report(
-        ["What is 1 + 1?", "What is 1  + 1?", "What is 9 + 9?"]
+        ["What is 1 + 1?", "What is 1  + 1?", "What is\n9 + 9?", "x" * 100]
     )
-    assert report == {"prompts": 2, "matched": 1, "unmatched": 1, "rows": 3, "rows_unused": 1}
+    assert report == {
+        "prompts": 3,
+        "matched": 1,
+        "unmatched": 2,
+        "rate": 1 / 3,
+        "rows": 3,
+        "rows_unused": 1,
+        "rows_bad": {},
+        "examples": {
+            "unmatched": ["What is\\n9 + 9?", "x" * 77 + "..."],
+            "rows_unused": ["What is 2 + 2?"],
+            "rows_bad": [],
+        },
+    }
+
+
+def test_the_join_report_names_five_of_each_kind(tmp_path):
+    path = write(tmp_path / "a.jsonl", [{"prompt": f"a{n}", "completion": "x"} for n in range(9)])
+    report = Recorded(path).join_report(["a0", *(f"b{n}" for n in range(9))])
+    assert report["examples"]["unmatched"] == [f"b{n}" for n in range(5)]
+    assert report["examples"]["rows_unused"] == [f"a{n}" for n in range(1, 6)]
+
+
+def test_a_file_of_which_nothing_joins_is_refused_with_both_sides_first_prompts(file):
+    with pytest.raises(DataError) as caught:
+        Recorded(file, completion_column="output").join_report(["What is 9 + 9?", "What is 8 + 8?"])
+    assert str(caught.value) == (
+        f"{file}: none of 2 prompts is in it; the first asked is 'What is 9 + 9?', its own first is 'What is 1 + 1?'; "
+        "set prompt_column, and leave the teacher's prompt plain"
+    )
+
+
+def test_nothing_asked_is_no_mismatch(file):
+    assert Recorded(file, completion_column="output").join_report([])["rate"] == 0

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from mixdistill import tables
 from mixdistill.backends.reasoning import Parts, looks_finished, split
-from mixdistill.errors import DataError, did_you_mean
-from mixdistill.problems import normalise, read_rows
-from mixdistill.types import Completion, FinishReason, Message, Request
+from mixdistill.columns import as_prompt
+from mixdistill.errors import DataError, did_you_mean, one_line
+from mixdistill.problems import normalise
+from mixdistill.types import Completion, FinishReason, Message, Request, prompt_text
 
-VERSION = "1"
+VERSION = "2"
 """Rises when the same request would give another completion."""
 
 _FINISH: dict[str, FinishReason] = {
@@ -20,14 +23,37 @@ _FINISH: dict[str, FinishReason] = {
     **dict.fromkeys(("length", "max_tokens", "max_length"), "length"),
     "content_filter": "content_filter",
 }
-Row = dict[str, Any]
+EXAMPLES = 5
+"""Prompts and rows that a report names of each kind."""
+BRIEF = 80
+"""Characters of a prompt in a report."""
+
+
+class Recording(NamedTuple):
+    """The cells of a row that make a completion."""
+
+    completion: str
+    reasoning: str | None
+    finish_reason: str | None
+
+
+class Recordings(NamedTuple):
+    """What a file holds."""
+
+    traces: dict[str, list[Recording]]
+    """Normalised prompt -> its rows, in file order."""
+    prompts: dict[str, str]
+    """Normalised prompt -> the prompt as it first stands there, shortened."""
+    bad: list[dict[str, Any]]
+    """Rows that are no trace: {row, reason, detail}."""
 
 
 class Recorded:
     """Gives each request the recorded trace of the same prompt; its `sample`-th, in the order of the file.
 
     Prompts are joined by their text: Unicode NFKC, one kind of quote and dash, white space collapsed, and the user's
-    turn alone where a prompt is a conversation.
+    turn alone where a prompt is a conversation. A row without a prompt or a completion is no trace, and counted by
+    `join_report`.
 
     How a trace ended decides whether anybody may be trained on it, so it is never guessed upward:
 
@@ -51,7 +77,7 @@ class Recorded:
         finish_reason_column: str | None = None,
         complete: bool | Literal["answered"] = False,
     ) -> None:
-        """`model` names the source, and is its path where `path` is not given: .jsonl, .json, .csv or .parquet.
+        """`model` names the source, and is its path where `path` is not given: .jsonl, .json, .csv, .tsv or .parquet.
 
         `*_column` name the file's columns. One completion text is split into reasoning and answer by its
         tags; with a `reasoning_column` it is the answer as it stands. Raises DataError.
@@ -73,72 +99,110 @@ class Recorded:
         Raises DataError on a file that cannot be used.
         """
         for position, request in enumerate(requests):
-            rows = self._rows.get(normalise(request.prompt), [])
-            if request.sample < len(rows):
-                yield position, self._completion(rows[request.sample])
+            traces = self._file.traces.get(normalise(request.prompt), [])
+            if request.sample < len(traces):
+                yield position, self._completion(traces[request.sample])
             else:
                 yield position, None
 
-    def join_report(self, prompts: Iterable[str | list[Message]]) -> dict[str, int]:
-        """How well the file fits: distinct prompts asked, with and without a row; rows, and rows nobody asked for."""
-        wanted = {normalise(p) for p in prompts}
-        used = [k for k in self._rows if k in wanted]
-        rows = sum(len(r) for r in self._rows.values())
+    def join_report(self, prompts: Iterable[str | list[Message]]) -> dict[str, Any]:
+        """How well the file fits the prompts that are asked, both distinct after normalising.
+
+        `prompts` asked, `matched` and `unmatched` ones, `rate` of the matched; `rows` that are traces, `rows_unused`
+        that nobody asked for, `rows_bad` by reason; and of each kind a few `examples`. Raises DataError where not one
+        prompt is in the file.
+        """
+        file = self._file
+        wanted = {normalise(p): p for p in prompts}
+        unmatched = [p for key, p in wanted.items() if key not in file.traces]
+        unused = [key for key in file.traces if key not in wanted]
+        if wanted and len(unmatched) == len(wanted):
+            raise DataError(
+                f"{self.path}: none of {len(wanted):,} prompts is in it; the first asked is {_brief(unmatched[0])!r}, "
+                f"its own first is {next(iter(file.prompts.values()))!r}; set prompt_column, and leave the teacher's "
+                "prompt plain"
+            )
         return {
             "prompts": len(wanted),
-            "matched": len(used),
-            "unmatched": len(wanted) - len(used),
-            "rows": rows,
-            "rows_unused": rows - sum(len(self._rows[k]) for k in used),
+            "matched": len(wanted) - len(unmatched),
+            "unmatched": len(unmatched),
+            "rate": (len(wanted) - len(unmatched)) / max(len(wanted), 1),
+            "rows": sum(len(traces) for traces in file.traces.values()),
+            "rows_unused": sum(len(file.traces[key]) for key in unused),
+            "rows_bad": dict(Counter(row["reason"] for row in file.bad)),
+            "examples": {
+                "unmatched": [_brief(p) for p in unmatched[:EXAMPLES]],
+                "rows_unused": [file.prompts[key] for key in unused[:EXAMPLES]],
+                "rows_bad": file.bad[:EXAMPLES],
+            },
         }
 
     @cached_property
-    def _rows(self) -> dict[str, list[Row]]:
-        """Rows by the key of their prompt, in file order. Read once, at the first request."""
-        table = read_rows(str(self.path))
-        if not table:
-            raise DataError(f"{self.path}: holds no rows; it must hold one recorded trace a row")
-        named = [c for c in (self.prompt, self.completion, self.reasoning, self.finish_reason) if c]
-        columns = {name for row in table for name in row}
-        for column in named:
-            if column not in columns:
-                raise DataError(f"{self.path}: no column '{column}'{did_you_mean(column, columns)}")
-        rows: dict[str, list[Row]] = {}
-        for number, row in enumerate(table, 1):
-            prompt = row.get(self.prompt)
-            if not prompt:
-                raise DataError(
-                    f"{self.path}: row {number} has no '{self.prompt}'; remove the row or name another column"
-                )
-            rows.setdefault(_key_of_cell(prompt), []).append(row)
-        return rows
+    def _file(self) -> Recordings:
+        """What the file holds. Read once, at the first request."""
+        found = Recordings({}, {}, [])
+        columns: dict[str, None] = {}
+        for row in tables.read(str(self.path)):
+            columns |= dict.fromkeys(row.cells or {})
+            try:
+                prompt, recording = self._recording(row)
+            except _Bad as e:
+                found.bad.append({"row": row.number, "reason": e.reason, "detail": one_line(str(e))})
+                continue
+            key = normalise(prompt)
+            found.traces.setdefault(key, []).append(recording)
+            found.prompts.setdefault(key, _brief(prompt))
+        if columns:
+            self._check_columns(list(columns))
+        if not found.traces:
+            first = "".join(f" (row {bad['row']}: {bad['detail']})" for bad in found.bad[:1])
+            raise DataError(f"{self.path}: holds no trace{first}; it must hold one recorded trace a row")
+        return found
 
-    def _completion(self, row: Row) -> Completion:
-        text = row.get(self.completion)
-        if text is None or not str(text).strip():
-            return Completion(error=f"recorded row has no '{self.completion}'")
-        parts = split(str(text))
-        thinking = row.get(self.reasoning) if self.reasoning else None
-        if thinking:
-            parts = parts._replace(reasoning=str(thinking).strip())
-        return Completion(reasoning=parts.reasoning, content=parts.content, finish_reason=self._finish(row, parts))
+    def _check_columns(self, there: list[str]) -> None:
+        for column in (self.prompt, self.completion, self.reasoning, self.finish_reason):
+            if column and column not in there:
+                raise DataError(f"{self.path}: no column '{column}'{did_you_mean(column, there)}")
 
-    def _finish(self, row: Row, parts: Parts) -> FinishReason:
-        said = row.get(self.finish_reason) if self.finish_reason else None
-        if said:
-            return _FINISH.get(str(said).lower(), "unknown")
+    def _recording(self, row: tables.TableRow) -> tuple[str | list[Message], Recording]:
+        if row.cells is None:
+            raise _Bad("unreadable", row.why)
+        try:
+            prompt = as_prompt(row.cells.get(self.prompt))
+        except ValueError as e:
+            raise _Bad("no_prompt", f"no prompt in column '{self.prompt}': {e}") from None
+        text = row.cells.get(self.completion)
+        if text is None or (isinstance(text, str) and not text.strip()):
+            raise _Bad("no_completion", f"no completion in column '{self.completion}': it is empty")
+        if not isinstance(text, str | int | float):
+            kind = type(text).__name__
+            raise _Bad("no_completion", f"no completion in column '{self.completion}': it is of type {kind}, not text")
+        thinking = row.cells.get(self.reasoning) if self.reasoning else None
+        said = row.cells.get(self.finish_reason) if self.finish_reason else None
+        return prompt, Recording(str(text), str(thinking) if thinking else None, str(said) if said else None)
+
+    def _completion(self, trace: Recording) -> Completion:
+        parts = split(trace.completion)
+        if trace.reasoning:
+            parts = parts._replace(reasoning=trace.reasoning.strip())
+        return Completion(reasoning=parts.reasoning, content=parts.content, finish_reason=self._finish(trace, parts))
+
+    def _finish(self, trace: Recording, parts: Parts) -> FinishReason:
+        if trace.finish_reason:
+            return _FINISH.get(trace.finish_reason.lower(), "unknown")
         if self.complete is True or (self.complete == "answered" and looks_finished(parts)):
             return "stop"
         return parts.finish
 
 
-def _key_of_cell(prompt: Any) -> str:
-    if isinstance(prompt, str):
-        return normalise(prompt)
-    if isinstance(prompt, list):
-        turns = [(t.get("role", t.get("from")), t.get("content", t.get("value"))) for t in prompt]
-        return normalise([Message(role=_ROLES.get(role, role), content=content) for role, content in turns])
-    return normalise(str(prompt))
+class _Bad(Exception):
+    """A row that is no trace."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(detail)
+        self.reason = reason
 
 
-_ROLES = {"human": "user", "gpt": "assistant"}
+def _brief(prompt: str | list[Message]) -> str:
+    text = one_line(prompt_text(prompt)[:BRIEF])
+    return text if len(text) < BRIEF else f"{text[: BRIEF - 3]}..."

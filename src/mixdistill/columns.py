@@ -1,0 +1,176 @@
+"""Which columns of a table hold prompt and answer, and what of their cells can be one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mixdistill.errors import one_line
+from mixdistill.types import Message, prompt_text
+
+if TYPE_CHECKING:
+    from mixdistill.recipe import Source
+
+PROMPT = (
+    "prompt", "question", "problem", "instruction", "input", "query", "messages", "conversations", "conversation",
+)  # fmt: skip
+ANSWER = (
+    "answer", "final_answer", "expected_answer", "reference_answer", "correct_answer", "ground_truth", "gold_answer",
+    "gold", "target", "label", "reference",
+)  # fmt: skip
+WORKED = ("solution", "response", "output", "completion")
+"""Names under which the way to the answer usually stands: taken only where no column is called an answer."""
+LEVEL = ("level", "difficulty")
+MARK = "####"
+"""What stands before the answer in GSM8K and its kin."""
+MARKED = 0.95
+"""Share of answers that must hold the mark."""
+LEVELS = 20
+"""A column with more different values is no difficulty group."""
+LONGEST_PROMPT = 1_000_000
+"""Characters. Longer than any model reads: a file in a cell, an open quote."""
+_ROLES = {"human": "user", "gpt": "assistant"}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns hold what; None where there is none."""
+
+    prompt: str | None = None
+    answer: str | None = None
+    answer_after: str | None = None
+    """The answer is what follows the last of these in its column."""
+    level: str | None = None
+
+    def __str__(self) -> str:
+        after = f" after '{self.answer_after}'" if self.answer_after else ""
+        level = f", level from '{self.level}'" if self.level else ""
+        return one_line(f"prompt from '{self.prompt}', answer from '{self.answer}'{after}{level}")
+
+
+def detect(rows: Sequence[Mapping[str, Any]], source: Source) -> Columns:
+    """The columns of a table, from some of its rows: those the source names, else those with a usual name.
+
+    Case, spaces and hyphens in a name do not matter. `answer_after` is `####` where nearly all answers hold it, and
+    `""` in the source says that it is not to be looked for. Never raises: what is not found is None.
+    """
+    prompt = source.prompt or _first(rows, PROMPT, as_prompt)
+    answer = source.answer or _first(rows, ANSWER, as_answer) or _first(rows, WORKED, as_answer)
+    after = source.answer_after
+    if after is None and answer is not None:
+        texts = [row[answer] for row in rows if isinstance(row.get(answer), str) and row[answer].strip()]
+        marked = sum(MARK in text for text in texts)
+        after = MARK if texts and marked >= MARKED * len(texts) else None
+    level = source.level or next((c for c in _named(rows, LEVEL) if _few(rows, c)), None)
+    return Columns(prompt, answer, after or None, level)
+
+
+def names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Every column that some row has, in the order of their first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _named(rows: Sequence[Mapping[str, Any]], usual: tuple[str, ...]) -> list[str]:
+    """Columns with one of these names, in the order of the names."""
+    plain = {c: str(c).strip().casefold().replace(" ", "_").replace("-", "_") for c in names(rows)}
+    return [c for name in usual for c, called in plain.items() if called == name]
+
+
+def _first(rows: Sequence[Mapping[str, Any]], usual: tuple[str, ...], meaning: Callable[[Any], object]) -> str | None:
+    """The first of these columns that has a value in at least half as many rows as the fullest of them."""
+    full = {c: sum(_means(meaning, row.get(c)) for row in rows) for c in _named(rows, usual)}
+    return next((c for c, n in full.items() if n and 2 * n >= max(full.values())), next(iter(full), None))
+
+
+def _means(meaning: Callable[[Any], object], value: Any) -> bool:
+    try:
+        meaning(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _few(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    found = {as_level(row.get(column)) for row in rows} - {None}
+    return 0 < len(found) <= LEVELS
+
+
+def as_prompt(value: Any) -> str | list[Message]:
+    """A cell as a prompt: text, or turns as {role, content} or {from, value}. Raises ValueError saying why it is none.
+
+    Of a turn nothing else is read. The last turn must not be the assistant's: there would be nothing to answer.
+    """
+    if _nothing(value):
+        raise ValueError("it is empty")
+    if isinstance(value, str):
+        prompt: str | list[Message] = value
+    elif isinstance(value, list):
+        prompt = [_turn(turn) for turn in value]
+        if prompt[-1].role == "assistant":
+            raise ValueError("its last turn is the assistant's")
+    else:
+        raise ValueError(f"it is of type {type(value).__name__}, neither text nor a list of {{role, content}}")
+    text = prompt_text(prompt)
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        raise ValueError("it holds half a character")  # no table can hold it
+    return prompt
+
+
+def _turn(turn: Any) -> Message:
+    if not isinstance(turn, Mapping):
+        raise ValueError(f"a turn is of type {type(turn).__name__}, not {{role, content}}")
+    role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+    role = _ROLES.get(role, role) if isinstance(role, str) else role
+    if role not in ("system", "user", "assistant"):
+        got = repr(role) if isinstance(role, str) else f"of type {type(role).__name__}"
+        raise ValueError(f"a turn's role is {got}, not system, user or assistant")
+    if not isinstance(content, str):
+        raise ValueError(f"a turn's content is of type {type(content).__name__}, not text")
+    return Message(role=role, content=content)
+
+
+def as_answer(value: Any, after: str | None = None) -> str:
+    """A cell as a reference answer: text as it stands, what follows the last `after` in it, all else as JSON text.
+
+    Raises ValueError saying why it is none.
+    """
+    if _nothing(value):
+        raise ValueError("it is empty")
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, bool | int | float | list | dict):
+        try:
+            text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        except (TypeError, ValueError, RecursionError):
+            raise ValueError(f"its {type(value).__name__} cannot be written as JSON") from None
+    elif isinstance(value, bytes):
+        raise ValueError("it is of type bytes")
+    else:
+        text = str(value)  # a date or a decimal number of a Parquet file
+    if after:
+        _, mark, tail = text.rpartition(after)
+        if not mark:
+            raise ValueError(f"'{after}' is not in it")
+        text = tail.strip()
+        if not text:
+            raise ValueError(f"nothing follows '{after}'")
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        raise ValueError("it holds half a character")
+    return text
+
+
+def as_level(value: Any) -> str | None:
+    """A cell as a difficulty group; 5.0 is 5."""
+    if _nothing(value) or isinstance(value, bytes | list | dict):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _nothing(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or value == [] or value == {} or value != value  # the last is NaN
