@@ -101,7 +101,7 @@ def test_unused_rows_are_counted_by_reason_with_three_of_them(raw, here):
     assert (unused.name, unused.reason, unused.rows, len(unused.examples)) == ("train", "duplicate", 5, 3)
     shown = written(raw)
     assert "unused      train  duplicate  5\n" in shown
-    assert shown.count("'Q 8 4 7 9 T 10 :' (of an earlier row)\n") == 3
+    assert shown.count("'Q 8 4 7 9 T 10 :' (of row 1)\n") == 3
     assert "              and 2 more\n" in shown
 
 

@@ -58,7 +58,7 @@ def test_one_broken_source_does_not_hide_the_others(raw):
         "export NOT_SET=...",
         "problems.train: missing.csv: no such file; give a path from where mixdistill is run, or a hub id without an "
         "ending",
-        "problems.eval.columns: one.jsonl: no column 'quest' (problems.*.prompt); did you mean 'question'?",
+        "problems.eval.columns: one.jsonl: no column 'quest' (problems.eval.columns.prompt); did you mean 'question'?",
         "problems.eval.lab: no lab domain 'lab:sings'; did you mean 'lab:signs'?",
     ]
 
@@ -66,7 +66,8 @@ def test_one_broken_source_does_not_hide_the_others(raw):
 def test_a_fault_between_two_sources_is_said_of_the_section(raw):
     raw["problems"]["train"] = dict(raw["problems"]["eval"]["signs"])
     assert faults(raw) == [
-        "problems.train: every one of 4 problems is also in an evaluation set; use others",
+        "problems.train: every one of 4 problems is also in an evaluation set; "
+        "use others, or cut a file in two with part",
     ]
 
 
@@ -114,8 +115,8 @@ def test_recorded_traces_need_their_columns_and_the_problems_prompts(raw):
     first = find(build({**raw, "teachers": {**raw["teachers"], "long": raw["teachers"]["short"]}}), Store(Path("r")))
     prompt = first.problems["train"][0].prompt
     assert faults(raw) == [
-        f"teachers.long: none of its 2 rows has the prompt of a problem (none for {prompt!r}); "
-        "name the column that holds the problem as it stands, or other problems"
+        f"teachers.long: traces.jsonl: none of 12 prompts is in it; the first asked is {prompt!r}, its own first is "
+        "'Q 1 2 T 3 :'; set prompt_column, and leave the teacher's prompt plain"
     ]
     raw["teachers"]["long"] = recorded([prompt], completion_column="completions")
     assert faults(raw) == ["teachers.long: traces.jsonl: no column 'completions'; did you mean 'completion'?"]

@@ -64,15 +64,12 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         raise RecipeError(lines)
     known = estimates.lengths(study, store, found)
     disk = estimates.disk(study, store, found, known)
-    sources = {"train": study.problems.train, **study.problems.eval}
     return Plan(
         name=study.name,
         description=study.description,
         folder=str(store.root),
         exists=store.root.exists(),
-        problems=[
-            PlannedProblems(name=n, source=sources[n].source, problems=len(p)) for n, p in found.problems.items()
-        ],
+        problems=_problems(study, found),
         unused=_unused(found.unused),
         teachers=[_teacher(study, store, found, name, known[name]) for name in study.teachers],
         verifier=study.verify.verifier,
@@ -89,6 +86,19 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         disk=disk,
         warnings=_warnings(str(store.root), disk) + _overlong(study, found),
     )
+
+
+def _problems(study: Recipe, found: Found) -> list[PlannedProblems]:
+    sources, columns = {"train": study.problems.train, **study.problems.eval}, found.columns
+    return [
+        PlannedProblems(
+            name=name,
+            source=sources[name].source,
+            problems=len(problems),
+            columns=str(columns[name]) if name in columns else None,
+        )
+        for name, problems in found.problems.items()
+    ]
 
 
 def _unused(rows: list[Unused]) -> list[PlannedUnused]:
@@ -215,7 +225,7 @@ def text(plan: Plan, width: int = 100) -> Text:
     problems = max(len(f"{p.problems:,}") for p in plan.problems)
     blocks: list[tuple[str, list[Line]]] = [
         ("study", [((), [f"{plan.name}: {plan.description}" if plan.description else plan.name])]),
-        ("problems", [((p.name, f"{p.problems:>{problems},}", p.source), []) for p in plan.problems]),
+        ("problems", [_problems_line(p, problems) for p in plan.problems]),
         ("unused", [_unused_line(u) for u in plan.unused]),
         ("teachers", [_teacher_line(t) for t in plan.teachers]),
         ("verifier", [((plan.verifier, plan.reference), [])]),
@@ -260,6 +270,10 @@ def _aligned(lines: list[Line], width: int) -> list[str]:
         for note in notes:
             found += textwrap.wrap(note, width, initial_indent=indent, subsequent_indent=indent + "  ")
     return found
+
+
+def _problems_line(p: PlannedProblems, width: int) -> Line:
+    return (p.name, f"{p.problems:>{width},}", p.source), [p.columns] if p.columns else []
 
 
 def _unused_line(unused: PlannedUnused) -> Line:

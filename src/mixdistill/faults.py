@@ -7,7 +7,7 @@ Everything is looked at, whatever else is wrong: a broken source does not hide t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mixdistill import prompts, resolve
+from mixdistill.columns import Columns
 from mixdistill.errors import DataError, MissingExtra, MixdistillError
 from mixdistill.generate import request_seed
 from mixdistill.pipeline import BOUGHT, refuse_early
@@ -38,6 +39,8 @@ class Found:
     problems: dict[str, list[Problem]] = field(default_factory=dict)
     """`train` and every benchmark; empty where a source cannot be loaded."""
     unused: list[Unused] = field(default_factory=list)
+    columns: dict[str, Columns] = field(default_factory=dict)
+    """`train` or benchmark -> the columns it was read from; none of the lab's."""
     joins: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Teacher of recorded traces -> how its file fits the problems, as its backend's `join_report` says."""
     few: dict[str, list[tuple[Problem, Completion]]] = field(default_factory=dict)
@@ -51,7 +54,9 @@ class Found:
 def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
     """Look at the problem sources, teachers, models, environment and run folder of a valid recipe."""
     found = Found(of_recipe=variables(recipe.problems, recipe.teachers), of_folder=_folder(recipe, store))
-    found.problems, found.unused, lines = read_problems(recipe.problems, limit=limit, error_rate=recipe.error_rate)
+    found.problems, found.unused, lines = read_problems(
+        recipe.problems, limit=limit, error_rate=recipe.error_rate, chosen=found.columns.__setitem__
+    )
     found.of_recipe += lines
     for name, teacher in recipe.teachers.items():
         found.of_recipe += _teacher(name, teacher, found)
@@ -66,13 +71,18 @@ def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
 
 
 def read_problems(
-    spec: Problems, *, limit: int | None, error_rate: float
+    spec: Problems,
+    *,
+    limit: int | None,
+    error_rate: float,
+    chosen: Callable[[str, Columns], object] | None = None,
 ) -> tuple[dict[str, list[Problem]], list[Unused], list[str]]:
-    """(problems, unused rows, faults) of all sources, those of which an environment variable is not set left out."""
+    """(problems, unused rows, faults) of all sources, those of which an environment variable is not set left out;
+    `chosen` is told the columns of every list."""
     sources = _sources(spec)
     try:
         if not any(resolve.unset(s.source) for s in sources.values()):
-            return *load_all(spec, limit=limit, error_rate=error_rate), []
+            return *load_all(spec, limit=limit, error_rate=error_rate, chosen=chosen), []
     except MixdistillError as e:
         whole = str(e)
     else:

@@ -49,6 +49,8 @@ class PlannedProblems(Row):
     source: str
     """As the recipe names it."""
     problems: int
+    columns: str | None
+    """Which columns its prompts and answers were read from; None in the lab."""
 
 
 class PlannedUnused(Row):
