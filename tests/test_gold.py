@@ -123,3 +123,12 @@ def test_the_text_lists_the_first_and_counts_the_rest(study, monkeypatch):
     shown = text(many).plain
     assert shown.count("  graded ") == 1
     assert shown.endswith("\n\nand 2 more; --json lists all")
+
+
+def test_rows_that_are_no_problem_are_counted_beside(raw, tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text("prompt,answer\n" + "Q 8 4 7 9 T 10 :,A + + -\n" * 3)
+    raw["problems"]["train"] = {"source": str(file)}
+    graded = grade(build(raw))
+    assert (graded.problems["train"], graded.unused) == (1, {"train: duplicate": 2})
+    assert text(graded).plain.endswith("\nnot graded, since they are no problems: 2 rows, train: duplicate")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from mixdistill import faults, resolve, verify
 from mixdistill.errors import RecipeError
+from mixdistill.problems import counted
 from mixdistill.recipe import Recipe
 from mixdistill.types import Outcome, Problem, Row, Trace, Verdict, prompt_text, trace_id
 
@@ -56,11 +57,13 @@ class Gold(Row):
     accepted: dict[str, int]
     """Of these, with a reference that is accepted."""
     rejected: list[Rejected]
+    unused: dict[str, int]
+    """Rows that are no problem and were not graded: `train: no_answer` -> how many."""
 
 
 def grade(recipe: Recipe, *, limit: int | None = None, where: str = "recipe") -> Gold:
     """Grade every problem's reference answer. Raises RecipeError where problems cannot be loaded."""
-    sets, _, lines = faults.read_problems(recipe.problems, limit=limit, error_rate=recipe.error_rate)
+    sets, unused, lines = faults.read_problems(recipe.problems, limit=limit, error_rate=recipe.error_rate)
     lines = faults.variables(recipe.problems, {}) + lines
     if lines:
         raise RecipeError([f"{where}: {line}" for line in lines])
@@ -79,6 +82,7 @@ def grade(recipe: Recipe, *, limit: int | None = None, where: str = "recipe") ->
     judged = list(zip(items, verdicts, strict=True))
     return Gold(
         verifier=recipe.verify.verifier,
+        unused=counted(unused),
         problems={name: len(problems) for name, problems in sets.items()},
         accepted=dict.fromkeys(sets, 0) | Counter(i[0] for i, v in judged if v.outcome is Outcome.CORRECT),
         rejected=failed + [_rejected(*i[:2], i[2].content, v) for i, v in judged if v.outcome is not Outcome.CORRECT],
@@ -122,6 +126,8 @@ def text(gold: Gold, width: int = 100) -> Text:
     for name, problems in gold.problems.items():
         said = f"{gold.verifier} accepts {gold.accepted[name]:,} of {problems:,} reference answers of {name}\n"
         page.append(said, "" if gold.accepted[name] == problems else "bold yellow")
+    for why, rows in gold.unused.items():
+        page.append(f"not graded, since they are no problems: {rows:,} rows, {why}\n")
     for r in gold.rejected[:SHOWN]:
         page.append(f"\n{r.problem_id}", "bold").append(f"  {r.name}  {_cut(r.prompt, width - 22 - len(r.name))}\n")
         page.append(f"  reference {_cut(r.reference, width - 12)}\n  graded    {_cut(r.content, width - 12)}\n")
