@@ -21,8 +21,8 @@ from mixdistill.types import Outcome, Verdict
 VERSION = "1"
 
 
-def verify(problem, trace):
-    right = trace.content == f"<{problem.answer}>"
+def verify(problem, trace, *, mark="", strict=True):
+    right = trace.content == f"{mark}<{problem.answer}>"
     outcome = Outcome.CORRECT if right else Outcome.INCORRECT
     return Verdict(trace_id=trace.id, outcome=outcome, answer=trace.content, explanation="not in angles")
 """
@@ -30,8 +30,8 @@ PHRASED = (
     OWN
     + """
 
-def gold(problem):
-    return f"<{problem.answer}>"
+def gold(problem, *, mark=""):
+    return f"{mark}<{problem.answer}>"
 """
 )
 
@@ -102,6 +102,8 @@ def test_a_verifier_s_own_phrasing_is_graded_where_it_has_one(study, tmp_path):
     assert [r.content for r in graded.rejected[:3]] == ["4", "x^2}", "\\frac12"]
     study["verify"] = {"verifier": f"{tmp_path}/phrased.py:verify"}
     assert grade(build(study)).rejected == []
+    study["verify"] |= {"mark": "A: ", "strict": False}
+    assert grade(build(study)).rejected == [], "it is told the options that it names"
 
 
 def test_sources_that_cannot_be_loaded_are_said_all_at_once(study):

@@ -4,9 +4,9 @@ A verifier that rejects a reference rejects every right trace of that problem, i
 lower accuracies than there are. Each reference is graded as the content of a trace that ended by itself. How it is
 phrased is the verifier's own affair: where its module has a function
 
-    gold(problem) -> str        the text of a right answer to the problem
+    gold(problem, *, option=...) -> str        the text of a right answer to the problem
 
-that is what is graded, else `problem.answer` as it stands.
+that is what is graded, else `problem.answer` as it stands. It is given those of the verifier's options that it names.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mixdistill import faults, resolve, verify
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 AUTHOR = "reference"
-SHOWN = 50
+SHOWN = 20
 """Rejected references that the text lists; JSON has all."""
 
 
@@ -92,7 +93,10 @@ def grade(recipe: Recipe, *, limit: int | None = None, where: str = "recipe") ->
 def phrasing(recipe: Recipe) -> Callable[[Problem], str]:
     """How a right answer is put: the verifier module's `gold`, else the bare reference."""
     verifier = resolve.load(resolve.reference("verifier", recipe.verify.verifier))
-    return getattr(sys.modules[verifier.__module__], "gold", None) or (lambda problem: problem.answer)
+    phrase = getattr(sys.modules[verifier.__module__], "gold", None)
+    if phrase is None:
+        return lambda problem: problem.answer
+    return partial(phrase, **{k: v for k, v in recipe.verify.options.items() if resolve.takes(phrase, k)})
 
 
 def _trace(problem: Problem, content: str) -> Trace:

@@ -2,7 +2,7 @@
 
 A verifier is a function `(problem, trace, *, option=...) -> Verdict`; its keyword-only parameters are the options that
 the recipe may set. Its module may have `VERSION` (a change of it grades again; else a hash of the file is compared) and
-`gold(problem) -> str`, the text of a right answer, by which `check --gold` finds references that it rejects.
+`gold(problem, *, option=...) -> str`, the text of a right answer, by which `check --gold` finds what it rejects.
 """
 
 from __future__ import annotations
