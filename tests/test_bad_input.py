@@ -94,14 +94,16 @@ def train(raw: dict[str, Any], source: str, **more: Any) -> dict[str, Any]:
 
 
 def plan(call: Call, raw: dict[str, Any]) -> list[str]:
-    """The lines of a plan that say which problems there are."""
+    """What a plan says of the problems: how many, their columns, the rows that are none."""
     write(raw)
-    code, out, err = call("check", "tiny.yaml")
+    code, out, err = call("check", "tiny.yaml", "--json")
     assert (code, err) == (0, "")
-    lines = [line.strip() for line in out.splitlines()]
-    first = next(n for n, line in enumerate(lines) if line.startswith("problems "))
-    last = next(n for n, line in enumerate(lines) if line.startswith("teachers "))
-    return [line.removeprefix("problems   ") for line in lines[first:last]]
+    made = json.loads(out)
+    return [
+        ", ".join(f"{p['name']} {p['problems']}" for p in made["problems"]),
+        *(f"{p['name']}: {p['columns']}" for p in made["problems"] if p["columns"]),
+        *(f"{u['rows']} dropped: {u['name']}: {u['reason']}" for u in made["unused"]),
+    ]
 
 
 FOUND = "train: prompt from 'prompt', answer from 'answer'"
@@ -453,14 +455,16 @@ def test_the_plan_refuses_a_file_that_joins_nothing_and_allows_one_that_begins_l
     write(late)
     code, out, err = call("check", "tiny.yaml")
     assert (code, out) == (2, "")
-    assert err.startswith("mixdistill: long.jsonl: none of 8 prompts is in it; the first asked is ")
+    assert err.startswith(
+        "mixdistill: tiny.yaml: teachers.long: long.jsonl: none of 8 prompts is in it; the first asked is "
+    )
     assert err.count("\n") == 1
     filler = [{"prompt": f"Q {n}", "answer": "A"} for n in range(50)]
     raw["problems"]["train"]["source"] = jsonl([*filler, ROWS[20]], "problems.jsonl")
     write(raw)
     code, out, err = call("check", "tiny.yaml")
     assert (code, err) == (0, "")
-    assert "tokens not known, the first 50 problems have no trace" in out
+    assert "tokens each (mean of 1)" in out
 
 
 def test_a_teacher_whose_every_trace_is_judged_wrong_is_named_with_what_to_do(call: Call, raw: dict[str, Any]):

@@ -2,86 +2,198 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import Notes, Watching
-from mixdistill import pipeline
-from mixdistill.check import describe_plan
-from mixdistill.errors import DataError
+from mixdistill import check, estimates, pipeline
+from mixdistill.backends.recorded import Recorded
+from mixdistill.check import plan, text
+from mixdistill.errors import RecipeError
+from mixdistill.plans import Plan
 from mixdistill.recipe import build
 from mixdistill.store import Store
 
 
-def plan(raw: dict[str, Any], tmp_path: Path, limit: int | None = None) -> str:
-    return describe_plan(build(raw), tmp_path / "run", limit)
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Paths are from here; two cores and 50 GiB, whatever this machine has."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(estimates.executor, "gpus", list)
+    monkeypatch.setattr(estimates.executor, "_cores", lambda: 2)
+    monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: Usage(50 * 2**30))
+    return tmp_path
 
 
-def test_the_plan_names_problems_traces_cells_arms_and_time(raw, tmp_path):
+class Usage:
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+
+def planned(raw: dict[str, Any], limit: int | None = None) -> Plan:
+    return plan(build(raw), out=Path("run"), limit=limit)
+
+
+def written(raw: dict[str, Any], **more: Any) -> str:
+    return text(planned(raw, **more)).plain
+
+
+def test_the_whole_plan_reads_like_this(raw):
+    raw["description"] = "Which?"
     raw["arms"]["mix"] = {"long": 0.2, "short": 0.8}
     raw["contrasts"]["mix_gain"] = ["mix", "each_pure"]
     raw["students"]["s"]["seeds"] = 5
-    text = plan(raw, tmp_path)
-    assert f"folder     {tmp_path}/run (new)" in text
-    assert "problems   train 12, signs 4" in text
-    assert "12 traces" in text
-    assert "3 arms x 5 seeds = 15" in text
-    assert "at most 6 updates of 4 examples each" in text
-    assert "verifier   signs -> mixdistill.lab.domain:verify" in text
-    assert "long - short     primary, on signs" in text
-    assert "evaluate   64 traces: 16 models" in text
-    line = next(x for x in text.splitlines() if "20% long, 80% short by examples = " in x)
-    assert int(line.partition(" = ")[2].partition("%")[0]) > 20, "long traces hold more than their share of tokens"
-    assert "training about " in text
-    assert not (tmp_path / "run").exists(), "a plan leaves nothing behind"
+    raw["evaluate"] = {"sampling": {"max_tokens": 64}, "caps": [32], "k": 2}
+    assert written(raw) == (
+        "study       tiny: Which?\n"
+        "problems    train  12  lab:signs\n"
+        "            signs   4  lab:signs\n"
+        "teachers    long   scripted  long   12 traces  77 tokens each (mean of 12)\n"
+        "            short  scripted  short  12 traces  20 tokens each (mean of 12)\n"
+        "verifier    signs  mixdistill.lab.domain:verify\n"
+        "students    s  lab:s  103k weights  3 arms x 5 seeds = 15 trainings\n"
+        "              at most 6 updates of 4 examples each\n"
+        "arms               by examples             by loss tokens\n"
+        "            long   100 % long              100 % long\n"
+        "            short  100 % short             100 % short\n"
+        "            mix    20 % long + 80 % short  49.5 % long + 50.5 % short\n"
+        "contrasts   long_cot_gap  long - short     primary, on signs\n"
+        "            mix_gain      mix - each_pure\n"
+        "evaluation  128 traces: 16 models x (8 of signs), at most 64 tokens each, also cut at 32\n"
+        "time        training    about 1 s on 2 cores\n"
+        "            evaluation  about 1 s where students write as long as their teachers\n"
+        "                        at most 1 s at the limit of tokens\n"
+        "            (6 operations a weight and token, 2e+10 a second and core)\n"
+        "            (2 operations a weight and token, 4e+09 a second and core)\n"
+        "disk        run (new), 50 GiB free\n"
+        "            models kept     about 5.9 MiB (4 bytes a weight, 15 models)\n"
+        "            while training  about 4.72 MiB (two a training with the optimizer's state, 2 at once)\n"
+        "            tables          about 139 KiB (before compression, every student's trace at the limit)"
+    )
+    assert not Path("run").exists(), "a plan leaves nothing behind"
 
 
-def test_the_plan_obeys_the_limit_and_names_what_is_dropped(raw, tmp_path):
-    file = tmp_path / "mine.csv"
-    file.write_text("prompt,answer\n" + "Q 8 4 7 9 T 10 :,A + + -\n" * 3 + "Q 1 2 3 T 6 :,A + +\n")
-    raw["problems"]["train"] = {"source": str(file)}
-    text = plan(raw, tmp_path)
-    assert "problems   train 2, signs 4" in text
-    assert "           2 dropped: train: duplicate" in text
-    assert "problems   train 1, signs 1" in plan(raw, tmp_path, limit=1)
+def test_no_line_is_wider_than_asked_for(raw):
+    raw["description"] = "What do they learn from long traces, and what from short ones, and from both? " * 3
+    for width in (60, 100):
+        lines = text(planned(raw), width).plain.splitlines()
+        assert max(map(len, lines)) <= width
 
 
-def test_the_plan_asks_no_teacher_that_costs_money(raw, tmp_path, notes: Notes):
-    assert "tokens not known before its first traces" in plan(raw, tmp_path)
+def test_the_plan_is_the_same_as_data(raw):
+    made = planned(raw)
+    assert Plan.model_validate_json(made.model_dump_json()) == made
+    assert json.loads(made.model_dump_json())["arms"][0] == {
+        "name": "long",
+        "examples": {"long": 1.0},
+        "loss_tokens": {"long": 1.0},
+    }
+
+
+def test_unused_rows_are_counted_by_reason_with_three_of_them(raw, here):
+    rows = "Q 8 4 7 9 T 10 :,A + + -\n" * 6 + "Q 1 2 3 T 6 :,A + +\n"
+    Path("mine.csv").write_text("prompt,answer\n" + rows)
+    raw["problems"]["train"] = {"source": "mine.csv"}
+    (unused,) = planned(raw).unused
+    assert (unused.name, unused.reason, unused.rows, len(unused.examples)) == ("train", "duplicate", 5, 3)
+    shown = written(raw)
+    assert "unused      train  duplicate  5\n" in shown
+    assert shown.count("'Q 8 4 7 9 T 10 :' (of row 1)\n") == 3
+    assert "              and 2 more\n" in shown
+
+
+def test_the_plan_obeys_the_limit(raw):
+    assert [p.problems for p in planned(raw, limit=3).problems] == [3, 3]
+
+
+def test_a_join_is_a_rate_with_what_did_not_join(raw, monkeypatch):
+    prompts = [p.prompt for p in check.faults.find(build(raw), Store(Path("r"))).problems["train"]]
+    rows = [{"prompt": p, "completion": "A + +"} for p in [*prompts[:9], "else?"]]
+    Path("traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    raw["teachers"]["long"] = {"backend": "recorded", "model": "traces.jsonl", "complete": True}
+    report = Recorded.join_report
+    more = {"rows_bad": {"no_prompt": 2}, "examples": {"unmatched": prompts[9:], "rows_unused": ["else?"]}}
+    monkeypatch.setattr(Recorded, "join_report", lambda *args: {**report(*args), **more})
+    (join,) = [t.join for t in planned(raw).teachers if t.join]
+    assert (join.problems, join.joined, join.rows, join.rows_unused) == (12, 9, 10, 1)
+    assert (
+        "              joins 9 of 12 problems (75.0 %); 1 of its 10 rows are for none\n"
+        "              2 rows are no trace (2 no_prompt)\n"
+        f"              not joined: {prompts[9]!r}\n"
+    ) in written(raw)
+
+
+def test_the_plan_asks_no_teacher_that_costs_money(raw, notes: Notes):
+    assert "  12 traces\n                tokens not known before its first traces\n" in written(raw)
     assert notes.calls() == 0
 
 
-def test_the_plan_knows_lengths_from_the_traces_there_are(raw, tmp_path, notes: Notes, inline):
-    pipeline.run(build(raw), Store(tmp_path / "run"), stages=("generate", "analyze"), watcher=Watching())
-    text = plan(raw, tmp_path)
-    assert "(exists: it will be extended)" in text
-    assert text.count("median of the traces there") == 2
+def test_of_a_long_path_the_end_is_shown(raw, notes: Notes):
+    (line,) = [line for line in written(raw).splitlines() if "own.py" in line]
+    backend = raw["teachers"]["short"]["backend"]
+    assert line.startswith(f"            short  ...{backend[-21:]}  short  12 traces")
 
 
-def test_the_plan_builds_no_model(raw, tmp_path, monkeypatch):
-    monkeypatch.setenv("MIXDISTILL_CACHE", str(tmp_path / "cache"))
-    raw["students"] = {"l": {"model": "lab:l"}, "s": {"model": "lab:s"}}
+def test_the_plan_counts_what_is_there(raw, notes: Notes, inline):
+    pipeline.run(build(raw), Store(Path("run")), stages=("generate", "analyze"), watcher=Watching())
+    shown = written(raw)
+    assert "run (there: the run goes on in it), 50 GiB free" in shown
+    assert shown.count("12 traces, 12 there") == 2
+    assert shown.count(" (their median)") == 2
+    raw["problems"]["train"]["limit"] = 14
+    assert [(t.traces, t.there) for t in planned(raw).teachers] == [(14, 12), (14, 12)]
+
+
+def test_a_model_that_is_not_there_is_said_to_be_built_or_fetched(raw, monkeypatch):
+    monkeypatch.setenv("MIXDISTILL_CACHE", "cache")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    raw["students"] = {"l": {"model": "lab:l"}, "s": {"model": "lab:s"}, "q": {"model": "own/er-1.5B"}}
     raw["teachers"]["large"] = {"backend": "transformers", "model": "lab:teacher-large"}
-    text = plan(raw, tmp_path)
-    assert not (tmp_path / "cache").exists()
-    assert text.count("lab:l is built on first use") == 1
-    assert text.count("lab:teacher-large is built on first use") == 1
-    assert "lab:s is built" not in text
-    assert text.count("tokens each (from 12 of them)") == 2, "another lab student's tokenizer is the same"
-    assert "training about " in text
+    shown = written(raw)
+    assert not Path("cache").exists()
+    assert "              lab:l is built on first use\n" in shown
+    assert "              lab:teacher-large is built on first use\n" in shown
+    assert "              own/er-1.5B is fetched on first use\n" in shown
+    assert "lab:s is" not in shown
+    assert "q  own/er-1.5B  1.5B weights" in shown
 
 
-def test_the_plan_knows_no_lengths_where_no_tokenizer_is_there(raw, tmp_path, monkeypatch):
-    monkeypatch.setenv("MIXDISTILL_CACHE", str(tmp_path / "cache"))
-    raw["students"] = {"b": {"model": "lab:bytes"}}
-    text = plan(raw, tmp_path)
-    assert not (tmp_path / "cache").exists()
-    assert text.count("tokens not known before lab:bytes is built") == 2
+def test_too_little_disk_is_a_warning(raw, monkeypatch):
+    raw["evaluate"] = {"sampling": {"max_tokens": 64}}
+    monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: Usage(2**20))
+    (line,) = planned(raw).warnings
+    assert line == (
+        "run: about 5.53 MiB will be written and 1 MiB are free; "
+        "free space, choose another --out, or fewer seeds or arms"
+    )
 
 
-def test_the_plan_fails_as_the_run_would(raw, tmp_path):
+def test_a_library_that_is_not_installed_is_a_warning(raw, monkeypatch):
+    monkeypatch.setattr(check, "find_spec", lambda name: None if name in ("trl", "scipy") else name)
+    assert planned(raw).warnings == [
+        "trl: not installed, and training and evaluation need it; run: pip install 'mixdistill[train]'",
+        "scipy: not installed, and the report needs it; run: pip install 'mixdistill[report]'",
+    ]
+
+
+def test_traces_longer_than_a_student_may_be_trained_on_are_a_warning(raw):
+    raw["train"] = {"max_length": 40}
+    (line,) = planned(raw).warnings
+    assert line == (
+        "students.s: 10 of the first 12 traces of long are longer than max_length=40 (longest 225); "
+        "the run would stop there"
+    )
+    raw["train"]["overlong"] = "drop"
+    assert planned(raw).warnings[0].endswith("; they will be dropped from every arm")
+
+
+def test_faults_are_raised_all_at_once_with_the_name_of_the_recipe(raw):
     raw["problems"]["train"] = {"source": "nowhere.jsonl"}
-    with pytest.raises(DataError, match=r"nowhere\.jsonl: no such file"):
-        plan(raw, tmp_path)
+    raw["teachers"]["long"]["model"] = "lng"
+    Path("run").touch()
+    with pytest.raises(RecipeError) as e:
+        plan(build(raw), out=Path("run/here"), where="my.yaml")
+    assert [line.partition(": ")[0] for line in e.value.findings] == ["my.yaml", "my.yaml", "run/here"]

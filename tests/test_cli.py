@@ -132,10 +132,45 @@ def test_a_mistake_of_ours_is_a_traceback(monkeypatch: pytest.MonkeyPatch, file:
 def test_check_prints_the_plan_of_the_quick_demo(call):
     code, out, err = call("check", "demo-quick", "--set", "students={s: {model: 'lab:s'}}")
     assert (code, err) == (0, "")
-    assert "study      demo-quick: Does the pipeline run?" in out
-    assert "problems   train 320, signs 60" in out
-    assert "3 arms x 2 seeds = 6" in out
-    assert "primary, on signs" in out
+    assert out.startswith("study       demo-quick: Does the pipeline run? ")
+    assert "            signs   60  lab:signs\n" in out
+    assert "3 arms x 2 seeds = 6 trainings\n" in out
+    assert "primary, on signs\n" in out
+    assert "\x1b" not in out
+
+
+def test_json_is_nothing_but_json(call, file: str, inline):
+    code, out, err = call("check", file, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["name"] == "tiny"
+    assert call("check", file, "--json", "--gold")[1].startswith('{\n  "verifier": "signs",')
+    assert call("generate", file, "--limit", "2")[0] == 0
+    code, out, err = call("show", "runs/tiny", "--json")
+    assert (code, err) == (0, "")
+    assert [t["trace"]["author"] for t in json.loads(out)["traces"]] == ["teacher/long", "teacher/short"]
+    line = "mixdistill: nowhere: not a run folder (no problems in it); give the folder that --out named\n"
+    assert call("show", "nowhere", "--json") == (2, "", line)
+
+
+def test_check_says_everything_at_once_and_exits_with_2(call, file: str):
+    changed = ("--set", "problems.train.source=no.csv", "--set", "students.s.model=lab:ss")
+    for more in ((), ("--json",)):
+        assert call("check", file, *changed, *more) == (
+            2,
+            "",
+            "mixdistill: tiny.yaml: problems.train: no.csv: no such file; give a path from where mixdistill is run, or "
+            "a hub id without an ending\n"
+            "mixdistill: tiny.yaml: students.s.model: lab: no model of that name (got 'ss'); did you mean 's'?\n",
+        )
+
+
+def test_check_gold_exits_with_1_where_a_reference_is_not_accepted(call, file: str):
+    assert call("check", file, "--gold")[::2] == (0, "")
+    Path("mine.csv").write_text("prompt,answer\na?,x^2}\n")
+    own = ("--set", "problems.train={source: mine.csv}", "--set", "verify.verifier=math")
+    code, out, err = call("check", file, "--gold", *own)
+    assert (code, err) == (1, "")
+    assert out.startswith("math accepts 0 of 1 reference answers of train\n")
 
 
 @pytest.mark.parametrize("verb", [v for names in cli.PANELS.values() for v in names])

@@ -249,3 +249,16 @@ def test_whatever_stands_in_its_place_is_a_finding_or_a_recipe_and_never_a_crash
                 recipe.cells()
                 assert [recipe.group_of(a) for a in recipe.arms]
                 assert all(recipe.pairs(c) for c in recipe.contrasts)
+
+
+def test_a_module_that_cannot_be_imported_is_a_finding_beside_the_others(raw, tmp_path):
+    (tmp_path / "own.py").write_text("import json\njson.nothing\n")
+    raw["verify"] = {"verifier": f"{tmp_path}/own.py:verify"}
+    raw["contrasts"] = {"x": ["long", "lng"]}
+    with pytest.raises(RecipeError) as e:
+        build(raw)
+    assert e.value.findings == [
+        "recipe: contrasts.x: 'lng' is not an arm; did you mean 'long'?",
+        f"recipe: verify: '{tmp_path}/own.py:verify' cannot be imported "
+        "(AttributeError: module 'json' has no attribute 'nothing'); mend it",
+    ]

@@ -10,7 +10,7 @@ import pytest
 
 import tiny
 from mixdistill import resolve
-from mixdistill.errors import RecipeError
+from mixdistill.errors import DataError, RecipeError
 
 OWN = """
 from mixdistill.types import Verdict
@@ -204,3 +204,24 @@ def test_base_is_read_once_for_all_plans_and_again_when_a_file_changes(tmp_path,
     assert resolve.model_fingerprint(model) != first
     assert len(hashed) == 2
     assert resolve.model_fingerprint("some/model") == "some/model"
+
+
+def test_variables_that_are_not_set_are_named_each_once(monkeypatch):
+    monkeypatch.setenv("SET", "x")
+    monkeypatch.delenv("UNSET", raising=False)
+    monkeypatch.delenv("OTHER", raising=False)
+    value = {"a": ["${UNSET}/${SET}", "${OTHER}"], "b": {"c": "${UNSET}"}, "d": 3}
+    assert resolve.unset(value) == ["UNSET", "OTHER"]
+    assert resolve.unset("plain") == []
+
+
+def test_the_folder_of_a_model_is_found_without_building_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIXDISTILL_CACHE", str(tmp_path / "cache"))
+    assert resolve.folder_of("lab:l") is None
+    assert (resolve.folder_of("lab:s") or tmp_path).name == "s"
+    assert resolve.folder_of(str(tmp_path)) == tmp_path
+    assert resolve.folder_of("own/er") is None
+    with pytest.raises(DataError) as e:
+        resolve.folder_of("./no/where")
+    assert str(e.value) == "no such folder, and not a hub id (got './no/where'); give a model folder or owner/name"
+    assert not (tmp_path / "cache").exists()

@@ -1,189 +1,376 @@
-"""`check`: what a recipe will do, before it is done."""
+"""`check`: what a recipe will do, or everything that would stop it, before it is done.
+
+Runs, buys and writes nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import textwrap
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mixdistill import executor, prompts, resolve
-from mixdistill.columns import Columns
-from mixdistill.generate import make_backend
-from mixdistill.lab import models
-from mixdistill.problems import counted, load_all
+from mixdistill import estimates, faults, recipe, resolve
+from mixdistill.errors import RecipeError
+from mixdistill.faults import Found
+from mixdistill.plans import (
+    Amount,
+    Disk,
+    Plan,
+    PlannedArm,
+    PlannedContrast,
+    PlannedEvaluation,
+    PlannedJoin,
+    PlannedProblems,
+    PlannedStudent,
+    PlannedTeacher,
+    PlannedUnused,
+    Time,
+)
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
-from mixdistill.tokens import Template
-from mixdistill.types import Problem, Request
+from mixdistill.types import Unused
+from mixdistill.wording import pct, recipe_words, rough_size, rough_time, short_number
 
-FREE = ("scripted", "recorded")
-"""Backends whose traces cost nothing, so that a plan may look at a few."""
-PEEK = 50
-STAND_IN = "s"
-"""The shipped lab student whose tokenizer counts for those that are not built yet."""
-FLOPS = {"cpu": 2e10, "gpu": 1e14}
-"""What one core, or one GPU, does in a second of training, roughly; a plan is no promise."""
+if TYPE_CHECKING:
+    from rich.text import Text
 
-
-@dataclass(frozen=True)
-class Lengths:
-    """Mean tokens of a teacher's traces as a student renders them, and how that is known."""
-
-    mean: float | None
-    why: str
+EXAMPLES = 3
+"""Rows shown of each kind."""
+LIBRARIES = {"train": ("torch", "trl", "accelerate", "datasets"), "report": ("numpy", "scipy")}
+"""What only some stages need: extra -> libraries."""
 
 
-def describe_plan(recipe: Recipe, out: Path | None, limit: int | None) -> str:
-    """The plan of a recipe: problems, traces, cells, examples, tokens, rough time. Loads problems and tokenizers.
+# -- making it --------------------------------------------------------------------------------------------------------
 
-    Raises the errors that a run would raise before its first stage.
-    """
-    columns: dict[str, Columns] = {}
-    problems, unused = load_all(recipe.problems, limit=limit, error_rate=recipe.error_rate, chosen=columns.__setitem__)
-    store = Store(out or Path("runs") / recipe.name)
-    train = problems["train"]
-    lengths = {t: _lengths(recipe, store, t, train) for t in recipe.teachers}
-    cells = recipe.cells()
-    lines = [
-        f"study      {recipe.name}: {recipe.description}".rstrip(": "),
-        f"folder     {store.root} ({'exists: it will be extended' if store.root.exists() else 'new'})",
-        "problems   " + ", ".join(f"{name} {len(rows):,}" for name, rows in problems.items()),
-        *(f"           {name}: {found}" for name, found in columns.items()),
-        *(f"           {n:,} dropped: {why}" for why, n in counted(unused).items()),
-    ]
-    lines += _table(
-        "teachers",
-        [
-            (
-                name,
-                t.backend,
-                t.model,
-                f"{len(train) * t.samples:,} traces",
-                _tokens(lengths[name]),
-                *_to_build(t.model),
-            )
-            for name, t in recipe.teachers.items()
+
+def load(path: str | Path, overrides: list[str] | None = None) -> tuple[Recipe, str]:
+    """(the recipe, the name of its file). As `recipe.load`, but where the recipe is not valid its problem sources are
+    tried all the same, and what is wrong with them stands in the same RecipeError."""
+    raw, where = recipe.read(path, overrides)
+    try:
+        return recipe.build(raw, where=where), where
+    except RecipeError as e:
+        more = [f"{where}: {line}" for line in faults.in_raw_problems(raw.get("problems"))]
+        raise RecipeError([*e.findings, *more]) from None
+
+
+def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, where: str = "recipe") -> Plan:
+    """The plan of a recipe. Raises RecipeError with all that would stop the run; `where` names the recipe's file."""
+    store = Store(out or Path("runs") / study.name)
+    found = faults.find(study, store, limit=limit)
+    lines = [f"{where}: {line}" for line in found.of_recipe] + found.of_folder
+    if lines:
+        raise RecipeError(lines)
+    known = estimates.lengths(study, store, found)
+    disk = estimates.disk(study, store, found, known)
+    return Plan(
+        name=study.name,
+        description=study.description,
+        folder=str(store.root),
+        exists=store.root.exists(),
+        problems=_problems(study, found),
+        unused=_unused(found.unused),
+        teachers=[_teacher(study, store, found, name, known[name]) for name in study.teachers],
+        verifier=study.verify.verifier,
+        reference=resolve.reference("verifier", study.verify.verifier),
+        budget=study.budget.unit,
+        per_update=study.budget.per_update,
+        students=[_student(study, store, found, name, known) for name in study.students],
+        arms=[_arm(study, name, known) for name in study.arms],
+        contrasts=[
+            PlannedContrast(name=n, a=a, b=b, primary=_primary(study, n)) for n, (a, b) in study.contrasts.items()
         ],
+        evaluation=_evaluation(study, found),
+        time=estimates.time(study, store, found, known),
+        disk=disk,
+        warnings=_warnings(str(store.root), disk) + _overlong(study, found),
     )
-    lines.append(f"verifier   {recipe.verify.verifier} -> {resolve.reference('verifier', recipe.verify.verifier)}")
-    lines += _table("cells", [_cells_row(recipe, s, len(train)) for s in recipe.students])
-    lines += _table("arms", [_arm_row(recipe, a, lengths) for a in recipe.arms])
-    lines += _table("contrasts", [(n, f"{a} - {b}", _primary(recipe, n)) for n, (a, b) in recipe.contrasts.items()])
-    samples = {b: len(rows) * recipe.evaluate.k for b, rows in problems.items() if b != "train"}
-    evaluations = (len(cells) + len(recipe.students)) * sum(samples.values())
-    lines.append(f"evaluate   {evaluations:,} traces: {len(cells) + len(recipe.students)} models x {samples}")
-    lines.append(f"time       {_time(recipe, len(train), lengths)}")
-    return "\n".join(lines)
 
 
-def _lengths(recipe: Recipe, store: Store, teacher: str, problems: Sequence[Problem]) -> Lengths:
-    marker = store.marker(store.folder("analyze", teacher))
-    if marker and marker["facts"]["median_tokens"] is not None:
-        return Lengths(float(marker["facts"]["median_tokens"]), "median of the traces there")
-    spec = recipe.teachers[teacher]
-    if spec.backend not in FREE:
-        return Lengths(None, "not known before its first traces")
-    student = next(iter(recipe.students.values()))
-    model = _ready(student.model)
-    if model is None:
-        return Lengths(None, f"not known before {student.model} is built")
-    template = Template.load(model, chat_template_kwargs=student.chat_template_kwargs)
-    backend = make_backend(spec.backend, spec.model, spec.options)
-    asked = [prompts.apply(prompts.load(spec.prompt), p.prompt) for p in problems]
-    if hasattr(backend, "join_report"):
-        backend.join_report(asked)  # raises where the file fits none of them
-    answers = [c for _, c in backend.generate([Request(prompt=p, sampling=spec.sampling) for p in asked[:PEEK]])]
-    counts = [template.count(c.reasoning, c.content) for c in answers if c and c.error is None]
-    if not counts:
-        return Lengths(None, f"not known, the first {len(asked[:PEEK])} problems have no trace")
-    return Lengths(sum(counts) / len(counts), f"from {len(counts)} of them")
+def _problems(study: Recipe, found: Found) -> list[PlannedProblems]:
+    sources, columns = {"train": study.problems.train, **study.problems.eval}, found.columns
+    return [
+        PlannedProblems(
+            name=name,
+            source=sources[name].source,
+            problems=len(problems),
+            columns=str(columns[name]) if name in columns else None,
+        )
+        for name, problems in found.problems.items()
+    ]
 
 
-def _ready(model: str) -> str | None:
-    """A model whose tokenizer is the given one's, without building any: another lab student stands in for one that
-    is not built yet. None where there is none."""
-    if not model.startswith("lab:"):
-        return model
-    known = models.describe(model.removeprefix("lab:"))
-    if not known.built and known.name.partition("@")[0] != models.BYTES:  # the others share the lab's vocabulary
-        known = models.describe(STAND_IN)
-    return str(known.path) if known.built else None
+def _unused(rows: list[Unused]) -> list[PlannedUnused]:
+    kinds: dict[tuple[str, str], list[Unused]] = {}
+    for row in rows:
+        kinds.setdefault((row.split, row.reason), []).append(row)
+    return [PlannedUnused(name=n, reason=why, rows=len(r), examples=r[:EXAMPLES]) for (n, why), r in kinds.items()]
 
 
-def _to_build(model: str) -> tuple[str, ...]:
-    """A cell for the plan where a lab model is not there yet."""
-    built = not model.startswith("lab:") or models.describe(model.removeprefix("lab:")).built
-    return () if built else (f"{model} is built on first use",)
+def _teacher(study: Recipe, store: Store, found: Found, name: str, tokens: Amount) -> PlannedTeacher:
+    spec, train = study.teachers[name], found.problems["train"]
+    join = found.joins.get(name)
+    local = spec.backend == "transformers" or spec.model.startswith("lab:")
+    return PlannedTeacher(
+        name=name,
+        backend=spec.backend,
+        model=spec.model,
+        traces=len(train) * spec.samples,
+        there=estimates.traces_there(store, name, train, spec.samples),
+        tokens=tokens,
+        join=join
+        and PlannedJoin(
+            problems=join["prompts"],
+            joined=join["matched"],
+            rows=join["rows"],
+            rows_unused=join["rows_unused"],
+            rows_bad=dict(join.get("rows_bad", {})),
+            examples=faults.unmatched(join)[:EXAMPLES],
+        ),
+        missing_model=_missing(resolve.from_environment(spec.model)) if local else None,
+    )
 
 
-def _tokens(lengths: Lengths) -> str:
-    return f"{lengths.mean:,.0f} tokens each ({lengths.why})" if lengths.mean else f"tokens {lengths.why}"
+def _missing(model: str) -> str | None:
+    if resolve.folder_of(model) is not None:
+        return None
+    return "built on first use" if model.startswith("lab:") else "fetched on first use"
 
 
-def _cells_row(recipe: Recipe, student: str, problems: int) -> tuple[str, ...]:
-    train, seeds = recipe.train_of(student), recipe.seeds_of(student)
-    budget = recipe.budget
-    unit = budget.unit.replace("_", " ")
-    row = f"{len(recipe.arms)} arms x {len(seeds)} seeds = {len(recipe.arms) * len(seeds)}"
-    first = _to_build(recipe.students[student].model)
-    if budget.unit == "examples":
-        updates = max(1, int(problems * train.num_train_epochs / budget.per_update))
-        return (student, row, f"at most {updates:,} updates of {budget.per_update} {unit} each", *first)
-    return (student, row, f"updates of {budget.per_update:,} {unit} each; how many follows from the traces", *first)
+def _student(study: Recipe, store: Store, found: Found, name: str, known: dict[str, Amount]) -> PlannedStudent:
+    model, problems = study.students[name].model, len(found.problems["train"])
+    return PlannedStudent(
+        name=name,
+        model=model,
+        weights=estimates.parameters(model),
+        arms=len(study.arms),
+        seeds=len(study.seeds_of(name)),
+        trained=sum(estimates.trained(store, cell) for cell in study.cells() if cell[0] == name),
+        updates={arm: estimates.updates(study, name, arm, problems, known) for arm in study.arms},
+        missing_model=_missing(model),
+    )
 
 
-def _arm_row(recipe: Recipe, arm: str, lengths: dict[str, Lengths]) -> tuple[str, ...]:
-    weights = recipe.arms[arm].weights
-    shown = ", ".join(f"{w:.0%} {t}" for t, w in weights.items())
-    known = {t: lengths[t].mean for t in weights}
-    means = {t: m for t, m in known.items() if m}
-    if len(weights) < 2 or len(means) < len(known):
-        return (arm, f"{shown} by {recipe.budget.unit.replace('_', ' ')}")
-    by_tokens = recipe.budget.unit == "loss_tokens"
-    raw = {t: w / means[t] if by_tokens else w * means[t] for t, w in weights.items()}
-    other = ", ".join(f"{v / sum(raw.values()):.0%} {t}" for t, v in raw.items())
-    units = ("loss tokens", "examples") if by_tokens else ("examples", "loss tokens")
-    return (arm, f"{shown} by {units[0]} = {other} by {units[1]}")
+def _arm(study: Recipe, name: str, known: dict[str, Amount]) -> PlannedArm:
+    weights, other = study.arms[name].weights, estimates.other_unit(study, name, known)
+    if len([w for w in weights.values() if w]) == 1:
+        other = dict(weights)
+    by_tokens = study.budget.unit == "loss_tokens"
+    return PlannedArm(name=name, examples=other if by_tokens else weights, loss_tokens=weights if by_tokens else other)
 
 
-def _primary(recipe: Recipe, name: str) -> str:
-    primary = recipe.primary_or_first()
-    if primary is None or primary.contrast != name:
-        return ""
-    cap = f", at most {primary.max_tokens} tokens" if primary.max_tokens else ""
-    return f"primary, on {primary.benchmark}{cap}"
+def _primary(study: Recipe, contrast: str) -> str | None:
+    primary = study.primary_or_first()
+    if primary is None or primary.contrast != contrast:
+        return None
+    return primary.benchmark + (f", at most {primary.max_tokens:,} tokens" if primary.max_tokens else "")
 
 
-def _time(recipe: Recipe, problems: int, lengths: dict[str, Lengths]) -> str:
-    """Training time alone, from 6 floating point operations per weight and token."""
-    if any(lengths[t].mean is None for t in recipe.teachers_of(list(recipe.arms))):
-        return "not known before the teachers' lengths are"
-    total = 0.0
-    for student, arm, _ in recipe.cells():
-        weights = _parameters(recipe.students[student].model)
-        if weights is None:
-            return "not known before the student is on this machine"
-        mean = sum(w * (lengths[t].mean or 0) for t, w in recipe.arms[arm].weights.items())
-        total += 6 * weights * problems * recipe.train_of(student).num_train_epochs * mean
-    devices = executor.gpus()
-    local = executor.Local()
-    rate = FLOPS["gpu" if devices else "cpu"] * local.workers
-    minutes = total / rate / 60
-    what = f"{local.workers} {'GPUs' if devices else 'cores'}"
-    each = rate / local.workers
-    return f"training about {minutes:,.0f} min on {what} at {each:.0e} operations/s each; evaluation beside it"
+def _evaluation(study: Recipe, found: Found) -> PlannedEvaluation:
+    models = len(study.cells()) + len(study.students)
+    traces = {b: len(found.problems[b]) * study.evaluate.k for b in study.problems.eval}
+    return PlannedEvaluation(
+        models=models,
+        traces=traces,
+        total=models * sum(traces.values()),
+        max_tokens=study.evaluate.sampling.max_tokens,
+        caps=study.evaluate.caps,
+    )
 
 
-def _parameters(model: str) -> int | None:
-    """Weights of a model, without building or fetching it; None for one that is not on this machine."""
-    from mixdistill.gather import parameters
+def _warnings(folder: str, disk: Disk) -> list[str]:
+    found = []
+    if disk.needed > disk.free:
+        found.append(
+            f"{folder}: about {rough_size(disk.needed)} will be written and {rough_size(disk.free)} are free; "
+            "free space, choose another --out, or fewer seeds or arms"
+        )
+    for extra, libraries in LIBRARIES.items():
+        lacking = [name for name in libraries if find_spec(name) is None]
+        if lacking:
+            what = "training and evaluation need" if extra == "train" else "the report needs"
+            names = ", ".join(lacking)
+            found.append(f"{names}: not installed, and {what} it; run: pip install 'mixdistill[{extra}]'")
+    return found
 
-    if model.startswith("lab:"):
-        return models.describe(model.removeprefix("lab:")).parameters
-    return parameters(Path(model)) if Path(model).is_dir() else None
+
+def _overlong(study: Recipe, found: Found) -> list[str]:
+    """Of the traces that were looked at, those longer than a student may be trained on."""
+    lines = []
+    for name in study.students:
+        train = study.train_of(name)
+        for teacher in found.few:
+            lengths = estimates.row_tokens(study, found, name, teacher)
+            longer = sum(n > train.max_length for n in lengths)
+            if longer:
+                what = "they will be dropped from every arm" if train.overlong == "drop" else "the run would stop there"
+                lines.append(
+                    f"students.{name}: {longer} of the first {len(lengths)} traces of {teacher} are longer than "
+                    f"max_length={train.max_length:,} (longest {max(lengths):,}); {what}"
+                )
+    return lines
 
 
-def _table(head: str, rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(r[i]) if i < len(r) else 0 for r in rows) for i in range(max(map(len, rows)))] if rows else []
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=False)).rstrip() for r in rows]
-    return [f"{head if i == 0 else '':<10} {line}" for i, line in enumerate(lines)]
+# -- writing it -------------------------------------------------------------------------------------------------------
+
+HEAD = 12
+"""Columns of a block's heading."""
+Line = tuple[tuple[str, ...], list[str]]
+"""Cells that are aligned with those of the other lines of a block, and notes below them."""
+
+
+def text(plan: Plan, width: int = 100) -> Text:
+    """The plan as a page for people, `width` columns wide."""
+    problems = max(len(f"{p.problems:,}") for p in plan.problems)
+    blocks: list[tuple[str, list[Line]]] = [
+        ("study", [((), [f"{plan.name}: {plan.description}" if plan.description else plan.name])]),
+        ("problems", [_problems_line(p, problems) for p in plan.problems]),
+        ("unused", [_unused_line(u) for u in plan.unused]),
+        ("teachers", [_teacher_line(t) for t in plan.teachers]),
+        ("verifier", [((plan.verifier, plan.reference), [])]),
+        ("students", [_student_line(s, plan) for s in plan.students]),
+        ("arms", _arm_lines(plan)),
+        ("contrasts", [_contrast_line(c) for c in plan.contrasts]),
+        ("evaluation", _evaluation_lines(plan.evaluation)),
+        ("time", _time_lines(plan.time)),
+        ("disk", _disk_lines(plan)),
+        ("warning", [((), [w]) for w in plan.warnings]),
+    ]
+    return _page(blocks, width)
+
+
+def _page(blocks: list[tuple[str, list[Line]]], width: int) -> Text:
+    from rich.text import Text
+
+    page = Text()
+    for head, lines in blocks:
+        for n, line in enumerate(_aligned(lines, width - HEAD)):
+            shown = head if n == 0 else ""
+            style = "bold yellow" if head == "warning" else "bold"
+            page.append(shown, style).append(" " * (HEAD - len(shown)) + line + "\n")
+    page.rstrip()
+    return page
+
+
+def _aligned(lines: list[Line], width: int) -> list[str]:
+    """Lines of text: cells in columns, those that do not fit on lines of their own; notes below and set in."""
+    columns = max((len(cells) for cells, _ in lines), default=0)
+    widths = [max(len(c[i]) if i < len(c) else 0 for c, _ in lines) for i in range(columns)]
+    found = []
+    for cells, notes in lines:
+        row = ""
+        for cell, w in zip(cells, widths, strict=False):
+            if row and len(row) + len(cell) > width:
+                found.append(row.rstrip())
+                row = "    "
+            row += f"{cell:<{w}}  "
+        found += textwrap.wrap(row.rstrip(), width, subsequent_indent="    ", replace_whitespace=False)
+        indent = "  " if cells else ""
+        for note in notes:
+            found += textwrap.wrap(note, width, initial_indent=indent, subsequent_indent=indent + "  ")
+    return found
+
+
+def _problems_line(p: PlannedProblems, width: int) -> Line:
+    return (p.name, f"{p.problems:>{width},}", p.source), [p.columns] if p.columns else []
+
+
+def _unused_line(unused: PlannedUnused) -> Line:
+    shown = [
+        f"{u.source}:{u.row}: {_short(u.prompt)}" + (f" ({u.detail})" if u.detail else "") for u in unused.examples
+    ]
+    more = unused.rows - len(shown)
+    return (unused.name, unused.reason, f"{unused.rows:,}"), shown + ([f"and {more:,} more"] if more else [])
+
+
+def _short(prompt: str, most: int = 60) -> str:
+    line = " ".join(prompt.split())
+    return repr(line if len(line) <= most else line[: most - 3] + "...")
+
+
+def _end(name: str, most: int = 24) -> str:
+    """A name, or the end of a long one: of a path that is what tells it from others."""
+    return name if len(name) <= most else f"...{name[3 - most :]}"
+
+
+def _teacher_line(t: PlannedTeacher) -> Line:
+    traces = f"{t.traces:,} traces" + (f", {t.there:,} there" if t.there else "")
+    tokens = f"{t.tokens.value:,.0f} tokens each ({t.tokens.basis})" if t.tokens.value else f"tokens {t.tokens.basis}"
+    notes = [f"{t.model} is {t.missing_model}"] if t.missing_model else []
+    if t.join:
+        j = t.join
+        share = "all" if j.joined == j.problems else f"{j.joined:,} of"
+        rate = "" if j.joined == j.problems else f" ({pct(j.joined / j.problems)})"
+        bad = sum(j.rows_bad.values())
+        unused = f"; {j.rows_unused:,} of its {j.rows:,} rows are for none" if j.rows_unused else ""
+        notes.append(f"joins {share} {j.problems:,} problems{rate}{unused}".replace("\N{NO-BREAK SPACE}", " "))
+        notes += [f"{bad:,} rows are no trace ({', '.join(f'{n:,} {why}' for why, n in j.rows_bad.items())})"] * bool(
+            bad
+        )
+        notes += [f"not joined: {_short(p)}" for p in j.examples]
+    return (t.name, _end(t.backend), _end(t.model), traces, tokens), notes
+
+
+def _student_line(s: PlannedStudent, plan: Plan) -> Line:
+    count = f"{short_number(s.weights.value)} weights" if s.weights.value else "weights not known yet"
+    cells = f"{s.arms} arms x {s.seeds} seed{'s' if s.seeds > 1 else ''} = {s.arms * s.seeds} trainings"
+    cells += f", {s.trained} there" if s.trained else ""
+    known = {u for u in s.updates.values() if u is not None}
+    unit = plan.budget.replace("_", " ")
+    if len(known) == 1 and None not in s.updates.values():
+        most = known.pop()
+        updates = f"at most {most:,} update{'s' if most > 1 else ''} of {plan.per_update:,} {unit} each"
+    else:
+        updates = f"updates of {plan.per_update:,} {unit} each; how many follows from the traces"
+    notes = [updates, *([f"{s.model} is {s.missing_model}"] if s.missing_model else [])]
+    return (s.name, _end(s.model), count, cells), notes
+
+
+def _contrast_line(c: PlannedContrast) -> Line:
+    return (c.name, f"{c.a} - {c.b}", f"primary, on {c.primary}" if c.primary else ""), []
+
+
+def _arm_lines(plan: Plan) -> list[Line]:
+    found: list[Line] = [(("", "by examples", "by loss tokens"), [])]
+    for arm in plan.arms:
+        shares = [recipe_words(w) if w else "not known yet" for w in (arm.examples, arm.loss_tokens)]
+        found.append(((arm.name, *shares), []))
+    return found
+
+
+def _evaluation_lines(e: PlannedEvaluation) -> list[Line]:
+    each = " + ".join(f"{n:,} of {b}" for b, n in e.traces.items())
+    limit = f"at most {e.max_tokens:,} tokens each" if e.max_tokens else "as long as the student's own settings allow"
+    caps = f", also cut at {', '.join(f'{c:,}' for c in e.caps)}" if e.caps else ""
+    return [((f"{e.total:,} traces: {e.models} models x ({each}), {limit}{caps}",), [])]
+
+
+def _time_lines(t: Time) -> list[Line]:
+    def rough(amount: Amount, about: str, more: str) -> str:
+        return amount.basis if amount.value is None else f"{about} {rough_time(amount.value)}{more}"
+
+    training = rough(t.training, "about", f" on {t.devices}")
+    if t.training.value == 0:
+        training = "none left"
+    usual = rough(t.evaluation, "about", " where students write as long as their teachers")
+    most = rough(t.evaluation_at_most, "at most", " at the limit of tokens")
+    evaluation = [most] if t.evaluation.value == t.evaluation_at_most.value else [usual, most]
+    if t.evaluation_at_most.value == 0:
+        evaluation = ["none left"]
+    bases = dict.fromkeys(a.basis for a in (t.training, t.evaluation, t.evaluation_at_most) if a.value)
+    found: list[Line] = [(("training", training), [])]
+    found += [(("evaluation" if n == 0 else "", said), []) for n, said in enumerate(dict.fromkeys(evaluation))]
+    return [*found, *(((), [f"({b})"]) for b in bases)]
+
+
+def _disk_lines(plan: Plan) -> list[Line]:
+    d = plan.disk
+    names = {"models kept": d.models, "while training": d.checkpoints, "tables": d.tables}
+    there = "there: the run goes on in it" if plan.exists else "new"
+    lines: list[Line] = [((), [f"{plan.folder} ({there}), {rough_size(d.free)} free"])]
+    return lines + [
+        ((name, a.basis if a.value is None else f"about {rough_size(a.value)} ({a.basis})"), [])
+        for name, a in names.items()
+        if a.value != 0
+    ]

@@ -269,26 +269,54 @@ for _stage, _summary in {
 
 
 @app.command()
-def check(recipe: RecipeArg, set_: SetOption = None, out: OutOption = None, limit: LimitOption = None) -> None:
-    """Resolve every name in a recipe and print the plan: cells, examples, tokens, rough time. Runs nothing."""
-    from mixdistill.check import describe_plan
-    from mixdistill.recipe import load
+def check(
+    recipe: RecipeArg,
+    set_: SetOption = None,
+    out: OutOption = None,
+    limit: LimitOption = None,
+    gold: Annotated[
+        bool, typer.Option("--gold", help="Instead: run the verifier over every problem's own reference answer.")
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Everything that is wrong with a recipe and what it names, at once; else the plan. Runs, buys, writes nothing."""
+    from mixdistill import check as verb
+    from mixdistill import gold as golden
 
-    sys.stdout.write(describe_plan(load(recipe, set_), out, limit) + "\n")
+    loaded, where = verb.load(recipe, set_)
+    if not gold:
+        _print(verb.plan(loaded, out=out, limit=limit, where=where), verb.text, json_)
+        return
+    graded = golden.grade(loaded, limit=limit, where=where)
+    _print(graded, golden.text, json_)
+    if graded.rejected:
+        sys.exit(1)
 
 
 @app.command()
 def show(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: RunArg,
     problem: Annotated[
-        str | None, typer.Argument(metavar="[PROBLEM]", help="A problem id, its beginning, or text in its prompt.")
+        str | None, typer.Argument(metavar="PROBLEM", help="A problem id, its beginning, or text in its prompt.")
     ] = None,
+    json_: JsonOption = False,
 ) -> None:
-    """One problem with all its traces and verdicts."""
-    from mixdistill.show import describe_problem
+    """One problem with all its traces and verdicts: teachers, then every student's arms in order."""
+    from mixdistill import show as verb
     from mixdistill.store import Store
 
-    sys.stdout.write(describe_problem(Store(run), problem) + "\n")
+    _print(verb.find(Store(run), problem), verb.text, json_)
+
+
+def _print(row: Any, text: Any, json_: bool) -> None:
+    """A row as JSON, or as text that fits the terminal; in colour on a terminal alone."""
+    if json_:
+        sys.stdout.write(row.model_dump_json(indent=2) + "\n")
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(text(row, console.width if console.is_terminal else 100), soft_wrap=True)
 
 
 @app.command()
@@ -372,7 +400,7 @@ def _carry_out(
     limit: int | None,
     workers: int | None,
     stages: Any,
-    as_json: bool,
+    json_: bool,
 ) -> None:
     from mixdistill import pipeline, progress
     from mixdistill.recipe import load
@@ -382,7 +410,7 @@ def _carry_out(
     store = Store(out or Path("runs") / loaded.name)
     _ensure_lab_models(loaded)
     try:
-        with progress.watcher(as_json=as_json) as watcher:
+        with progress.watcher(json_=json_) as watcher:
             failures = pipeline.run(
                 loaded, store, stages=stages, watcher=watcher, fresh=fresh, limit=limit, workers=workers
             )
@@ -393,7 +421,7 @@ def _carry_out(
         raise typer.Exit(130) from None
     for line in failures:
         sys.stderr.write(f"mixdistill: {line}\n")
-    if "report" in stages and not as_json:
+    if "report" in stages and not json_:
         summary = store.folder("report") / "summary.txt"
         if summary.exists():
             sys.stdout.write(summary.read_text(encoding="utf-8"))

@@ -16,11 +16,13 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from mixdistill.errors import StoreError
 
 LOCK = ".lock"
 CLAIM = ".lock.held"
+TRIES, PAUSE = 5, 0.02
 _HOLDER = re.compile(r"pid (\d+) on (\S+),")
 
 
@@ -33,7 +35,7 @@ def hold(root: Path) -> Generator[None]:
         raise StoreError(f"{root}: cannot be written ({e.strerror}); choose another --out") from e
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except BlockingIOError:
             raise StoreError(f"{root}: in use by {_said(root / LOCK)}; wait for it or use --out") from None
         except OSError:  # no locks here
@@ -61,6 +63,17 @@ def holder(root: Path) -> str | None:
     except OSError:
         return None
     return None
+
+
+def _lock(file: IO[str]) -> None:
+    """Take the kernel's lock, with a few tries: somebody may just be looking whether it is free."""
+    for left in reversed(range(TRIES)):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not left:
+                raise
+        time.sleep(PAUSE)
 
 
 @contextmanager

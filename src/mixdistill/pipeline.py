@@ -203,7 +203,7 @@ def run(
     with store.lock(), _session(store) as seen:
         store.sweep()
         if not fresh:
-            _refuse_early(stages, recipe, store)
+            refuse_early(stages, recipe, store)
         if stages != ("report",) or store.marker(store.folder("problems")) is None:  # a report draws nothing anew
             prepare(recipe, store, limit=limit)
         with Local(workers) as executor, _recipe_kept_if_refused(store):
@@ -292,7 +292,7 @@ def _run_stage(
     return failures
 
 
-def _refuse_early(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
+def refuse_early(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
     """Refuse what other options made before anything is bought or redone. Changed inputs show when their turn comes."""
     begun = [stage for stage in BOUGHT if stage in stages and store.folder(stage).exists()]
     there = [u for stage in begun for u in units(stage, recipe, store)]

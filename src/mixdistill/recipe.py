@@ -299,6 +299,12 @@ def load(path: str | Path, overrides: list[str] | None = None, *, resolved: bool
 
     With `resolved=False`, what it refers to need not be on this machine.
     """
+    raw, where = read(path, overrides)
+    return build(raw, where=where, resolved=resolved)
+
+
+def read(path: str | Path, overrides: list[str] | None = None) -> tuple[dict[str, Any], str]:
+    """(a recipe's plain objects with the overrides applied, the name of its file). Raises RecipeError."""
     file = Path(path)
     if not os.path.isfile(file) and str(path) in shipped():
         file = shipped()[str(path)]
@@ -316,7 +322,7 @@ def load(path: str | Path, overrides: list[str] | None = None, *, resolved: bool
         raise RecipeError(f"{path}: a recipe is a mapping of sections (got {type(raw).__name__})")
     for override in overrides or []:
         _override(raw, override)
-    return build(raw, where=file.name, resolved=resolved)
+    return raw, file.name
 
 
 def build(raw: dict[str, Any], *, where: str = "recipe", resolved: bool = True) -> Recipe:

@@ -174,6 +174,9 @@ def _check_reference(where: str, kind: str, name: str, section: OpenSection | No
         obj = resolve.load(resolve.reference(kind, name))
     except MixdistillError as e:
         return [f"{where}: {e}"]
+    except Exception as e:  # a user's module may raise anything when it is imported
+        said = " ".join(f"{type(e).__name__}: {e}".split())
+        return [f"{where}: '{name}' cannot be imported ({said[:160]}); mend it"]
     if not callable(obj):
         return [f"{where}: '{name}' is not a {kind} (got {type(obj).__name__}); name a function or class"]
     found = resolve.check_call(where, kind, obj)

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mixdistill.errors import RecipeError, did_you_mean
+from mixdistill.errors import DataError, RecipeError, did_you_mean
 from mixdistill.store import file_hash
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -186,6 +186,24 @@ def from_environment(value: Any) -> Any:
     return _VARIABLE.sub(_variable, value) if isinstance(value, str) else value
 
 
+def unset(value: Any) -> list[str]:
+    """The environment variables that the texts of a value name and that are not set, each once."""
+    if isinstance(value, dict | list):
+        parts = value.values() if isinstance(value, dict) else value
+        return list(dict.fromkeys(name for part in parts for name in unset(part)))
+    return (
+        list(dict.fromkeys(m[1] for m in _VARIABLE.finditer(value) if not _is_set(m))) if isinstance(value, str) else []
+    )
+
+
+def _is_set(match: re.Match[str]) -> bool:
+    try:
+        _variable(match)
+    except RecipeError:
+        return False
+    return True
+
+
 def _variable(match: re.Match[str]) -> str:
     name = match[1]
     if name == RECIPES:
@@ -219,3 +237,26 @@ def model_fingerprint(model: str) -> str:
 def _folder_fingerprint(path: Path, files: tuple[tuple[str, int, int, int], ...]) -> str:
     """Every plan asks for every cell's base; the files' times and sizes say whether to read them again."""
     return f"folder:{file_hash(path)}"
+
+
+def folder_of(model: str) -> Path | None:
+    """The folder of a model as far as it is on this machine: a lab model's, a local one, or one in the hub's cache.
+
+    Builds and fetches nothing; None where there is none. Raises DataError for a name that can be none of these.
+    """
+    if model.startswith("lab:"):
+        from mixdistill.lab import models
+
+        known = models.describe(model.removeprefix("lab:"))
+        return known.path if known.built else None
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(model, "config.json")
+    except ValueError:
+        raise DataError(
+            f"no such folder, and not a hub id (got '{model}'); give a model folder or owner/name"
+        ) from None
+    return Path(found).parent if isinstance(found, str) else None

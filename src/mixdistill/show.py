@@ -3,67 +3,154 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mixdistill.errors import DataError, StoreError
+from mixdistill import recipe
+from mixdistill.errors import DataError, RecipeError, StoreError
 from mixdistill.evaluate import VERDICTS
 from mixdistill.generate import TABLE as TRACES
-from mixdistill.pipeline import UNUSED
+from mixdistill.pipeline import RECIPE, UNUSED
+from mixdistill.recipe import BASE
 from mixdistill.store import Store
-from mixdistill.types import Problem, Trace, Verdict, prompt_text
+from mixdistill.types import Outcome, Problem, Row, Trace, Verdict, prompt_text
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+STYLES = {Outcome.CORRECT: "green", Outcome.ERROR: "bold red"}
+"""Of an outcome on a terminal; the others are yellow."""
 
 
-def describe_problem(store: Store, wanted: str | None) -> str:
-    """One problem with every teacher's and student's traces and verdicts. Raises DataError when none matches."""
+class ShownTrace(Row):
+    """A trace and what was said of it."""
+
+    trace: Trace
+    verdicts: list[Verdict]
+    """One, and one for every token cap; none of a failed request, and before the traces are verified."""
+
+
+class Shown(Row):
+    """One problem with all its traces."""
+
+    problem: Problem
+    matches: int
+    """Problems that were meant by what was asked for; this is the first."""
+    traces: list[ShownTrace]
+    """Teachers first, then every student's arms in the recipe's order, the untuned student before them."""
+
+
+def find(store: Store, wanted: str | None = None) -> Shown:
+    """A problem by its id, the beginning of it, or text in its prompt; the first one where nothing is wanted.
+
+    Raises StoreError when the folder is no run folder, DataError when nothing matches.
+    """
     folder = store.folder("problems")
     if store.marker(folder) is None:
         raise StoreError(f"{store.root}: not a run folder (no problems in it); give the folder that --out named")
     tables = sorted((p.stem for p in folder.glob("*.parquet")), key=lambda name: (name != "train", name))
-    tables = [name for name in tables if name != UNUSED]
-    found = [p for name in tables for p in store.read(folder, Problem, name)]
+    found = [p for name in tables if name != UNUSED for p in store.read(folder, Problem, name)]
     hits = [p for p in found if wanted is None or p.id.startswith(wanted) or wanted in prompt_text(p.prompt)]
     if not hits:
         raise DataError(f"{store.root}: no problem matches (got {wanted!r}); give an id, its beginning, or prompt text")
-    problem = hits[0]
-    lines = [f"{problem.id}  {problem.split}  {problem.source}", *_indent(prompt_text(problem.prompt))]
-    lines.append(f"  reference answer: {problem.answer}")
-    if len(hits) > 1 and wanted is not None:
-        lines.append(f"  (the first of {len(hits):,} that match)")
-    told: list[str] = []
-    for verdicts, traces in _tables(store):
-        told += _traces(store, traces, verdicts, problem.id)
-    return "\n".join([*lines, *(told or ["  (no traces of it yet)"])])
+    shown = [t for folders in _tables(store) for t in _traces(store, *folders, hits[0].id)]
+    return Shown(problem=hits[0], matches=1 if wanted is None else len(hits), traces=shown)
 
 
 def _tables(store: Store) -> list[tuple[Path, Path]]:
-    """(folder of verdicts, folder of traces), teachers first."""
-    teachers = [
-        (store.folder("verify", p.parent.name), p.parent) for p in store.root.glob(f"generate/*/{TRACES}.parquet")
-    ]
-    students = [(p.parent, p.parent) for p in store.root.glob(f"evaluate/**/{TRACES}.parquet")]
-    return [*sorted(teachers), *sorted(students)]
+    """(folder of verdicts, folder of traces), in the recipe's order; what the recipe does not name comes last."""
+    teachers, students, arms = _order(store)
+    taught = sorted(
+        (p.parent for p in store.root.glob(f"generate/*/{TRACES}.parquet")), key=lambda f: _place(f.name, teachers)
+    )
+    sampled = [p.parent for p in store.root.glob(f"evaluate/**/{TRACES}.parquet")]
+
+    def place(folder: Path) -> tuple[tuple[int, str], ...]:
+        student, arm, *rest = folder.relative_to(store.folder("evaluate")).parts
+        seed = [(int(part), "") if part.isdigit() else (0, part) for part in rest]
+        return (_place(student, students), _place(arm, arms), *seed)
+
+    return [(store.folder("verify", f.name), f) for f in taught] + [(f, f) for f in sorted(sampled, key=place)]
 
 
-def _traces(store: Store, folder: Path, verdicts: Path, problem: str) -> list[str]:
-    ids = store.frame(folder, TRACES, ["problem_id"])["problem_id"].to_list()
-    if problem not in ids:
+def _order(store: Store) -> tuple[list[str], list[str], list[str]]:
+    """Teachers, students and arms as the folder's recipe lists them."""
+    try:
+        study = recipe.load(store.root / RECIPE)
+    except RecipeError:  # of another version, or gone: the traces can be shown all the same
+        return [], [], [BASE]
+    return list(study.teachers), list(study.students), [BASE, *study.arms]
+
+
+def _place(name: str, names: list[str]) -> tuple[int, str]:
+    return (names.index(name) if name in names else len(names), name)
+
+
+def _traces(store: Store, verdicts: Path, folder: Path, problem: str) -> list[ShownTrace]:
+    if problem not in store.frame(folder, TRACES, ["problem_id"])["problem_id"].to_list():
         return []
     mine = [t for t in store.read(folder, Trace, TRACES) if t.problem_id == problem]
-    judged = [v for v in store.read(verdicts, Verdict, VERDICTS) if v.trace_id in {t.id for t in mine}]
-    lines = []
-    for trace in mine:
-        lines += [
-            "",
-            f"{trace.author} #{trace.sample}  {trace.usage.completion_tokens or '?'} tokens, {trace.finish_reason}",
-        ]
-        lines += _indent(f"ERROR: {trace.error}" if trace.error else "")
-        lines += _indent(trace.reasoning, "  | ") + _indent(trace.content)
-        for v in (v for v in judged if v.trace_id == trace.id):
-            cap = "" if v.max_tokens is None else f" at most {v.max_tokens} tokens"
-            lines.append(
-                f"  -> {v.outcome.value}{cap}  answer {v.answer!r}  [{v.verifier}: {v.rule}] {v.explanation}".rstrip()
-            )
-    return lines
+    judged = store.read(verdicts, Verdict, VERDICTS)
+    return [ShownTrace(trace=t, verdicts=[v for v in judged if v.trace_id == t.id]) for t in mine]
 
 
-def _indent(text: str, by: str = "  ") -> list[str]:
-    return [f"{by}{line}" for line in text.splitlines()]
+# -- writing it -------------------------------------------------------------------------------------------------------
+
+
+def text(shown: Shown, width: int = 100) -> Text:
+    """The problem, a line for every trace with its outcome first, then the traces in full."""
+    from rich.text import Text
+
+    problem = shown.problem
+    page = Text()
+    page.append(problem.id, "bold").append(f"  {problem.split}  {problem.source}\n")
+    page.append(_indented(prompt_text(problem.prompt)) + f"  reference answer: {problem.answer}\n")
+    if shown.matches > 1:
+        page.append(f"  (the first of {shown.matches:,} that match)\n")
+    if not shown.traces:
+        page.append("  (no traces of it yet)")
+        return page
+    page.append("\n")
+    authors = max(len(_author(s.trace)) for s in shown.traces)
+    for s in shown.traces:
+        _summary(page, s, authors)
+    for s in shown.traces:
+        page.append("\n")
+        _summary(page, s, 0)
+        _whole(page, s)
+    page.rstrip()
+    return page
+
+
+def _author(trace: Trace) -> str:
+    return f"{trace.author} #{trace.sample}"
+
+
+def _summary(page: Text, shown: ShownTrace, authors: int) -> None:
+    """Outcome, author, tokens, how it ended, answer."""
+    trace = shown.trace
+    verdict = next((v for v in shown.verdicts if v.max_tokens is None), None)
+    outcome = "failed" if trace.error else verdict.outcome.value if verdict else "not judged"
+    page.append(f"{outcome:<10}", _style(verdict.outcome) if verdict else "bold red" if trace.error else "dim")
+    tokens = f"{trace.usage.completion_tokens or '?'} tokens, {trace.finish_reason}"
+    page.append(f"  {_author(trace):<{authors}}", "bold")
+    page.append("" if trace.error else f"  {tokens}" + (f", answer {verdict.answer!r}" if verdict else ""))
+    page.append("\n")
+
+
+def _style(outcome: Outcome) -> str:
+    return STYLES.get(outcome, "yellow")
+
+
+def _whole(page: Text, shown: ShownTrace) -> None:
+    """Reasoning behind a bar, answer, and every verdict with how it was reached."""
+    trace = shown.trace
+    page.append(_indented(f"ERROR: {trace.error}" if trace.error else ""), "red")
+    page.append(_indented(trace.reasoning, "  | "), "dim").append(_indented(trace.content))
+    for v in shown.verdicts:
+        cap = "" if v.max_tokens is None else f" at most {v.max_tokens} tokens"
+        page.append("  -> ").append(v.outcome.value, _style(v.outcome))
+        page.append(f"{cap}  answer {v.answer!r}  [{v.verifier}: {v.rule}] {v.explanation}".rstrip() + "\n")
+
+
+def _indented(lines: str, by: str = "  ") -> str:
+    return "".join(f"{by}{line}\n" for line in lines.splitlines())

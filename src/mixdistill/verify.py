@@ -1,4 +1,9 @@
-"""Stage 2: verdicts over teachers' traces. Failed requests are not judged: no verifier ever sees an error."""
+"""Stage 2: verdicts over teachers' traces. Failed requests are not judged: no verifier ever sees an error.
+
+A verifier is a function `(problem, trace, *, option=...) -> Verdict`; its keyword-only parameters are the options that
+the recipe may set. Its module may have `VERSION` (a change of it grades again; else a hash of the file is compared) and
+`gold(problem, *, option=...) -> str`, the text of a right answer, by which `check --gold` finds what it rejects.
+"""
 
 from __future__ import annotations
 

@@ -29,6 +29,8 @@ __all__ = [
     "reach",
     "recipe_words",
     "result",
+    "rough_size",
+    "rough_time",
     "short_number",
     "span",
     "verdict_word",
@@ -244,6 +246,26 @@ def between(values: Iterable[float | None], digits: int = 1) -> str:
 def duration(seconds: float) -> str:
     """421.7 -> 0:07:02."""
     return str(timedelta(seconds=round(seconds)))
+
+
+def rough_time(seconds: float) -> str:
+    """421.7 -> 7 min; 10000 -> 2.8 h."""
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size or (unit != "days" and seconds >= size):
+            return (
+                f"{seconds / size:.0f} {unit}"
+                if unit == "min" or seconds >= 10 * size
+                else f"{seconds / size:.1f} {unit}"
+            )
+    return f"{max(1, round(seconds))} s"
+
+
+def rough_size(count: float) -> str:
+    """3400000 bytes -> 3.2 MiB."""
+    for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB")):
+        if count >= 2**power:
+            return f"{count / 2**power:.3g} {unit}" if count < 1000 * 2**power else f"{count / 2**power:,.0f} {unit}"
+    return f"{count / 2**10:.0f} KiB"
 
 
 def recipe_words(weights: dict[str, float]) -> str:

@@ -22,6 +22,8 @@ from mixdistill.types import Outcome, Problem, Trace, Verdict
 from mixdistill.verifiers.extract import clean, extract
 
 VERSION = "1"
+MOST_WORDS = 8
+"""Of a reference answer; of 7,974 answers of the MATH data set none has more than three."""
 
 
 def verify(problem: Problem, trace: Trace, *, timeout: int = 5) -> Verdict:
@@ -62,6 +64,19 @@ def reference(answer: str) -> str:
             return found.answer
     text = clean(answer)
     return text if text.strip("$") else ""
+
+
+def gold(problem: Problem) -> str:
+    """A right answer as a trace would state it: the reference in a box.
+
+    Raises ValueError on a reference in prose: it would be accepted in a box, and no trace will ever say just that.
+    """
+    words = len(re.findall(r"(?<![\\A-Za-z])[A-Za-z]{2,}", reference(problem.answer)))
+    if words > MOST_WORDS:
+        raise ValueError(
+            f"the reference is a solution, not an answer ({words} words); set answer_after, or map a column"
+        )
+    return f"\\boxed{{{reference(problem.answer)}}}"
 
 
 def equal(gold: str, answer: str, *, timeout: int = 5) -> tuple[bool, str]:

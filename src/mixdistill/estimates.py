@@ -1,0 +1,277 @@
+"""What a study will take: tokens, hours and bytes, before it is run. Rough, and each says what it is based on.
+
+An amount that nothing is known of is None, never a guess; what it waits for stands in its basis.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+from mixdistill import executor, resolve
+from mixdistill.faults import PEEK, Found, standing
+from mixdistill.generate import TABLE as TRACES
+from mixdistill.generate import author
+from mixdistill.plans import Amount, Disk, Time
+from mixdistill.recipe import BASE, Recipe
+from mixdistill.store import Store
+from mixdistill.tokens import Template
+from mixdistill.types import Problem, trace_id
+
+TRAIN_RATE = {"core": 2e10, "GPU": 1e14}
+"""Operations a second in training, 6 a weight and token. Measured on a core with the lab's students; no GPU was."""
+SAMPLE_RATE = {"core": 4e9, "GPU": 4e12}
+"""Operations a second in sampling, 2 a weight and token: reading the weights, not arithmetic, sets the pace."""
+NO_LIMIT = "not known without evaluate.sampling.max_tokens"
+WEIGHT_BYTES = 4
+"""Float32, as trained students are kept."""
+CHECKPOINT_BYTES = 2 * 3 * WEIGHT_BYTES
+"""A weight and its two moments; the old checkpoint goes when the new one is whole."""
+TEXT_BYTES, SAMPLED_BYTES = 4, 10
+"""A token as text; a student's, whose number is kept beside it. Before compression, as journals lie on disk."""
+_NAMED_SIZE = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([BM])(?![A-Za-z0-9])", re.IGNORECASE)
+
+
+# -- what is known ----------------------------------------------------------------------------------------------------
+
+
+def template(model: str, chat_template_kwargs: dict[str, object]) -> Template | None:
+    """The template of a model without building or fetching it; None where its tokenizer is not on this machine."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # a trace longer than the model's context is counted, not read
+    folder = resolve.folder_of(model)
+    if folder is None and model.startswith("lab:"):
+        from mixdistill.lab import models, pretrain, untrained
+
+        if models.describe(model.removeprefix("lab:")).name.partition("@")[0] == models.BYTES:
+            return Template(untrained.tokenizer(), chat_template_kwargs)
+        return Template(pretrain.tokenizer(), chat_template_kwargs)
+    if folder is None or not (folder / "tokenizer_config.json").is_file():
+        return None
+    return Template.load(str(folder), chat_template_kwargs=chat_template_kwargs)
+
+
+def parameters(model: str) -> Amount:
+    """Weights of a model, without building or fetching it."""
+    from mixdistill.gather import parameters as in_folder
+    from mixdistill.lab import models
+
+    if model.startswith("lab:"):
+        return Amount(value=models.describe(model.removeprefix("lab:")).parameters, basis="its description")
+    folder = resolve.folder_of(model)
+    if folder and (count := in_folder(folder)):
+        return Amount(value=count, basis="its files")
+    if named := _NAMED_SIZE.findall(model):
+        number, unit = named[-1]
+        return Amount(value=float(number) * (1e9 if unit in "Bb" else 1e6), basis="its name")
+    return Amount(value=None, basis=f"not known before {model} is on this machine")
+
+
+def lengths(recipe: Recipe, store: Store, found: Found) -> dict[str, Amount]:
+    """Teacher -> tokens of one of its traces, counted by the first student's template."""
+    student = next(iter(recipe.students.values()))
+    counting = template(student.model, student.chat_template_kwargs)
+    return {name: _length(recipe, store, found, name, counting) for name in recipe.teachers}
+
+
+def _length(recipe: Recipe, store: Store, found: Found, teacher: str, counting: Template | None) -> Amount:
+    marker = store.marker(store.folder("analyze", teacher))
+    if marker and marker["facts"]["median_tokens"] is not None:
+        return Amount(value=float(marker["facts"]["median_tokens"]), basis="their median")
+    few = found.few.get(teacher)
+    if not few:
+        return Amount(value=None, basis="not known before its first traces")
+    if counting is None:
+        model = next(iter(recipe.students.values())).model
+        return Amount(value=None, basis=f"not known before {model} is on this machine")
+    counts = [counting.count(c.reasoning, c.content) for _, c in few]
+    return Amount(value=sum(counts) / len(counts), basis=f"mean of {len(counts)}")
+
+
+def row_tokens(recipe: Recipe, found: Found, student: str, teacher: str) -> list[int]:
+    """Tokens of prompt and trace together, of the traces that were looked at; none where its tokenizer is not here."""
+    spec = recipe.students[student]
+    counting = template(spec.model, spec.chat_template_kwargs)
+    if counting is None:
+        return []
+    return [len(counting.prompt_ids(p.prompt)) + counting.count(c.reasoning, c.content) for p, c in found.few[teacher]]
+
+
+def prompt_tokens(recipe: Recipe, few: list[Problem]) -> float:
+    """Mean tokens of a prompt as the first student sees it; 0 where its tokenizer is not here."""
+    student = next(iter(recipe.students.values()))
+    counting = template(student.model, student.chat_template_kwargs)
+    return sum(len(counting.prompt_ids(p.prompt)) for p in few) / len(few) if counting and few else 0.0
+
+
+def traces_there(store: Store, teacher: str, problems: list[Problem], samples: int) -> int:
+    """How many of a teacher's wanted traces are there already, sealed or in its journal. Writes nothing."""
+    folder = store.folder("generate", teacher)
+    there = store.ids(folder, TRACES, without_error=True)
+    journal = folder / f"{TRACES}.jsonl"
+    for line in journal.read_bytes().splitlines() if journal.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # the line that is being written
+        if row["error"] is None:
+            there.add(row["id"])
+    return len(there & {trace_id(author(teacher), p.id, i) for p in problems for i in range(samples)})
+
+
+def trained(store: Store, cell: tuple[str, str, int]) -> bool:
+    """Whether a cell's training is there."""
+    student, arm, seed = cell
+    return store.marker(store.folder("train", student, arm, str(seed))) is not None
+
+
+# -- arms -------------------------------------------------------------------------------------------------------------
+
+
+def example_tokens(recipe: Recipe, arm: str, known: dict[str, Amount]) -> float | None:
+    """Mean loss tokens of an arm's examples; None where a teacher's are not known."""
+    used = {t: w for t, w in recipe.arms[arm].weights.items() if w > 0}
+    means = {t: known[t].value for t in used}
+    if any(not m for m in means.values()):
+        return None
+    if recipe.budget.unit == "examples":
+        return sum(w * (means[t] or 0) for t, w in used.items())
+    return 1 / sum(w / (means[t] or 1) for t, w in used.items())
+
+
+def other_unit(recipe: Recipe, arm: str, known: dict[str, Amount]) -> dict[str, float] | None:
+    """An arm's weights in the unit that its budget is not in; None where a teacher's lengths are not known."""
+    weights = recipe.arms[arm].weights
+    if example_tokens(recipe, arm, known) is None:
+        return None
+    by_tokens = recipe.budget.unit == "loss_tokens"
+    raw = {t: w and (w / (known[t].value or 1) if by_tokens else w * (known[t].value or 0)) for t, w in weights.items()}
+    return {t: v / sum(raw.values()) for t, v in raw.items()}
+
+
+def updates(recipe: Recipe, student: str, arm: str, problems: int, known: dict[str, Amount]) -> int | None:
+    """Updates of a cell where every problem is solved; None where they follow from lengths not known yet."""
+    epochs, budget = recipe.train_of(student).num_train_epochs, recipe.budget
+    if budget.unit == "examples":
+        return max(1, int(problems * epochs / budget.per_update))
+    means = [example_tokens(recipe, a, known) for a in recipe.group_of(arm)]
+    if any(m is None for m in means):
+        return None
+    return max(1, int(problems * epochs * min(m for m in means if m) / budget.per_update))
+
+
+# -- time and disk ----------------------------------------------------------------------------------------------------
+
+
+def time(recipe: Recipe, store: Store, found: Found, known: dict[str, Amount], workers: int | None = None) -> Time:
+    """Wall time of the trainings and evaluations that are not there yet."""
+    local = executor.Local(workers)
+    kind = "GPU" if local.devices else "core"
+    prompt = prompt_tokens(recipe, found.problems["train"][:PEEK])
+    todo = [cell for cell in recipe.cells() if not trained(store, cell)]
+    work = [_training(recipe, cell, len(found.problems["train"]), prompt, known) for cell in todo]
+    asked = _unevaluated(recipe, store, found)
+    usual = [_sampling(recipe, s, arm, n, known) for s, arm, n in asked]
+    most = [_sampling(recipe, s, arm, n, None) for s, arm, n in asked]
+
+    def seconds(work: list[float | str], operations: int, rate: float) -> Amount:
+        unknown = [w for w in work if isinstance(w, str)]
+        if unknown:
+            return Amount(value=None, basis=unknown[0])
+        how = f"{operations} operations a weight and token, {rate:.0e} a second and {kind}"
+        how += ", which was not measured" if kind == "GPU" else ""
+        return Amount(value=sum(w for w in work if not isinstance(w, str)) / (rate * local.workers), basis=how)
+
+    return Time(
+        training=seconds(work, 6, TRAIN_RATE[kind]),
+        evaluation=seconds(usual, 2, SAMPLE_RATE[kind]),
+        evaluation_at_most=seconds(most, 2, SAMPLE_RATE[kind]),
+        devices=f"{local.workers} {kind}{'s' if local.workers > 1 else ''}",
+    )
+
+
+def _training(
+    recipe: Recipe, cell: tuple[str, str, int], problems: int, prompt: float, known: dict[str, Amount]
+) -> float | str:
+    """Operations of one training, or why they are not known."""
+    student, arm, _ = cell
+    weights, mean = parameters(recipe.students[student].model), example_tokens(recipe, arm, known)
+    if weights.value is None:
+        return weights.basis
+    if mean is None:
+        return "not known before the teachers' lengths are"
+    if recipe.budget.unit == "examples":
+        examples = problems * recipe.train_of(student).num_train_epochs
+    else:
+        examples = (updates(recipe, student, arm, problems, known) or 0) * recipe.budget.per_update / mean
+    return 6 * weights.value * examples * (mean + prompt)
+
+
+def _unevaluated(recipe: Recipe, store: Store, found: Found) -> list[tuple[str, str, int]]:
+    """(student, arm, traces wanted) of every evaluation that is not there."""
+    cells: list[tuple[str, ...]] = [(s, BASE) for s in recipe.students]
+    cells += [(s, arm, str(seed)) for s, arm, seed in recipe.cells()]
+    return [
+        (cell[0], cell[1], len(found.problems[benchmark]) * recipe.evaluate.k)
+        for cell in cells
+        for benchmark in recipe.problems.eval
+        if store.marker(store.folder("evaluate", *cell, benchmark)) is None
+    ]
+
+
+def _sampling(recipe: Recipe, student: str, arm: str, traces: int, known: dict[str, Amount] | None) -> float | str:
+    """Operations of one model's evaluation, or why they are not known. `known` None: every trace runs to the limit, as
+    the untuned student's are taken to do in any case."""
+    weights, limit = parameters(recipe.students[student].model), recipe.evaluate.sampling.max_tokens
+    if weights.value is None:
+        return weights.basis
+    if known is None or arm == BASE:
+        return NO_LIMIT if limit is None else 2 * weights.value * traces * limit
+    mean = example_tokens(recipe, arm, known)
+    if mean is None:
+        return "not known before the teachers' lengths are"
+    return 2 * weights.value * traces * min(mean, limit or mean)
+
+
+def disk(recipe: Recipe, store: Store, found: Found, known: dict[str, Amount], workers: int | None = None) -> Disk:
+    """Bytes of what is not there yet, and what is free."""
+    todo = [cell for cell in recipe.cells() if not trained(store, cell)]
+    sizes = {s: parameters(recipe.students[s].model) for s in recipe.students}
+    unknown = next((a.basis for a in sizes.values() if a.value is None), None)
+    if unknown:
+        models = checkpoints = Amount(value=None, basis=unknown)
+    else:
+        each = sorted((sizes[s].value or 0 for s, _, _ in todo), reverse=True)
+        at_once = executor.Local(workers).workers
+        models = Amount(value=WEIGHT_BYTES * sum(each), basis=f"4 bytes a weight, {len(todo)} models")
+        held = CHECKPOINT_BYTES * sum(each[:at_once])
+        what = f"two a training with the optimizer's state, {min(at_once, len(todo))} at once"
+        checkpoints = Amount(value=held, basis=what)
+    tables = _tables(recipe, store, found, known, len(todo))
+    return Disk(
+        models=models,
+        checkpoints=checkpoints,
+        tables=tables,
+        needed=sum(a.value or 0 for a in (models, checkpoints, tables)),
+        free=shutil.disk_usage(standing(store.root)).free,
+    )
+
+
+def _tables(recipe: Recipe, store: Store, found: Found, known: dict[str, Amount], cells: int) -> Amount:
+    train, limit = found.problems["train"], recipe.evaluate.sampling.max_tokens
+    if any(not a.value for a in known.values()):
+        return Amount(value=None, basis="not known before the teachers' lengths are")
+    if limit is None:
+        return Amount(value=None, basis=NO_LIMIT)
+    taught = 0.0
+    for name, teacher in recipe.teachers.items():
+        left = len(train) * teacher.samples - traces_there(store, name, train, teacher.samples)
+        taught += left * (known[name].value or 0)
+    sets = cells * len(train) * max(a.value or 0 for a in known.values())
+    sampled = limit * sum(n for _, _, n in _unevaluated(recipe, store, found))
+    return Amount(
+        value=TEXT_BYTES * (taught + sets) + SAMPLED_BYTES * sampled,
+        basis="before compression, every student's trace at the limit",
+    )

@@ -1,0 +1,277 @@
+"""What would stop a run, found before it: nothing is bought, built or written, and nothing fetched but problems.
+
+Everything is looked at, whatever else is wrong: a broken source does not hide the next one. A fault is a line
+*key: what (got value); what to do*.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mixdistill import lock, prompts, resolve
+from mixdistill.columns import Columns
+from mixdistill.errors import DataError, MissingExtra, MixdistillError
+from mixdistill.generate import request_seed
+from mixdistill.pipeline import BOUGHT, refuse_early
+from mixdistill.problems import load_all
+from mixdistill.recipe import Problems, Recipe, Source, Teacher
+from mixdistill.store import Store
+from mixdistill.tokens import Template
+from mixdistill.types import Completion, Problem, Request, Unused, prompt_text
+
+FREE = ("scripted", "recorded")
+"""Backends whose traces cost nothing, so that a few may be looked at."""
+PEEK = 50
+"""How many."""
+
+
+@dataclass
+class Found:
+    """What there is of a study before it runs, and what would stop it."""
+
+    problems: dict[str, list[Problem]] = field(default_factory=dict)
+    """`train` and every benchmark; empty where a source cannot be loaded."""
+    unused: list[Unused] = field(default_factory=list)
+    columns: dict[str, Columns] = field(default_factory=dict)
+    """`train` or benchmark -> the columns it was read from; none of the lab's."""
+    joins: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Teacher of recorded traces -> how its file fits the problems, as its backend's `join_report` says."""
+    few: dict[str, list[tuple[Problem, Completion]]] = field(default_factory=dict)
+    """Teacher whose traces cost nothing -> its first ones."""
+    of_recipe: list[str] = field(default_factory=list)
+    """Faults behind a key of the recipe."""
+    of_folder: list[str] = field(default_factory=list)
+    """Faults of the run folder."""
+
+
+def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
+    """Look at the problem sources, teachers, models, environment and run folder of a valid recipe."""
+    found = Found(of_recipe=variables(recipe.problems, recipe.teachers), of_folder=_folder(recipe, store))
+    found.problems, found.unused, lines = read_problems(
+        recipe.problems, limit=limit, error_rate=recipe.error_rate, chosen=found.columns.__setitem__
+    )
+    found.of_recipe += lines
+    for name, teacher in recipe.teachers.items():
+        found.of_recipe += _teacher(name, teacher, found)
+    for name, student in recipe.students.items():
+        found.of_recipe += _model(f"students.{name}.model", student.model, student.chat_template_kwargs)
+    if recipe.analyze.tokenizer:
+        found.of_recipe += _model("analyze.tokenizer", recipe.analyze.tokenizer)
+    return found
+
+
+# -- problems ---------------------------------------------------------------------------------------------------------
+
+
+def read_problems(
+    spec: Problems,
+    *,
+    limit: int | None,
+    error_rate: float,
+    chosen: Callable[[str, Columns], object] | None = None,
+) -> tuple[dict[str, list[Problem]], list[Unused], list[str]]:
+    """(problems, unused rows, faults) of all sources, those of which an environment variable is not set left out;
+    `chosen` is told the columns of every list."""
+    sources = _sources(spec)
+    try:
+        if not any(resolve.unset(s.source) for s in sources.values()):
+            return *load_all(spec, limit=limit, error_rate=error_rate, chosen=chosen), []
+    except MixdistillError as e:
+        whole = str(e)
+    else:
+        whole = ""
+    ready = {key: s for key, s in sources.items() if not resolve.unset(s.source)}
+    lines = [line for key, source in ready.items() for line in _alone(key, source, error_rate)]
+    return {}, [], lines or ([_keyed("problems", whole)] if whole else [])
+
+
+def _sources(spec: Problems) -> dict[str, Source]:
+    return {"problems.train": spec.train} | {f"problems.eval.{name}": source for name, source in spec.eval.items()}
+
+
+def _alone(key: str, source: Source, error_rate: float) -> list[str]:
+    try:
+        load_all(Problems.model_construct(train=source, eval={}), error_rate=error_rate)
+    except MixdistillError as e:
+        return [_keyed(key, str(e).replace("problems.train", key))]
+    return []
+
+
+def _keyed(key: str, line: str) -> str:
+    """A fault with its key before it, once."""
+    return line if line.startswith(key) else f"{key}: {line.removeprefix('problems: ')}"
+
+
+def in_raw_problems(raw: Any) -> list[str]:
+    """Faults of the problem sources of a recipe that is not valid, where at least that section is."""
+    try:
+        spec = Problems.model_validate(raw)
+    except ValidationError:
+        return []
+    error_rate = Recipe.model_fields["error_rate"].default
+    return variables(spec, {}) + read_problems(spec, limit=None, error_rate=error_rate)[2]
+
+
+# -- teachers and models ----------------------------------------------------------------------------------------------
+
+
+def _teacher(name: str, spec: Teacher, found: Found) -> list[str]:
+    where = f"teachers.{name}"
+    if resolve.unset([spec.model, spec.options]):
+        return []  # said already, and nothing can be read
+    if spec.backend == "transformers" or spec.model.startswith("lab:"):
+        lines = _model(f"{where}.model", resolve.from_environment(spec.model))
+        if lines:
+            return lines
+    train = found.problems.get("train", [])
+    try:
+        backend = _backend(spec)
+        if hasattr(backend, "join_report"):
+            asked = prompts.load(spec.prompt)
+            join = backend.join_report([prompts.apply(asked, p.prompt) for p in train])
+            if train and not join["matched"]:
+                return [f"{where}: {_no_join(join, train)}"]
+            found.joins[name] = join
+        if spec.backend in FREE and train:
+            return _peek(name, spec, backend, found)
+    except MixdistillError as e:
+        return [f"{where}: {e}"]
+    except Exception as e:  # a user's backend may raise anything
+        return [f"{where}: '{spec.backend}' cannot be used with these options ({_said(e)}); mend them, or the backend"]
+    return []
+
+
+def _backend(spec: Teacher) -> Any:
+    """As `generate.make_backend`, but a lab model that is not there is not built."""
+    model = resolve.from_environment(spec.model)
+    folder = resolve.folder_of(model) if model.startswith("lab:") else None
+    made = resolve.load(resolve.reference("backend", spec.backend))
+    return made(str(folder or model), **resolve.from_environment(spec.options))
+
+
+def unmatched(join: dict[str, Any]) -> list[str]:
+    """Prompts that a join report names as not joined: its `examples`, or those of them."""
+    examples = join.get("examples", [])
+    return list(examples["unmatched"] if isinstance(examples, dict) else examples)
+
+
+def _no_join(join: dict[str, Any], train: list[Problem]) -> str:
+    example = [*unmatched(join), prompt_text(train[0].prompt)][0]
+    return (
+        f"none of its {join['rows']:,} rows has the prompt of a problem (none for {example[:60]!r}); "
+        "name the column that holds the problem as it stands, or other problems"
+    )
+
+
+def _peek(name: str, spec: Teacher, backend: Any, found: Found) -> list[str]:
+    """Keep the first traces of a teacher whose traces cost nothing; a fault where there are none."""
+    asked, train = prompts.load(spec.prompt), found.problems["train"]
+    requests = [
+        Request(prompt=prompts.apply(asked, p.prompt), seed=request_seed(0, p.id, 0), sampling=spec.sampling)
+        for p in train
+    ]
+    failed: list[str] = []
+
+    def usable() -> Iterable[tuple[Problem, Completion]]:
+        for position, completion in backend.generate(requests):
+            if completion is not None and completion.error is None:
+                yield train[position], completion
+            elif completion is not None:
+                failed.append(completion.error or "")
+
+    found.few[name] = list(islice(usable(), PEEK))
+    if found.few[name]:
+        return []
+    why = failed[0] if failed else "it holds none"
+    return [f"teachers.{name}: no trace for any of {len(train):,} problems ({why}); check its columns and the problems"]
+
+
+def _model(key: str, model: str, chat_template_kwargs: dict[str, Any] | None = None) -> list[str]:
+    """Faults of a model that is, or should be, on this machine. One of the hub that is not yet is none."""
+    try:
+        folder = resolve.folder_of(model)
+        if folder is None:
+            from huggingface_hub.constants import HF_HUB_OFFLINE
+
+            lost = HF_HUB_OFFLINE and not model.startswith("lab:")
+            why = f"not on this machine, and HF_HUB_OFFLINE is set (got '{model}'); give a folder, or fetch it first"
+            return [f"{key}: {why}"] if lost else []
+        if not Path(model).is_dir() and not (folder / "tokenizer_config.json").is_file():
+            return []  # the hub's cache holds a part of it
+        for what, patterns in (("config.json", ["config.json"]), ("weights", ["*.safetensors", "*.bin"])):
+            if Path(model).is_dir() and not any(file for pattern in patterns for file in folder.glob(pattern)):
+                return [f"{key}: no {what} in this folder (got '{model}'); give the folder of a Hugging Face model"]
+        Template.load(str(folder), chat_template_kwargs=chat_template_kwargs).fingerprint  # noqa: B018 -- renders a row
+    except MissingExtra:
+        return []  # a warning of the plan
+    except MixdistillError as e:
+        return [f"{key}: {e}"]
+    except Exception as e:  # tokenizers and templates fail in many ways
+        return [f"{key}: its tokenizer or chat template cannot be used ({_said(e)}); give the folder of a chat model"]
+    return []
+
+
+def _said(e: BaseException) -> str:
+    """An exception in one line."""
+    lines = str(e).strip().splitlines()
+    return f"{type(e).__name__}: {lines[0][:160]}" if lines else type(e).__name__
+
+
+# -- environment and run folder ---------------------------------------------------------------------------------------
+
+
+def variables(problems: Problems, teachers: dict[str, Teacher]) -> list[str]:
+    """One fault for every environment variable that these name and that is not set."""
+    values: dict[str, Any] = {f"{key}.source": source.source for key, source in _sources(problems).items()}
+    for name, teacher in teachers.items():
+        values |= {f"teachers.{name}.{k}": v for k, v in {"model": teacher.model, **teacher.options}.items()}
+    keys: dict[str, list[str]] = {}
+    for key, value in values.items():
+        for variable in resolve.unset(value):
+            keys.setdefault(variable, []).append(key)
+    return [_variable(variable, found, values[found[0]]) for variable, found in keys.items()]
+
+
+def _variable(name: str, keys: list[str], got: Any) -> str:
+    others = len(keys) - 1
+    more = f"; {others} other key{'s name' if others > 1 else ' names'} it too" if others else ""
+    return f"{keys[0]}: environment variable {name} is not set (got {got!r}{more}); export {name}=..."
+
+
+def standing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    path = path.absolute()
+    return next(p for p in (path, *path.parents) if p.exists())
+
+
+def _folder(recipe: Recipe, store: Store) -> list[str]:
+    """Faults of the run folder: not writable, in use, or made with other settings than the recipe's."""
+    place = standing(store.root)
+    if not place.is_dir():
+        return [f"{store.root}: cannot be written ({place} is a file); choose another --out"]
+    if not os.access(place, os.W_OK | os.X_OK):
+        return [f"{store.root}: cannot be written (no permission in {place}); choose another --out"]
+    if holder := lock.holder(store.root):
+        return [f"{store.root}: in use by {holder}; wait for it or use --out"]
+    try:
+        if not _needs_building(recipe):
+            refuse_early(BOUGHT, recipe, store)
+    except DataError:
+        return []  # a file or model that is named elsewhere
+    except MixdistillError as e:
+        return str(e).splitlines()
+    return []
+
+
+def _needs_building(recipe: Recipe) -> bool:
+    """Whether comparing with what was made would build a lab model, or ask for a variable that is not set."""
+    named = [m.model for m in (*recipe.students.values(), *recipe.teachers.values())]
+    unset = resolve.unset([[t.model, t.options] for t in recipe.teachers.values()])
+    return bool(unset) or any(m.startswith("lab:") and resolve.folder_of(m) is None for m in named)

@@ -1,0 +1,176 @@
+"""The rows of `check --json`: what a recipe will do, as data."""
+
+from __future__ import annotations
+
+from mixdistill.types import Row, Unused
+
+
+class Amount(Row):
+    """A number that may not be known yet."""
+
+    value: float | None
+    """In the unit of the field that holds it; None: not known."""
+    basis: str
+    """What it is based on, or what it waits for."""
+
+
+class Time(Row):
+    """Wall time of what is still to be done, in seconds. The teachers' own time is not in it."""
+
+    training: Amount
+    evaluation: Amount
+    """Where students write as long as their teachers, and the untuned ones up to the limit."""
+    evaluation_at_most: Amount
+    """Where every trace runs to the limit."""
+    devices: str
+    """What works at once."""
+
+
+class Disk(Row):
+    """Bytes of what is still to be written."""
+
+    models: Amount
+    """Trained students, kept."""
+    checkpoints: Amount
+    """At most at once, while training; removed after it."""
+    tables: Amount
+    """Traces and training sets, before compression."""
+    needed: float
+    """All of it that is known."""
+    free: int
+    """Free where the run folder lies or will lie."""
+
+
+class PlannedProblems(Row):
+    """One set of problems."""
+
+    name: str
+    """`train`, or a benchmark."""
+    source: str
+    """As the recipe names it."""
+    problems: int
+    columns: str | None
+    """Which columns its prompts and answers were read from; None in the lab."""
+
+
+class PlannedUnused(Row):
+    """Rows of one set that are no problems, for one reason."""
+
+    name: str
+    """`train`, or a benchmark."""
+    reason: str
+    rows: int
+    examples: list[Unused]
+    """The first of them, at most three."""
+
+
+class PlannedJoin(Row):
+    """How a file of recorded traces fits the training problems."""
+
+    problems: int
+    """Distinct prompts asked for."""
+    joined: int
+    """Of these, with a row."""
+    rows: int
+    """Rows of the file."""
+    rows_unused: int
+    """Of these, with a prompt that nobody asks for."""
+    rows_bad: dict[str, int]
+    """Rows that are no trace, by reason."""
+    examples: list[str]
+    """Prompts without a row, at most three."""
+
+
+class PlannedTeacher(Row):
+    """A teacher and what it will be asked for."""
+
+    name: str
+    backend: str
+    model: str
+    traces: int
+    """Wanted: problems times samples."""
+    there: int
+    """Of these, in the run folder already."""
+    tokens: Amount
+    """Tokens of one of its traces, as the first student counts."""
+    join: PlannedJoin | None
+    """Of recorded traces."""
+    missing_model: str | None
+    """What happens to a model that is not on this machine: `built on first use`, `fetched on first use`."""
+
+
+class PlannedStudent(Row):
+    """A student's trainings."""
+
+    name: str
+    model: str
+    weights: Amount
+    """How many it has."""
+    arms: int
+    seeds: int
+    trained: int
+    """Of its arms times seeds trainings, those that are there."""
+    updates: dict[str, int | None]
+    """Arm -> updates where every problem is solved; None: follows from lengths that are not known yet."""
+    missing_model: str | None
+    """What happens to a model that is not on this machine."""
+
+
+class PlannedArm(Row):
+    """An arm's weights in both units; the one that is not the budget's follows from the teachers' lengths."""
+
+    name: str
+    examples: dict[str, float] | None
+    """Teacher -> share of the examples."""
+    loss_tokens: dict[str, float] | None
+    """Teacher -> share of the loss tokens."""
+
+
+class PlannedContrast(Row):
+    """A gap that will be reported: P(a) - P(b)."""
+
+    name: str
+    a: str
+    b: str
+    primary: str | None
+    """Where it decides: benchmark and token cap; None where it is exploratory."""
+
+
+class PlannedEvaluation(Row):
+    """What the students are asked."""
+
+    models: int
+    """Trained students and the untuned ones."""
+    traces: dict[str, int]
+    """Benchmark -> traces of one model: problems times samples."""
+    total: int
+    max_tokens: int | None
+    caps: list[int]
+
+
+class Plan(Row):
+    """What a recipe will do."""
+
+    name: str
+    description: str
+    folder: str
+    """The run folder."""
+    exists: bool
+    """It is there, and will be gone on with."""
+    problems: list[PlannedProblems]
+    unused: list[PlannedUnused]
+    teachers: list[PlannedTeacher]
+    verifier: str
+    reference: str
+    """The function behind the verifier's name."""
+    budget: str
+    """Unit of the budget."""
+    per_update: int
+    students: list[PlannedStudent]
+    arms: list[PlannedArm]
+    contrasts: list[PlannedContrast]
+    evaluation: PlannedEvaluation
+    time: Time
+    disk: Disk
+    warnings: list[str]
+    """What does not stop the run, and may spoil it."""
