@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from mixdistill import evidence, plans, recipe, resolve, types
+from mixdistill import evidence, recipe, resolve, types
+from mixdistill.commands import plans
 
 HERE = Path(__file__).parent
 HEAD = "<!-- Written by docs/generate.py from the code; `make docs` writes it again. -->\n\n"

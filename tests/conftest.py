@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mixdistill import pipeline
+from mixdistill import pipeline, units
 
 DATA_STAGES = ("generate", "verify", "analyze", "mix")
 
@@ -45,13 +45,13 @@ class Watching:
         self.states: dict[str, dict[str, str]] = {}
         self.ended: list[str] = []
 
-    def stage(self, name: str, units: list[tuple[pipeline.Unit, pipeline.State]]) -> None:
+    def stage(self, name: str, units: list[tuple[units.Unit, units.State]]) -> None:
         self.states[name] = {unit.label: state.value for unit, state in units}
 
     def beats(self, beats: list[dict[str, Any]]) -> None:
         pass
 
-    def unit(self, unit: pipeline.Unit, error: BaseException | None, seconds: float, counts: dict[str, Any]) -> None:
+    def unit(self, unit: units.Unit, error: BaseException | None, seconds: float, counts: dict[str, Any]) -> None:
         self.ended.append(unit.label)
 
 

@@ -7,8 +7,8 @@ import pytest
 import tiny
 from mixdistill.confounds import confounds
 from mixdistill.evidence import CellFacts, Confound
-from mixdistill.pipeline import Unit
 from mixdistill.recipe import Recipe
+from mixdistill.units import Unit
 
 CELL = {
     "student": "t", "updates": 200, "examples": 1600, "distinct_problems": 800, "epochs": 2.0, "loss_tokens": 40_000,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import tiny
-from mixdistill import pipeline
+from mixdistill import units
 from mixdistill.errors import Refused
 from mixdistill.gather import gather
 from mixdistill.store import Store
@@ -118,7 +118,7 @@ def test_more_training_data_is_bought_and_the_trainings_refuse_until_told(model,
 
 
 def test_a_failed_cell_stops_no_other_and_the_report_says_what_is_missing(model, root, tmp_path, monkeypatch):
-    real = pipeline.module("train").run
+    real = units.module("train").run
 
     def run(unit, recipe, store):
         if unit.key == ("t", "short", "1"):

@@ -12,9 +12,9 @@ from mixdistill import pipeline
 from mixdistill.confounds import OTHERWISE
 from mixdistill.evidence import Evidence
 from mixdistill.gather import gather, parameters
+from mixdistill.page.wording import headline
 from mixdistill.store import Store
 from mixdistill.types import Gap, Outcome, Problem, Verdict
-from mixdistill.wording import headline
 
 ARMS = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.2, "short": 0.8}}
 CONTRASTS = {"long_cot_gap": ["long", "short"], "mix_gain": ["mix", "each_pure"]}

@@ -14,12 +14,13 @@ import pytest
 import yaml
 
 from conftest import DATA_STAGES, Notes, Watching
-from mixdistill import pipeline
+from mixdistill import pipeline, units
 from mixdistill.errors import Refused, StageError
-from mixdistill.pipeline import STAGES, Done, State, Unit, plan
+from mixdistill.pipeline import STAGES
 from mixdistill.recipe import build, load
 from mixdistill.store import Store
 from mixdistill.types import Problem, Trace, Verdict
+from mixdistill.units import Done, State, Unit, plan
 
 FIRST = ("generate",)
 JUDGED = ("generate", "verify")
@@ -67,7 +68,7 @@ def test_the_marker_says_what_was_done(raw, store, inline):
     assert set(marker["inputs"]) == {"problems/train", "generate/long"}
     assert marker["versions"]["mixdistill"]
     assert marker["seconds"] >= 0
-    assert not (store.folder("verify", "long") / pipeline.STARTED).exists()
+    assert not (store.folder("verify", "long") / units.STARTED).exists()
 
 
 def test_more_problems_buy_only_the_new_traces(raw, store, notes: Notes, watching, inline):
@@ -447,7 +448,8 @@ def stub(monkeypatch: pytest.MonkeyPatch, inline):
             return Done(counts={"updates": 1})
 
     stage = Stage()
-    monkeypatch.setattr(pipeline, "module", lambda name: stage)
+    for place in (pipeline, units):
+        monkeypatch.setattr(place, "module", lambda name: stage)
     return stage
 
 
@@ -469,7 +471,7 @@ def test_training_with_other_settings_or_data_is_refused_by_name(raw, store, stu
 def test_other_training_settings_are_refused_before_anything_is_bought_or_read(raw, store, notes: Notes, inline):
     go(raw, store, DATA_STAGES, limit=5)
     recipe = build(raw)
-    for trained in pipeline.module("train").units(recipe, store):
+    for trained in units.module("train").units(recipe, store):
         folder = store.folder("train", *trained.key)
         (folder / "model").mkdir(parents=True)
         (folder / "model" / "weights").write_text("w")
@@ -544,6 +546,6 @@ def test_a_killed_session_counts_until_it_was_last_seen(store, monkeypatch):
 
 def test_every_stage_is_a_module_with_units_and_run():
     for stage in STAGES:
-        module = pipeline.module(stage)
+        module = units.module(stage)
         assert callable(module.units)
         assert callable(module.run)

@@ -11,8 +11,8 @@ import pytest
 
 from mixdistill import progress
 from mixdistill.errors import MissingExtra, StageError
-from mixdistill.pipeline import State, Unit
 from mixdistill.store import Store
+from mixdistill.units import State, Unit
 
 LONG, SHORT, OLD = (Unit("train", ("s", arm, "0"), {}) for arm in ("long", "short", "old"))
 PLANNED = [(LONG, State.NEW), (SHORT, State.RESUME), (OLD, State.DONE), (OLD, State.BLOCKED)]

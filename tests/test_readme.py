@@ -20,7 +20,7 @@ def test_the_recipe_in_the_readme_is_valid_and_implies_what_the_readme_says():
 
 def test_the_file_tree_in_the_readme_names_every_module_and_nothing_else():
     tree = README.partition("## Where things are")[2]
-    named = set(re.findall(r"\b([a-z_]+)\.py\b", tree.partition("backends/")[0]))
+    named = set(re.findall(r"\b([a-z_]+)\.py\b", tree.partition("commands/")[0]))
     there = {p.stem for p in (ROOT / "src" / "mixdistill").glob("*.py")} - {"__init__", "__main__"}
     assert named - {"file"} == there  # "path/file.py:name" is no module
 

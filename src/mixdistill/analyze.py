@@ -7,11 +7,11 @@ from typing import Any
 from mixdistill import resolve
 from mixdistill.errors import DataError
 from mixdistill.generate import TABLE as TRACES
-from mixdistill.pipeline import Done, Unit
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.tokens import Template
 from mixdistill.types import Complexity, Trace
+from mixdistill.units import Done, Unit
 
 VERSION = "1"
 TABLE = "complexity"

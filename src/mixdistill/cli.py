@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mixdistill import complete
+from mixdistill.commands import complete
 from mixdistill.errors import MixdistillError
 
 START = """\
@@ -150,13 +150,13 @@ def init(
     if from_:
         if student or problems or teacher or eval_:
             raise typer.BadParameter("--from copies a recipe; it goes with --out and --force only")
-        from mixdistill.recipes import copy
+        from mixdistill.commands.recipes import copy
 
         sys.stdout.write(copy(from_, out, force) + "\n")
         return
     if not (student and problems and teacher):
         raise typer.BadParameter("needs --student, --problems and at least one --teacher (or --from RECIPE)")
-    from mixdistill.init import write_recipe
+    from mixdistill.commands.init import write_recipe
 
     said = write_recipe(
         student=student,
@@ -180,7 +180,7 @@ def recipes(
     json_: JsonOption = False,
 ) -> None:
     """List the shipped recipes, print one, or copy one to edit."""
-    from mixdistill import recipes as shelf
+    from mixdistill.commands import recipes as shelf
 
     if name is None and to is not None:
         raise typer.BadParameter("--to needs the NAME of a recipe")
@@ -200,7 +200,7 @@ def status(
     json_: JsonOption = False,
 ) -> None:
     """What is done, running, missing or failed in a run, and how to go on; without RUN, a table of all runs."""
-    from mixdistill import status as look
+    from mixdistill.commands import status as look
 
     if run is None:
         found = look.overview(complete.RUNS)
@@ -219,7 +219,7 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete a run folder, after saying what is in it and how large it is."""
-    from mixdistill import rm as removal
+    from mixdistill.commands import rm as removal
 
     sys.stdout.write(removal.remove(run, only_set_aside=set_aside, yes=yes) + "\n")
 
@@ -280,8 +280,8 @@ def check(
     json_: JsonOption = False,
 ) -> None:
     """Everything that is wrong with a recipe and what it names, at once; else the plan. Runs, buys, writes nothing."""
-    from mixdistill import check as verb
-    from mixdistill import gold as golden
+    from mixdistill.commands import check as verb
+    from mixdistill.commands import gold as golden
 
     loaded, where = verb.load(recipe, set_)
     if not gold:
@@ -302,7 +302,7 @@ def show(
     json_: JsonOption = False,
 ) -> None:
     """One problem with all its traces and verdicts: teachers, then every student's arms in order."""
-    from mixdistill import show as verb
+    from mixdistill.commands import show as verb
     from mixdistill.store import Store
 
     _print(verb.find(Store(run), problem), verb.text, json_)
@@ -410,7 +410,7 @@ def _carry_out(
     store = Store(out or Path("runs") / loaded.name)
     _ensure_lab_models(loaded)
     try:
-        with progress.watcher(json_=json_) as watcher:
+        with progress.watcher(as_json=json_) as watcher:
             failures = pipeline.run(
                 loaded, store, stages=stages, watcher=watcher, fresh=fresh, limit=limit, workers=workers
             )

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from mixdistill.evidence import CellFacts, Confound
-from mixdistill.pipeline import Unit
 from mixdistill.recipe import Recipe
+from mixdistill.units import Unit
 
 FEW_UPDATES = 100
 LITTLE_MOVED = 1e-3

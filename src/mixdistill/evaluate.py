@@ -17,7 +17,6 @@ from mixdistill import resolve
 from mixdistill.backends.transformers import in_force
 from mixdistill.generate import TABLE as TRACES
 from mixdistill.generate import Collected, collect, make_backend
-from mixdistill.pipeline import Done, Unit
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import Store, versions, write_atomically
 from mixdistill.tokens import Template
@@ -33,6 +32,7 @@ from mixdistill.types import (
     content_hash,
     trace_id,
 )
+from mixdistill.units import Done, Unit
 from mixdistill.verify import check_errors, grade, grading_options
 
 VERSION = "1"

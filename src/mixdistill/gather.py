@@ -27,10 +27,11 @@ from mixdistill.evidence import (
     TeacherFacts,
 )
 from mixdistill.gaps import accuracies, gaps
-from mixdistill.pipeline import State, Unit, changed_keys, plan, sessions_seconds
+from mixdistill.pipeline import sessions_seconds
 from mixdistill.recipe import BASE, Recipe, render
 from mixdistill.store import Store, versions
 from mixdistill.types import Outcome, Problem, Score
+from mixdistill.units import State, Unit, changed_keys, plan
 from mixdistill.verify import accepted
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from mixdistill import prompts, resolve
 from mixdistill.errors import StageError
-from mixdistill.pipeline import Done, Unit
 from mixdistill.recipe import Recipe, Teacher
 from mixdistill.store import Store, file_hash
 from mixdistill.types import Completion, Problem, Request, Sampling, Trace, content_hash, trace_id
+from mixdistill.units import Done, Unit
 
 VERSION = "1"
 TABLE = "traces"

@@ -18,11 +18,11 @@ from typing import Any
 
 from mixdistill import resolve
 from mixdistill.errors import StageError
-from mixdistill.pipeline import Done, Unit
 from mixdistill.recipe import Arm, Budget, Recipe
 from mixdistill.store import Store
 from mixdistill.tokens import CLOSE, OPEN, Template
 from mixdistill.types import Drop, Example, Outcome, Problem, Trace, Update
+from mixdistill.units import Done, Unit
 from mixdistill.verify import READS, judged
 
 VERSION = "1"

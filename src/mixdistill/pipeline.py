@@ -5,23 +5,19 @@ A stage is a module with two functions:
     units(recipe, store) -> list[Unit]                        what there is to do, given what is already sealed
     run(unit, recipe, store) -> Done                          do one unit; safe to kill at any time and call again
 
-A unit's *identity* is the hash of the options that change its rows and of the content it reads. Its *extent* is the
-set of ids it wants. Same identity and all ids there: skip. Some there: go on. Another identity: refuse where money or
-training would be lost, else redo. The pipeline itself is the loop over seven rows in `STAGES`.
+Where a unit stands follows from its identity and extent (units.py). Same identity and all ids there: skip. Some there:
+go on. Another identity: refuse where money or training would be lost, else redo. The pipeline itself is the loop over
+seven rows in `STAGES`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import json
 import os
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,11 +26,11 @@ from mixdistill.errors import MixdistillError, Refused, StoreError
 from mixdistill.executor import Local
 from mixdistill.recipe import Recipe, render
 from mixdistill.store import MARKER, Store, file_hash, versions, write_atomically
+from mixdistill.units import STARTED, Done, State, Unit, changed_keys, made, module, plan, read_json, units_of
 
 STAGES = ("generate", "verify", "analyze", "mix", "train", "evaluate", "report")
 BOUGHT = ("generate", "train")
 """Stages whose rows cost money or training: a changed identity refuses instead of redoing."""
-STARTED = "started.json"
 TRACEBACK = "traceback.txt"
 RECIPE = "recipe.yaml"
 UNUSED = "unused"
@@ -44,63 +40,6 @@ MAKING = ("generate", "verify", "analyze", "mix", "train")
 SESSIONS = "sessions.json"
 SEEN_SECONDS = 5.0
 """A killed session is known to have lasted to within this."""
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One piece of work of one stage, with a folder of its own."""
-
-    stage: str
-    key: tuple[str, ...]
-    """Folder below the stage's."""
-    options: dict[str, Any]
-    """What changes its rows. Never names of arms, paths or timings."""
-    inputs: dict[str, str | None] = field(default_factory=dict)
-    """What it reads -> content hash; None where that is not there yet."""
-    wanted: frozenset[str] = frozenset()
-    """Ids its table should hold."""
-    table: str = ""
-    """The table with these ids."""
-    cost: float = 1.0
-    """Rough relative cost; the largest units start first."""
-    given: dict[str, str] = field(default_factory=dict)
-    """Option or input -> the path or name it was given as, where its content counts. No part of the identity."""
-
-    @property
-    def label(self) -> str:
-        """`train/s/long/0`."""
-        return "/".join((self.stage, *self.key))
-
-    @property
-    def identity(self) -> str:
-        """Hash of options and inputs."""
-        text = json.dumps([self.options, self.inputs], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a unit leaves in its marker."""
-
-    counts: dict[str, Any] = field(default_factory=dict)
-    """Rows by outcome or reason."""
-    tables: dict[str, Any] = field(default_factory=dict)
-    """Sealed tables: name -> {rows, columns}."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    """What happened: updates, losses, devices."""
-    absent: frozenset[str] = frozenset()
-    """Wanted ids that there is no row for and never will be, so that they are not asked for again."""
-
-
-class State(StrEnum):
-    """Where a unit stands."""
-
-    DONE = "done"
-    NEW = "new"
-    RESUME = "resume"
-    EXTEND = "extend"
-    CHANGED = "changed"
-    BLOCKED = "blocked"
 
 
 class Watcher(Protocol):
@@ -114,73 +53,6 @@ class Watcher(Protocol):
 
     def unit(self, unit: Unit, error: BaseException | None, seconds: float, counts: dict[str, Any]) -> None:
         """A unit ended, well or not."""
-
-
-def module(stage: str) -> Any:
-    """The module behind a stage's name."""
-    return importlib.import_module(f"mixdistill.{stage}")
-
-
-def units(stage: str, recipe: Recipe, store: Store) -> list[Unit]:
-    """A stage's units. A file or model that is gone counts as it was: a moved run folder is still what it is."""
-    return [_as_it_was(unit, _made(unit, store)) for unit in module(stage).units(recipe, store)]
-
-
-def _made(unit: Unit, store: Store) -> dict[str, Any] | None:
-    """What a unit's folder says it was made with; None where nothing was begun."""
-    folder = store.folder(unit.stage, *unit.key)
-    return store.marker(folder) or _read(folder / STARTED)
-
-
-def _as_it_was(unit: Unit, made: dict[str, Any] | None) -> Unit:
-    known = (made or {}).get("given", {})
-    gone = {k for k, given in unit.given.items() if known.get(k) == given and not _there(given)}
-    if made is None or not gone:
-        return unit
-    options, inputs = ({**now, **{k: made[part][k] for k in gone & made[part].keys()}}
-                       for part, now in (("options", unit.options), ("inputs", unit.inputs)))  # fmt: skip
-    return replace(unit, options=options, inputs=inputs)
-
-
-def _there(given: str) -> bool:
-    return Path(resolve.model_path(resolve.from_environment(given))).expanduser().exists()
-
-
-def state(unit: Unit, store: Store) -> State:
-    """Where a unit stands, given what lies in its folder."""
-    if any(content is None for content in unit.inputs.values()):
-        return State.BLOCKED
-    made = _made(unit, store)
-    if made is None:
-        return State.NEW
-    if made["identity"] != unit.identity:
-        return State.CHANGED
-    marker = store.marker(store.folder(unit.stage, *unit.key))
-    if marker is None:
-        return State.RESUME
-    if unit.wanted and not unit.wanted <= set(marker["ids"]):
-        return State.EXTEND
-    return State.DONE
-
-
-def changed_keys(unit: Unit, store: Store) -> list[str]:
-    """Which options and inputs differ from what the folder was made with, as `key=old, now new`."""
-    old = _made(unit, store) or {}
-    lines = []
-    for part, now in (("options", unit.options), ("inputs", unit.inputs)):
-        before = old.get(part, {})
-        for key in sorted({*before, *now}):
-            a, b = before.get(key), json.loads(json.dumps(now.get(key), default=str))
-            if a == b or (part == "inputs" and key in now and b is None):  # what is not there yet has not changed
-                continue
-            if part == "inputs":
-                lines.append(f"{key} changed")
-            elif isinstance(a, dict) and isinstance(b, dict):
-                keys = [k for k in sorted({*a, *b}) if a.get(k) != b.get(k)]
-                lines += [f"{key}.{k} was {a.get(k)}, is now {b.get(k)}" for k in keys]
-            else:
-                lines.append(f"{key} was {a}, is now {b}")
-    return lines
 
 
 def run(
@@ -248,11 +120,6 @@ def _file_hashes(recipe: Recipe) -> dict[str, str]:
     return {s: file_hash(file) for s, file in readable.items()}
 
 
-def plan(recipe: Recipe, store: Store, stage: str) -> list[tuple[Unit, State]]:
-    """A stage's units and where they stand."""
-    return [(unit, state(unit, store)) for unit in units(stage, recipe, store)]
-
-
 def _run_stage(
     stage: str,
     recipe: Recipe,
@@ -295,13 +162,13 @@ def _run_stage(
 def refuse_early(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
     """Refuse what other options made before anything is bought or redone. Changed inputs show when their turn comes."""
     begun = [stage for stage in BOUGHT if stage in stages and store.folder(stage).exists()]
-    there = [u for stage in begun for u in units(stage, recipe, store)]
+    there = [u for stage in begun for u in units_of(stage, recipe, store)]
     _refuse([u for u in there if _holds_rows(store.folder(u.stage, *u.key)) and _options_changed(u, store)], store)
 
 
 def _options_changed(unit: Unit, store: Store) -> bool:
-    made = _made(unit, store)
-    return made is not None and made["options"] != json.loads(json.dumps(unit.options, default=str))
+    begun = made(unit, store)
+    return begun is not None and begun["options"] != json.loads(json.dumps(unit.options, default=str))
 
 
 def _refuse(units: list[Unit], store: Store) -> None:
@@ -427,14 +294,7 @@ def _session(store: Store) -> Generator[Callable[..., None]]:
 
 def sessions_seconds(store: Store) -> float:
     """Wall seconds spent on this run so far; this session's to within `SEEN_SECONDS`."""
-    return float((_read(store.root / SESSIONS) or {"seconds": 0.0})["seconds"])
-
-
-def _read(path: Any) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
+    return float((read_json(store.root / SESSIONS) or {"seconds": 0.0})["seconds"])
 
 
 def _one_line(error: BaseException) -> str:

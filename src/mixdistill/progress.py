@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mixdistill.errors import MixdistillError
-from mixdistill.pipeline import State, Unit
 from mixdistill.store import Store
+from mixdistill.units import State, Unit
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

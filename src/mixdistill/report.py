@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixdistill import render, wording
 from mixdistill.evidence import Evidence
-from mixdistill.pipeline import STAGES, Done, Unit, plan
+from mixdistill.page import render, wording
+from mixdistill.pipeline import STAGES
 from mixdistill.recipe import Recipe
 from mixdistill.recipe import render as render_recipe
 from mixdistill.store import MARKER, Store, versions, write_atomically
 from mixdistill.types import Gap, content_hash
+from mixdistill.units import Done, Unit, plan
 
 VERSION = "2"
 SUMMARY = "summary.txt"

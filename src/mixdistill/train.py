@@ -19,11 +19,11 @@ from mixdistill import resolve
 from mixdistill.backends.transformers import generation_config
 from mixdistill.errors import MissingExtra, StageError
 from mixdistill.mix import EXAMPLES, UPDATES
-from mixdistill.pipeline import Done, Unit
 from mixdistill.recipe import Recipe, Train
 from mixdistill.store import Store, file_hash
 from mixdistill.tokens import Template
 from mixdistill.types import Example, Update, content_hash
+from mixdistill.units import Done, Unit
 
 if TYPE_CHECKING:
     import torch

@@ -14,10 +14,10 @@ from typing import Any
 from mixdistill import resolve
 from mixdistill.errors import StageError
 from mixdistill.generate import TABLE as TRACES
-from mixdistill.pipeline import Done, Unit
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Trace, Verdict
+from mixdistill.units import Done, Unit
 
 VERSION = "1"
 TABLE = "verdicts"

@@ -23,7 +23,7 @@ import pytest
 from kills import differences, outcome
 
 import tiny
-from mixdistill import lock, pipeline
+from mixdistill import lock, pipeline, units
 from mixdistill.errors import Refused, StoreError
 from mixdistill.recipe import Recipe, render
 from mixdistill.store import Store
@@ -121,7 +121,7 @@ def test_a_read_only_folder_is_a_line_and_can_still_be_read(study, reference, tm
         assert str(e.value).startswith(f"{root}: cannot be written (")
         assert str(e.value).endswith("; choose another --out")
         assert Store(root).read(root / "problems", Problem, "train")
-        assert {s for _, s in pipeline.plan(study, Store(root), "evaluate")} == {pipeline.State.DONE}
+        assert {s for _, s in units.plan(study, Store(root), "evaluate")} == {units.State.DONE}
     finally:
         if os.geteuid():
             root.chmod(0o700)
@@ -259,7 +259,7 @@ def test_a_run_folder_copied_elsewhere_goes_on_without_the_models_and_files_it_w
     shutil.rmtree(model)
     (tmp_path / "traces.jsonl").unlink()
     for stage in pipeline.STAGES[:-1]:
-        assert {s for _, s in pipeline.plan(study, Store(tmp_path / "copy"), stage)} == {pipeline.State.DONE}
+        assert {s for _, s in units.plan(study, Store(tmp_path / "copy"), stage)} == {units.State.DONE}
     assert tiny.run(study, tmp_path / "copy")[1] == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mixdistill.answers import Format, answer_format
+from mixdistill.commands.answers import Format, answer_format
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 
 from conftest import Notes, Watching
 from mixdistill import pipeline, recipe
-from mixdistill.check import load
+from mixdistill.commands.check import load
+from mixdistill.commands.faults import find
 from mixdistill.errors import RecipeError
-from mixdistill.faults import find
 from mixdistill.recipe import build
 from mixdistill.store import Store
 

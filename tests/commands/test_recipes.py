@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mixdistill import recipes
+from mixdistill.commands import recipes
 from mixdistill.errors import RecipeError, StoreError
 from mixdistill.recipe import load, shipped
 

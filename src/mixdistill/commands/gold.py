@@ -17,7 +17,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mixdistill import faults, resolve, verify
+from mixdistill import resolve, verify
+from mixdistill.commands import faults
 from mixdistill.errors import RecipeError
 from mixdistill.problems import counted
 from mixdistill.recipe import Recipe

@@ -11,7 +11,6 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from mixdistill import figures, render, wording
 from mixdistill.evidence import (
     ArmAccuracy,
     ArmFacts,
@@ -23,6 +22,7 @@ from mixdistill.evidence import (
     StudentFacts,
     TeacherFacts,
 )
+from mixdistill.page import figures, render, wording
 from mixdistill.types import Gap, Interval, Score
 
 CAPS = (None, 64)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mixdistill import rm
+from mixdistill.commands import rm
 from mixdistill.errors import StoreError
 from mixdistill.store import Store
 

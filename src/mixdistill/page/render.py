@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mixdistill import figures, wording
-from mixdistill.wording import headline
+from mixdistill.page import figures, wording
+from mixdistill.page.wording import headline
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["gap_svg", "headline", "html", "markdown"]
 
-PAGE = Path(__file__).parent / "page"
+PAGE = Path(__file__).parent
 
 
 @cache

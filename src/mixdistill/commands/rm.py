@@ -6,11 +6,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from mixdistill.complete import is_run
+from mixdistill.commands.complete import is_run
+from mixdistill.commands.status import human, no_run, size
 from mixdistill.errors import StoreError
 from mixdistill.lock import CLAIM, LOCK
 from mixdistill.pipeline import RECIPE, SESSIONS, STAGES
-from mixdistill.status import human, no_run, size
 from mixdistill.store import SET_ASIDE, Store
 
 OURS = {"problems", *STAGES, SET_ASIDE, RECIPE, SESSIONS, LOCK, CLAIM, ".progress"}

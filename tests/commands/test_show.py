@@ -10,9 +10,9 @@ from rich.console import Console
 import tiny
 from conftest import Notes, Watching
 from mixdistill import pipeline
+from mixdistill.commands.show import Shown, find, text
 from mixdistill.errors import DataError, StoreError
 from mixdistill.recipe import build
-from mixdistill.show import Shown, find, text
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Usage, Verdict
 

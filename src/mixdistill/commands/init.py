@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill import resolve, tables
-from mixdistill.answers import answer_format
 from mixdistill.backends.recorded import Recorded
 from mixdistill.columns import PROMPT, Columns, names
+from mixdistill.commands.answers import answer_format
+from mixdistill.commands.recipes import next_steps, plain, study_name, write_new
+from mixdistill.commands.status import wrapped
 from mixdistill.errors import DataError, RecipeError, did_you_mean
 from mixdistill.problems import distinct, hub_rows, load, normalise
 from mixdistill.recipe import Source, build
-from mixdistill.recipes import next_steps, plain, study_name, write_new
-from mixdistill.status import wrapped
 from mixdistill.types import Message, Problem, Request, Unused
 from mixdistill.yaml_text import inline, parse_yaml
 

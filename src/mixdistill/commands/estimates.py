@@ -10,10 +10,10 @@ import re
 import shutil
 
 from mixdistill import executor, resolve
-from mixdistill.faults import PEEK, Found, standing
+from mixdistill.commands.faults import PEEK, Found, standing
+from mixdistill.commands.plans import Amount, Disk, Time
 from mixdistill.generate import TABLE as TRACES
 from mixdistill.generate import author
-from mixdistill.plans import Amount, Disk, Time
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import Store
 from mixdistill.tokens import Template

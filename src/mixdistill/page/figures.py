@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mixdistill.page.wording import BASE, between, is_primary
 from mixdistill.types import Outcome, Score
-from mixdistill.wording import BASE, between, is_primary
 
 if TYPE_CHECKING:
     from mixdistill.evidence import ArmAccuracy, CellFacts, Evidence

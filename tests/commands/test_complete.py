@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mixdistill import complete
+from mixdistill.commands import complete
 from mixdistill.recipe import shipped
 
 

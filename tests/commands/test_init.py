@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from mixdistill import cli, init, pipeline, problems
+from mixdistill import cli, pipeline, problems
+from mixdistill.commands import init
 from mixdistill.errors import DataError, MixdistillError, RecipeError, StoreError
 from mixdistill.recipe import Source, load
 from mixdistill.store import Store

@@ -15,7 +15,7 @@ def recipes(incomplete: str) -> list[str]:
 
 def shipped(incomplete: str) -> list[str]:
     """Shipped recipes by name."""
-    names = sorted(p.stem for p in (Path(__file__).parent / "recipes").glob("*.yaml"))
+    names = sorted(p.stem for p in (Path(__file__).parent.parent / "recipes").glob("*.yaml"))
     return [name for name in names if name.startswith(incomplete)]
 
 

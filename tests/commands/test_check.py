@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from conftest import Notes, Watching
-from mixdistill import check, estimates, pipeline
+from mixdistill import pipeline
 from mixdistill.backends.recorded import Recorded
-from mixdistill.check import plan, text
+from mixdistill.commands import check, estimates
+from mixdistill.commands.check import plan, text
+from mixdistill.commands.plans import Plan
 from mixdistill.errors import RecipeError
-from mixdistill.plans import Plan
 from mixdistill.recipe import build
 from mixdistill.store import Store
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from mixdistill import estimates
-from mixdistill.estimates import disk, lengths, other_unit, parameters, template, time, traces_there, updates
-from mixdistill.faults import Found, find
-from mixdistill.plans import Amount
+from mixdistill.commands import estimates
+from mixdistill.commands.estimates import disk, lengths, other_unit, parameters, template, time, traces_there, updates
+from mixdistill.commands.faults import Found, find
+from mixdistill.commands.plans import Amount
 from mixdistill.recipe import Recipe, build
 from mixdistill.store import Store
 from mixdistill.tokens import Template

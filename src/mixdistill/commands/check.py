@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixdistill import estimates, faults, recipe, resolve
-from mixdistill.errors import RecipeError
-from mixdistill.faults import Found
-from mixdistill.plans import (
+from mixdistill import recipe, resolve
+from mixdistill.commands import estimates, faults
+from mixdistill.commands.faults import Found
+from mixdistill.commands.plans import (
     Amount,
     Disk,
     Plan,
@@ -27,10 +27,11 @@ from mixdistill.plans import (
     PlannedUnused,
     Time,
 )
+from mixdistill.errors import RecipeError
+from mixdistill.page.wording import pct, recipe_words, rough_size, rough_time, short_number
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Unused
-from mixdistill.wording import pct, recipe_words, rough_size, rough_time, short_number
 
 if TYPE_CHECKING:
     from rich.text import Text

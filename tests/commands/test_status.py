@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from conftest import DATA_STAGES, Notes, Watching
-from mixdistill import pipeline, status
+from mixdistill import pipeline
+from mixdistill.commands import status
 from mixdistill.errors import StoreError
 from mixdistill.recipe import build
 from mixdistill.store import Store

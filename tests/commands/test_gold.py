@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mixdistill import gold
+from mixdistill.commands import gold
+from mixdistill.commands.gold import Rejected, grade, text
 from mixdistill.errors import RecipeError
-from mixdistill.gold import Rejected, grade, text
 from mixdistill.recipe import build
 from mixdistill.types import Outcome, problem_id
 from mixdistill.verifiers import math

@@ -20,12 +20,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mixdistill import lock, pipeline
-from mixdistill.complete import is_run, run_folders
+from mixdistill import lock, pipeline, units
+from mixdistill.commands.complete import is_run, run_folders
 from mixdistill.errors import MixdistillError, StoreError
-from mixdistill.pipeline import RECIPE, STAGES, STARTED, TRACEBACK, State
+from mixdistill.pipeline import RECIPE, STAGES, TRACEBACK
 from mixdistill.recipe import BASE, Recipe, load
 from mixdistill.store import MARKER, SET_ASIDE, Store
+from mixdistill.units import STARTED, State
 
 Facts = dict[str, Any]
 STATES = ("done", "running", "failed", "resumable", "changed", "missing", "blocked")
@@ -141,7 +142,7 @@ def _stage(recipe: Recipe, store: Store, stage: str, held: bool) -> Facts:
 def _planned(recipe: Recipe, store: Store, stage: str) -> tuple[dict[tuple[str, ...], tuple[Any, State]], str | None]:
     """The pipeline's own opinion of each unit; none, and why, where it needs what this machine lacks."""
     try:
-        return {u.key: (u, s) for u, s in pipeline.plan(recipe, store, stage)}, None
+        return {u.key: (u, s) for u, s in units.plan(recipe, store, stage)}, None
     except (MixdistillError, OSError, KeyError, ValueError) as e:
         return {}, str(e).splitlines()[0] if str(e) else type(e).__name__
 
@@ -159,7 +160,7 @@ def _unit(store: Store, stage: str, key: tuple[str, ...], planned: dict[Any, Any
         return told | {"state": "running" if held and _modified(folder / STARTED) >= session else "resumable"}
     unit, state = planned.get(key, (None, None))
     if state is State.CHANGED:
-        return told | {"state": "changed", "why": "; ".join(pipeline.changed_keys(unit, store))}
+        return told | {"state": "changed", "why": "; ".join(units.changed_keys(unit, store))}
     if state is State.EXTEND:
         return told | {"state": "resumable", "why": f"{len(unit.wanted - _ids(store, folder)):,} more are wanted"}
     if _marker(store, stage, key) is not None:

@@ -1,0 +1,1 @@
+"""The report: evidence -> words, pictures, page, Markdown."""

@@ -1,0 +1,162 @@
+"""Units of work: what there is to do in a stage, what it was begun with, and where it stands.
+
+A unit's *identity* is the hash of the options that change its rows and of the content it reads. Its *extent* is the
+set of ids it wants. Same identity and all ids there: done. Some there: resume or extend. Another identity: changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from mixdistill import resolve
+from mixdistill.recipe import Recipe
+from mixdistill.store import Store
+
+STARTED = "started.json"
+"""What a unit was begun with, until its marker says so."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work of one stage, with a folder of its own."""
+
+    stage: str
+    key: tuple[str, ...]
+    """Folder below the stage's."""
+    options: dict[str, Any]
+    """What changes its rows. Never names of arms, paths or timings."""
+    inputs: dict[str, str | None] = field(default_factory=dict)
+    """What it reads -> content hash; None where that is not there yet."""
+    wanted: frozenset[str] = frozenset()
+    """Ids its table should hold."""
+    table: str = ""
+    """The table with these ids."""
+    cost: float = 1.0
+    """Rough relative cost; the largest units start first."""
+    given: dict[str, str] = field(default_factory=dict)
+    """Option or input -> the path or name it was given as, where its content counts. No part of the identity."""
+
+    @property
+    def label(self) -> str:
+        """`train/s/long/0`."""
+        return "/".join((self.stage, *self.key))
+
+    @property
+    def identity(self) -> str:
+        """Hash of options and inputs."""
+        text = json.dumps([self.options, self.inputs], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a unit leaves in its marker."""
+
+    counts: dict[str, Any] = field(default_factory=dict)
+    """Rows by outcome or reason."""
+    tables: dict[str, Any] = field(default_factory=dict)
+    """Sealed tables: name -> {rows, columns}."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What happened: updates, losses, devices."""
+    absent: frozenset[str] = frozenset()
+    """Wanted ids that there is no row for and never will be, so that they are not asked for again."""
+
+
+class State(StrEnum):
+    """Where a unit stands."""
+
+    DONE = "done"
+    NEW = "new"
+    RESUME = "resume"
+    EXTEND = "extend"
+    CHANGED = "changed"
+    BLOCKED = "blocked"
+
+
+def module(stage: str) -> Any:
+    """The module behind a stage's name."""
+    return importlib.import_module(f"mixdistill.{stage}")
+
+
+def units_of(stage: str, recipe: Recipe, store: Store) -> list[Unit]:
+    """A stage's units. A file or model that is gone counts as it was: a moved run folder is still what it is."""
+    return [_as_it_was(unit, made(unit, store)) for unit in module(stage).units(recipe, store)]
+
+
+def made(unit: Unit, store: Store) -> dict[str, Any] | None:
+    """What a unit's folder says it was made with; None where nothing was begun."""
+    folder = store.folder(unit.stage, *unit.key)
+    return store.marker(folder) or read_json(folder / STARTED)
+
+
+def _as_it_was(unit: Unit, begun: dict[str, Any] | None) -> Unit:
+    known = (begun or {}).get("given", {})
+    gone = {k for k, given in unit.given.items() if known.get(k) == given and not _there(given)}
+    if begun is None or not gone:
+        return unit
+    options, inputs = ({**now, **{k: begun[part][k] for k in gone & begun[part].keys()}}
+                       for part, now in (("options", unit.options), ("inputs", unit.inputs)))  # fmt: skip
+    return replace(unit, options=options, inputs=inputs)
+
+
+def _there(given: str) -> bool:
+    given = resolve.from_environment(given)
+    if given.startswith("lab:"):
+        return resolve.folder_of(given) is not None
+    return Path(given).expanduser().exists()
+
+
+def state(unit: Unit, store: Store) -> State:
+    """Where a unit stands, given what lies in its folder."""
+    if any(content is None for content in unit.inputs.values()):
+        return State.BLOCKED
+    begun = made(unit, store)
+    if begun is None:
+        return State.NEW
+    if begun["identity"] != unit.identity:
+        return State.CHANGED
+    marker = store.marker(store.folder(unit.stage, *unit.key))
+    if marker is None:
+        return State.RESUME
+    if unit.wanted and not unit.wanted <= set(marker["ids"]):
+        return State.EXTEND
+    return State.DONE
+
+
+def changed_keys(unit: Unit, store: Store) -> list[str]:
+    """Which options and inputs differ from what the folder was made with, as `key=old, now new`."""
+    old = made(unit, store) or {}
+    lines = []
+    for part, now in (("options", unit.options), ("inputs", unit.inputs)):
+        before = old.get(part, {})
+        for key in sorted({*before, *now}):
+            a, b = before.get(key), json.loads(json.dumps(now.get(key), default=str))
+            if a == b or (part == "inputs" and key in now and b is None):  # what is not there yet has not changed
+                continue
+            if part == "inputs":
+                lines.append(f"{key} changed")
+            elif isinstance(a, dict) and isinstance(b, dict):
+                keys = [k for k in sorted({*a, *b}) if a.get(k) != b.get(k)]
+                lines += [f"{key}.{k} was {a.get(k)}, is now {b.get(k)}" for k in keys]
+            else:
+                lines.append(f"{key} was {a}, is now {b}")
+    return lines
+
+
+def plan(recipe: Recipe, store: Store, stage: str) -> list[tuple[Unit, State]]:
+    """A stage's units and where they stand."""
+    return [(unit, state(unit, store)) for unit in units_of(stage, recipe, store)]
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What a file of ours holds; None where there is none, or half of one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
