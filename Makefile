@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check fix docs bench clean setup
+.PHONY: demo test check fix docs soak bench clean setup
 
 demo: $(STAMP) ## the study, end to end, offline (ARGS="--quick" or "--full")
 	$(BIN)/mixdistill demo $(ARGS)
@@ -31,6 +31,10 @@ fix: $(STAMP) ## mend what can be mended mechanically
 
 docs: $(STAMP) ## write the generated reference pages
 	$(BIN)/python docs/generate.py
+
+soak: $(STAMP) ## killed before every durable operation, and 100 times in whole demo runs (about an hour)
+	KILL_EVERY=1 $(BIN)/pytest tests/faults/test_kills.py
+	$(BIN)/python tests/faults/soak.py $(ARGS)
 
 bench: $(STAMP) ## speed ratios against named peers, side by side in one run
 	$(BIN)/python benchmarks/generation.py

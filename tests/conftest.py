@@ -45,6 +45,9 @@ class Watching:
         self.states: dict[str, dict[str, str]] = {}
         self.ended: list[str] = []
 
+    def problems(self, marker: dict[str, Any]) -> None:
+        pass
+
     def stage(self, name: str, units: list[tuple[units.Unit, units.State]]) -> None:
         self.states[name] = {unit.label: state.value for unit, state in units}
 

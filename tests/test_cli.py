@@ -231,7 +231,8 @@ def test_json_lines_are_all_that_stdout_gets(call, file: str, inline):
     code, out, err = call("generate", file, "--json")
     assert code == 0
     events = [json.loads(line) for line in out.splitlines()]
-    assert [e["event"] for e in events] == ["stage", "unit", "unit", "result"]
+    assert [e["event"] for e in events] == ["problems", "stage", "unit", "unit", "result"]
+    assert events.pop(0) == {"event": "problems", "problems": {"train": 12, "signs": 4}, "unused": {}}
     assert events[0] == {"event": "stage", "stage": "generate", "todo": 2, "done": 0, "blocked": 0}
     assert [(e["unit"], e["state"], e["error"], e["left"]) for e in events[1:3]] == [
         ("generate/long", "done", None, 1),
@@ -239,7 +240,15 @@ def test_json_lines_are_all_that_stdout_gets(call, file: str, inline):
     ]
     assert events[1]["counts"]["traces"] == 12
     assert events[-1] == {"event": "result", "failures": [], "report": None, "gaps": []}
+    assert "problems: train 12, signs 4" in err
     assert "generate: 2 to do" in err
+
+
+def test_what_is_left_out_is_said_at_the_start(call, file: str, inline, tmp_path: Path):
+    (tmp_path / "mine.csv").write_text("prompt,answer\nQ 8 4 7 9 T 10 :,A + + -\nQ 8 4 7 9 T 10 :,A + + -\n")
+    err = call("generate", file, "--set", "problems.train={source: mine.csv}")[2]
+    assert "problems: train 1, signs 4\n" in err
+    assert "rows left out: train: duplicate 1 (problems/unused.parquet)\n" in err
 
 
 def test_json_tells_failures_and_refusals_in_the_result(call, file: str, inline):

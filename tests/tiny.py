@@ -164,6 +164,9 @@ class Silent:
     def __init__(self) -> None:
         self.ran: list[str] = []
 
+    def problems(self, marker: Any) -> None:
+        pass
+
     def stage(self, name: str, units: Any) -> None:
         pass
 

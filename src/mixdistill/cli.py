@@ -421,10 +421,8 @@ def _carry_out(
         raise typer.Exit(130) from None
     for line in failures:
         sys.stderr.write(f"mixdistill: {line}\n")
-    if "report" in stages and not json_:
-        summary = store.folder("report") / "summary.txt"
-        if summary.exists():
-            sys.stdout.write(summary.read_text(encoding="utf-8"))
+    if "report" in stages and not json_ and store.marker(store.folder("report")):  # an older one would mislead
+        sys.stdout.write((store.folder("report") / "summary.txt").read_text(encoding="utf-8"))
     if failures:
         sys.exit(1)
 

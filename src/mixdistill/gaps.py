@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mixdistill import stats
 from mixdistill.evaluate import ALL
 from mixdistill.evidence import ArmAccuracy
-from mixdistill.recipe import BASE, EACH_PURE, Recipe
+from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe
 from mixdistill.types import Gap, Interval, Score
 
 Cells = dict[tuple[str, str, int | None, str], dict[int | None, dict[str, float]]]
@@ -57,7 +57,7 @@ def gaps(recipe: Recipe, correct: Cells, levels: Levels) -> list[Gap]:
 
 
 def _comparisons(recipe: Recipe, correct: Cells, levels: Levels) -> Iterator[_Comparison]:
-    over_base = {f"{arm}_over_base": (arm, BASE) for arm in recipe.arms}
+    over_base = {f"{arm}{OVER_BASE}": (arm, BASE) for arm in recipe.arms}
     for (name, pair), student, view in itertools.product(
         {**recipe.contrasts, **over_base}.items(), recipe.students, _views(recipe, levels)
     ):

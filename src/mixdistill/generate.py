@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,8 +19,8 @@ from mixdistill.units import Done, Unit
 
 VERSION = "1"
 TABLE = "traces"
-NAMES = ("backend", "prompt")
-"""Texts of a teacher that are never the path of a file or model whose content counts."""
+CONTENT = re.compile(r"(^model|path|file)$")
+"""Options of a teacher that may name a file or model, whose content counts then."""
 Wanted = list[tuple[Problem, int]]
 """(problem, sample index) of every trace there should be."""
 
@@ -47,7 +48,9 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
             wanted=frozenset(trace_id(author(name), p.id, i) for p in problems for i in range(teacher.samples)),
             table=TABLE,
             cost=teacher.samples,
-            given={k: v for k, v in teacher.model_dump(mode="json").items() if isinstance(v, str) and k not in NAMES},
+            given={
+                k: v for k, v in teacher.model_dump(mode="json").items() if isinstance(v, str) and CONTENT.search(k)
+            },
         )
         for name, teacher in recipe.teachers.items()
     ]
@@ -148,7 +151,8 @@ def collect(
 
 
 def _options(teacher: Teacher) -> dict[str, Any]:
-    """What changes a teacher's rows. Files and local models count by their content, so that moving one changes nothing.
+    """What changes a teacher's rows. Files and local models count by their content, so that moving one changes nothing:
+    the model, and options whose name ends in `path` or `file`.
 
     A backend class names the options that only change how its rows are fetched in `NOT_IDENTITY`.
     """
@@ -156,7 +160,7 @@ def _options(teacher: Teacher) -> dict[str, Any]:
     left_out = {"samples", *getattr(backend, "NOT_IDENTITY", frozenset())}
     options = teacher.model_dump(mode="json", exclude_none=True, exclude=left_out)
     for key, value in options.items():
-        if isinstance(value, str) and key not in NAMES:
+        if _may_be_file(key, value):
             given = resolve.from_environment(value)
             file = Path(given)
             if file.is_file():
@@ -167,6 +171,10 @@ def _options(teacher: Teacher) -> dict[str, Any]:
     if teacher.backend.rpartition(":")[0].endswith(".py"):
         options["backend"] = Path(teacher.backend).name  # the version tells files of one name apart
     return options | {"stage": VERSION, "backend_version": resolve.version(backend)}
+
+
+def _may_be_file(key: str, value: Any) -> bool:
+    return isinstance(value, str) and CONTENT.search(key) is not None
 
 
 def _open(trace: Trace | None) -> bool:

@@ -25,7 +25,7 @@ from mixdistill import resolve
 from mixdistill.errors import MixdistillError, Refused, StoreError
 from mixdistill.executor import Local
 from mixdistill.recipe import Recipe, render
-from mixdistill.store import MARKER, Store, file_hash, versions, write_atomically
+from mixdistill.store import MARKER, UNUSED, Store, file_hash, versions, write_atomically
 from mixdistill.units import STARTED, Done, State, Unit, changed_keys, made, module, plan, read_json, units_of
 
 STAGES = ("generate", "verify", "analyze", "mix", "train", "evaluate", "report")
@@ -33,8 +33,6 @@ BOUGHT = ("generate", "train")
 """Stages whose rows cost money or training: a changed identity refuses instead of redoing."""
 TRACEBACK = "traceback.txt"
 RECIPE = "recipe.yaml"
-UNUSED = "unused"
-"""Beside the problems: rows of their sources that are none."""
 MAKING = ("generate", "verify", "analyze", "mix", "train")
 """Stages after which the folder's recipe is the one given: what only evaluates or reports did not make the folder."""
 SESSIONS = "sessions.json"
@@ -44,6 +42,9 @@ SEEN_SECONDS = 5.0
 
 class Watcher(Protocol):
     """Who is told about progress."""
+
+    def problems(self, marker: dict[str, Any]) -> None:
+        """The problems are in the folder: how many of each list, and how many rows of their sources are none."""
 
     def stage(self, name: str, units: list[tuple[Unit, State]]) -> None:
         """A stage begins."""
@@ -77,7 +78,7 @@ def run(
         if not fresh:
             refuse_early(stages, recipe, store)
         if stages != ("report",) or store.marker(store.folder("problems")) is None:  # a report draws nothing anew
-            prepare(recipe, store, limit=limit)
+            watcher.problems(prepare(recipe, store, limit=limit))
         with Local(workers) as executor, _recipe_kept_if_refused(store):
             if set(stages) & set(MAKING):
                 write_atomically(store.root / RECIPE, render(recipe).encode())
@@ -87,17 +88,17 @@ def run(
     return failures
 
 
-def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> None:
-    """Write the problems into the run folder."""
-    from mixdistill.problems import counted, load_all
+def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> dict[str, Any]:
+    """Write the problems into the run folder; their marker."""
+    from mixdistill.problems import VERSION, counted, load_all
     from mixdistill.types import Problem, Unused
 
     folder = store.folder("problems")
-    options = {"problems": recipe.problems.model_dump(mode="json"), "limit": limit}
+    options = {"problems": recipe.problems.model_dump(mode="json"), "limit": limit, "version": VERSION}
     marker, files = store.marker(folder), _file_hashes(recipe)
     # A file that is gone is no reason to lose the problems that were read from it.
     if marker and marker["options"] == options and files.items() <= marker.get("files", {}).items():
-        return
+        return marker
     columns: dict[str, str] = {}
     loaded, unused = load_all(
         recipe.problems,
@@ -109,7 +110,9 @@ def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> None:
     tables = {name: store.seal(folder, Problem, rows, name) for name, rows in loaded.items()}
     tables[UNUSED] = store.seal(folder, Unused, unused, UNUSED)
     described = {"options": options, "files": files, "columns": columns}
-    store.mark(folder, described | {"tables": tables, "counts": counted(unused)})
+    marker = described | {"tables": tables, "counts": counted(unused)}
+    store.mark(folder, marker)
+    return marker
 
 
 def _file_hashes(recipe: Recipe) -> dict[str, str]:

@@ -17,6 +17,8 @@ from mixdistill.recipe import Problems, Source
 from mixdistill.tables import SHOWN, TableRow, brief
 from mixdistill.types import Message, Problem, Unused, content_hash, problem_id, prompt_text
 
+VERSION = "2"
+"""Rises when the same sources would give other problems."""
 LAB = "lab:signs"
 LAB_PROBLEMS = 5000
 """Of a source in the lab that sets no limit."""

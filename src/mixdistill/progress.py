@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mixdistill.errors import MixdistillError
-from mixdistill.store import Store
+from mixdistill.store import UNUSED, Store
 from mixdistill.units import State, Unit
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def _redraws(stream: Any) -> bool:
 class Json:
     """One JSON object per line on stdout, the last one the result. `left` counts the stage's units still to end.
 
+    {"event": "problems", "problems": {list: n}, "unused": {reason: n}}             what is solved, what was left out
     {"event": "stage", "stage", "todo", "done", "blocked"}                          a stage begins
     {"event": "unit", "unit", "state": "done" | "failed", "seconds", "counts", "error", "left"}    a unit ended
     {"event": "result", "failures": [line], "report": path | null, "gaps": [Gap]}   the end, also of a refused run
@@ -54,6 +55,13 @@ class Json:
             self._say(event="result", failures=str(error).splitlines(), report=None, gaps=[])
         elif isinstance(error, KeyboardInterrupt):
             self._say(event="result", failures=["stopped"], report=None, gaps=[])
+
+    def problems(self, marker: dict[str, Any]) -> None:
+        """How many there are of each list."""
+        rows = {name: table["rows"] for name, table in marker["tables"].items() if name != UNUSED}
+        self._say(event="problems", problems=rows, unused=marker["counts"])
+        if self.beside:
+            self.beside.problems(marker)
 
     def stage(self, name: str, units: list[tuple[Unit, State]]) -> None:
         """What the stage has to do."""
@@ -113,6 +121,11 @@ class Log:
     def __exit__(self, *exc: object) -> None:
         pass
 
+    def problems(self, marker: dict[str, Any]) -> None:
+        """Say how many there are, and what was left out."""
+        for line in _problems(marker):
+            self._say(line)
+
     def stage(self, name: str, units: list[tuple[Unit, State]]) -> None:
         """Say what the stage has to do."""
         self.left = _todo(units)
@@ -156,6 +169,11 @@ class Live:
 
     def __exit__(self, *exc: object) -> None:
         self.live.stop()
+
+    def problems(self, marker: dict[str, Any]) -> None:
+        """They stay on the screen."""
+        for line in _problems(marker):
+            self.console.print(line, highlight=False, markup=False)
 
     def stage(self, name: str, units: list[tuple[Unit, State]]) -> None:
         """Begin a stage's bar."""
@@ -214,6 +232,13 @@ class Live:
             label = beat["label"].removeprefix(f"{self.name}/")
             grid.add_row(f"  {label}", f"{beat.get('done', 0):,}/{beat.get('total', 0):,}", _bar(_fraction(beat)), rate)
         return grid
+
+
+def _problems(marker: dict[str, Any]) -> list[str]:
+    """Nothing is left out in silence: a line of what there is, one of what is not."""
+    there = ", ".join(f"{name} {table['rows']:,}" for name, table in marker["tables"].items() if name != UNUSED)
+    left_out = ", ".join(f"{reason} {n:,}" for reason, n in marker["counts"].items())
+    return [f"problems: {there}"] + ([f"rows left out: {left_out} (problems/{UNUSED}.parquet)"] if left_out else [])
 
 
 def _todo(units: list[tuple[Unit, State]]) -> int:

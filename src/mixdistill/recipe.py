@@ -19,6 +19,8 @@ from mixdistill.yaml_text import parse_yaml, write_yaml
 
 BASE = "base"
 EACH_PURE = "each_pure"
+OVER_BASE = "_over_base"
+"""How the contrasts end that every arm has with the untuned student by itself."""
 Schedule = Literal[
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
 ]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from mixdistill import prompts, resolve
 from mixdistill.errors import MixdistillError, did_you_mean, one_line
-from mixdistill.recipe import BASE, EACH_PURE, OpenSection, Recipe, Train
+from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, OpenSection, Recipe, Train
 from mixdistill.types import Sampling
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-RESERVED = {BASE, EACH_PURE, "self"}
+RESERVED = {BASE, EACH_PURE, "self", "weights"}
 
 
 def findings(error: ValidationError, root: type[BaseModel]) -> list[str]:
@@ -85,6 +86,7 @@ def cross_check(recipe: Recipe) -> list[str]:
     found += _check_reference("verify", "verifier", recipe.verify.verifier, recipe.verify)
     for metric in recipe.analyze.metrics:
         found += _check_reference("analyze.metrics", "metric", metric)
+    found += _check_columns_of_metrics(recipe.analyze.metrics)
     for name in recipe.students:
         try:
             recipe.train_of(name)
@@ -118,9 +120,22 @@ def _check_names(recipe: Recipe) -> list[str]:
     return found
 
 
+def _check_columns_of_metrics(metrics: list[str]) -> list[str]:
+    """A metric is kept under its function's name, beside `tokens`."""
+    names = Counter(metric.rpartition(":")[2] for metric in metrics)
+    return [
+        f"analyze.metrics: '{name}' is taken twice; give one of the functions another name"
+        for name, n in names.items()
+        if n + (name == "tokens") > 1
+    ]
+
+
 def _check_contrasts(recipe: Recipe) -> list[str]:
     found = []
     arms = [*recipe.arms, BASE]
+    for name in recipe.contrasts:
+        if name.endswith(OVER_BASE):
+            found.append(f"contrasts: '{name}' is a reserved name ({OVER_BASE}); choose another")
     for name, (a, b) in recipe.contrasts.items():
         if a not in arms:
             found.append(f"contrasts.{name}: '{a}' is not an arm{did_you_mean(a, arms)}")

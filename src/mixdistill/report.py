@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
+from mixdistill.errors import MissingExtra
 from mixdistill.evidence import Evidence
 from mixdistill.page import render, wording
 from mixdistill.pipeline import STAGES
-from mixdistill.recipe import Recipe
+from mixdistill.recipe import OVER_BASE, Recipe
 from mixdistill.recipe import render as render_recipe
 from mixdistill.store import MARKER, Store, versions, write_atomically
 from mixdistill.types import Gap, content_hash
@@ -34,8 +36,12 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
 
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
-    """Gather the evidence and write it down in every form."""
+    """Gather the evidence and write it down in every form. Raises MissingExtra without numpy and scipy."""
     from mixdistill.gather import gather
+
+    for library in ("numpy", "scipy"):
+        if find_spec(library) is None:
+            raise MissingExtra(library, "report")
 
     evidence = gather(recipe, store)
     folder = store.folder("report")
@@ -61,7 +67,7 @@ def _markers(store: Store) -> str:
 
 def summary(evidence: Evidence, page: str) -> str:
     """The result for a terminal: the verdict, the declared contrasts, where the page is."""
-    contrasts = [g for g in evidence.gaps if not g.name.endswith("_over_base") and g.group == "all"]
+    contrasts = [g for g in evidence.gaps if not g.name.endswith(OVER_BASE) and g.group == "all"]
     head = ("contrast", "student", "at most", "gap", "these checkpoints", "this data", "verdict")
     rows = [head, *(_summary_row(g) for g in contrasts)]
     widths = [max(len(r[i]) for r in rows) for i in range(len(head))]

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Row)
 MARKER = "done.json"
+UNUSED = "unused"
+"""Beside the problems: rows of their sources that are none."""
 BEAT_SECONDS = 0.25
 SET_ASIDE = "set-aside"
 """Folder of what `--fresh` moved out of the way."""

@@ -4,7 +4,8 @@
 
 Each run is the quick demo in a folder of its own. It is killed (SIGKILL or SIGTERM, to the parent alone or to all its
 processes), started again, killed again, until it ends by itself; then everything in the folder but measured columns
-must equal a run that nobody disturbed. Exit 1 where anything differs, a run fails, or a process outlives its parent.
+must equal a run that nobody disturbed. Stops with exit 1 where anything differs, a run fails, or a process outlives its
+parent.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def main() -> None:
         assert calm.returncode == 0, said
         length = time.monotonic() - began
         whole = outcome(Path(folder) / "calm")
-        while kills.total() < args.kills:
+        while kills.total() < args.kills and not wrong:
             runs += 1
             out = Path(folder) / f"run{runs}"
             while True:

@@ -89,7 +89,9 @@ class _Batch:
         self.positions = (columns - pads).clamp(min=0)
         # Without padding no mask is needed, and attention is faster without one.
         self.mask = (columns >= pads).long() if min(lengths) < self.width else None
-        self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        takes = inspect.signature(model.forward).parameters
+        self.takes_positions = "position_ids" in takes
+        self.takes_cache = "cache" if "cache" in takes else "past_key_values"  # transformers before 5.24
         self.cache = _reserved_cache(model)
 
     def prefill(self) -> Tensor:
@@ -107,7 +109,7 @@ class _Batch:
     def _forward(self, ids: Tensor, start: int) -> Tensor:
         import torch
 
-        extra: dict[str, Tensor] = {}
+        extra: dict[str, Any] = {self.takes_cache: self.cache}
         if self.takes_positions:
             extra["position_ids"] = self.positions[:, start : self.width]
         if self.mask is not None:
@@ -116,7 +118,6 @@ class _Batch:
         with torch.inference_mode():
             output = self.model(
                 input_ids=ids,
-                past_key_values=self.cache,
                 use_cache=True,
                 logits_to_keep=1,
                 **extra,

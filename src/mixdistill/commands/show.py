@@ -9,9 +9,9 @@ from mixdistill import recipe
 from mixdistill.errors import DataError, RecipeError, StoreError
 from mixdistill.evaluate import VERDICTS
 from mixdistill.generate import TABLE as TRACES
-from mixdistill.pipeline import RECIPE, UNUSED
+from mixdistill.pipeline import RECIPE
 from mixdistill.recipe import BASE
-from mixdistill.store import Store
+from mixdistill.store import UNUSED, Store
 from mixdistill.types import Outcome, Problem, Row, Trace, Verdict, prompt_text
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from mixdistill.commands.complete import is_run, run_folders
 from mixdistill.errors import MixdistillError, StoreError
 from mixdistill.pipeline import RECIPE, STAGES, TRACEBACK
 from mixdistill.recipe import BASE, Recipe, load
-from mixdistill.store import MARKER, SET_ASIDE, Store
+from mixdistill.store import MARKER, SET_ASIDE, UNUSED, Store
 from mixdistill.units import STARTED, State
 
 Facts = dict[str, Any]
@@ -194,7 +194,7 @@ def _modified(path: Path) -> float:
 
 def _problems(store: Store) -> dict[str, int]:
     tables = (_read(store.folder("problems") / MARKER) or {}).get("tables", {})
-    rows = {name: t["rows"] for name, t in tables.items() if name != pipeline.UNUSED}
+    rows = {name: t["rows"] for name, t in tables.items() if name != UNUSED}
     return dict(sorted(rows.items(), key=lambda item: (item[0] != "train", item[0])))
 
 

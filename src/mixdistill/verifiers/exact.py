@@ -50,6 +50,11 @@ def verify(
     )
 
 
+def gold(problem: Problem, *, answer_after: str | None = None) -> str:
+    """The text of a right answer."""
+    return problem.answer if answer_after is None else f"{answer_after} {problem.answer}"
+
+
 def find(content: str, answer_after: str | None, *, cut: bool) -> Found | None:
     """The answer in an answer part, None where there is none.
 
