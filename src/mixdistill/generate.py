@@ -139,15 +139,19 @@ def collect(
             f"{label}: the backend gave no answer to {len(unanswered):,} of {len(requests):,} requests; "
             "it must yield one for each, None where there is none"
         )
-    failed = [t for p, i in wanted if (t := have.get(trace_id(author, p.id, i))) and t.error]
-    if failed and len(failed) > error_rate * len(wanted):
-        raise StageError(
-            f"{label}: {len(failed):,} of {len(wanted):,} requests failed, more than error_rate={error_rate:g}; the "
-            f"first said: {failed[0].error}; run again to ask these again, or raise error_rate"
-        )
+    _check_errors(label, [t for p, i in wanted if (t := have.get(trace_id(author, p.id, i)))], len(wanted), error_rate)
     order = {p.id: n for n, (p, _) in enumerate(wanted)}
     traces = sorted(have.values(), key=lambda t: (order.get(t.problem_id, len(order)), t.sample))
     return Collected(traces, store.seal(folder, Trace, traces, TABLE), frozenset(absent))
+
+
+def _check_errors(label: str, traces: list[Trace], wanted: int, error_rate: float) -> None:
+    failed = [t for t in traces if t.error]
+    if failed and len(failed) > error_rate * wanted:
+        raise StageError(
+            f"{label}: {len(failed):,} of {wanted:,} requests failed, more than error_rate={error_rate:g}; the "
+            f"first said: {failed[0].error}; run again to ask these again, or raise error_rate"
+        )
 
 
 def _options(teacher: Teacher) -> dict[str, Any]:
