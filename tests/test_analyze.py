@@ -91,7 +91,7 @@ def test_failed_requests_are_not_measured(model, tmp_path):
     folder = store.folder("generate", "short")
     traces = store.read(folder, Trace, "traces")
     broken = traces[0].model_copy(update={"error": "broke", "reasoning": "", "content": ""})
-    store.seal(folder, Trace, [broken, *traces[1:]], "traces")
+    tiny.reseal(store, folder, [broken, *traces[1:]], "traces")
     store, _ = tiny.run(study, tmp_path / "run", "analyze")
     assert [r.trace_id for r in store.read(store.folder("analyze", "short"), Complexity, "complexity")] == [
         t.id for t in traces[1:]

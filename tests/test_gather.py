@@ -103,7 +103,7 @@ def test_trace_without_a_verdict_is_not_correct(model, store):
     verdicts = store.read(folder, Verdict, "verdicts")
     lost = {v.trace_id for v in verdicts if v.outcome is Outcome.CORRECT and v.max_tokens is None}
     one = min(lost)
-    store.seal(folder, Verdict, [v for v in verdicts if v.trace_id != one], "verdicts")
+    tiny.reseal(store, folder, [v for v in verdicts if v.trace_id != one], "verdicts")
     assert _gap(gather(_study(model), store), "long_cot_gap").seed_deltas[0] == pytest.approx(10 / 20)
 
 

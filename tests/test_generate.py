@@ -106,7 +106,7 @@ def test_more_failures_than_the_error_rate_stop_the_unit_and_lose_no_row(tmp_pat
         _collect(store, Echo(fails=lambda r: r.sample == 1), error_rate=0.4)
     assert str(e.value) == (
         "x: 4 of 8 requests failed, more than error_rate=0.4; the first said: status 500; "
-        "run again to ask these again, or raise error_rate"
+        "run again to ask for these again, or raise error_rate"
     )
     assert len(store.journal(store.root / "unit", Trace, TABLE)) == 8
     assert [t.error for t in _collect(store, backend, error_rate=0)] == [None] * 8

@@ -64,7 +64,7 @@ def test_the_marker_says_what_was_done(raw, store, inline):
     marker = store.marker(store.folder("verify", "long"))
     assert marker
     assert marker["counts"] == {"correct": 12}
-    assert marker["options"]["verify"] == {"verifier": "signs", "deadline": 20.0}
+    assert (marker["options"]["verify.verifier"], marker["options"]["verify.deadline"]) == ("signs", 20.0)
     assert set(marker["inputs"]) == {"problems/train", "generate/long"}
     assert marker["versions"]["mixdistill"]
     assert marker["seconds"] >= 0
@@ -131,7 +131,7 @@ def test_another_verifier_option_judges_again_and_generates_nothing(raw, store, 
     assert set(watching.states["generate"].values()) == {"done"}
     assert set(watching.states["verify"].values()) == {"changed"}
     marker = store.marker(store.folder("verify", "short"))
-    assert marker and marker["options"]["verify"]["deadline"] == 7
+    assert marker and marker["options"]["verify.deadline"] == 7
 
 
 def test_names_paths_and_timings_are_no_part_of_an_identity(raw, store, tmp_path, notes: Notes, inline):
@@ -285,7 +285,9 @@ def test_a_failed_unit_stops_no_other_and_blocks_what_needs_it(raw, store, notes
     assert not kept.exists()
 
 
-def test_failed_requests_are_rows_and_asked_again_next_time(raw, store, notes: Notes, watching, inline):
+def test_failed_requests_below_the_error_rate_are_rows_and_asked_again_only_when_told(
+    raw, store, notes: Notes, watching, inline
+):
     raw["error_rate"] = 0.4
     notes.do("failing")
     assert go(raw, store, JUDGED) == []
@@ -293,11 +295,119 @@ def test_failed_requests_are_rows_and_asked_again_next_time(raw, store, notes: N
     assert len(store.read(store.folder("verify", "short"), Verdict, "verdicts")) == 8
     notes.stop("failing")
     notes.calls()
-    go(raw, store, JUDGED, watching)
+    go(raw, store, JUDGED)
+    assert notes.calls() == 0, "else the same command twice would change what was trained on"
+    go(raw, store, JUDGED, watching, retry=True)
     assert notes.calls() == 4
     assert not any(t["error"] for t in traces(store))
     assert len(store.read(store.folder("verify", "short"), Verdict, "verdicts")) == 12
     assert watching.states["verify"]["verify/long"] == "done"
+
+
+def test_asking_again_is_refused_where_trainings_were_made_without_the_answers(raw, store, notes: Notes, inline):
+    raw["error_rate"] = 0.4
+    notes.do("failing")
+    go(raw, store, JUDGED)
+    store.mark(store.folder("train", "s", "long", "0"), {})
+    with pytest.raises(Refused) as e:
+        go(raw, store, JUDGED, retry=True)
+    assert str(e.value) == (
+        f"{store.root}: generate/short: 4 failed requests would be asked again, and trainings were made without them; "
+        "use --fresh to set those trainings aside, or --out for a new run"
+    )
+    assert len([t for t in traces(store) if t["error"]]) == 4
+
+
+def test_a_failed_extension_leaves_what_was_finished(raw, store, notes: Notes, inline):
+    go(raw, store, JUDGED, limit=4)
+    notes.do("raise")
+    assert len(go(raw, store, JUDGED)) == 1
+    assert len(store.read(store.folder("verify", "short"), Verdict, "verdicts")) == 4
+    assert store.marker(store.folder("generate", "short")), "its table is still what the marker says"
+    notes.stop("raise")
+    assert go(raw, store, JUDGED) == []
+    assert len(store.read(store.folder("verify", "short"), Verdict, "verdicts")) == 12
+
+
+def test_a_stage_does_not_work_on_what_another_recipe_made(raw, store, inline):
+    go(raw, store, DATA_STAGES)
+    raw["budget"]["per_update"] = 2
+    with pytest.raises(Refused) as e:
+        go(raw, store, ("train",))
+    assert str(e.value).startswith(
+        f"{store.root}: mix/s/long/0 was made otherwise: budget.per_update was 4, is now 2; "
+        "carry out mix first, or the whole recipe with mixdistill run"
+    )
+    assert not store.folder("train").exists()
+
+
+def test_what_only_evaluates_draws_no_other_training_problems(raw, store, inline):
+    go(raw, store, limit=5)
+    for stages, limit in ((("evaluate",), None), (("evaluate",), 4)):
+        with pytest.raises(Refused) as e:
+            go(raw, store, stages, limit=limit)
+        assert str(e.value) == (
+            f"{store.root}: its training problems were drawn by another recipe or limit with --limit 5; give that one, "
+            "or carry out the whole of this one with mixdistill run"
+        )
+    assert len(store.read(store.folder("problems"), Problem, "train")) == 5
+
+
+def test_set_aside_and_wanted_again_is_brought_back_and_not_bought(raw, store, notes: Notes, inline):
+    go(raw, store)
+    before = traces(store)
+    raw["teachers"]["short"]["sampling"] = {"max_tokens": 9}
+    go(raw, store, fresh=True)
+    notes.calls()
+    del raw["teachers"]["short"]["sampling"]
+    go(raw, store, fresh=True)
+    assert notes.calls() == 0
+    assert traces(store) == before
+
+
+def test_an_edited_file_that_a_verifier_reads_judges_again(raw, store, tmp_path, watching, inline):
+    (tmp_path / "own.py").write_text(
+        "import json\nfrom mixdistill.types import Outcome, Verdict\n"
+        "def check(problem, trace, *, table):\n"
+        "    return Verdict(trace_id=trace.id, outcome=Outcome(json.load(open(table))))\n"
+    )
+    table = tmp_path / "table.json"
+    table.write_text('"correct"')
+    raw["verify"] = {"verifier": f"{tmp_path}/own.py:check", "table": str(table)}
+    go(raw, store, JUDGED)
+    table.write_text('"incorrect"')
+    go(raw, store, JUDGED, watching)
+    assert set(watching.states["verify"].values()) == {"changed"}
+    assert {v.outcome.value for v in store.read(store.folder("verify", "long"), Verdict, "verdicts")} == {"incorrect"}
+
+
+def test_a_model_out_of_the_environment_counts_by_what_it_is(raw, store, monkeypatch, inline):
+    raw["teachers"]["short"] = {"backend": "scripted", "model": "${STYLE}"}
+    monkeypatch.setenv("STYLE", "short")
+    go(raw, store)
+    monkeypatch.setenv("STYLE", "long")
+    with pytest.raises(Refused, match=r"generate/short was made otherwise: model was env:\w+, is now env:\w+; "):
+        go(raw, store)
+
+
+def test_what_came_out_of_the_environment_reaches_no_file_and_no_line(raw, store, tmp_path, monkeypatch, inline):
+    (tmp_path / "own.py").write_text(
+        "from mixdistill.types import Completion\n"
+        "class Own:\n"
+        "    def __init__(self, model, *, api_key):\n        self.key, self.raises = api_key, model == 'raises'\n"
+        "    def generate(self, requests):\n"
+        "        if self.raises: raise ValueError(f'401 for key {self.key}')\n"
+        "        for i, _ in enumerate(requests): yield i, Completion(error=f'401 for key {self.key}')\n"
+    )
+    monkeypatch.setenv("MY_KEY", "sk-SECRET-123")
+    own = {"backend": f"{tmp_path}/own.py:Own", "api_key": "${MY_KEY}"}
+    raw["teachers"] = {"long": own | {"model": "raises"}, "short": own | {"model": "fails"}}
+    said = go(raw, store)
+    assert len(said) == 2
+    assert all("401 for key ${MY_KEY}" in line for line in said)
+    written = {p: p.read_bytes() for p in store.root.rglob("*") if p.is_file()}
+    assert any(b"401 for key ${MY_KEY}" in data for data in written.values())
+    assert [p for p, data in written.items() if b"SECRET" in data] == []
 
 
 def test_where_every_request_fails_the_unit_fails(raw, store, tmp_path, inline):
@@ -308,7 +418,7 @@ def test_where_every_request_fails_the_unit_fails(raw, store, tmp_path, inline):
     raw["arms"], raw["contrasts"] = {"short": {"short": 1}}, {}
     assert go(raw, store) == [
         "generate/short: 1 of 1 requests failed, more than error_rate=0.05; the first said: the prompt is not a "
-        "solvable signs problem such as 'Q 8 4 7 9 T 10 :'; run again to ask these again, or raise error_rate"
+        "solvable signs problem such as 'Q 8 4 7 9 T 10 :'; run again to ask for these again, or raise error_rate"
     ]  # fmt: skip
 
 

@@ -350,3 +350,20 @@ def test_a_marker_is_plain_json_that_people_can_read(store: Store):
     text = (store.folder("x") / MARKER).read_text(encoding="utf-8")
     assert list(json.loads(text)) == ["a", "b"]
     assert "é" in text
+
+
+def test_sweeping_takes_only_what_is_ours_and_nothing_behind_a_link(store: Store, tmp_path: Path):
+    other = tmp_path / "other"
+    (other / ".cache.tmp").mkdir(parents=True)
+    (other / ".draft.77.tmp").touch()
+    for name in ("train/x/.model.tmp/w", "mix/a/.rows.parquet.tmp", "mix/a/.done.json.77.tmp", "mix/a/.mine.tmp"):
+        (store.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (store.root / name).touch()
+    (store.root / ".recipe.yaml.77.tmp").touch()
+    (store.root / "notes").mkdir()
+    (store.root / "notes" / ".draft.77.tmp").touch()
+    (store.root / "mix" / "link").symlink_to(other)
+    store.sweep(["mix", "train"])
+    left = sorted(str(p.relative_to(store.root)) for p in store.root.rglob("*") if p.is_file())
+    assert left == ["mix/a/.mine.tmp", "notes/.draft.77.tmp"]
+    assert (other / ".cache.tmp").is_dir() and (other / ".draft.77.tmp").exists()

@@ -117,6 +117,6 @@ def test_fewer_samples_judge_and_train_on_only_those(model, tmp_path):
 
 
 def test_grading_options_name_what_changes_a_verdict(model, tmp_path):
-    options = verify.grading_options(_study(model, tmp_path))
-    assert options["verify"]["verifier"] == "signs"
+    options, given = verify.grading_options(_study(model, tmp_path))
+    assert (options["verify.verifier"], options["verify.deadline"], given) == ("signs", 20.0, {})
     assert options["verifier_version"] == domain.VERSION

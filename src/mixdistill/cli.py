@@ -56,6 +56,7 @@ OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder; else 
 FreshOption = Annotated[
     bool, typer.Option("--fresh", help="Set aside (never delete) what was made with other settings.")
 ]
+RetryOption = Annotated[bool, typer.Option("--retry", help="Ask again for what failed for good.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="At most this many problems of every set.")]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Worker processes; else one per GPU, or one per core.")
@@ -230,6 +231,7 @@ def run(
     set_: SetOption = None,
     out: OutOption = None,
     fresh: FreshOption = False,
+    retry: RetryOption = False,
     limit: LimitOption = None,
     workers: WorkersOption = None,
     json_: JsonOption = False,
@@ -237,7 +239,7 @@ def run(
     """Carry out a whole study: generate, verify, analyze, mix, train, evaluate, report."""
     from mixdistill.pipeline import STAGES
 
-    _carry_out(recipe, set_, out, fresh, limit, workers, STAGES, json_)
+    _carry_out(recipe, set_, out, fresh, retry, limit, workers, STAGES, json_)
 
 
 def _stage_command(stage: str, summary: str) -> None:
@@ -246,11 +248,12 @@ def _stage_command(stage: str, summary: str) -> None:
         set_: SetOption = None,
         out: OutOption = None,
         fresh: FreshOption = False,
+        retry: RetryOption = False,
         limit: LimitOption = None,
         workers: WorkersOption = None,
         json_: JsonOption = False,
     ) -> None:
-        _carry_out(recipe, set_, out, fresh, limit, workers, (stage,), json_)
+        _carry_out(recipe, set_, out, fresh, retry, limit, workers, (stage,), json_)
 
     command.__doc__ = summary
     app.command(name=stage)(command)
@@ -338,7 +341,7 @@ def demo(
     if full and quick:
         raise typer.BadParameter("--full and --quick exclude each other")
     name = "demo-full" if full else "demo-quick" if quick else "demo"
-    _carry_out(shipped()[name], set_, out, fresh, None, workers, STAGES, json_)
+    _carry_out(shipped()[name], set_, out, fresh, False, None, workers, STAGES, json_)
 
 
 @lab.command("list")
@@ -397,6 +400,7 @@ def _carry_out(
     overrides: list[str] | None,
     out: Path | None,
     fresh: bool,
+    retry: bool,
     limit: int | None,
     workers: int | None,
     stages: Any,
@@ -412,7 +416,7 @@ def _carry_out(
     try:
         with progress.watcher(as_json=json_) as watcher:
             failures = pipeline.run(
-                loaded, store, stages=stages, watcher=watcher, fresh=fresh, limit=limit, workers=workers
+                loaded, store, stages=stages, watcher=watcher, fresh=fresh, retry=retry, limit=limit, workers=workers
             )
         if isinstance(watcher, progress.Json):
             watcher.result(failures, store, reported="report" in stages)

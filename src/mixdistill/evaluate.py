@@ -15,10 +15,11 @@ from typing import Any
 
 from mixdistill import resolve
 from mixdistill.backends.transformers import in_force
+from mixdistill.errors import StoreError
 from mixdistill.generate import TABLE as TRACES
 from mixdistill.generate import Collected, collect, make_backend
 from mixdistill.recipe import BASE, Recipe
-from mixdistill.store import Store, versions, write_atomically
+from mixdistill.store import MARKER, Store, versions, write_atomically
 from mixdistill.tokens import Template
 from mixdistill.train import MODEL, device_name
 from mixdistill.types import (
@@ -86,7 +87,7 @@ def _sample(unit: Unit, recipe: Recipe, store: Store, model: str, problems: list
     """The student's traces: those there are of these weights and settings, and the rest from the model (a folder)."""
     cell, evaluate = unit.key[:-1], recipe.evaluate
     folder = store.folder("evaluate", *unit.key)
-    _forget_other_sampling(folder, unit)
+    _set_other_sampling_aside(store, folder, unit)
     options = {"batch_size": evaluate.batch_size, **_backend_options(recipe, cell[0])}
     return collect(
         store,
@@ -138,12 +139,13 @@ def _unit(recipe: Recipe, store: Store, cell: tuple[str, ...], benchmark: str) -
         weights = store.content(store.folder("train", *cell), MODEL, ["weights"])
     problems = store.read(store.folder("problems"), Problem, benchmark)
     trained = "train/" + "/".join(cell)
+    grading, given = grading_options(recipe)
     return Unit(
         stage="evaluate",
         key=(*cell, benchmark),
         options={
             "sampling": _sampling_options(recipe, cell),
-            "grading": grading_options(recipe),
+            **grading,
             "caps": list(evaluate.caps),
             "k": evaluate.k,
             "stage": VERSION,
@@ -152,7 +154,7 @@ def _unit(recipe: Recipe, store: Store, cell: tuple[str, ...], benchmark: str) -
         wanted=frozenset(trace_id(author(cell), p.id, i) for p in problems for i in range(evaluate.k)),
         table=TRACES,
         cost=2.0 if cell[1] == BASE else 1.0,
-        given={trained: student.model} if cell[1] == BASE else {},
+        given=given | ({trained: student.model} if cell[1] == BASE else {}),
     )
 
 
@@ -217,17 +219,21 @@ def _seed(cell: Iterable[str]) -> int:
 def _model(recipe: Recipe, store: Store, cell: list[str]) -> str:
     if cell[1] == BASE:
         return resolve.model_path(recipe.students[cell[0]].model)
-    return str(store.folder("train", *cell) / MODEL)
+    folder = store.folder("train", *cell)
+    if not (folder / MODEL).is_dir():
+        where = "/".join(("train", *cell))
+        raise StoreError(f"{where}: its model is gone ({folder / MODEL}); delete {folder / MARKER} to train it again")
+    return str(folder / MODEL)
 
 
-def _forget_other_sampling(folder: Any, unit: Unit) -> None:
-    """Drop traces sampled from other weights or with other settings; keep them where only the grading changed."""
+def _set_other_sampling_aside(store: Store, folder: Path, unit: Unit) -> None:
+    """Traces sampled from other weights or with other settings; they stay where only the grading changed."""
     weights = next(v for k, v in unit.inputs.items() if k.startswith("train/"))
     now = json.dumps([unit.options["sampling"], weights], sort_keys=True)
     stamp = folder / "sampling.json"
     if stamp.exists() and stamp.read_text() != now:
         for old in (f"{TRACES}.parquet", f"{TRACES}.jsonl", SAMPLED):
-            (folder / old).unlink(missing_ok=True)
+            store.set_aside(folder / old)
     write_atomically(stamp, now.encode())
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill import evaluate
-from mixdistill.confounds import Cell, Trained, confounds
+from mixdistill.confounds import OTHERWISE, Cell, Trained, confounds
 from mixdistill.evidence import (
     ArmFacts,
     CellFacts,
+    Confound,
     Evidence,
     Primary,
     SharedFacts,
@@ -27,7 +28,7 @@ from mixdistill.evidence import (
     TeacherFacts,
 )
 from mixdistill.gaps import accuracies, gaps
-from mixdistill.pipeline import sessions_seconds
+from mixdistill.pipeline import other_problems, sessions_seconds
 from mixdistill.recipe import BASE, Recipe, render
 from mixdistill.store import Store, versions
 from mixdistill.types import Outcome, Problem, Score
@@ -37,12 +38,13 @@ from mixdistill.verify import accepted
 
 def gather(recipe: Recipe, store: Store) -> Evidence:
     """Everything the report shows."""
-    done = [unit for unit, s in plan(recipe, store, "evaluate") if _counts(store, unit, s)]
+    done = [unit for unit, s in plan(recipe, store, "evaluate") if s is State.DONE]
     correct = {_cell(unit.key): _correct(store, unit.key, recipe.evaluate.k) for unit in done}
     scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
     levels = {b: _levels(store, b) for b in recipe.problems.eval}
     trained = _trained(recipe, store)
     cells = [_cell_facts(store, cell, marker) for cell, marker in trained.items()]
+    evaluated = [(u, _marker(store, u)) for u in done]
     primary = recipe.primary_or_first()
     return Evidence(
         name=recipe.name,
@@ -59,9 +61,10 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         scores=scores,
         accuracies=accuracies(recipe, correct, scores, levels),
         gaps=gaps(recipe, correct, levels),
-        confounds=confounds(
-            recipe, cells, trained, [(u, _marker(store, u)) for u in done], _changed(recipe, store, trained)
-        ),
+        confounds=[
+            *_made_otherwise(recipe, store),
+            *confounds(recipe, cells, trained, evaluated, _changed(recipe, store, trained)),
+        ],
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, {_cell(unit.key) for unit in done}),
         notes=_failed_requests(store, done) + _notes(recipe, store, {_cell(unit.key) for unit in done}),
@@ -70,13 +73,6 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         versions=versions() | _commit(),
         seconds=sessions_seconds(store),
     )
-
-
-def _counts(store: Store, unit: Unit, state: State) -> bool:
-    """Whether an evaluation is whole: every wanted trace is there, be it as a request that failed again and again."""
-    if state is State.EXTEND:
-        return unit.wanted <= store.ids(store.folder(unit.stage, *unit.key), unit.table)
-    return state is State.DONE
 
 
 def _cell(key: tuple[str, ...]) -> tuple[str, str, int | None, str]:
@@ -200,6 +196,16 @@ def _trained(recipe: Recipe, store: Store) -> Trained:
             if mix is not None:
                 found[(student, arm, seed)] = {**marker, "facts": {**marker["facts"], "mix": mix}}
     return found
+
+
+def _made_otherwise(recipe: Recipe, store: Store) -> list[Confound]:
+    """Where problems, traces or verdicts in the folder are another recipe's than the one that is reported."""
+    lines = ["the training problems"] if other_problems(recipe, store) else []
+    for stage in ("generate", "verify"):
+        changed = [u for u, s in plan(recipe, store, stage) if s is State.CHANGED]
+        lines += [f"{u.label}: {'; '.join(changed_keys(u, store))}" for u in changed]
+    text = "Not made as the recipe now says: {}."
+    return [Confound(severity="red", text=text.format(line), field=OTHERWISE, values={}) for line in lines]
 
 
 def _changed(recipe: Recipe, store: Store, trained: Trained) -> dict[Cell, list[str]]:

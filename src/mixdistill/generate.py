@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,14 +12,12 @@ from typing import Any
 from mixdistill import prompts, resolve
 from mixdistill.errors import StageError
 from mixdistill.recipe import Recipe, Teacher
-from mixdistill.store import Store, file_hash
+from mixdistill.store import Store
 from mixdistill.types import Completion, Problem, Request, Sampling, Trace, content_hash, trace_id
 from mixdistill.units import Done, Unit
 
 VERSION = "1"
 TABLE = "traces"
-CONTENT = re.compile(r"(^model|path|file)$")
-"""Options of a teacher that may name a file or model, whose content counts then."""
 Wanted = list[tuple[Problem, int]]
 """(problem, sample index) of every trace there should be."""
 
@@ -40,20 +37,22 @@ class Collected:
 def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per teacher."""
     problems = store.read(store.folder("problems"), Problem, "train")
-    return [
-        Unit(
-            stage="generate",
-            key=(name,),
-            options=_options(teacher),
-            wanted=frozenset(trace_id(author(name), p.id, i) for p in problems for i in range(teacher.samples)),
-            table=TABLE,
-            cost=teacher.samples,
-            given={
-                k: v for k, v in teacher.model_dump(mode="json").items() if isinstance(v, str) and CONTENT.search(k)
-            },
+    found = []
+    for name, teacher in recipe.teachers.items():
+        options, given = _options(teacher)
+        wanted = frozenset(trace_id(author(name), p.id, i) for p in problems for i in range(teacher.samples))
+        found.append(
+            Unit(
+                stage="generate",
+                key=(name,),
+                options=options,
+                wanted=wanted,
+                table=TABLE,
+                cost=teacher.samples,
+                given=given,
+            )
         )
-        for name, teacher in recipe.teachers.items()
-    ]
+    return found
 
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
@@ -116,13 +115,14 @@ def collect(
     have = {t.id: t for t in store.read(folder, Trace, TABLE)}
     have |= {t.id: t for t in store.journal(folder, Trace, TABLE)}
     template = prompts.load(prompt)
-    todo = [(p, i) for p, i in wanted if _open(have.get(trace_id(author, p.id, i)))]
+    absent = set((store.marker(folder) or {}).get("absent", []))
+    todo = [(p, i) for p, i in wanted if (t := trace_id(author, p.id, i)) not in absent and _open(have.get(t))]
     requests = [
         Request(prompt=prompts.apply(template, p.prompt), sample=i, seed=request_seed(seed, p.id, i), sampling=sampling)
         for p, i in todo
     ]
     used = sampling.model_dump(exclude_none=True)
-    absent, unanswered = set[str](), set(range(len(requests)))
+    unanswered = set(range(len(requests)))
     with store.appending(folder, TABLE) as append:
         for n, (index, completion, tokens, rate) in enumerate(_metered(backend.generate(requests)), 1):
             problem, sample = todo[index]
@@ -150,35 +150,23 @@ def _check_errors(label: str, traces: list[Trace], wanted: int, error_rate: floa
     if failed and len(failed) > error_rate * wanted:
         raise StageError(
             f"{label}: {len(failed):,} of {wanted:,} requests failed, more than error_rate={error_rate:g}; the "
-            f"first said: {failed[0].error}; run again to ask these again, or raise error_rate"
+            f"first said: {failed[0].error}; run again to ask for these again, or raise error_rate"
         )
 
 
-def _options(teacher: Teacher) -> dict[str, Any]:
-    """What changes a teacher's rows. Files and local models count by their content, so that moving one changes nothing:
-    the model, and options whose name ends in `path` or `file`.
+def _options(teacher: Teacher) -> tuple[dict[str, Any], dict[str, str]]:
+    """(what changes a teacher's rows, files and models among it by content; these as they were given).
 
     A backend class names the options that only change how its rows are fetched in `NOT_IDENTITY`.
     """
     backend = resolve.load(resolve.reference("backend", teacher.backend))
     left_out = {"samples", *getattr(backend, "NOT_IDENTITY", frozenset())}
-    options = teacher.model_dump(mode="json", exclude_none=True, exclude=left_out)
-    for key, value in options.items():
-        if _may_be_file(key, value):
-            given = resolve.from_environment(value)
-            file = Path(given)
-            if file.is_file():
-                options[key] = f"file:{file_hash(file)}"
-            elif key == "model" and (given.startswith("lab:") or (file / "config.json").is_file()):
-                options[key] = resolve.model_fingerprint(given)
+    plain = teacher.model_dump(mode="json", exclude_none=True, exclude=left_out)
+    options, given = resolve.by_content(plain)
     options["prompt"] = content_hash(prompts.load(teacher.prompt))
     if teacher.backend.rpartition(":")[0].endswith(".py"):
         options["backend"] = Path(teacher.backend).name  # the version tells files of one name apart
-    return options | {"stage": VERSION, "backend_version": resolve.version(backend)}
-
-
-def _may_be_file(key: str, value: Any) -> bool:
-    return isinstance(value, str) and CONTENT.search(key) is not None
+    return options | {"stage": VERSION, "backend_version": resolve.version(backend)}, given
 
 
 def _open(trace: Trace | None) -> bool:
@@ -189,6 +177,7 @@ def _trace(
     problem: Problem, sample: int, completion: Completion, author: str, model: str, sampling: dict[str, Any]
 ) -> Trace:
     said = dict(completion) | {"reasoning": _whole(completion.reasoning), "content": _whole(completion.content)}
+    said["error"] = completion.error and resolve.redacted(completion.error)
     return Trace(
         id=trace_id(author, problem.id, sample),
         problem_id=problem.id,

@@ -25,7 +25,7 @@ from mixdistill.types import Drop, Example, Outcome, Problem, Trace, Update
 from mixdistill.units import Done, Unit
 from mixdistill.verify import READS, judged
 
-VERSION = "1"
+VERSION = "2"
 EXAMPLES, UPDATES, DROPPED = "examples", "updates", "dropped"
 
 
@@ -107,6 +107,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
         for t in teachers:
             inputs[f"generate/{t}"] = store.content(store.folder("generate", t), "traces", READS)
             inputs[f"verify/{t}"] = store.content(store.folder("verify", t), "verdicts", ["trace_id", "outcome"])
+        mixture, given = resolve.by_content(spec.options, "mixture.")
         options = {
             "stage": VERSION,
             "seed": seed,
@@ -114,15 +115,15 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
             "mixture": {
                 "name": spec.mixture,
                 "version": resolve.version(resolve.load(resolve.reference("mixture", spec.mixture))),
-                "options": spec.options,
             },
-            "teachers": teachers,
+            **mixture,
+            "teachers": sorted(teachers),
             "budget": recipe.budget.model_dump(),
             "student": resolve.model_fingerprint(recipe.students[student].model),
             "chat_template_kwargs": recipe.students[student].chat_template_kwargs,
             "train": train.model_dump(include={"max_length", "overlong", "num_train_epochs"}),
         }
-        given = {"student": recipe.students[student].model}
+        given |= {"student": recipe.students[student].model}
         found.append(Unit(stage="mix", key=(student, arm, str(seed)), options=options, inputs=inputs, given=given))
     return found
 
@@ -142,6 +143,8 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     }
     count = _updates(unit.label, group, recipe.train_of(student).num_train_epochs, budget)
     pools = {t: {p: fits[t].pool[p] for p in problems} for t in fits if spec.weights.get(t)}
+    # Longest traces first, so that a blend does not depend on the order in which the recipe names its teachers.
+    pools = dict(sorted(pools.items(), key=lambda pool: -_mean_tokens(pool[1], problems)))
     candidates = {c.trace_id: (t, c) for t, pool in pools.items() for cs in pool.values() for c in cs}
     ids = _mixed(unit.label, spec, pools, set(candidates), random.Random(f"blend {seed}"), budget.unit)
     sizes = [1 if budget.unit == "examples" else candidates[i][1].loss_tokens for i in ids]

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mixdistill import resolve
-from mixdistill.errors import MixdistillError, Refused, StoreError
+from mixdistill.errors import MixdistillError, Refused, StageError, StoreError
 from mixdistill.executor import Local
 from mixdistill.recipe import Recipe, render
 from mixdistill.store import MARKER, UNUSED, Store, file_hash, versions, write_atomically
-from mixdistill.units import STARTED, Done, State, Unit, changed_keys, made, module, plan, read_json, units_of
+from mixdistill.types import content_hash
+from mixdistill.units import STARTED, Done, State, Unit, changed_keys, made, module, plan, read_json, state, units_of
 
 STAGES = ("generate", "verify", "analyze", "mix", "train", "evaluate", "report")
 BOUGHT = ("generate", "train")
@@ -63,28 +64,36 @@ def run(
     stages: Iterable[str] = STAGES,
     watcher: Watcher,
     fresh: bool = False,
+    retry: bool = False,
     limit: int | None = None,
     workers: int | None = None,
 ) -> list[str]:
     """Carry out stages of a recipe in its run folder. Returns one line per failed or blocked unit.
 
-    Raises Refused when a bought unit was made with other settings and `fresh` is not set. A failed unit does not stop
-    the others; what depends on it is blocked and said to be missing.
+    `retry`: requests that failed for good are asked again. Raises Refused when a bought unit was made with other
+    settings and `fresh` is not set, and where a stage would work on what another recipe made. A failed unit does not
+    stop the others; what depends on it is blocked and said to be missing.
     """
     failures: list[str] = []
     stages = tuple(stages)
     with store.lock(), _session(store) as seen:
-        store.sweep()
+        store.sweep([*STAGES, "problems"])
         if not fresh:
             refuse_early(stages, recipe, store)
         if stages != ("report",) or store.marker(store.folder("problems")) is None:  # a report draws nothing anew
+            if not set(stages) & set(MAKING):
+                _refuse_other_problems(recipe, store, limit)
             watcher.problems(prepare(recipe, store, limit=limit))
+        _refuse_stale(stages, recipe, store)
         with Local(workers) as executor, _recipe_kept_if_refused(store):
             if set(stages) & set(MAKING):
                 write_atomically(store.root / RECIPE, render(recipe).encode())
             for stage in stages:
                 seen(0.0)
-                failures += _run_stage(stage, recipe, store, executor, watcher, fresh, seen)
+                planned = plan(recipe, store, stage)
+                if retry:
+                    planned = _to_be_retried(planned, store, fresh)
+                failures += _run_stage(stage, planned, recipe, store, executor, watcher, fresh, seen)
     return failures
 
 
@@ -94,7 +103,7 @@ def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> dict[s
     from mixdistill.types import Problem, Unused
 
     folder = store.folder("problems")
-    options = {"problems": recipe.problems.model_dump(mode="json"), "limit": limit, "version": VERSION}
+    options = problem_options(recipe, limit) | {"version": VERSION}
     marker, files = store.marker(folder), _file_hashes(recipe)
     # A file that is gone is no reason to lose the problems that were read from it.
     if marker and marker["options"] == options and files.items() <= marker.get("files", {}).items():
@@ -115,16 +124,67 @@ def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> dict[s
     return marker
 
 
+def problem_options(recipe: Recipe, limit: int | None) -> dict[str, Any]:
+    """What decides which problems there are, besides the content of their files."""
+    return {"problems": recipe.problems.model_dump(mode="json"), "limit": limit}
+
+
+def other_problems(recipe: Recipe, store: Store) -> bool:
+    """Whether the training problems in the folder are another recipe's; their number aside."""
+    made = (store.marker(store.folder("problems")) or {}).get("options")
+    return made is not None and made["problems"]["train"] != recipe.problems.model_dump(mode="json")["train"]
+
+
+def _refuse_other_problems(recipe: Recipe, store: Store, limit: int | None) -> None:
+    """What only evaluates or reports may add a benchmark, and never draw other training problems."""
+    made = (store.marker(store.folder("problems")) or {}).get("options")
+    if made and (other_problems(recipe, store) or made["limit"] != limit):
+        was = "" if made["limit"] is None else f" with --limit {made['limit']}"
+        raise Refused(
+            f"{store.root}: its training problems were drawn by another recipe or limit{was}; give that one, or carry "
+            "out the whole of this one with mixdistill run"
+        )
+
+
 def _file_hashes(recipe: Recipe) -> dict[str, str]:
     """Local files that problems come from -> content hash, of those that are there."""
     sources = {s.source for s in (recipe.problems.train, *recipe.problems.eval.values())}
     files = {s: os.path.expanduser(resolve.from_environment(s)) for s in sorted(sources)}
     readable = {s: Path(f) for s, f in files.items() if os.path.isfile(f) and os.access(f, os.R_OK)}
-    return {s: file_hash(file) for s, file in readable.items()}
+    hashes = {s: file_hash(file) for s, file in readable.items()}
+    # A name out of the environment is no secret here, and another name is another data set.
+    return hashes | {s: content_hash(f) for s, f in files.items() if "${" in s and s not in hashes}
+
+
+def _refuse_stale(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
+    """Nothing is trained or mixed from what an earlier stage made otherwise and is not asked to make again."""
+    making = [s for s in stages if s in MAKING]
+    for stage in MAKING[: MAKING.index(making[0])] if making else ():
+        for unit, s in plan(recipe, store, stage):
+            if s is State.CHANGED and unit.stage == stage != "analyze":  # nobody works on its rows
+                raise Refused(
+                    f"{store.root}: {unit.label} was made otherwise: {'; '.join(changed_keys(unit, store))}; carry out "
+                    f"{stage} first, or the whole recipe with mixdistill run"
+                )
+
+
+def _to_be_retried(planned: list[tuple[Unit, State]], store: Store, fresh: bool) -> list[tuple[Unit, State]]:
+    """Finished units of which requests failed are open again."""
+    found = []
+    for unit, s in planned:
+        failed = s is State.DONE and unit.wanted and store.failed(store.folder(unit.stage, *unit.key), unit.table)
+        if failed and unit.stage == "generate" and not fresh and any(store.folder("train").rglob(MARKER)):
+            raise Refused(
+                f"{store.root}: {unit.label}: {failed:,} failed requests would be asked again, and trainings were made "
+                "without them; use --fresh to set those trainings aside, or --out for a new run"
+            )
+        found.append((unit, State.EXTEND if failed else s))
+    return found
 
 
 def _run_stage(
     stage: str,
+    planned: list[tuple[Unit, State]],
     recipe: Recipe,
     store: Store,
     executor: Local,
@@ -132,9 +192,9 @@ def _run_stage(
     fresh: bool,
     seen: Callable[..., None],
 ) -> list[str]:
-    planned = plan(recipe, store, stage)
     _settle_changed([u for u, s in planned if s is State.CHANGED], store, fresh)
     watcher.stage(stage, planned)
+    planned = [(u, state(u, store) if s is State.CHANGED else s) for u, s in planned]  # some may have been brought back
     store.clear_beat()
     failures = []
     for unit, s in planned:
@@ -201,6 +261,7 @@ def _settle_changed(units: list[Unit], store: Store, fresh: bool) -> None:
         folder = store.folder(unit.stage, *unit.key)
         if unit in bought:
             store.set_aside(folder)
+            store.bring_back(folder, unit.identity)
         else:
             (folder / MARKER).unlink(missing_ok=True)
             (folder / STARTED).unlink(missing_ok=True)
@@ -222,12 +283,12 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
     folder = store.folder(unit.stage, *unit.key)
     described = {"identity": unit.identity, "options": unit.options, "inputs": unit.inputs, "given": unit.given}
     write_atomically(folder / STARTED, json.dumps(described, default=str).encode())
-    (folder / MARKER).unlink(missing_ok=True)
     start = time.monotonic()
     (folder / TRACEBACK).unlink(missing_ok=True)
     try:
         done: Done = module(stage).run(unit, recipe, store)
-    except Exception as e:
+    except Exception as caught:
+        e = _without_secrets(caught)
         ours = isinstance(e, MixdistillError)
         unwritable = None if ours else store.unwritable(folder, e)
         failed = described | {"failed": _one_line(unwritable or e)}  # for `status`: it was not killed, and why
@@ -236,15 +297,18 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
         if unwritable:
             raise unwritable from e
         if not ours:
-            write_atomically(folder / TRACEBACK, traceback.format_exc().encode())
-        raise
+            write_atomically(folder / TRACEBACK, resolve.redacted(traceback.format_exc()).encode())
+        if e is caught:
+            raise
+        raise e from None
     seconds = time.monotonic() - start
-    ids = sorted(store.ids(folder, unit.table, without_error=True) | done.absent) if unit.wanted else []
+    ids = sorted(store.ids(folder, unit.table) | done.absent) if unit.wanted else []
     store.mark(
         folder,
         {
             **json.loads(json.dumps(described, default=str)),
             "ids": ids,
+            "absent": sorted(done.absent),
             "tables": done.tables,
             "counts": done.counts,
             "facts": done.facts,
@@ -255,6 +319,14 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
     )
     (folder / STARTED).unlink(missing_ok=True)
     return seconds, done.counts
+
+
+def _without_secrets(error: Exception) -> Exception:
+    """The error, or one that says the same without what came out of the environment."""
+    said = resolve.redacted(str(error))
+    if said == str(error):
+        return error
+    return StageError(said) if isinstance(error, MixdistillError) else RuntimeError(f"{type(error).__name__}: {said}")
 
 
 @contextmanager

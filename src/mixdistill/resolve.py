@@ -20,6 +20,7 @@ from typing import Any
 
 from mixdistill.errors import DataError, RecipeError, did_you_mean
 from mixdistill.store import file_hash
+from mixdistill.types import content_hash
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 RECIPES = "MIXDISTILL_RECIPES"
@@ -204,6 +205,18 @@ def _is_set(match: re.Match[str]) -> bool:
     return True
 
 
+def redacted(text: str) -> str:
+    """A text with every value that came out of the environment written as `${NAME}` again: it may be a secret."""
+    for name, value in sorted(_substituted.items(), key=lambda known: -len(known[1])):
+        text = text.replace(value, f"${{{name}}}")
+    return text
+
+
+_substituted: dict[str, str] = {}
+"""Variable -> its value, of those that this process has put in; too short ones would match everywhere."""
+SHORTEST_SECRET = 6
+
+
 def _variable(match: re.Match[str]) -> str:
     name = match[1]
     if name == RECIPES:
@@ -212,7 +225,37 @@ def _variable(match: re.Match[str]) -> str:
         raise RecipeError(
             f"${{{name}}}: the recipe names this environment variable, and it is not set; export {name}=..."
         )
+    if len(os.environ[name]) >= SHORTEST_SECRET:
+        _substituted[name] = os.environ[name]
     return os.environ[name]
+
+
+def by_content(options: dict[str, Any], prefix: str = "") -> tuple[dict[str, Any], dict[str, str]]:
+    """(options for an identity, those of them that look like a path or a model -> as given).
+
+    A file, a local model or a lab model counts by its content, so that moving it changes nothing and editing it does;
+    a text that only looks like one stays. A value out of the environment counts by a hash of what it is there, never
+    in the open; other texts are their own business, and `${KEY}` in them may be a secret that is changed every month.
+    """
+    found, given = {}, {}
+    for key, value in options.items():
+        name = prefix + key
+        found[name] = value
+        if not isinstance(value, str) or not (key == "model" or _PATH.search(value)):
+            continue
+        given[name] = value
+        there = from_environment(value)
+        if os.path.isfile(os.path.expanduser(there)):
+            found[name] = f"file:{file_hash(Path(there).expanduser())}"
+        elif key == "model":
+            local = there.startswith("lab:") or os.path.isfile(os.path.join(there, "config.json"))
+            named = f"env:{content_hash(there)}" if there != value else value
+            found[name] = model_fingerprint(there) if local else named
+    return found, given
+
+
+_PATH = re.compile(r"/|\.[A-Za-z]\w{0,7}\Z")
+"""What looks like a path: a slash, or an ending such as .json."""
 
 
 def model_path(model: str) -> str:
@@ -229,14 +272,20 @@ def model_fingerprint(model: str) -> str:
     path = Path(model_path(model))
     if not path.is_dir():
         return model
-    files = ((p, p.stat()) for p in sorted(path.rglob("*")) if p.is_file())
-    return _folder_fingerprint(path, tuple((str(p), s.st_size, s.st_mtime_ns, s.st_ino) for p, s in files))
+    files = sorted(p for p in path.iterdir() if p.suffix in LOADED and not p.name.startswith(".") and p.is_file())
+    stats = ((p, p.stat()) for p in files)
+    return _files_fingerprint(tuple((str(p), s.st_size, s.st_mtime_ns, s.st_ino) for p, s in stats))
+
+
+LOADED = (".json", ".safetensors", ".jinja", ".model", ".txt", ".tiktoken")
+"""Endings of the files that a model and its tokenizer are loaded from; a README beside them changes nothing."""
 
 
 @lru_cache(maxsize=64)
-def _folder_fingerprint(path: Path, files: tuple[tuple[str, int, int, int], ...]) -> str:
+def _files_fingerprint(files: tuple[tuple[str, int, int, int], ...]) -> str:
     """Every plan asks for every cell's base; the files' times and sizes say whether to read them again."""
-    return f"folder:{file_hash(path)}"
+    named = [(Path(path).name, file_hash(Path(path))) for path, *_ in files]
+    return f"folder:{content_hash(*(part for pair in named for part in pair))}"
 
 
 def folder_of(model: str) -> Path | None:

@@ -16,6 +16,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -120,6 +121,7 @@ class Store:
             frame.write_parquet(beside, compression="zstd")
             with open(beside, "rb") as f:
                 os.fsync(f.fileno())
+            (folder / MARKER).unlink(missing_ok=True)  # a new table and the marker of an old one never stand together
             os.replace(beside, folder / f"{table}.parquet")
         except (OSError, pl.exceptions.PolarsError) as e:  # polars words a full disk as an error of the format
             with suppress(OSError):
@@ -198,14 +200,35 @@ class Store:
         folder.rename(target)
         return target
 
-    def sweep(self) -> None:
-        """Remove what killed processes left half written. Only for who holds the lock."""
-        for pattern in (".*.tmp", "*/**/.*.tmp", ".progress/*.tmp"):
-            for path in self.root.glob(pattern):
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+    def bring_back(self, folder: Path, identity: str) -> None:
+        """Move back what was set aside earlier and is what is wanted again: nothing is bought twice."""
+        base = self.root / SET_ASIDE / folder.relative_to(self.root)
+        for old in sorted(base.parent.glob(f"{base.name}*")):
+            if old.name.removeprefix(base.name).lstrip(".").isdigit() or old == base:
+                marker = self.marker(old)
+                if marker and marker.get("identity") == identity and not folder.exists():
+                    old.rename(folder)
+
+    def failed(self, folder: Path, table: str) -> int:
+        """How many requests of a sealed table failed for good."""
+        if not (folder / f"{table}.parquet").exists():
+            return 0
+        return self.frame(folder, table, ["error"])["error"].count()
+
+    def sweep(self, parts: Iterable[str]) -> None:
+        """Remove what killed processes left half written in these folders. Only for who holds the lock.
+
+        Only names that are ours, and nothing behind a link.
+        """
+        for part in (".progress", *parts):
+            for place, folders, files in os.walk(self.root / part):
+                for name in filter(_HALF.fullmatch, files):
+                    (Path(place) / name).unlink(missing_ok=True)
+                for name in filter(_HALF.fullmatch, folders):
+                    shutil.rmtree(Path(place) / name, ignore_errors=True)
+        for path in self.root.glob(".*.*.tmp"):
+            if _HALF.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
     def unwritable(self, folder: Path, error: BaseException) -> StoreError | None:
         """The clear line behind an error of a library that could not write: a full disk has many names.
@@ -264,6 +287,8 @@ class Store:
             yield
 
 
+_HALF = re.compile(r"\.?.+\.\d+\.tmp|\.\w+\.parquet\.tmp|\.model\.tmp")
+"""Names under which something of ours is half written."""
 PROBE_BYTES = 2**20
 _MAKE_ROOM = "free space and run again, or choose another --out"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

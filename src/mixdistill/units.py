@@ -18,6 +18,8 @@ from mixdistill import resolve
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 
+CONTENT = ("file:", "folder:")
+"""How what counts by its content begins in an identity."""
 STARTED = "started.json"
 """What a unit was begun with, until its marker says so."""
 
@@ -96,9 +98,15 @@ def made(unit: Unit, store: Store) -> dict[str, Any] | None:
 
 
 def _as_it_was(unit: Unit, begun: dict[str, Any] | None) -> Unit:
-    known = (begun or {}).get("given", {})
-    gone = {k for k, given in unit.given.items() if known.get(k) == given and not _there(given)}
-    if begun is None or not gone:
+    if begun is None:
+        return unit
+    known, was = begun.get("given", {}), {**begun["options"], **begun["inputs"]}
+    gone = {
+        k
+        for k, given in unit.given.items()
+        if known.get(k) == given and str(was.get(k)).startswith(CONTENT) and not _there(given)
+    }
+    if not gone:
         return unit
     options, inputs = ({**now, **{k: begun[part][k] for k in gone & begun[part].keys()}}
                        for part, now in (("options", unit.options), ("inputs", unit.inputs)))  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mixdistill import resolve
@@ -27,15 +28,17 @@ READS = ["id", "problem_id", "reasoning", "content", "finish_reason", "error"]
 def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per teacher."""
     problems = store.content(store.folder("problems"), "train", ["id", "answer"])
+    options, given = grading_options(recipe)
     return [
         Unit(
             stage="verify",
             key=(teacher,),
-            options={**grading_options(recipe), "samples": recipe.teachers[teacher].samples},
+            options={**options, "samples": recipe.teachers[teacher].samples},
             inputs={
                 "problems/train": problems,
                 f"generate/{teacher}": store.content(store.folder("generate", teacher), TRACES, READS),
             },
+            given=given,
         )
         for teacher in recipe.teachers
     ]
@@ -78,14 +81,15 @@ def check_errors(label: str, verdicts: Sequence[Verdict], error_rate: float) -> 
         )
 
 
-def grading_options(recipe: Recipe) -> dict[str, Any]:
-    """What changes a verdict: the verifier, its options, its version."""
+def grading_options(recipe: Recipe) -> tuple[dict[str, Any], dict[str, str]]:
+    """(what changes a verdict: the verifier, its version, its options, files among them by content; these as given)."""
     verifier = resolve.load(resolve.reference("verifier", recipe.verify.verifier))
-    return {
-        "verify": recipe.verify.model_dump(mode="json"),
-        "verifier_version": resolve.version(verifier),
-        "stage": VERSION,
-    }
+    said = recipe.verify.model_dump(mode="json", exclude_none=True)
+    name = said.pop("verifier")
+    options, given = resolve.by_content(said, "verify.")
+    if name.rpartition(":")[0].endswith(".py"):
+        name = Path(name).name  # the version tells files of one name apart
+    return {**options, "verify.verifier": name, "verifier_version": resolve.version(verifier), "stage": VERSION}, given
 
 
 def judged(store: Store, teacher: str) -> list[tuple[Trace, Outcome]]:
