@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -95,28 +96,33 @@ def test_more_evaluation_samples_are_drawn_beside_the_old_ones(model, root):
 
 
 @pytest.mark.parametrize("more", ["problems", "samples"])
-def test_more_training_data_is_bought_and_the_trainings_refuse_until_told(model, root, more):
-    """Data cannot be added to a training that is over; the traces are kept, whatever is decided."""
+def test_other_training_data_is_refused_before_anything_is_bought_or_redone(model, root, more):
+    """Data cannot be added to a training that is over."""
     teachers = {name: {"backend": "scripted", "model": name, "samples": 3} for name in ("long", "short")}
     sections = {"problems": tiny.problem_sets(32)} if more == "problems" else {"teachers": teachers}
-    study, before = tiny.study(model, seeds=1, **sections), kept(root / "train")
+    study, before = tiny.study(model, seeds=1, **sections), kept(root)
     with pytest.raises(Refused) as e:
         tiny.run(study, root)
-    line = str(e.value).splitlines()[0]
-    assert line.startswith(f"{root}: train/t/long/0 was made otherwise: ")
-    assert "training data changed" in line
-    assert line.endswith(
-        "; more problems or samples change the training data, and the traces are kept; "
-        "use --fresh to set the old trainings aside and train on them, or --out for a new run"
+    what = "the training problems" if more == "problems" else "teachers.long.samples, teachers.short.samples"
+    assert str(e.value) == (
+        f"{root}: {what} changed, and trainings were made before; other problems or samples change the training data, "
+        "and the traces are kept; use --fresh to set the old trainings aside and train on them, or --out for a new run"
     )
-    assert kept(root / "train") == before
+    assert kept(root) == before
+    _, ran = tiny.run(study, root, fresh=True)
+    assert {x.split("/")[0] for x in ran} == set(pipeline.STAGES)
     asked = 32 if more == "problems" else 3 * 24
     assert len(Store(root).read(root / "generate" / "long", Trace, "traces")) == asked
-    _, ran = tiny.run(study, root, fresh=True)
-    assert {x.split("/")[0] for x in ran} == {"train", "evaluate", "report"}
-    assert {
-        k.removeprefix("set-aside/train/"): v for k, v in kept(root).items() if k.startswith("set-aside/train")
-    } == before
+    aside = {k.removeprefix("set-aside/"): v for k, v in kept(root).items() if k.startswith("set-aside/train")}
+    assert aside == {k: v for k, v in before.items() if k.startswith("train")}
+
+
+def test_another_limit_is_refused_the_same_way(model, root):
+    before, study = kept(root), tiny.study(model, seeds=1)
+    with mock.patch.object(pipeline, "Local", tiny.Inline), pytest.raises(Refused) as e:
+        pipeline.run(study, Store(root), watcher=tiny.Silent(), limit=5)
+    assert str(e.value).startswith(f"{root}: --limit (none, now 5) changed, and trainings were made before; ")
+    assert kept(root) == before
 
 
 def test_a_failed_cell_stops_no_other_and_the_report_says_what_is_missing(model, root, tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +54,6 @@ def test_the_bare_command_loads_no_more_than_the_help_of_a_verb():
     code = LOADED.format(commands=[[]]).replace('"Usage: mixdistill" in', '"mixdistill --help" in')
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert set(found) <= VERB_HELP
-
-
-def test_the_help_is_there_in_a_third_of_a_second():
-    def seconds() -> float:
-        start = time.monotonic()
-        subprocess.run([sys.executable, "-m", "mixdistill", "--help"], capture_output=True, check=True)
-        return time.monotonic() - start
-
-    assert min(seconds() for _ in range(5)) < 0.3  # the best of five: the machine may be busy
 
 
 def test_the_help_of_every_verb_loads_pydantic_and_nothing_more():

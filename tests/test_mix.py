@@ -381,7 +381,7 @@ def test_a_problem_that_left_says_why_its_teacher_lacks_a_trace(model, tmp_path)
         assert [d.reason for d in drops if d.trace_id] == died
         counts = (store.marker(store.folder("mix", "t", arm, "0")) or {})["counts"]
         problem_level = [f"problems_{reason}" for reason in (*died, "no_correct", "no_trace")]
-        assert counts == dict.fromkeys([*died, *problem_level], 1)
+        assert counts == dict.fromkeys(["problems_left", *died, *problem_level], 1)
 
 
 def test_a_trace_that_did_not_end_leaves_the_problem_to_its_other_samples(model, tmp_path):

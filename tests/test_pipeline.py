@@ -570,7 +570,7 @@ def test_training_with_other_settings_or_data_is_refused_by_name(raw, store, stu
         go(raw, store, ("train",))
     assert "train/s/long/0 was made otherwise: new was None, is now [1]; rate was 0.1, is now 0.2; " in str(e.value)
     assert (
-        "; training data changed; more problems or samples change the training data, and the traces are kept; "
+        "; training data changed; other problems or samples change the training data, and the traces are kept; "
         "use --fresh to set the old trainings aside and train on them, or --out for a new run"
     ) in str(e.value)
     assert go(raw, store, ("train",), fresh=True) == []

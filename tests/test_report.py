@@ -68,14 +68,15 @@ def test_summary_has_the_verdict_first_and_every_contrast(store):
     rows = [line for line in text.splitlines() if line.startswith("long_cot_gap")]
     assert len(rows) == 2
     assert [("*" in row, "8 tokens" in row) for row in rows] == [(True, False), (False, True)]
-    assert str(store.root.name) in text and "index.html" in text
+    assert "accuracy of t on signs, %: base " in text
+    assert "% of the answers were cut before one was given; raise evaluate.sampling.max_tokens" in text
 
 
 def test_summary_names_missing_cells_and_red_confounds(store):
     evidence = _evidence(store)
     red = {"severity": "red", "text": "The arms had different weather.", "student": "t"}
     changed = Evidence.model_validate({**evidence.model_dump(), "confounds": [red], "missing": ["t/long/1: gone"]})
-    text = summary(changed, "page")
+    text = summary(changed)
     assert "confound: t: The arms had different weather." in text
     assert "missing: t/long/1: gone" in text
     assert "Not a fair comparison" in text

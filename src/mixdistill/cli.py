@@ -131,6 +131,8 @@ def init(
             help="long=traces.jsonl, short=openai:MODEL@http://localhost:8000/v1 or transformers:MODEL. Repeatable.",
         ),
     ] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", metavar="COLUMN", help="Column with the prompt.")] = None,
+    answer: Annotated[str | None, typer.Option("--answer", metavar="COLUMN", help="Column with the answer.")] = None,
     eval_: Annotated[
         str | None,
         typer.Option("--eval", metavar="FILE|HUB_ID", help="Evaluation problems; else a tenth of --problems."),
@@ -149,7 +151,7 @@ def init(
 ) -> None:
     """Write a recipe for your student, problems and teachers, and say what was found in the files."""
     if from_:
-        if student or problems or teacher or eval_:
+        if prompt or answer or student or problems or teacher or eval_:
             raise typer.BadParameter("--from copies a recipe; it goes with --out and --force only")
         from mixdistill.commands.recipes import copy
 
@@ -162,6 +164,8 @@ def init(
     said = write_recipe(
         student=student,
         problems=problems,
+        prompt=prompt,
+        answer=answer,
         teachers=teacher,
         evaluation=eval_,
         out=out,
@@ -369,14 +373,27 @@ def lab_build(
     sys.stdout.write(f"{out or models.path(name)}\n")
 
 
-def _ensure_lab_models(recipe: Any) -> None:
-    """Build the lab models a recipe names before any stage waits for them in silence."""
+def _ensure_models(recipe: Any, *, bought: bool) -> None:
+    """Build the lab models a recipe names before any stage waits for them in silence; and before the first trace is
+    bought, find those that cannot be loaded."""
+    from mixdistill.errors import RecipeError, StoreError
+
     named = [m.model for m in (*recipe.students.values(), *recipe.teachers.values())]
     wanted = [m.removeprefix("lab:") for m in named if m.startswith("lab:")]
     if wanted:
         from mixdistill.lab import models
 
-        models.ensure(wanted, say=_say)
+        try:
+            models.ensure(wanted, say=_say)
+        except OSError as e:
+            raise StoreError(
+                f"{e.filename}: cannot be written ({e.strerror}); set MIXDISTILL_CACHE to a folder"
+            ) from None
+    if not bought:
+        from mixdistill.commands import faults
+
+        if lines := faults.of_models(recipe):
+            raise RecipeError(lines)
 
 
 def _say(text: str) -> None:
@@ -412,7 +429,7 @@ def _carry_out(
 
     loaded = load(recipe, overrides)
     store = Store(out or Path("runs") / loaded.name)
-    _ensure_lab_models(loaded)
+    _ensure_models(loaded, bought=store.folder("generate").exists())
     try:
         with progress.watcher(as_json=json_) as watcher:
             failures = pipeline.run(
@@ -426,7 +443,8 @@ def _carry_out(
     for line in failures:
         sys.stderr.write(f"mixdistill: {line}\n")
     if "report" in stages and not json_ and store.marker(store.folder("report")):  # an older one would mislead
-        sys.stdout.write((store.folder("report") / "summary.txt").read_text(encoding="utf-8"))
+        folder = store.folder("report")
+        sys.stdout.write((folder / "summary.txt").read_text(encoding="utf-8") + f"The page: {folder / 'index.html'}\n")
     if failures:
         sys.exit(1)
 

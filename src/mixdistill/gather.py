@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 import struct
 import subprocess
 import time
@@ -68,7 +69,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, {_cell(unit.key) for unit in done}),
         notes=_failed_requests(store, done) + _notes(recipe, store, {_cell(unit.key) for unit in done}),
-        command=f"mixdistill run {store.root / 'recipe.yaml'}",
+        command=_command(store),
         recipe=render(recipe),
         versions=versions() | _commit(),
         seconds=sessions_seconds(store),
@@ -196,6 +197,13 @@ def _trained(recipe: Recipe, store: Store) -> Trained:
             if mix is not None:
                 found[(student, arm, seed)] = {**marker, "facts": {**marker["facts"], "mix": mix}}
     return found
+
+
+def _command(store: Store) -> str:
+    """What carries this run on as it was made: in its own folder, with its own limit."""
+    limit = ((store.marker(store.folder("problems")) or {}).get("options") or {}).get("limit")
+    words = ["mixdistill", "run", str(store.root / "recipe.yaml"), "--out", str(store.root)]
+    return shlex.join([*words, *(["--limit", str(limit)] if limit else [])])
 
 
 def _made_otherwise(recipe: Recipe, store: Store) -> list[Confound]:

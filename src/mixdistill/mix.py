@@ -168,7 +168,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     }
     # Traces and problems are counted apart: the two add up to nothing.
     counts = Counter(d.reason if d.trace_id else f"problems_{d.reason}" for d in dropped)
-    return Done(counts=dict(counts), tables=tables, facts=facts)
+    return Done(counts={"problems_left": len(problems), **counts}, tables=tables, facts=facts)
 
 
 def _mixed(

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from mixdistill import resolve
 from mixdistill.errors import MixdistillError, Refused, StageError, StoreError
 from mixdistill.executor import Local
+from mixdistill.lock import CLAIM, LOCK
 from mixdistill.recipe import Recipe, render
 from mixdistill.store import MARKER, UNUSED, Store, file_hash, versions, write_atomically
 from mixdistill.types import content_hash
@@ -36,6 +37,10 @@ TRACEBACK = "traceback.txt"
 RECIPE = "recipe.yaml"
 MAKING = ("generate", "verify", "analyze", "mix", "train")
 """Stages after which the folder's recipe is the one given: what only evaluates or reports did not make the folder."""
+OTHER_DATA = (
+    "other problems or samples change the training data, and the traces are kept; "
+    "use --fresh to set the old trainings aside and train on them, or --out for a new run"
+)
 SESSIONS = "sessions.json"
 SEEN_SECONDS = 5.0
 """A killed session is known to have lasted to within this."""
@@ -76,10 +81,12 @@ def run(
     """
     failures: list[str] = []
     stages = tuple(stages)
+    _refuse_foreign(store)
     with store.lock(), _session(store) as seen:
         store.sweep([*STAGES, "problems"])
         if not fresh:
             refuse_early(stages, recipe, store)
+            _refuse_other_data(stages, recipe, store, limit)
         if stages != ("report",) or store.marker(store.folder("problems")) is None:  # a report draws nothing anew
             if not set(stages) & set(MAKING):
                 _refuse_other_problems(recipe, store, limit)
@@ -133,6 +140,29 @@ def other_problems(recipe: Recipe, store: Store) -> bool:
     """Whether the training problems in the folder are another recipe's; their number aside."""
     made = (store.marker(store.folder("problems")) or {}).get("options")
     return made is not None and made["problems"]["train"] != recipe.problems.model_dump(mode="json")["train"]
+
+
+def _refuse_foreign(store: Store) -> None:
+    """A folder with somebody's files in it is no place for a run, nor ever for its deletion."""
+    there = os.listdir(store.root) if store.root.is_dir() else []
+    if there and not {"problems", RECIPE, SESSIONS, LOCK, CLAIM} & set(there):
+        raise StoreError(f"{store.root}: holds something else than a run ('{sorted(there)[0]}'); choose another --out")
+
+
+def _refuse_other_data(stages: tuple[str, ...], recipe: Recipe, store: Store, limit: int | None) -> None:
+    """Trainings of this recipe would not match other problems or more samples: said before anything is bought."""
+    cells = [c for c in recipe.cells() if store.marker(store.folder("train", *map(str, c)))]
+    if "train" not in stages or not cells:
+        return
+    made = (store.marker(store.folder("problems")) or {}).get("options")
+    lines = ["the training problems"] if other_problems(recipe, store) else []
+    if made and made["limit"] != limit:
+        lines.append(f"--limit ({made['limit'] or 'none'}, now {limit or 'none'})")
+    used = recipe.teachers_of([arm for _, arm, _ in cells])
+    extended = [u.key[0] for u, s in plan(recipe, store, "generate") if s is State.EXTEND and u.key[0] in used]
+    lines += [f"teachers.{t}.samples" for t in extended if not lines]
+    if lines:
+        raise Refused(f"{store.root}: {', '.join(lines)} changed, and trainings were made before; {OTHER_DATA}")
 
 
 def _refuse_other_problems(recipe: Recipe, store: Store, limit: int | None) -> None:
@@ -241,10 +271,7 @@ def _refuse(units: list[Unit], store: Store) -> None:
         keys = changed_keys(unit, store)
         advice = "use --out for a new run or --fresh to set the old aside"
         if unit.stage == "train" and any(k.removesuffix(" changed") in unit.inputs for k in keys):
-            advice = (
-                "more problems or samples change the training data, and the traces are kept; "
-                "use --fresh to set the old trainings aside and train on them, or --out for a new run"
-            )
+            advice = OTHER_DATA
         lines.append(f"{store.root}: {unit.label} was made otherwise: {'; '.join(keys)}; {advice}")
     if len(units) > 5:
         lines.append(f"{store.root}: and {len(units) - 5} more units")

@@ -50,7 +50,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         "report.md": render.markdown(evidence),
         "report.json": evidence.model_dump_json(indent=2),
         "gap.svg": render.gap_svg(evidence.model_copy(update={"gaps": _for_picture(recipe, evidence)})),
-        SUMMARY: summary(evidence, str(folder / "index.html")),
+        SUMMARY: summary(evidence),
     }
     for name, text in files.items():
         write_atomically(folder / name, text.encode())
@@ -65,18 +65,36 @@ def _markers(store: Store) -> str:
     return content_hash(*(part for p in found for part in (str(p.relative_to(store.root)), p.read_text("utf-8"))))
 
 
-def summary(evidence: Evidence, page: str) -> str:
-    """The result for a terminal: the verdict, the declared contrasts, where the page is."""
+def summary(evidence: Evidence) -> str:
+    """The result for a terminal: the verdict, the declared contrasts, how accurate every arm was."""
     contrasts = [g for g in evidence.gaps if not g.name.endswith(OVER_BASE) and g.group == "all"]
     head = ("contrast", "student", "at most", "gap", "these checkpoints", "this data", "verdict")
     rows = [head, *(_summary_row(g) for g in contrasts)]
     widths = [max(len(r[i]) for r in rows) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows]
     red = [f"{c.student}: {c.text}" if c.student else c.text for c in evidence.confounds if c.severity == "red"]
-    parts = ["", render.headline(evidence), "", *lines, ""]
+    parts = ["", render.headline(evidence), "", *(lines if contrasts else []), "", *_accuracies(evidence), ""]
     parts += [f"confound: {text}" for text in red]
     parts += [f"missing: {line}" for line in evidence.missing]
-    return "\n".join([*parts, f"Points of accuracy; 95 % intervals. The page: {page}", ""])
+    family = sum(g.primary for g in contrasts)
+    holm = f" * the declared contrast, of {family} students: Holm's p decides its verdict." if family > 1 else ""
+    return "\n".join([*parts, f"Points of accuracy; 95 % intervals.{holm}", ""])
+
+
+def _accuracies(evidence: Evidence) -> list[str]:
+    """A line per student and benchmark, uncapped; and where most answers were cut, that they were."""
+    rows = [a for a in evidence.accuracies if a.max_tokens is None and a.group == "all"]
+    lines = []
+    for student, benchmark in dict.fromkeys((a.student, a.benchmark) for a in rows):
+        mine = [f"{a.arm} {100 * a.mean:.1f}" for a in rows if (a.student, a.benchmark) == (student, benchmark)]
+        lines.append(f"accuracy of {student} on {benchmark}, %: {', '.join(mine)}")
+    whole = [s for s in evidence.scores if s.max_tokens is None and s.group == "all"]
+    cut, all_of_them = sum(s.truncated for s in whole), sum(s.examples for s in whole)
+    if 2 * cut > all_of_them:
+        lines.append(
+            f"{cut / all_of_them:.0%} of the answers were cut before one was given; raise evaluate.sampling.max_tokens"
+        )
+    return lines
 
 
 def _summary_row(gap: Gap) -> tuple[str, ...]:

@@ -27,14 +27,20 @@ class Terminal(io.StringIO):
 
 
 def test_what_goes_is_said_and_then_gone(run: Path, capsys: pytest.CaptureFixture[str]):
-    (run / "notes.txt").write_text("mine")
     assert rm.remove(run, only_set_aside=False, yes=True) == f"Deleted {run}: 2.0 kB."
     assert not run.exists()
     assert run.parent.exists()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{run}: 2.0 kB"
     assert "  train/         500 bytes" in lines
-    assert "  notes.txt        4 bytes  (not made by mixdistill)" in lines
+
+
+def test_what_is_not_ours_stays(run: Path, capsys: pytest.CaptureFixture[str]):
+    (run / "notes.txt").write_text("mine")
+    said = rm.remove(run, only_set_aside=False, yes=True)
+    assert said == f"Deleted {run}: 2.0 kB, but for what is not mixdistill's: notes.txt."
+    assert "  notes.txt        4 bytes  (not made by mixdistill; stays)" in capsys.readouterr().out.splitlines()
+    assert [p.name for p in run.iterdir()] == ["notes.txt"]
 
 
 def test_what_was_set_aside_goes_alone(run: Path):

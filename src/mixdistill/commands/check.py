@@ -85,7 +85,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         evaluation=_evaluation(study, found),
         time=estimates.time(study, store, found, known),
         disk=disk,
-        warnings=_warnings(str(store.root), disk) + _overlong(study, found),
+        warnings=_warnings(str(store.root), disk) + _overlong(study, found) + _unfinished(found),
     )
 
 
@@ -194,6 +194,16 @@ def _warnings(folder: str, disk: Disk) -> list[str]:
             names = ", ".join(lacking)
             found.append(f"{names}: not installed, and {what} it; run: pip install 'mixdistill[{extra}]'")
     return found
+
+
+def _unfinished(found: Found) -> list[str]:
+    """A teacher of whose traces none shows that it ended by itself: nothing of it may be trained on."""
+    return [
+        f"teachers.{name}: none of its first {len(few)} traces shows that it ended by itself, and only what did is "
+        "trained on; set finish_reason_column, or complete (answered, or true if all of them did)"
+        for name, few in found.few.items()
+        if all(c.finish_reason != "stop" for _, c in few)
+    ]
 
 
 def _overlong(study: Recipe, found: Found) -> list[str]:

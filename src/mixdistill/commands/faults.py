@@ -53,7 +53,7 @@ class Found:
 
 def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
     """Look at the problem sources, teachers, models, environment and run folder of a valid recipe."""
-    found = Found(of_recipe=variables(recipe.problems, recipe.teachers), of_folder=_folder(recipe, store))
+    found = Found(of_recipe=variables(recipe.problems, recipe.teachers))
     found.problems, found.unused, lines = read_problems(
         recipe.problems, limit=limit, error_rate=recipe.error_rate, chosen=found.columns.__setitem__
     )
@@ -64,7 +64,34 @@ def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
         found.of_recipe += _model(f"students.{name}.model", student.model, student.chat_template_kwargs)
     if recipe.analyze.tokenizer:
         found.of_recipe += _model("analyze.tokenizer", recipe.analyze.tokenizer)
+    found.of_folder = _folder(recipe, store, compare=not found.of_recipe)
     return found
+
+
+def of_models(recipe: Recipe) -> list[str]:
+    """Faults of the models that a run will load: found before its first trace is bought. Asks the hub for each once."""
+    named = {f"students.{name}.model": (s.model, s.chat_template_kwargs) for name, s in recipe.students.items()}
+    named |= {f"teachers.{n}.model": (t.model, {}) for n, t in recipe.teachers.items() if t.backend == "transformers"}
+    lines = []
+    for key, (model, template_kwargs) in named.items():
+        given = resolve.from_environment(model)
+        lines += _model(key, given, template_kwargs) or _unreachable(key, given)
+    return lines
+
+
+def _unreachable(key: str, model: str) -> list[str]:
+    """A model that is neither here nor to be had from the hub."""
+    if resolve.folder_of(model) is not None or model.startswith("lab:"):
+        return []
+    from huggingface_hub import hf_hub_download
+
+    try:
+        hf_hub_download(model, "config.json", etag_timeout=10)
+    except Exception as e:  # no network, no such model, no permission
+        return [
+            f"{key}: not on this machine, and not to be had from the hub (got '{model}': {_said(e)}); check the name"
+        ]
+    return []
 
 
 # -- problems ---------------------------------------------------------------------------------------------------------
@@ -251,8 +278,9 @@ def standing(path: Path) -> Path:
     return next(p for p in (path, *path.parents) if p.exists())
 
 
-def _folder(recipe: Recipe, store: Store) -> list[str]:
-    """Faults of the run folder: not writable, in use, or made with other settings than the recipe's."""
+def _folder(recipe: Recipe, store: Store, *, compare: bool) -> list[str]:
+    """Faults of the run folder: not writable, in use, or, with `compare`, made with other settings than the recipe's;
+    what was made differs from a mistake, and that would say nothing."""
     place = standing(store.root)
     if not place.is_dir():
         return [f"{store.root}: cannot be written ({place} is a file); choose another --out"]
@@ -261,7 +289,7 @@ def _folder(recipe: Recipe, store: Store) -> list[str]:
     if holder := lock.holder(store.root):
         return [f"{store.root}: in use by {holder}; wait for it or use --out"]
     try:
-        if not _needs_building(recipe):
+        if compare and not _needs_building(recipe):
             refuse_early(BOUGHT, recipe, store)
     except DataError:
         return []  # a file or model that is named elsewhere

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -90,25 +90,37 @@ class Teacher:
 
 
 def write_recipe(
-    *, student: str, problems: str, teachers: Sequence[str], evaluation: str | None, out: Path, force: bool, width: int
+    *,
+    student: str,
+    problems: str,
+    teachers: Sequence[str],
+    evaluation: str | None,
+    out: Path,
+    force: bool,
+    width: int,
+    prompt: str | None = None,
+    answer: str | None = None,
 ) -> str:
-    """Write a recipe and return what was seen, in lines of `width`. Raises DataError and RecipeError, and writes
-    nothing then."""
+    """Write a recipe and return what was seen, in lines of `width`. `prompt` and `answer` name columns of the problems.
+
+    Raises DataError and RecipeError, and writes nothing then.
+    """
     said = [_teacher_words(t) for t in teachers]
-    train = load_set(problems)
-    held_out = load_set(evaluation, split="test") if evaluation else None
+    named = {"prompt": prompt, "answer": answer}
+    train = load_set(problems, named=named)
+    held_out = load_set(evaluation, split="test", named=named) if evaluation else None
     form = answer_format(train.answers)
-    named = _told_apart([_teacher(name, backend, rest, train) for name, backend, rest in said])
+    found = _told_apart([_teacher(name, backend, rest, train) for name, backend, rest in said])
     if form.verifier == "math":
-        named = [_boxed(t) for t in named]
+        found = [_boxed(t) for t in found]
     name = study_name(out, Path(train.source.source).stem)
     sections, split = _split(train, held_out)
     raw: dict[str, Any] = {
         "problems": sections,
-        "teachers": {t.name: t.keys for t in named},
+        "teachers": {t.name: t.keys for t in found},
         "verify": {"verifier": form.verifier},
         "students": {plain(student.removeprefix("lab:").rpartition("/")[2]).lower(): {"model": student}},
-        **_comparison([t.name for t in named]),
+        **_comparison([t.name for t in found]),
         **(LAB_STUDENT if student.startswith("lab:") else STUDENT),
     }
     text = HEAD.format(file=out) + _yaml(name, raw)
@@ -116,7 +128,7 @@ def write_recipe(
     lines = [*_seen(train, form.kind, form.verifier, form.doubt), ("split", split)]
     if held_out is not None:
         lines += [("", line) for _, line in _seen(held_out, *_differs(held_out, form.verifier))]
-    lines += [(f"{t.name}", t.seen) for t in named]
+    lines += [(f"{t.name}", t.seen) for t in found]
     lines.append(("arms", ", ".join(recipe.arms) + " and the untuned student"))
     lines.append(("contrasts", ", ".join(recipe.contrasts) or "none: give a second --teacher for a gap"))
     write_new(out, text, force)
@@ -127,7 +139,7 @@ def write_recipe(
 # -- problems ---------------------------------------------------------------------------------------------------------
 
 
-def load_set(text: str, split: str = "train") -> ProblemSet:
+def load_set(text: str, split: str = "train", named: Mapping[str, str | None] | None = None) -> ProblemSet:
     """Problems from `FILE` or `HUB_ID[:SUBSET[:SPLIT]]`. Raises DataError when there are none."""
     if text.startswith("lab:"):
         raise DataError(f"{text}: the lab's problems come in a recipe of their own; use: mixdistill init --from demo")
@@ -136,7 +148,13 @@ def load_set(text: str, split: str = "train") -> ProblemSet:
         place, _, rest = text.partition(":")
         subset, _, part = rest.partition(":")
         source = Source(source=place, subset=subset or None, split=part or split)
-    loaded = load(source, split="train")
+    source = source.model_copy(update=dict(named or {}))
+    try:
+        loaded = load(source, split="train")
+    except DataError as e:
+        raise DataError(
+            re.sub(r"set problems\.train\.(prompt|answer) to one of these", r"name it with --\1", str(e))
+        ) from e
     if not loaded.problems:
         raise DataError(f"{text}: no row is a problem; the first is {loaded.bad[0].reason}: {loaded.bad[0].detail}")
     assert loaded.columns  # only the lab has none

@@ -34,14 +34,18 @@ def remove(root: Path, *, only_set_aside: bool, yes: bool) -> str:
         sys.stdout.flush()
         if not yes and not _agreed(target):
             return "Nothing was deleted."
+        kept = [p for p in entries if not only_set_aside and p.name not in OURS]
         for path in entries:
-            _delete(path)
+            if path not in kept:
+                _delete(path)
+        if kept:
+            return f"Deleted {what}, but for what is not mixdistill's: {', '.join(p.name for p in kept)}."
         target.rmdir()
     return f"Deleted {what}."
 
 
 def _line(path: Path, *, known: bool) -> str:
-    note = "" if known or path.name in OURS else "  (not made by mixdistill)"
+    note = "" if known or path.name in OURS else "  (not made by mixdistill; stays)"
     return f"  {path.name + '/' * path.is_dir():<14} {human(size(path)):>9}{note}"
 
 
