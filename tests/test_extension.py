@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 import tiny
-from mixdistill import units
+from mixdistill import pipeline, units
 from mixdistill.errors import Refused
 from mixdistill.gather import gather
 from mixdistill.store import Store
