@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from mixdistill import problems
 from mixdistill.columns import LONGEST_PROMPT, Columns
 from mixdistill.errors import DataError
-from mixdistill.problems import BAD, SEEN, counted, load, load_all, normalise
+from mixdistill.problems import BAD, SEEN, counted, load, load_all
+from mixdistill.spelling import loose as normalise
 from mixdistill.recipe import Problems, Source
 from mixdistill.tables import TableRow
 from mixdistill.types import Message, Problem, problem_id

@@ -188,12 +188,12 @@ def _open(trace: Trace | None) -> bool:
 def _trace(
     problem: Problem, sample: int, completion: Completion, author: str, model: str, sampling: dict[str, Any]
 ) -> Trace:
-    said = dict(completion) | {"reasoning": _whole(completion.reasoning), "content": _whole(completion.content)}
+    said = {key: _whole(value) if isinstance(value, str) else value for key, value in dict(completion).items()}
     return Trace(
         id=trace_id(author, problem.id, sample),
         problem_id=problem.id,
         author=author,
-        model=model,
+        model=_whole(model),
         sample=sample,
         sampling=sampling,
         **said,  # ty: ignore[invalid-argument-type]

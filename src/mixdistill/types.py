@@ -216,7 +216,7 @@ class Score(Row):
     """None for `base`."""
     benchmark: str
     group: str
-    """`all`, or a level of the problems."""
+    """`all`, or a level of the problems; a level of that name is `level all`."""
     verifier: str
     k: int
     """Samples per problem."""

@@ -4,7 +4,7 @@ import pytest
 
 from mixdistill.backends.recorded import Recorded
 from mixdistill.errors import DataError
-from mixdistill.problems import normalise
+from mixdistill.spelling import loose as normalise
 from mixdistill.types import Message, Request
 
 ROWS = [
