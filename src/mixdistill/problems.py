@@ -309,7 +309,7 @@ class _Known:
 
 
 def _vague(lists: Iterable[list[tuple[int, Problem]]]) -> set[str]:
-    """User's turns that say no problem by themselves: within one list, other system prompts make other answers right."""
+    """User's turns that are no problem by themselves: under other system prompts of one list they have other answers."""
     found: set[str] = set()
     for problems in lists:
         answers: dict[str, str] = {}
@@ -365,4 +365,4 @@ def shared(problems: dict[str, list[Problem]]) -> dict[str, Shared]:
 def shared_line(which: str, both: Shared) -> str:
     """What to think of two benchmarks that overlap, for people."""
     line = " ".join(both.example.split())
-    return f"{which}: {both.problems:,} problems, such as {_brief(line)}; kept in both, which are no two pieces of evidence"
+    return f"{which}: {both.problems:,} problems, such as {_brief(line)}; kept in both, so the two are not independent"

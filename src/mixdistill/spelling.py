@@ -28,8 +28,8 @@ _DASH = re.compile(r"(?<!\d)(?<!\d )[\u2014\u2015](?! ?\d)")
 def strict(prompt: str | list[Message]) -> str:
     """What two writings of one prompt have in common, as 16 hex digits: the whole conversation, role by role.
 
-    Canonically equal Unicode (NFC), line ends, white space at the ends of lines and blank lines at both ends do not
-    count. A text is a conversation of one user's turn.
+    Canonically equal Unicode (NFC), line ends, white space at the ends of lines, blank lines at both ends and the
+    indentation of a single line do not count. A text is a conversation of one user's turn.
     """
     turns = [("user", prompt)] if isinstance(prompt, str) else [(m.role, m.content) for m in prompt]
     return content_hash(*(part for role, text in turns for part in (role, _strict(text))))
@@ -37,7 +37,8 @@ def strict(prompt: str | list[Message]) -> str:
 
 def _strict(text: str) -> str:
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
+    text = "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
+    return text if "\n" in text else text.strip()
 
 
 def loose(prompt: str | list[Message]) -> str:
@@ -65,7 +66,8 @@ def turn(prompt: str | list[Message]) -> str:
 
 def keys(prompt: str | list[Message]) -> list[tuple[str, str]]:
     """By what a prompt is looked for elsewhere, the surest first: (kind, form)."""
-    return [("strict", strict(prompt)), ("loose", loose(prompt)), ("turn", turn(prompt))]
+    plain = loose(prompt)
+    return [("strict", strict(prompt)), ("loose", plain), ("turn", plain if isinstance(prompt, str) else turn(prompt))]
 
 
 def same_answer(answer: str) -> str:

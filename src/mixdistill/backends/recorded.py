@@ -38,7 +38,7 @@ class Recording(NamedTuple):
 
 
 class Forms:
-    """Prompts by each of their forms. Of two that differ strictly a loose form can say only that it means one of them."""
+    """Prompts by each of their forms. Where two share a loose form, it can only say that it means one of them."""
 
     def __init__(self) -> None:
         self._of: dict[tuple[str, str], set[str]] = {}
@@ -129,7 +129,7 @@ class Recorded:
                 yield position, None
 
     def _joined(self, prompt: str | list[Message]) -> str | None:
-        """The file's prompt that this one is, in the strict form; "" where it may be one of several, None where none."""
+        """The file's prompt that this one is, in the strict form; "" where it may be one of several, else None."""
         for key in spelling.keys(prompt):
             if there := self._file.forms[key]:
                 return next(iter(there)) if len(there) == len(self._asked[key]) == 1 else ""
@@ -139,8 +139,8 @@ class Recorded:
         """How well the file fits the prompts that are asked, both distinct in the strict form.
 
         `prompts` asked: `matched`, `ambiguous` (in a loose form that several share: they get no trace) and `unmatched`
-        ones, `rate` of the matched; `rows` that are traces, `rows_unused` that nobody gets, `rows_bad` by reason; and of
-        each kind a few `examples`. Raises DataError where not one prompt is in the file.
+        ones, `rate` of the matched; `rows` that are traces, `rows_unused` that nobody gets, `rows_bad` by reason; and
+        of each kind a few `examples`. Raises DataError where not one prompt is in the file.
         """
         file = self._file
         wanted = {spelling.strict(p): p for p in prompts}
@@ -174,8 +174,8 @@ class Recorded:
         first = next(iter(self._file.prompts.values()))
         if not unmatched:
             return (
-                f"{self.path}: none of {wanted:,} prompts stands in it as it is asked, and more loosely it may be one of "
-                f"several; the first is {_brief(ambiguous[0])!r}; write the prompts of both files alike"
+                f"{self.path}: none of {wanted:,} prompts stands in it as it is asked, and in a looser form each may "
+                f"be one of several; the first is {_brief(ambiguous[0])!r}; write the prompts of both files alike"
             )
         return (
             f"{self.path}: none of {wanted:,} prompts is in it; the first asked is {_brief(unmatched[0])!r}, its own "

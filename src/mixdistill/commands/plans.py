@@ -72,7 +72,7 @@ class PlannedJoin(Row):
     joined: int
     """Of these, with a row."""
     ambiguous: int
-    """Of these, in a spelling that may be one of several prompts, of the file or of those asked for: they get no row."""
+    """Of the others, those in a spelling that several prompts share, of the file or of those asked for."""
     rows: int
     """Rows of the file."""
     rows_unused: int
