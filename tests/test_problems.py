@@ -578,10 +578,13 @@ def test_a_level_that_the_user_named_stays_however_many_there_are(tmp_path: Path
     assert len({p.level for _, p in loaded.problems}) == 2010
 
 
-def test_half_a_character_in_a_level_or_in_the_files_name_is_written_all_the_same(tmp_path: Path):
+def test_half_a_character_in_a_level_or_in_the_files_name_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     path = tmp_path / "half-\udcff.jsonl"
+    monkeypatch.setenv("HALF", str(path))
     path.write_text(json.dumps({"prompt": "p", "answer": "1", "level": "\ud800"}) + "\n" + json.dumps({"prompt": 1}))
-    loaded = load(Source(source=str(path), level="level"), split="train")
+    loaded = load(Source(source="${HALF}", level="level"), split="train")
     assert [(p.level, p.source) for _, p in loaded.problems] == [(None, "half-?.jsonl")]
     assert Store(tmp_path).seal(tmp_path, Problem, [p for _, p in loaded.problems], "train")["rows"] == 1
     assert Store(tmp_path).seal(tmp_path, Unused, loaded.bad, "unused")["rows"] == 1

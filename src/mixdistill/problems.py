@@ -309,7 +309,7 @@ class _Known:
 
 
 def _vague(lists: Iterable[list[tuple[int, Problem]]]) -> set[str]:
-    """User's turns that are no problem by themselves: under other system prompts of one list they have other answers."""
+    """User's turns that are no problem by themselves: in one list, other system prompts give them other answers."""
     found: set[str] = set()
     for problems in lists:
         answers: dict[str, str] = {}

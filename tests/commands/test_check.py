@@ -144,7 +144,7 @@ def test_prompts_that_only_their_spelling_tells_apart_are_said_not_to_join(raw):
 
 def test_benchmarks_that_share_problems_are_a_warning_and_keep_them(raw):
     raw["problems"]["eval"]["twin"] = dict(raw["problems"]["eval"]["signs"])
-    raw["primary"] = {"contrast": "mix_gain", "benchmark": "signs"}
+    raw["primary"] = {"contrast": "long_cot_gap", "benchmark": "signs"}
     plan = planned(raw)
     same = {p.name: p.problems for p in plan.problems}
     assert same["twin"] == same["signs"]
