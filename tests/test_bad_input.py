@@ -416,12 +416,14 @@ def test_a_trace_for_a_problem_that_does_not_exist_is_counted(call: Call, raw: d
     assert marker and marker["facts"]["join"] == {
         "prompts": 8,
         "matched": 6,
+        "ambiguous": 0,
         "unmatched": 2,
         "rate": 0.75,
         "rows": 7,
         "rows_unused": 1,
         "rows_bad": {"no_prompt": 1},
         "examples": {
+            "ambiguous": [],
             "unmatched": [ROWS[6]["prompt"], ROWS[7]["prompt"]],
             "rows_unused": [ROWS[20]["prompt"]],
             "rows_bad": [{"row": 8, "reason": "no_prompt", "detail": "no prompt in column 'prompt': it is empty"}],

@@ -126,6 +126,8 @@ def test_what_has_no_text_is_no_answer(value: Any, why: str):
         as_answer(value)
 
 
-@pytest.mark.parametrize(("value", "level"), [(5.0, "5"), (2.5, "2.5"), (" hard ", "hard"), ("", None), ([1], None)])
+@pytest.mark.parametrize(
+    ("value", "level"), [(5.0, "5"), (2.5, "2.5"), (" hard ", "hard"), ("", None), ([1], None), ("\ud800", None)]
+)
 def test_levels_are_short_texts(value: Any, level: str | None):
     assert as_level(value) == level

@@ -281,6 +281,25 @@ def test_other_levels_count_again_without_sampling_again(model, root, monkeypatc
     assert {group for group, _ in _scores(store, "base")} == {"all", "easy"}
 
 
+def test_a_level_called_all_counts_no_problem_twice(model, root):
+    store, _ = tiny.run(_study(model), root, "evaluate")
+    plain = _scores(store, "base")["all", None]
+    folder = store.folder("problems")
+    marker = store.marker(folder)
+    assert marker is not None
+    names = ["all", "level all", None]
+    named = [p.model_copy(update={"level": names[n % 3]}) for n, p in enumerate(store.read(folder, Problem, "signs"))]
+    store.mark(folder, {**marker, "tables": {**marker["tables"], "signs": store.seal(folder, Problem, named, "signs")}})
+    tiny.run(_study(model), root, "evaluate")
+    scores = {group: s for (group, cap), s in _scores(store, "base").items() if cap is None}
+    assert scores["all"] == plain
+    assert {group: s.examples for group, s in scores.items()} == {
+        "all": 10,
+        "level all": 4,
+        "level level all": 3,
+    }
+
+
 def test_grading_again_elsewhere_does_not_change_where_it_was_sampled(model, root, monkeypatch):
     store, _ = tiny.run(_study(model), root, "evaluate")
     monkeypatch.setattr(evaluate, "device_name", lambda: "another GPU")

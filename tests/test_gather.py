@@ -213,6 +213,29 @@ def test_teacher_whose_traces_are_gone_is_left_out(model, store):
     assert [t.name for t in gather(_study(model), store).teachers] == ["short"]
 
 
+def test_a_level_called_all_is_kept_apart_from_all_problems(store):
+    folder = store.folder("problems")
+    problems = [
+        p.model_copy(update={"level": "all" if n < 5 else "hard"})
+        for n, p in enumerate(store.read(folder, Problem, "signs"))
+    ]
+    store.seal(folder, Problem, problems, "signs")
+    groups = {group: len(ids) for group, ids in gathering._levels(store, "signs").items()}
+    assert groups == {"all": PROBLEMS, "hard": PROBLEMS - 5, "level all": 5}
+
+
+def test_benchmarks_that_share_problems_are_noted(model, store):
+    folder = store.folder("problems")
+    marker = store.marker(folder)
+    assert marker is not None
+    assert marker["shared"] == {}
+    store.mark(folder, {**marker, "shared": {"b: also in a": {"problems": 2, "example": "What\nis it?"}}})
+    assert (
+        "Benchmarks: b: also in a: 2 problems, such as 'What is it?'; kept in both, so the two are not independent."
+        in gather(_study(model), store).notes
+    )
+
+
 def test_commit_is_told_only_where_this_package_is_tracked(tmp_path, monkeypatch):
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
     package = tmp_path / "lib" / "gather.py"

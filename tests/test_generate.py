@@ -113,6 +113,19 @@ def test_more_failures_than_the_error_rate_stop_the_unit_and_lose_no_row(tmp_pat
     assert len(backend.asked) == 4
 
 
+def test_half_a_character_anywhere_in_a_completion_is_written_as_a_question_mark(tmp_path):
+    class Half:
+        def generate(self, requests):
+            yield 0, Completion(reasoning="r\ud800", content="c\udc00")
+            yield 1, Completion(error="status 500: \ud83d")
+
+    traces = _collect(Store(tmp_path), Half(), WANTED[:2], model="m\udcff")
+    assert [(t.reasoning, t.content, t.error, t.model) for t in traces] == [
+        ("r?", "c?", None, "m?"),
+        ("", "", "status 500: ?", "m?"),
+    ]
+
+
 def test_what_a_backend_will_never_have_is_no_row_and_no_failure(tmp_path):
     class Some(Echo):
         def generate(self, requests):

@@ -14,10 +14,12 @@ from pydantic import ValidationError
 from mixdistill import problems
 from mixdistill.columns import LONGEST_PROMPT, Columns
 from mixdistill.errors import DataError
-from mixdistill.problems import BAD, SEEN, counted, load, load_all, normalise
+from mixdistill.problems import BAD, SEEN, Shared, counted, load, load_all, shared, shared_line
 from mixdistill.recipe import Problems, Source
+from mixdistill.spelling import loose
+from mixdistill.store import Store
 from mixdistill.tables import TableRow
-from mixdistill.types import Message, Problem, problem_id
+from mixdistill.types import Message, Problem, Unused, problem_id
 
 ROWS = [
     {"question": "What is 1 + 1?", "answer": "2"},
@@ -340,7 +342,7 @@ def test_two_spellings_of_a_prompt_fall_into_one_part(tmp_path: Path):
     path = write(tmp_path / "a.jsonl", rows)
     for part in PARTS:
         prompts = asked(read(path, part=part))
-        assert [normalise(p) for p in prompts[::2]] == [normalise(p) for p in prompts[1::2]]
+        assert [loose(p) for p in prompts[::2]] == [loose(p) for p in prompts[1::2]]
 
 
 def test_skip_and_limit_count_within_the_part(tmp_path: Path):
@@ -361,6 +363,29 @@ def test_a_part_must_be_two_rising_shares(part: Any):
         Source(source="x", part=part)
 
 
+@pytest.mark.parametrize("cells", [{"prompt": "", "answer": "1"}, {"prompt": "", "answer": None}, None])
+def test_every_bad_row_is_in_exactly_one_part_and_counts_there_alone(tmp_path: Path, cells: Any):
+    rows = [{"prompt": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(990)]
+    path = write(tmp_path / "a.jsonl", rows)
+    with open(path, "a") as f:
+        f.write(f"{json.dumps(cells)}\n" * 10)
+    parts = [load(Source(source=str(path), part=part), split="train").bad for part in PARTS]
+    assert sorted(u.row for part in parts for u in part) == [*range(991, 1001)]
+    assert min(map(len, parts)) < max(map(len, parts)) < 10, "rows that are all alike do not fall into one part"
+    train, test = (Source(source=str(path), part=part) for part in [(0, 0.9), (0.9, 1)])
+    assert sum(u.reason in BAD for u in load_all(Problems(train=train, eval={"test": test}))[1]) == 10
+
+
+def test_a_row_without_an_answer_is_in_the_part_of_its_prompt(tmp_path: Path):
+    answers = {n: None if n % 3 == 0 else "1" for n in range(60)}
+    whole = write(tmp_path / "a.jsonl", [{"prompt": f"p{n}", "answer": "1"} for n in answers])
+    holes = write(tmp_path / "b.jsonl", [{"prompt": f"p{n}", "answer": a} for n, a in answers.items()])
+    for part in PARTS:
+        loaded = load(Source(source=str(holes), part=part), split="train")
+        found = [p.prompt for _, p in loaded.problems] + [u.prompt for u in loaded.bad]
+        assert sorted(map(str, found)) == sorted(asked(read(whole, part=part)))
+
+
 # -- several lists ----------------------------------------------------------------------------------------------------
 
 
@@ -372,8 +397,8 @@ def both(tmp_path: Path, train: list[str], test: list[str], **more: Any) -> tupl
 
 
 def test_duplicates_are_dropped_and_counted(tmp_path: Path):
-    found, dropped = both(tmp_path, ["a  b", "a b", "c", " c\n"], ["x", "x"])
-    assert found == {"train": ["a  b", "c"], "test": ["x"]}
+    found, dropped = both(tmp_path, ["a\r\nb", "a\nb ", "c", " c\n"], ["x", "x"])
+    assert found == {"train": ["a\r\nb", "c"], "test": ["x"]}
     assert dropped == {"test: duplicate": 1, "train: duplicate": 2}
 
 
@@ -424,8 +449,10 @@ def test_a_training_problem_in_evaluation_is_listed_with_the_benchmark_and_the_t
     _, unused = sets(tmp_path, qa("b=1", "It’s  a=1"), qa("y=1", "It's a=2"))
     (one,) = unused
     assert (one.split, one.row, one.reason, one.detail, one.prompt) == (
-        "train", 2, "in_evaluation", "stands in test, row 2: It's a", "It’s  a",
+        "train", 2, "in_evaluation", "stands in test, row 2, written otherwise: It's a", "It’s  a",
     )  # fmt: skip
+    _, (one,) = sets(tmp_path, qa("b=1", "a=1"), qa("y=1", "A=1", "a=2"))
+    assert one.detail == "stands in test, row 3: a"
 
 
 def test_more_bad_rows_than_the_error_rate_are_refused_with_counts_the_first_and_the_keys(tmp_path: Path):
@@ -465,11 +492,99 @@ def test_columns_are_told_by_the_first_rows_wherever_a_slice_begins(tmp_path: Pa
     assert {row for row, _, _ in bad(path, skip=SEEN)} == set(range(SEEN + 1, SEEN + 6))
 
 
-@pytest.mark.parametrize(("a", "b"), [("a\u00a0b", "a b"), ("“x” – ‘y’", "\"x\" - 'y'"), ("ﬁx", "fix")])
-def test_prompts_are_compared_in_a_form_that_typography_does_not_change(a: str, b: str):
-    assert normalise(a) == normalise(b)
+# -- conversations ----------------------------------------------------------------------------------------------------
 
 
-def test_powers_and_fractions_are_no_matter_of_typography():
-    assert normalise("x²") != normalise("x2")
-    assert normalise("2½") != normalise("21/2")
+def chat(answer: str, *turns: str) -> dict[str, Any]:
+    """A row whose conversation has these turns, `role: content`."""
+    said = [dict(zip(("role", "content"), turn.split(": ", 1), strict=True)) for turn in turns]
+    return {"prompt": said, "answer": answer}
+
+
+def test_problems_that_an_earlier_turn_alone_tells_apart_are_two(tmp_path: Path):
+    train = [chat("4", "system: In digits.", "user: 2 + 2?"), chat("four", "system: In words.", "user: 2 + 2?")]
+    train += [chat("1", *turns) for turns in (["user: a", "assistant: b", "user: c"], ["user: a", "user: c"])]
+    found, unused = sets(tmp_path, [*train, train[0]], qa("x=1"))
+    assert [p.answer for p in found["train"]] == ["4", "four", "1", "1"]
+    assert [(u.row, u.reason, u.detail) for u in unused] == [(5, "duplicate", "of row 1")]
+
+
+def test_a_text_is_a_conversation_of_one_turn(tmp_path: Path):
+    _, unused = sets(tmp_path, [*qa("2 + 2?=4"), chat("4", "user: 2 + 2?")], qa("x=1"))
+    assert [(u.row, u.reason) for u in unused] == [(2, "duplicate")]
+
+
+def test_another_system_prompt_hides_no_training_problem_of_the_evaluation(tmp_path: Path):
+    _, unused = sets(tmp_path, [*qa("b=1"), chat("4", "system: Be kind.", "user: 2 + 2?")], qa("2 + 2?=4"))
+    assert [(u.row, u.reason, u.detail) for u in unused] == [
+        (2, "in_evaluation", "stands in test, row 1, written otherwise: 2 + 2?")
+    ]
+
+
+def test_where_the_system_prompt_makes_the_answer_the_users_turn_alone_is_no_problem(tmp_path: Path):
+    def rows(numbers: Iterable[int]) -> list[dict[str, Any]]:
+        return [chat(str(n), f"system: The bill is {n} euros.", "user: How much is it?") for n in numbers]
+
+    found, unused = sets(tmp_path, rows(range(10)), rows(range(9, 12)))
+    assert [p.answer for p in found["train"]] == [str(n) for n in range(9)]
+    assert [(u.row, u.reason) for u in unused] == [(10, "in_evaluation")]
+
+
+def test_code_that_indentation_tells_apart_is_two_problems_with_two_answers(tmp_path: Path):
+    codes = ["What is printed?\nfor i in x:\n    f()\n    g()", "What is printed?\nfor i in x:\n    f()\ng()"]
+    found, unused = sets(tmp_path, [{"prompt": code, "answer": str(n)} for n, code in enumerate(codes)], qa("x=1"))
+    assert asked(found["train"]) == codes
+    assert unused == []
+
+
+# -- between benchmarks -----------------------------------------------------------------------------------------------
+
+
+def test_what_two_benchmarks_share_is_counted_with_an_example_and_kept(tmp_path: Path):
+    lists = {"a": qa("p=1", "It’s q=1", "r=1"), "b": qa("x=1", "It's  q=1", "p=1"), "c": qa("y=1")}
+    files = {n: Source(source=str(write(tmp_path / f"{n}.jsonl", rows))) for n, rows in lists.items()}
+    train = Source(source=str(write(tmp_path / "train.jsonl", qa("t=1"))))
+    found, unused = load_all(Problems(train=train, eval=files))
+    assert [len(found[name]) for name in "abc"] == [3, 3, 1]
+    assert unused == []
+    assert shared(found) == {"b: also in a": Shared(2, "It's  q")}
+    assert shared_line(*next(iter(shared(found).items()))) == (
+        'b: also in a: 2 problems, such as "It\'s q"; kept in both, so the two are not independent'
+    )
+
+
+# -- levels -----------------------------------------------------------------------------------------------------------
+
+
+def levelled(tmp_path: Path, late: int) -> Path:
+    """Ten levels in the rows that are looked at first, and so many others after them."""
+    levels = [n % 10 for n in range(SEEN)] + [100 + n for n in range(late)]
+    return write(tmp_path / "a.jsonl", [{"prompt": f"p{n}", "answer": "1", "level": x} for n, x in enumerate(levels)])
+
+
+def test_levels_are_counted_over_all_rows_and_too_many_are_none(tmp_path: Path):
+    loaded = load(Source(source=str(levelled(tmp_path, 2000))), split="train")
+    assert {p.level for _, p in loaded.problems} == {None}
+    assert str(loaded.columns) == (
+        "prompt from 'prompt', answer from 'answer', no level: 'level' has 2,010 different values"
+    )
+    loaded = load(Source(source=str(levelled(tmp_path, 10))), split="train")
+    assert len({p.level for _, p in loaded.problems}) == 20
+    assert str(loaded.columns) == "prompt from 'prompt', answer from 'answer', level from 'level'"
+
+
+def test_a_level_that_the_user_named_stays_however_many_there_are(tmp_path: Path):
+    loaded = load(Source(source=str(levelled(tmp_path, 2000)), level="level"), split="train")
+    assert len({p.level for _, p in loaded.problems}) == 2010
+
+
+def test_half_a_character_in_a_level_or_in_the_files_name_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "half-\udcff.jsonl"
+    monkeypatch.setenv("HALF", str(path))
+    path.write_text(json.dumps({"prompt": "p", "answer": "1", "level": "\ud800"}) + "\n" + json.dumps({"prompt": 1}))
+    loaded = load(Source(source="${HALF}", level="level"), split="train")
+    assert [(p.level, p.source) for _, p in loaded.problems] == [(None, "half-?.jsonl")]
+    assert Store(tmp_path).seal(tmp_path, Problem, [p for _, p in loaded.problems], "train")["rows"] == 1
+    assert Store(tmp_path).seal(tmp_path, Unused, loaded.bad, "unused")["rows"] == 1

@@ -117,6 +117,17 @@ def test_the_separator_of_a_csv_file_is_found(tmp_path: Path, separator: str):
     assert cells(path) == [{"question": "a, b; c | d\te", "answer": "1"}, {"question": "plain", "answer": "2"}]
 
 
+@pytest.mark.parametrize("kind", ["a.csv", "a.tsv"])
+@pytest.mark.parametrize("first", ["sep=;\n", "SEP=;\r\n", '"sep=;"\n', "\ufeffsep=;\n"])
+def test_the_separator_that_excel_wrote_into_the_first_line_is_obeyed_and_no_row(tmp_path: Path, kind: str, first: str):
+    path = file(tmp_path, kind, f"{first}question, long;answer, short\na, b, c;1, 2\n")
+    assert cells(path) == [{"question, long": "a, b, c", "answer, short": "1, 2"}]
+
+
+def test_a_column_that_only_begins_like_a_separator_stays_a_column(tmp_path: Path):
+    assert cells(file(tmp_path, "a.csv", "sep=x,answer\n1,2\n")) == [{"sep=x": "1", "answer": "2"}]
+
+
 def test_commas_in_the_texts_do_not_hide_the_separator(tmp_path: Path):
     path = file(tmp_path, "a.csv", "question;answer, short;level\none, two, three;1;x\nfour;2, 3;y\n")
     assert [row["answer, short"] for row in cells(path)] == ["1", "2, 3"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mixdistill.errors import one_line
+from mixdistill.tables import BadRow, TableRow
 from mixdistill.types import Message, prompt_text
 
 if TYPE_CHECKING:
@@ -43,10 +44,14 @@ class Columns:
     answer_after: str | None = None
     """The answer is what follows the last of these in its column."""
     level: str | None = None
+    no_level: tuple[str, int] | None = None
+    """(column, different values): found by its name, and no difficulty group since it holds so many."""
 
     def __str__(self) -> str:
         after = f" after '{self.answer_after}'" if self.answer_after else ""
         level = f", level from '{self.level}'" if self.level else ""
+        if self.no_level:
+            level = ", no level: '{}' has {:,} different values".format(*self.no_level)
         return one_line(f"prompt from '{self.prompt}', answer from '{self.answer}'{after}{level}")
 
 
@@ -97,6 +102,19 @@ def _few(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
     return 0 < len(found) <= LEVELS
 
 
+def row_prompt(row: TableRow, column: str | None) -> str | list[Message]:
+    """The prompt of a row. Raises BadRow where the row has none."""
+    if row.cells is None:
+        raise BadRow("unreadable", row.why)
+    try:
+        prompt = as_prompt(row.cells.get(column))
+    except ValueError as e:
+        raise BadRow("no_prompt", f"no prompt in column '{column}': {e}") from None
+    if len(prompt_text(prompt)) > LONGEST_PROMPT:
+        raise BadRow("unreadable", f"a prompt of more than {LONGEST_PROMPT:,} characters")
+    return prompt
+
+
 def as_prompt(value: Any) -> str | list[Message]:
     """A cell as a prompt: text, or turns as {role, content} or {from, value}. Raises ValueError saying why it is none.
 
@@ -112,9 +130,8 @@ def as_prompt(value: Any) -> str | list[Message]:
             raise ValueError("its last turn is the assistant's")
     else:
         raise ValueError(f"it is of type {type(value).__name__}, neither text nor a list of {{role, content}}")
-    text = prompt_text(prompt)
-    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-        raise ValueError("it holds half a character")  # no table can hold it
+    if _half(prompt_text(prompt)):
+        raise ValueError("it holds half a character")
     return prompt
 
 
@@ -156,18 +173,24 @@ def as_answer(value: Any, after: str | None = None) -> str:
         text = tail.strip()
         if not text:
             raise ValueError(f"nothing follows '{after}'")
-    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+    if _half(text):
         raise ValueError("it holds half a character")
     return text
 
 
 def as_level(value: Any) -> str | None:
-    """A cell as a difficulty group; 5.0 is 5."""
+    """A cell as a difficulty group; 5.0 is 5. None where it can be none."""
     if _nothing(value) or isinstance(value, bytes | list | dict):
         return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip()
+    text = str(value).strip()
+    return None if _half(text) else text
+
+
+def _half(text: str) -> bool:
+    """Whether a text holds half a character, which no table can hold."""
+    return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _nothing(value: Any) -> bool:

@@ -8,6 +8,7 @@ as prefixes of its tokens.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -36,9 +37,10 @@ from mixdistill.types import (
 from mixdistill.units import Done, Unit
 from mixdistill.verify import check_errors, grade, grading_options
 
-VERSION = "1"
+VERSION = "2"
 VERDICTS, SCORES = "verdicts", "scores"
 ALL = "all"
+"""The group that is every problem."""
 BACKEND = "transformers"
 SAMPLED = "sampled.json"
 """Beside the traces: every device, precision, batch size and set of versions they were sampled with."""
@@ -265,7 +267,7 @@ def _scores(
         groups[ALL].append(trace)
         level = problems[trace.problem_id].level
         if level is not None:
-            groups[level].append(trace)
+            groups[group_of(level)].append(trace)
     return [
         Score(
             student=cell[0],
@@ -284,6 +286,12 @@ def _scores(
         )
         for group, members in sorted(groups.items(), key=lambda g: (g[0] != ALL, g[0]))
     ]
+
+
+def group_of(level: str) -> str:
+    """The group of a level: its name, and `level all` where that is the name of all problems (`level level all` where
+    that is taken, and so on, so that no two levels share a group)."""
+    return f"level {level}" if re.fullmatch(rf"(level )*{ALL}", level) else level
 
 
 def _mean_tokens(traces: list[Trace]) -> float:

@@ -30,6 +30,7 @@ from mixdistill.evidence import (
 )
 from mixdistill.gaps import accuracies, gaps
 from mixdistill.pipeline import other_problems, sessions_seconds
+from mixdistill.problems import Shared, shared_line
 from mixdistill.recipe import BASE, Recipe, render
 from mixdistill.store import Store, versions
 from mixdistill.types import Outcome, Problem, Score
@@ -102,7 +103,7 @@ def _levels(store: Store, benchmark: str) -> dict[str, set[str]]:
     for p in store.read(store.folder("problems"), Problem, benchmark):
         groups[evaluate.ALL].add(p.id)
         if p.level is not None:
-            groups[p.level].add(p.id)
+            groups[evaluate.group_of(p.level)].add(p.id)
     return dict(sorted(groups.items(), key=lambda g: (g[0] != evaluate.ALL, g[0])))
 
 
@@ -292,10 +293,9 @@ def _failed_requests(store: Store, done: list[Unit]) -> list[str]:
 
 
 def _notes(recipe: Recipe, store: Store, done: set[tuple[str, str, int | None, str]]) -> list[str]:
-    notes = [
-        f"Problems: {why}: {n:,} dropped."
-        for why, n in (store.marker(store.folder("problems")) or {"counts": {}})["counts"].items()
-    ]
+    problems = store.marker(store.folder("problems")) or {"counts": {}}
+    notes = [f"Problems: {why}: {n:,} dropped." for why, n in problems["counts"].items()]
+    notes += [f"Benchmarks: {shared_line(which, Shared(**s))}." for which, s in problems.get("shared", {}).items()]
     notes += [
         f"The untuned {s} was not evaluated on {b}: nothing here is compared with it. Run the recipe again."
         for s, b in itertools.product(recipe.students, recipe.problems.eval)

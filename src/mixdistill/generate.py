@@ -176,13 +176,13 @@ def _open(trace: Trace | None) -> bool:
 def _trace(
     problem: Problem, sample: int, completion: Completion, author: str, model: str, sampling: dict[str, Any]
 ) -> Trace:
-    said = dict(completion) | {"reasoning": _whole(completion.reasoning), "content": _whole(completion.content)}
-    said["error"] = completion.error and resolve.redacted(completion.error)
+    said = {key: _whole(value) if isinstance(value, str) else value for key, value in dict(completion).items()}
+    said["error"] = said["error"] and resolve.redacted(said["error"])
     return Trace(
         id=trace_id(author, problem.id, sample),
         problem_id=problem.id,
         author=author,
-        model=model,
+        model=_whole(model),
         sample=sample,
         sampling=sampling,
         **said,  # ty: ignore[invalid-argument-type]

@@ -106,7 +106,7 @@ def run(
 
 def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> dict[str, Any]:
     """Write the problems into the run folder; their marker."""
-    from mixdistill.problems import VERSION, counted, load_all
+    from mixdistill.problems import VERSION, counted, load_all, shared
     from mixdistill.types import Problem, Unused
 
     folder = store.folder("problems")
@@ -125,7 +125,8 @@ def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> dict[s
     (folder / MARKER).unlink(missing_ok=True)  # killed in between, the old marker would describe the new tables
     tables = {name: store.seal(folder, Problem, rows, name) for name, rows in loaded.items()}
     tables[UNUSED] = store.seal(folder, Unused, unused, UNUSED)
-    described = {"options": options, "files": files, "columns": columns}
+    both = {which: s._asdict() for which, s in shared(loaded).items()}
+    described = {"options": options, "files": files, "columns": columns, "shared": both}
     marker = described | {"tables": tables, "counts": counted(unused)}
     store.mark(folder, marker)
     return marker

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
-from mixdistill import resolve, tables
-from mixdistill.columns import LONGEST_PROMPT, Columns, as_answer, as_level, as_prompt, detect, names
+from mixdistill import resolve, spelling, tables
+from mixdistill.columns import LEVELS, Columns, as_answer, as_level, detect, names, row_prompt
 from mixdistill.errors import DataError, MissingExtra, did_you_mean, one_line
 from mixdistill.recipe import Problems, Source
-from mixdistill.tables import SHOWN, TableRow, brief
-from mixdistill.types import Message, Problem, Unused, content_hash, problem_id, prompt_text
+from mixdistill.tables import SHOWN, BadRow, TableRow, brief
+from mixdistill.types import Problem, Unused, content_hash, problem_id, prompt_text
 
-VERSION = "2"
+VERSION = "3"
 """Rises when the same sources would give other problems."""
 LAB = "lab:signs"
 LAB_PROBLEMS = 5000
@@ -28,42 +28,6 @@ HUB_ID = re.compile(rf"(?!.*({'|'.join(map(re.escape, tables.KINDS))})\Z)\w[\w.-
 """`name` or `owner/name`, without the ending of a file."""
 BAD = ("unreadable", "no_prompt", "no_answer", "conflicting_answers")
 """Reasons that count towards `error_rate`; a problem that stands there twice is no fault."""
-
-_SAME = str.maketrans(
-    {
-        **dict.fromkeys("\u2018\u2019\u201a\u2032\u00b4`", "'"),
-        **dict.fromkeys("\u201c\u201d\u201e\u2033\u00ab\u00bb", '"'),
-    }
-    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-")
-    | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", None)
-)
-
-
-def normalise(prompt: str | list[Message]) -> str:
-    """The text by which prompts are joined and compared, whatever their spelling.
-
-    Unicode NFKC, one kind of quote and dash, white space collapsed, and the user's turn alone where a prompt is a
-    conversation with a single one.
-    """
-    if isinstance(prompt, str):
-        return _normal(prompt)
-    users = [m.content for m in prompt if m.role == "user"]
-    if len(users) == 1 and not any(m.role == "assistant" for m in prompt):
-        return _normal(users[0])
-    return _normal("\n".join(f"{m.role}: {m.content}" for m in prompt))
-
-
-def _normal(text: str) -> str:
-    if not text.isascii():
-        # NFKC alone would make x\u00b2 and x2, or 2\u00bd and 21/2, the same prompt.
-        marked = re.sub(r"[^\x00-\x7f]", _marked, text)
-        text = unicodedata.normalize("NFKC", marked.translate(_SAME))
-    return re.sub(r"\s+", " ", text.translate(_SAME)).strip()
-
-
-def _marked(match: re.Match[str]) -> str:
-    c = match[0]
-    return f" ^{c} " if unicodedata.decomposition(c).startswith(("<super", "<sub", "<frac")) else c
 
 
 @dataclass(frozen=True)
@@ -87,7 +51,8 @@ def load_all(
 ) -> tuple[dict[str, list[Problem]], list[Unused]]:
     """(`train` and every benchmark -> its problems, the rows that are none).
 
-    `limit` caps every list. A training problem whose normalised prompt stands in a benchmark is dropped from training.
+    `limit` caps every list. A training problem that stands in a benchmark, be it in another spelling or under another
+    system prompt, is dropped from training.
     `chosen` is told the columns of every list, named in the recipe or detected. Raises DataError for sources that
     cannot be read, missing columns, more than `error_rate` bad rows, and where nothing is left.
     """
@@ -152,7 +117,18 @@ def load(source: Source, *, split: str) -> Loaded:
     loaded = _take(chain(head, rows), columns, source, split)
     if not loaded.problems and not loaded.bad:
         raise DataError(_nothing_left(source, split, any_row=bool(head)))
-    return loaded
+    return loaded if source.level else _without_many_levels(loaded)
+
+
+def _without_many_levels(loaded: Loaded) -> Loaded:
+    """The first rows showed few levels; where all rows show many, the column that was found is no difficulty group."""
+    levels = {p.level for _, p in loaded.problems} - {None}
+    if loaded.columns is None or len(levels) <= LEVELS:
+        return loaded
+    columns = replace(loaded.columns, level=None, no_level=(str(loaded.columns.level), len(levels)))
+    return replace(
+        loaded, problems=[(row, p.model_copy(update={"level": None})) for row, p in loaded.problems], columns=columns
+    )
 
 
 def _take(rows: Iterable[TableRow], columns: Columns, source: Source, split: str) -> Loaded:
@@ -160,76 +136,65 @@ def _take(rows: Iterable[TableRow], columns: Columns, source: Source, split: str
     stop = None if source.limit is None else source.skip + source.limit
     loaded, taken = Loaded([], [], columns), 0
     for row in rows:
-        try:
-            prompt = _prompt(row, columns)
-            if source.part and not _within(prompt, source.part):
-                continue
-            problem = _problem(prompt, row, columns, source, split)
-        except _Bad as e:
+        if source.part and not source.part[0] <= _place(row, columns) < source.part[1]:
+            continue
+        found = _problem(row, columns, source, split)
+        if isinstance(found, BadRow):
             if taken >= source.skip:
                 text = row.text if row.cells is None else brief(row.cells.get(columns.prompt))
-                loaded.bad.append(_unused(split, source.source, row.number, e.reason, str(e), text))
+                loaded.bad.append(_unused(split, source.source, row.number, found.reason, str(found), text))
             continue
         taken += 1
         if taken > source.skip:
-            loaded.problems.append((row.number, problem))
+            loaded.problems.append((row.number, found))
         if taken == stop:
             break
     return loaded
 
 
-class _Bad(Exception):
-    """A row that is no problem."""
-
-    def __init__(self, reason: str, detail: str):
-        super().__init__(detail)
-        self.reason = reason
-
-
-def _prompt(row: TableRow, columns: Columns) -> str | list[Message]:
-    if row.cells is None:
-        raise _Bad("unreadable", row.why)
+def _problem(row: TableRow, columns: Columns, source: Source, split: str) -> Problem | BadRow:
+    """The problem in a row, or why there is none."""
     try:
-        prompt = as_prompt(row.cells.get(columns.prompt))
-    except ValueError as e:
-        raise _Bad("no_prompt", f"no prompt in column '{columns.prompt}': {e}") from None
-    if len(prompt_text(prompt)) > LONGEST_PROMPT:
-        raise _Bad("unreadable", f"a prompt of more than {LONGEST_PROMPT:,} characters")
-    return prompt
-
-
-def _problem(prompt: str | list[Message], row: TableRow, columns: Columns, source: Source, split: str) -> Problem:
+        prompt = row_prompt(row, columns.prompt)
+    except BadRow as e:
+        return e
     assert row.cells is not None
     try:
         answer = as_answer(row.cells.get(columns.answer), columns.answer_after)
     except ValueError as e:
-        raise _Bad("no_answer", f"no answer in column '{columns.answer}': {e}") from None
+        return BadRow("no_answer", f"no answer in column '{columns.answer}': {e}")
     return Problem(
         id=problem_id(prompt, answer),
         prompt=prompt,
         answer=answer,
-        source=Path(source.source).name,
+        source=_file_name(source.source),
         split=split,
         level=as_level(row.cells.get(columns.level)) if columns.level else None,
     )
 
 
-def _within(prompt: str | list[Message], part: tuple[float, float]) -> bool:
-    """Whether a problem belongs to this part of its source, by its normalised prompt alone."""
-    place = int(_same(prompt)[:13], 16) / 16**13  # 52 bits: a float holds them all, and never rounds to 1
-    return part[0] <= place < part[1]
+def _place(row: TableRow, columns: Columns) -> float:
+    """Where in [0, 1) a row stands, by the loose form of its prompt, so that the spellings of one stay together.
+
+    A row without a prompt has nothing but its number: by their text a hundred empty rows would all fall into one part.
+    """
+    try:
+        told = spelling.loose(row_prompt(row, columns.prompt))
+    except BadRow:
+        told = f"row {row.number}"
+    return int(content_hash(told)[:13], 16) / 16**13  # 52 bits: a float holds them all, and never rounds to 1
 
 
-def _same(prompt: str | list[Message]) -> str:
-    """What two spellings of one prompt have in common, in 16 characters."""
-    return content_hash(normalise(prompt))
+def _file_name(source: str) -> str:
+    """The end of a source's path, without bytes that no table can hold."""
+    return Path(source).name.encode("utf-8", "replace").decode()
 
 
 def _unused(split: str, source: str, row: int, reason: str, detail: str, prompt: str) -> Unused:
     detail = one_line(detail)
     return Unused(
         split=split,
-        source=Path(source).name,
+        source=_file_name(source),
         row=row,
         reason=reason,
         detail=detail if len(detail) <= 2 * SHOWN else f"{detail[: 2 * SHOWN]}...",
@@ -296,21 +261,21 @@ def _check_columns(there: list[str], columns: Columns, source: Source, split: st
 
 def distinct(problems: list[tuple[int, Problem]]) -> tuple[list[tuple[int, Problem]], list[Unused]]:
     """(problems with different prompts, the rest). Where two rows answer one prompt differently nobody can say which is
-    right, and all rows of that prompt leave."""
+    right, and all rows of that prompt leave. Prompts are compared strictly, every turn of them."""
     groups: dict[str, list[tuple[int, Problem]]] = {}
     for row, p in problems:
-        groups.setdefault(_same(p.prompt), []).append((row, p))
+        groups.setdefault(spelling.strict(p.prompt), []).append((row, p))
     kept: list[tuple[int, Problem]] = []
     left_out: list[Unused] = []
     for group in groups.values():
         row, _ = group[0]
-        answers = {normalise(p.answer): (n, p.answer) for n, p in reversed(group)}
+        answers = {spelling.same_answer(p.answer): (n, p.answer) for n, p in reversed(group)}
         if len(answers) == 1:
             kept.append(group[0])
             left_out += [_left_out(n, p, "duplicate", f"of row {row}") for n, p in group[1:]]
             continue
         for n, p in group:
-            at, other = min(found for said, found in answers.items() if said != normalise(p.answer))
+            at, other = min(found for said, found in answers.items() if said != spelling.same_answer(p.answer))
             detail = f"the answer is {_brief(p.answer)}, and {_brief(other)} in row {at}"
             left_out.append(_left_out(n, p, "conflicting_answers", detail))
     return kept, left_out
@@ -320,19 +285,84 @@ def _brief(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
+# -- between lists ----------------------------------------------------------------------------------------------------
+
+
+class _Known:
+    """The problems of some lists, to look others up among them."""
+
+    def __init__(self, lists: dict[str, list[tuple[int, Problem]]], vague: set[str]):
+        """`vague`: see `_vague`."""
+        self.vague = vague
+        self.first: dict[tuple[str, str], tuple[str, int, Problem]] = {}
+        for name, problems in lists.items():
+            for row, p in problems:
+                for key in spelling.keys(p.prompt):
+                    self.first.setdefault(key, (name, row, p))
+
+    def find(self, problem: Problem) -> tuple[str, int, Problem] | None:
+        """(list, row, problem) of the same problem, an exact one before others."""
+        for kind, form in spelling.keys(problem.prompt):
+            if (found := self.first.get((kind, form))) and not (kind == "turn" and form in self.vague):
+                return found
+        return None
+
+
+def _vague(lists: Iterable[list[tuple[int, Problem]]]) -> set[str]:
+    """User's turns that are no problem by themselves: in one list, other system prompts give them other answers."""
+    found: set[str] = set()
+    for problems in lists:
+        answers: dict[str, str] = {}
+        for _, p in problems:
+            asked, said = spelling.turn(p.prompt), spelling.same_answer(p.answer)
+            if answers.setdefault(asked, said) != said:
+                found.add(asked)
+    return found
+
+
 def _clean(
     train: list[tuple[int, Problem]], benchmarks: dict[str, list[tuple[int, Problem]]]
 ) -> tuple[list[tuple[int, Problem]], list[Unused]]:
     """(training problems that stand in no benchmark, those that do)."""
-    known = {_same(p.prompt): (name, row, p) for name, problems in benchmarks.items() for row, p in problems}
+    known = _Known(benchmarks, _vague([train, *benchmarks.values()]))
     clean: list[tuple[int, Problem]] = []
     left_out: list[Unused] = []
     for row, p in train:
-        if (found := known.get(_same(p.prompt))) is None:
+        if (found := known.find(p)) is None:
             clean.append((row, p))
             continue
         benchmark, there, same = found
-        text = normalise(same.prompt)
-        detail = f"stands in {benchmark}, row {there}: {text[:SHOWN]}"
+        written = "" if spelling.strict(same.prompt) == spelling.strict(p.prompt) else ", written otherwise"
+        detail = f"stands in {benchmark}, row {there}{written}: {brief(prompt_text(same.prompt))}"
         left_out.append(_left_out(row, p, "in_evaluation", detail))
     return clean, left_out
+
+
+class Shared(NamedTuple):
+    """Problems that two benchmarks have in common. They stay in both: each is measured as its makers cut it."""
+
+    problems: int
+    """How many of the one stand in the other."""
+    example: str
+    """The prompt of the first, shortened."""
+
+
+def shared(problems: dict[str, list[Problem]]) -> dict[str, Shared]:
+    """`gsm8k: also in math500` -> what the two have in common, of every two benchmarks that have something."""
+    lists = {name: list(enumerate(ps, 1)) for name, ps in problems.items() if name != "train"}
+    vague = _vague(lists.values())
+    known: dict[str, _Known] = {}
+    found: dict[str, Shared] = {}
+    for name, rows in lists.items():
+        for other, there in known.items():
+            both = [p for _, p in rows if there.find(p)]
+            if both:
+                found[f"{name}: also in {other}"] = Shared(len(both), brief(prompt_text(both[0].prompt)))
+        known[name] = _Known({name: rows}, vague)
+    return found
+
+
+def shared_line(which: str, both: Shared) -> str:
+    """What to think of two benchmarks that overlap, for people."""
+    line = " ".join(both.example.split())
+    return f"{which}: {both.problems:,} problems, such as {_brief(line)}; kept in both, so the two are not independent"

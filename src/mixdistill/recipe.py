@@ -61,10 +61,11 @@ class Source(Section):
     """The answer is what follows the last occurrence of this text in its column. `####` is detected where 95 % of the
     answers hold it; "" takes the whole column."""
     level: str | None = None
-    """Column with a difficulty level; detected when it has a usual name and at most 20 different values."""
+    """Column with a difficulty level; detected when it has a usual name and at most 20 different values in all."""
     part: tuple[float, float] | None = None
-    """[a, b], with 0 <= a < b <= 1: only the problems whose place, a hash of the normalised prompt, is in [a, b). So
-    one file gives training and evaluation parts that never meet, and no problem moves when others are added."""
+    """[a, b], with 0 <= a < b <= 1: only the problems whose place, a hash of the prompt without its typography, is
+    in [a, b). So one file gives training and evaluation parts that never meet, and no problem moves when others are
+    added."""
     skip: int = Field(default=0, ge=0)
     """Leave out this many problems at the start (of the part)."""
     limit: int | None = Field(default=None, ge=1)

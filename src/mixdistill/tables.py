@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ LONGEST_ROW = 16 * 2**20
 SHOWN = 200
 """Characters of a row that are kept to recognise it by."""
 SEPARATORS = ",;\t|"
+SAID = re.compile(r'"?sep=([^\w\r\n" ])"?[ \t]*(?:[\r\n]|\Z)', re.IGNORECASE)
+"""Excel's first line of a CSV file that says which separator it has; it is no row."""
 SAMPLE = 1 << 16
 """Characters at a CSV file's beginning that tell its separator; bytes in which a line that is too long is skipped."""
 
@@ -31,6 +34,14 @@ class TableRow(NamedTuple):
     """What is wrong with it, when there are no cells."""
     text: str = ""
     """Its beginning, then."""
+
+
+class BadRow(Exception):
+    """A row that is not what it should be: no problem, no trace."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(detail)
+        self.reason = reason
 
 
 def is_there(path: str) -> bool:
@@ -154,7 +165,10 @@ def _csv(file: Path) -> Iterator[TableRow]:
     with open(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as f:
         sample = f.read(SAMPLE)
         f.seek(0)
-        reader = csv.reader(f, delimiter=_separator(sample, file.suffix.lower()), strict=True)
+        said = SAID.match(sample)
+        if said:
+            f.readline()
+        reader = csv.reader(f, delimiter=said[1] if said else _separator(sample, file.suffix.lower()), strict=True)
         names = [name.strip() for name in next(reader, [])]
         if any(_bad_bytes(name) for name in names):
             raise ValueError("its column names are not UTF-8 text; save it as UTF-8")

@@ -74,10 +74,10 @@ class Unused(Row):
     """Its number there, from 1; of a text file with one row a line, the line."""
     reason: str
     """`unreadable`, `no_prompt`, `no_answer`, `conflicting_answers` (the same prompt stands there with another answer):
-    bad rows, which count towards `error_rate`. `duplicate` (of an earlier row), `in_evaluation` (a training problem
-    that stands in a benchmark)."""
+    bad rows, which count towards `error_rate`. `duplicate` (of an earlier row, in every turn), `in_evaluation` (a
+    training problem that stands in a benchmark, be it in another spelling or under another system prompt)."""
     detail: str
-    """What was found: the parser's complaint, the other answer, the text that it matched."""
+    """What was found: the parser's complaint, the other answer, the text of the other problem as it stands there."""
     prompt: str
     """Its prompt, or as much of the row as could be read; at most 200 characters."""
 
@@ -216,7 +216,7 @@ class Score(Row):
     """None for `base`."""
     benchmark: str
     group: str
-    """`all`, or a level of the problems."""
+    """`all`, or a level of the problems; a level of that name is `level all`."""
     verifier: str
     k: int
     """Samples per problem."""

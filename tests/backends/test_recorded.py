@@ -4,13 +4,12 @@ import pytest
 
 from mixdistill.backends.recorded import Recorded
 from mixdistill.errors import DataError
-from mixdistill.problems import normalise
 from mixdistill.types import Message, Request
 
 ROWS = [
     {"prompt": "What is 1 + 1?", "output": "<think>easy</think>It is \\boxed{2}.", "end": "stop"},
     {"prompt": "What is 2 + 2?", "output": "<think>hm</think>It is \\boxed{4}.<|im_end|>", "end": None},
-    {"prompt": "What  is 1 + 1?", "output": "<think>again, and then", "end": "length"},
+    {"prompt": "What is 1 + 1? ", "output": "<think>again, and then", "end": "length"},
 ]
 
 
@@ -59,24 +58,60 @@ def test_the_path_may_be_apart_from_the_name(file):
     assert completion.error is None
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("Janet\u2019s \u201cducks\u201d", 'Janet\'s "ducks"'),
-        ("  a\n\n b\t", "a b"),
-        ("\uff12 + 2 \u2212 1", "2 + 2 - 1"),
-        ("caf\u00e9", "cafe\u0301"),
-        ("a\u200bb", "ab"),
-        ("a\u00a0b", "a b"),
-    ],
-)
-def test_two_spellings_of_a_prompt_are_joined(one, other):
-    assert normalise(one) == normalise(other)
+def joined(path, *prompts):
+    """What each prompt gets, where all are asked."""
+    return [completion and completion.content for completion in ask(Recorded(path), *({"prompt": p} for p in prompts))]
 
 
-@pytest.mark.parametrize(("one", "other"), [("x\u00b2", "x2"), ("2\u00bd", "21/2"), ("H\u2082", "H2"), ("a", "A")])
-def test_prompts_of_another_meaning_are_kept_apart(one, other):
-    assert normalise(one) != normalise(other)
+def rows(tmp_path, *prompts):
+    return write(tmp_path / "a.jsonl", [{"prompt": p, "completion": f"row {n}"} for n, p in enumerate(prompts, 1)])
+
+
+def test_another_spelling_is_joined_where_it_can_mean_one_prompt_only(tmp_path):
+    path = rows(tmp_path, "Janet\u2019s  ducks", "x\u00b2")
+    assert joined(path, "Janet's ducks", "x2") == ["row 1", None]
+
+
+def test_an_exact_prompt_is_never_given_the_trace_of_another_spelling(tmp_path):
+    codes = ["for x:\n  f()\n  g()", "for x:\n  f()\ng()"]
+    assert joined(rows(tmp_path, *codes), *reversed(codes)) == ["row 2", "row 1"]
+
+
+def test_a_spelling_that_two_prompts_of_the_file_share_joins_neither_and_is_listed(tmp_path):
+    path = rows(tmp_path, "a:\n  b\n  c", "a:\n  b\nc", "d")
+    assert joined(path, "a: b c", "d") == [None, "row 3"]
+    report = Recorded(path).join_report(["a: b c", "d", "e"])
+    counts = [report[k] for k in ("prompts", "matched", "ambiguous", "unmatched", "rows_unused")]
+    assert counts == [3, 1, 1, 1, 2]
+    assert (report["examples"]["ambiguous"], report["examples"]["unmatched"]) == (["a: b c"], ["e"])
+
+
+def test_a_spelling_that_two_asked_prompts_share_is_for_the_exact_one_alone_whoever_is_left_to_ask(tmp_path):
+    path = rows(tmp_path, "a:\n  b")
+    assert joined(path, "a:\n  b", "a: b") == ["row 1", None]
+    assert joined(path, "a:b", "a: b", "a:  b") == [None, None, None]
+    backend = Recorded(path)
+    backend.join_report(["a:\n  b", "a: b"])
+    assert ask(backend, {"prompt": "a: b"}) == [None]
+    assert joined(path, "a: b") == ["row 1"]
+
+
+def test_two_system_prompts_are_joined_each_with_its_own_traces(tmp_path):
+    turns = [
+        [{"role": "system", "content": s}, {"role": "user", "content": "q"}] for s in ("It\u2019s A", "It\u2019s B")
+    ]
+    asked = [[Message(role="system", content=s), Message(role="user", content="q")] for s in ("It's B", "It's A")]
+    assert joined(rows(tmp_path, *turns), *asked, "q") == ["row 2", "row 1", None]
+
+
+def test_a_file_of_which_nothing_can_be_told_apart_says_so(tmp_path):
+    path = rows(tmp_path, "a  b", "a b")
+    with pytest.raises(DataError) as caught:
+        Recorded(path).join_report(["a   b"])
+    assert str(caught.value) == (
+        f"{path}: none of 1 prompts stands in it as it is asked, and in a looser form each may be one of several; the "
+        "first is 'a   b'; write the prompts of both files alike"
+    )
 
 
 def test_a_conversation_with_one_user_turn_is_joined_by_that_turn(tmp_path):
@@ -209,17 +244,19 @@ def test_complete_must_be_one_of_three(file):
 
 def test_the_join_report_counts_both_sides_and_names_some(file):
     report = Recorded(file, completion_column="output").join_report(
-        ["What is 1 + 1?", "What is 1  + 1?", "What is\n9 + 9?", "x" * 100]
+        ["What is 1 + 1?", "What is 1 + 1?\n", "What is\n9 + 9?", "x" * 100]
     )
     assert report == {
         "prompts": 3,
         "matched": 1,
+        "ambiguous": 0,
         "unmatched": 2,
         "rate": 1 / 3,
         "rows": 3,
         "rows_unused": 1,
         "rows_bad": {},
         "examples": {
+            "ambiguous": [],
             "unmatched": ["What is\\n9 + 9?", "x" * 77 + "..."],
             "rows_unused": ["What is 2 + 2?"],
             "rows_bad": [],

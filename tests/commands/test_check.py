@@ -127,6 +127,35 @@ def test_a_join_is_a_rate_with_what_did_not_join(raw, monkeypatch):
     ) in written(raw)
 
 
+def test_prompts_that_only_their_spelling_tells_apart_are_said_not_to_join(raw):
+    prompts = [p.prompt for p in check.faults.find(build(raw), Store(Path("r"))).problems["train"]]
+    spelled = [*prompts[:11], f"{prompts[11]}\u200b", prompts[11].replace(" ", "  ")]
+    rows = [{"prompt": p, "completion": "A + +"} for p in spelled]
+    Path("traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    raw["teachers"]["long"] = {"backend": "recorded", "model": "traces.jsonl", "complete": True}
+    (join,) = [t.join for t in planned(raw).teachers if t.join]
+    assert (join.problems, join.joined, join.ambiguous, join.rows_unused) == (12, 11, 1, 2)
+    assert (
+        "              joins 11 of 12 problems (91.7 %); 2 of its 13 rows are for none\n"
+        "              1 may be one of several prompts that only their spelling tells apart: no trace\n"
+        f"              not joined: {prompts[11]!r}\n"
+    ) in written(raw)
+
+
+def test_benchmarks_that_share_problems_are_a_warning_and_keep_them(raw):
+    raw["problems"]["eval"]["twin"] = dict(raw["problems"]["eval"]["signs"])
+    raw["primary"] = {"contrast": "long_cot_gap", "benchmark": "signs"}
+    plan = planned(raw)
+    same = {p.name: p.problems for p in plan.problems}
+    assert same["twin"] == same["signs"]
+    (line,) = plan.warnings
+    example = check.faults.find(build(raw), Store(Path("r"))).problems["twin"][0].prompt
+    assert line == (
+        f"problems.eval.twin: also in signs: {same['twin']:,} problems, such as {example!r}; kept in both, so the two "
+        "are not independent"
+    )
+
+
 def test_the_plan_asks_no_teacher_that_costs_money(raw, notes: Notes):
     assert "  12 traces\n                tokens not known before its first traces\n" in written(raw)
     assert notes.calls() == 0

@@ -29,6 +29,7 @@ from mixdistill.commands.plans import (
 )
 from mixdistill.errors import RecipeError
 from mixdistill.page.wording import pct, recipe_words, rough_size, rough_time, short_number
+from mixdistill.problems import shared, shared_line
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Unused
@@ -85,7 +86,10 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         evaluation=_evaluation(study, found),
         time=estimates.time(study, store, found, known),
         disk=disk,
-        warnings=_warnings(str(store.root), disk) + _overlong(study, found) + _unfinished(found),
+        warnings=_warnings(str(store.root), disk)
+        + [f"problems.eval.{shared_line(which, both)}" for which, both in shared(found.problems).items()]
+        + _overlong(study, found)
+        + _unfinished(found),
     )
 
 
@@ -124,10 +128,11 @@ def _teacher(study: Recipe, store: Store, found: Found, name: str, tokens: Amoun
         and PlannedJoin(
             problems=join["prompts"],
             joined=join["matched"],
+            ambiguous=join.get("ambiguous", 0),
             rows=join["rows"],
             rows_unused=join["rows_unused"],
             rows_bad=dict(join.get("rows_bad", {})),
-            examples=faults.unmatched(join)[:EXAMPLES],
+            examples=faults.not_joined(join)[:EXAMPLES],
         ),
         missing_model=_missing(resolve.from_environment(spec.model)) if local else None,
     )
@@ -314,8 +319,10 @@ def _teacher_line(t: PlannedTeacher) -> Line:
         share = "all" if j.joined == j.problems else f"{j.joined:,} of"
         rate = "" if j.joined == j.problems else f" ({pct(j.joined / j.problems)})"
         bad = sum(j.rows_bad.values())
+        share_a_form = f"{j.ambiguous:,} may be one of several prompts that only their spelling tells apart: no trace"
         unused = f"; {j.rows_unused:,} of its {j.rows:,} rows are for none" if j.rows_unused else ""
         notes.append(f"joins {share} {j.problems:,} problems{rate}{unused}".replace("\N{NO-BREAK SPACE}", " "))
+        notes += [share_a_form] * bool(j.ambiguous)
         notes += [f"{bad:,} rows are no trace ({', '.join(f'{n:,} {why}' for why, n in j.rows_bad.items())})"] * bool(
             bad
         )

@@ -183,14 +183,14 @@ def _backend(spec: Teacher) -> Any:
     return made(str(folder or model), **resolve.from_environment(spec.options))
 
 
-def unmatched(join: dict[str, Any]) -> list[str]:
+def not_joined(join: dict[str, Any]) -> list[str]:
     """Prompts that a join report names as not joined: its `examples`, or those of them."""
     examples = join.get("examples", [])
-    return list(examples["unmatched"] if isinstance(examples, dict) else examples)
+    return [*examples.get("ambiguous", []), *examples["unmatched"]] if isinstance(examples, dict) else list(examples)
 
 
 def _no_join(join: dict[str, Any], train: list[Problem]) -> str:
-    example = [*unmatched(join), prompt_text(train[0].prompt)][0]
+    example = [*not_joined(join), prompt_text(train[0].prompt)][0]
     return (
         f"none of its {join['rows']:,} rows has the prompt of a problem (none for {example[:60]!r}); "
         "name the column that holds the problem as it stands, or other problems"

@@ -10,14 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mixdistill import resolve, tables
+from mixdistill import resolve, spelling, tables
 from mixdistill.backends.recorded import Recorded
 from mixdistill.columns import PROMPT, Columns, names
 from mixdistill.commands.answers import answer_format
 from mixdistill.commands.recipes import next_steps, plain, study_name, write_new
 from mixdistill.commands.status import wrapped
 from mixdistill.errors import DataError, RecipeError, did_you_mean
-from mixdistill.problems import distinct, hub_rows, load, normalise
+from mixdistill.problems import distinct, hub_rows, load
 from mixdistill.recipe import Source, build
 from mixdistill.types import Message, Problem, Request, Unused
 from mixdistill.yaml_text import inline, parse_yaml
@@ -77,7 +77,8 @@ class ProblemSet:
         """The source's section of a recipe."""
         told = {"source": self.source.source, "subset": self.source.subset}
         told |= {"split": self.source.split} if not _is_file(self.source.source) else {}
-        return {k: v for k, v in {**told, **vars(self.columns)}.items() if v is not None}
+        told |= {key: getattr(self.columns, key) for key in ("prompt", "answer", "answer_after", "level")}
+        return {k: v for k, v in told.items() if v is not None}
 
 
 @dataclass(frozen=True)
@@ -310,7 +311,7 @@ def _recorded(name: str, path: str, problems: ProblemSet) -> Teacher:
     keys |= {k: v for k, v in named.items() if defaults.get(k) != v}
     backend = Recorded(path, **named)
     fit = backend.join_report(problems.prompts)
-    each = sorted(Counter(normalise(str(r.get(prompt))) for r in rows).values())
+    each = sorted(Counter(spelling.loose(str(r.get(prompt))) for r in rows).values())
     samples = each[len(each) // 2]
     keys |= {"samples": samples} if samples > 1 else {}
     asked = [Request(prompt=p, sample=i) for p in problems.prompts for i in range(samples)]

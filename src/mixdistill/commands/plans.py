@@ -71,6 +71,8 @@ class PlannedJoin(Row):
     """Distinct prompts asked for."""
     joined: int
     """Of these, with a row."""
+    ambiguous: int
+    """Of the others, those in a spelling that several prompts share, of the file or of those asked for."""
     rows: int
     """Rows of the file."""
     rows_unused: int
@@ -78,7 +80,7 @@ class PlannedJoin(Row):
     rows_bad: dict[str, int]
     """Rows that are no trace, by reason."""
     examples: list[str]
-    """Prompts without a row, at most three."""
+    """Prompts without a row, at most three; the ambiguous ones first."""
 
 
 class PlannedTeacher(Row):
