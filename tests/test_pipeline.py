@@ -476,7 +476,7 @@ def test_other_training_settings_are_refused_before_anything_is_bought_or_read(r
         (folder / "model").mkdir(parents=True)
         (folder / "model" / "weights").write_text("w")
         made = {"identity": trained.identity, "options": trained.options, "inputs": trained.inputs}
-        store.mark(folder, {**made, "ids": [], "tables": {}})
+        store.mark(folder, {**made, "tables": {}})
     notes.calls()
     raw["train"] = {"learning_rate": 0.5}
     with pytest.raises(Refused, match=r"train\.learning_rate was 1e-05, is now 0\.5; use --out"):

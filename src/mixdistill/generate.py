@@ -15,7 +15,7 @@ from mixdistill.errors import StageError
 from mixdistill.recipe import Recipe, Teacher
 from mixdistill.store import Store, file_hash
 from mixdistill.types import Completion, Problem, Request, Sampling, Trace, content_hash, trace_id
-from mixdistill.units import Done, Unit
+from mixdistill.units import Done, Extent, Unit
 
 VERSION = "1"
 TABLE = "traces"
@@ -39,13 +39,13 @@ class Collected:
 
 def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per teacher."""
-    problems = store.read(store.folder("problems"), Problem, "train")
+    problems = store.problem_ids("train")
     return [
         Unit(
             stage="generate",
             key=(name,),
             options=_options(teacher),
-            wanted=frozenset(trace_id(author(name), p.id, i) for p in problems for i in range(teacher.samples)),
+            wanted=Extent(author(name), problems, teacher.samples),
             table=TABLE,
             cost=teacher.samples,
             given={
