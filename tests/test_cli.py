@@ -227,6 +227,28 @@ def test_status_and_rm_tell_of_a_run(call, file: str, inline):
     assert not Path("runs/tiny").exists()
 
 
+def test_what_a_users_module_prints_is_no_part_of_the_json(call, raw: dict[str, Any], file: str, tmp_path: Path):
+    (tmp_path / "own.py").write_text(
+        "from mixdistill.lab.domain import verify\n"
+        "from mixdistill.lab.teachers import Scripted\n"
+        "print('imported')\n"
+        "class Loud(Scripted):\n"
+        "    def generate(self, requests):\n"
+        "        print('asked')\n"
+        "        yield from super().generate(requests)\n"
+    )
+    raw["verify"] = {"verifier": "own.py:verify"}
+    raw["teachers"]["long"]["backend"] = "own.py:Loud"
+    Path(file).write_text(yaml.safe_dump(raw))
+    code, out, err = call("check", file, "--json")
+    assert (code, err) == (0, "imported\n")
+    assert json.loads(out)["name"] == "tiny"
+    code, out, err = call("generate", file, "--json", "--workers", "1")
+    assert code == 0
+    assert [json.loads(line)["event"] for line in out.splitlines()][-1] == "result"
+    assert {"imported", "asked"} <= set(err.splitlines()), "by the worker"
+
+
 def test_json_lines_are_all_that_stdout_gets(call, file: str, inline):
     code, out, err = call("generate", file, "--json")
     assert code == 0

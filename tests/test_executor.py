@@ -52,6 +52,30 @@ def die_at(n: int, doomed: int, once: str) -> int:
     return n
 
 
+def seen(path: Path) -> bool:
+    deadline = time.monotonic() + 5
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return path.exists()
+
+
+def in_pairs(n: int, folder: str) -> bool:
+    """0 dies once 1 runs too, which goes on until it is taken along; of the others, whether n and n ^ 1 met."""
+    mine, other = Path(folder) / str(n), Path(folder) / str(n ^ 1)
+    if n == 1 and mine.exists():
+        return True
+    mine.touch()
+    if n == 0 and seen(other):
+        os._exit(9)
+    return seen(other if n > 1 else mine.with_name("never"))
+
+
+def shout(n: int) -> int:
+    print("shouted")
+    os.write(1, b"and below Python\n")
+    return n
+
+
 def threads(_: int) -> tuple[str | None, str | None, bool]:
     return os.environ.get("OMP_NUM_THREADS"), os.environ.get("CUDA_VISIBLE_DEVICES"), "torch" in sys.modules
 
@@ -125,6 +149,21 @@ def test_a_unit_that_always_kills_its_worker_is_the_only_one_reported():
     assert "worker process died (killed, or out of memory); run again to go on" in str(got[jobs[2]])
 
 
+def test_units_that_had_not_begun_when_a_worker_died_go_on_in_a_full_pool(tmp_path: Path):
+    jobs = [(n, str(tmp_path)) for n in range(8)]
+    with Local(2) as fresh:
+        got = results(fresh, in_pairs, jobs)
+    assert isinstance(got.pop(jobs[0]), StageError)
+    assert got == dict.fromkeys(jobs[1:], True)
+
+
+def test_what_units_print_is_no_output_of_ours(capfd: pytest.CaptureFixture[str]):
+    with Local(1) as fresh:
+        assert results(fresh, shout, [(1,)]) == {(1,): 1}
+    out, err = capfd.readouterr()
+    assert (out, sorted(err.splitlines())) == ("", ["and below Python", "shouted"])
+
+
 def test_a_worker_killed_while_idle_does_not_spoil_the_next_call():
     with Local(1) as fresh:
         worker = results(fresh, pid, [(0,)])[0,]
@@ -184,7 +223,7 @@ kept = []
 
 def hold(_):
     kept.append(multiprocessing.get_context("spawn").Lock())  # as progress bars of libraries do
-    print("held", flush=True)
+    print("held", flush=True, file=sys.stderr)
     time.sleep(60)
 
 def stop():
@@ -201,7 +240,7 @@ def test_workers_that_are_stopped_leave_no_word_of_pythons_own(tmp_path: Path):
     (tmp_path / "stopped.py").write_text(STOPPED)
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, str(tmp_path / "stopped.py")], text=True, **pipes) as process:
-        assert process.stdout and process.stdout.readline() == "held\n"
+        assert process.stderr and process.stderr.readline() == "held\n"
         _, err = process.communicate("stop\n", timeout=30)
     assert err.splitlines()[-1] == "KeyboardInterrupt"
     assert "resource_tracker" not in err

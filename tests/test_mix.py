@@ -10,6 +10,7 @@ import pytest
 
 import tiny
 from mixdistill import mix
+from mixdistill import store as stores
 from mixdistill.lab import domain
 from mixdistill.mix import Candidate, blend, schedule
 from mixdistill.store import Store
@@ -396,6 +397,18 @@ def test_a_trace_that_did_not_end_leaves_the_problem_to_its_other_samples(model,
     drops = _drawn(store, "long").drops
     assert Counter((d.reason, d.trace_id is None) for d in drops) == {("unfinished", False): 24}
     assert not {e.trace_id for e in _drawn(store, "long").examples} & {t.id for t in traces if t.sample == 0}
+
+
+def test_a_unit_makes_rows_of_the_traces_it_takes_alone(model, tmp_path, monkeypatch):
+    study = tiny.study(model, teachers=SAMPLED)
+    store, _ = tiny.run(study, tmp_path, "generate", "verify", "mix")
+    unit = next(u for u in mix.units(study, store) if u.key[1] == "long")
+    mix.run(unit, study, store)  # what fits is known from now on
+    made = Counter()
+    real = stores._unflatten
+    monkeypatch.setattr(stores, "_unflatten", lambda kind, *row: made.update([kind]) or real(kind, *row))
+    mix.run(unit, study, store)
+    assert made[Trace] == 24, "one of three samples of each problem"
 
 
 def test_an_edited_mixture_draws_again(model, tmp_path):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import yaml
 
 from conftest import DATA_STAGES, Notes, Watching
 from mixdistill import pipeline, units
-from mixdistill.errors import Refused, StageError
+from mixdistill import store as stores
+from mixdistill.errors import Refused, StageError, StoreError
 from mixdistill.pipeline import STAGES
 from mixdistill.recipe import build, load
 from mixdistill.store import Store
@@ -586,7 +588,7 @@ def test_other_training_settings_are_refused_before_anything_is_bought_or_read(r
         (folder / "model").mkdir(parents=True)
         (folder / "model" / "weights").write_text("w")
         made = {"identity": trained.identity, "options": trained.options, "inputs": trained.inputs}
-        store.mark(folder, {**made, "ids": [], "tables": {}})
+        store.mark(folder, {**made, "tables": {}})
     notes.calls()
     raw["train"] = {"learning_rate": 0.5}
     with pytest.raises(Refused, match=r"train\.learning_rate was 1e-05, is now 0\.5; use --out"):
@@ -610,12 +612,61 @@ def test_a_unit_whose_input_is_missing_is_blocked_and_says_which(raw, store, stu
     assert stub.done == 0
 
 
+DAMAGES = [
+    ("generate/short/traces.parquet", None, r"traces\.parquet: not readable \(ComputeError: .*\); "
+     r"delete it, and done\.json beside it, to redo this unit"),
+    ("generate/short/done.json", "{}", r"done\.json: holds no 'tables'; delete it to redo this unit"),
+    ("generate/short/done.json", "[]", r"done\.json: holds no 'tables'; delete it to redo this unit"),
+    ("generate/short/done.json", '{"tables": {}}', r"done\.json: holds no 'identity'; delete it to redo this unit"),
+    ("problems/done.json", '{"tables": {}, "options": {}}', r"done\.json: holds no hashes of train \(id, answer\); "
+     "delete it to redo this unit"),
+    ("train/s/long/0/started.json", "{}", r"started\.json: holds no 'identity'; delete it to redo this unit"),
+    ("train/s/long/0/started.json", '{"identity"', r"started\.json: not readable as JSON; delete it to redo this unit"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "text", "line"), DAMAGES)
+def test_what_is_damaged_in_a_run_folder_is_named_with_what_to_delete(raw, store, inline, file, text, line):
+    go(raw, store, DATA_STAGES)
+    path = store.root / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode() if text else path.read_bytes()[:200])
+    with pytest.raises(StoreError, match=line):
+        store.ids(path.parent, "traces")  # what a run reads of it, be it this or a plan
+        for stage in STAGES:
+            plan(build(raw), store, stage)
+
+
+def test_a_plan_reads_every_marker_once_and_makes_no_ids(raw, store, inline, monkeypatch):
+    raw["seeds"] = 3
+    assert go(raw, store, DATA_STAGES) == []
+    read: Counter[Path] = Counter()
+    real = stores.read_described
+    monkeypatch.setattr(stores, "read_described", lambda path, *keys: read.update([path]) or real(path, *keys))
+    monkeypatch.setattr(units, "trace_id", None)
+    for stage in STAGES:
+        read.clear()
+        found = plan(build(raw), store, stage)
+        assert set(read.values()) == {1}, stage
+        assert {s for _, s in found} <= {State.DONE, State.BLOCKED, State.NEW}
+    marker = (store.folder("generate", "short") / "done.json").read_text()
+    assert not [t["id"] for t in traces(store) if t["id"] in marker]
+
+
+def test_a_marker_that_was_read_is_not_remembered_beyond_one_plan(raw, store, inline):
+    go(raw, store)
+    assert states(raw, store, "generate") == {State.DONE}
+    for teacher in raw["teachers"]:
+        (store.folder("generate", teacher) / "done.json").unlink()
+    assert states(raw, store, "generate") == {State.NEW}
+
+
 def test_a_users_error_is_one_line_without_traceback(raw, store, stub, monkeypatch):
     def fail(*args: Any) -> Done:
-        raise StageError("train: too long; shorten it")
+        raise StageError("train: too long; shorten it\nor raise max_length")
 
     monkeypatch.setattr(stub, "run", fail)
-    assert go(raw, store, ("train",)) == ["train/s/long/0: train: too long; shorten it"]
+    assert go(raw, store, ("train",)) == ["train/s/long/0: train: too long; shorten it; or raise max_length"]
     assert not (store.folder("train", "s", "long", "0") / "traceback.txt").exists()
 
 

@@ -48,6 +48,15 @@ CASES = [
     ("arms/mix", {"weights": {"long": 1}, "mixture": "blnd"},
      "arms.mix: 'blnd' is not a mixture; did you mean 'blend'? (your own: package.module:name or path/file.py:name)"),
     ("arms/base", {"long": 1}, "arms: 'base' is a reserved name; choose another"),
+    ("arms/Base", {"long": 1}, "arms: 'base' and 'Base' differ in upper and lower case alone, and would share a "
+     "folder on some disks; rename one"),
+    ("teachers/LONG", {"backend": "scripted", "model": "long"},
+     "teachers: 'long' and 'LONG' differ in upper and lower case alone, and would share a folder on some disks; "
+     "rename one"),
+    ("students/S", {"model": "lab:s"}, "students: 's' and 'S' differ in upper and lower case alone, and would share "
+     "a folder on some disks; rename one"),
+    ("problems/eval/Train", {"source": "lab:signs"}, "problems.eval: 'train' and 'Train' differ in upper and lower "
+     "case alone, and would share a folder on some disks; rename one"),
     ("teachers/long/backend", "scriptd",
      "teachers.long: 'scriptd' is not a backend; did you mean 'scripted'? "
      "(your own: package.module:name or path/file.py:name)"),

@@ -367,3 +367,38 @@ def test_sweeping_takes_only_what_is_ours_and_nothing_behind_a_link(store: Store
     left = sorted(str(p.relative_to(store.root)) for p in store.root.rglob("*") if p.is_file())
     assert left == ["mix/a/.mine.tmp", "notes/.draft.77.tmp"]
     assert (other / ".cache.tmp").is_dir() and (other / ".draft.77.tmp").exists()
+
+
+def test_a_folder_hash_knows_where_a_name_ends(tmp_path: Path):
+    for folder, name, content in (("a", "ab", b"c"), ("b", "a", b"bc")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(content)
+    assert stores.file_hash(tmp_path / "a") != stores.file_hash(tmp_path / "b")
+    (tmp_path / "a" / "d").write_bytes(b"e")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "ab").write_bytes(b"cde")
+    assert stores.file_hash(tmp_path / "a") != stores.file_hash(tmp_path / "c")
+
+
+@pytest.fixture
+def made(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the rows that are made of a table of ten in groups of three, as they are made."""
+    monkeypatch.setattr(stores, "GROUP", 3)
+    store.seal(store.folder("x"), t.Problem, [problem(n) for n in range(10)], "rows")
+    ids: list[str] = []
+    real = stores._unflatten
+    monkeypatch.setattr(stores, "_unflatten", lambda kind, row, parse: ids.append(row["id"]) or real(kind, row, parse))
+    return ids
+
+
+def test_only_the_rows_that_are_wanted_are_made(store: Store, made: list[str]):
+    wanted = ["p8", "p1", "p2", "none"]
+    assert store.read(store.folder("x"), t.Problem, "rows", where=("id", wanted)) == [problem(n) for n in (1, 2, 8)]
+    assert made == ["p1", "p2", "p8"]
+
+
+def test_of_a_large_table_a_part_is_in_memory(store: Store, made: list[str]):
+    rows = store.rows(store.folder("x"), t.Problem, "rows")
+    assert next(rows) == problem(0)
+    assert made == ["p0", "p1", "p2"]
+    assert list(rows) == [problem(n) for n in range(1, 10)]

@@ -65,12 +65,12 @@ def test_every_trace_gets_one_verdict_and_a_failed_request_none(store):
 
 def test_training_takes_only_what_is_right_and_ended_by_itself(store):
     traces = store.read(store.folder("generate", "old"), Trace, "traces")
-    assert [t.id for t in accepted(store, "old")] == [t.id for t in traces[:2]]
+    assert accepted(store, "old")["id"].to_list() == [t.id for t in traces[:2]]
 
 
 def test_what_was_judged_comes_with_its_outcome(store):
     traces = store.read(store.folder("generate", "old"), Trace, "traces")
-    assert judged(store, "old") == list(zip(traces[:6], _outcomes(store), strict=True))
+    assert list(judged(store, "old")) == list(zip(traces[:6], _outcomes(store), strict=True))
 
 
 def test_verdicts_are_stamped_with_verifier_and_version(store):
@@ -113,7 +113,7 @@ def test_fewer_samples_judge_and_train_on_only_those(model, tmp_path):
     assert len(accepted(store, "long")) == 3 * 24
     store, ran = tiny.run(study(1), tmp_path, "generate", "verify")
     assert ran == ["verify/long"]
-    assert [t.sample for t in accepted(store, "long")] == [0] * 24
+    assert accepted(store, "long")["sample"].to_list() == [0] * 24
 
 
 def test_grading_options_name_what_changes_a_verdict(model, tmp_path):

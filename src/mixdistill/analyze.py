@@ -48,7 +48,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     model = tokenizer(recipe)
     template = _template(recipe)
     metrics = {m: resolve.load(resolve.reference("metric", m)) for m in recipe.analyze.metrics}
-    traces = store.read(store.folder("generate", *unit.key), Trace, TRACES)
+    traces = store.rows(store.folder("generate", *unit.key), Trace, TRACES)
     rows = [_measure(t, model, template, metrics) for t in traces if t.error is None]
     table = store.seal(store.folder("analyze", *unit.key), Complexity, rows, TABLE)
     tokens = sorted(r.metrics["tokens"] or 0 for r in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -290,11 +291,13 @@ def check(
     from mixdistill.commands import check as verb
     from mixdistill.commands import gold as golden
 
-    loaded, where = verb.load(recipe, set_)
-    if not gold:
-        _print(verb.plan(loaded, out=out, limit=limit, where=where), verb.text, json_)
+    with contextlib.redirect_stdout(sys.stderr):  # a user's backend or verifier may print
+        loaded, where = verb.load(recipe, set_)
+        graded = golden.grade(loaded, limit=limit, where=where) if gold else None
+        planned = None if gold else verb.plan(loaded, out=out, limit=limit, where=where)
+    if graded is None:
+        _print(planned, verb.text, json_)
         return
-    graded = golden.grade(loaded, limit=limit, where=where)
     _print(graded, golden.text, json_)
     if graded.rejected:
         sys.exit(1)

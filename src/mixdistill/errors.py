@@ -69,3 +69,14 @@ def did_you_mean(got: str, known: Iterable[str]) -> str:
 def one_line(text: str) -> str:
     """The text with line ends and other control characters escaped, so that a message stays a line."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def said(e: BaseException, most: int | None = None) -> str:
+    """An exception in one line of at most `most` characters: its kind, unless it is one of ours, and all the lines of
+    its message, joined by `; `.
+    """
+    lines = (" ".join(line.split()) for line in str(e).splitlines())
+    text = one_line("; ".join(line for line in lines if line))
+    if not isinstance(e, MixdistillError) or not text:
+        text = f"{type(e).__name__}: {text}" if text else type(e).__name__
+    return text if most is None or len(text) <= most else f"{text[: most - 3]}..."

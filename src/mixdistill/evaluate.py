@@ -32,9 +32,8 @@ from mixdistill.types import (
     Trace,
     Verdict,
     content_hash,
-    trace_id,
 )
-from mixdistill.units import Done, Unit
+from mixdistill.units import Done, Extent, Unit
 from mixdistill.verify import check_errors, grade, grading_options
 
 VERSION = "2"
@@ -50,7 +49,9 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per cell and benchmark, the untuned students first."""
     cells: list[tuple[str, ...]] = [(student, BASE) for student in recipe.students]
     cells += [(student, arm, str(seed)) for student, arm, seed in recipe.cells()]
-    return [_unit(recipe, store, cell, benchmark) for cell in cells for benchmark in recipe.problems.eval]
+    benchmarks = {name: _benchmark(store, name) for name in recipe.problems.eval}
+    grading = grading_options(recipe)
+    return [_unit(recipe, store, cell, name, *b, grading) for cell in cells for name, b in benchmarks.items()]
 
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
@@ -132,16 +133,23 @@ def cut(trace: Trace, cap: int | None, template: Template) -> Trace:
     )
 
 
-def _unit(recipe: Recipe, store: Store, cell: tuple[str, ...], benchmark: str) -> Unit:
+def _unit(
+    recipe: Recipe,
+    store: Store,
+    cell: tuple[str, ...],
+    benchmark: str,
+    problems: tuple[str, ...],
+    answers: str,
+    graded: tuple[dict[str, Any], dict[str, str]],
+) -> Unit:
     student = recipe.students[cell[0]]
     evaluate = recipe.evaluate
     if cell[1] == BASE:
         weights: str | None = resolve.model_fingerprint(student.model)
     else:
         weights = store.content(store.folder("train", *cell), MODEL, ["weights"])
-    problems = store.read(store.folder("problems"), Problem, benchmark)
     trained = "train/" + "/".join(cell)
-    grading, given = grading_options(recipe)
+    grading, given = graded
     return Unit(
         stage="evaluate",
         key=(*cell, benchmark),
@@ -152,17 +160,21 @@ def _unit(recipe: Recipe, store: Store, cell: tuple[str, ...], benchmark: str) -
             "k": evaluate.k,
             "stage": VERSION,
         },
-        inputs={trained: weights, "problems": _answers(problems)},
-        wanted=frozenset(trace_id(author(cell), p.id, i) for p in problems for i in range(evaluate.k)),
+        inputs={trained: weights, "problems": answers},
+        wanted=Extent(author(cell), problems, evaluate.k),
         table=TRACES,
         cost=2.0 if cell[1] == BASE else 1.0,
         given=given | ({trained: student.model} if cell[1] == BASE else {}),
     )
 
 
-def _answers(problems: list[Problem]) -> str:
-    """Ids stand for prompts and answers; scores are kept by level too."""
-    return content_hash(*(part for p in problems for part in (p.id, p.level or "")))
+def _benchmark(store: Store, name: str) -> tuple[tuple[str, ...], str]:
+    """(ids of its problems, hash of what scores follow from). Ids stand for prompts and answers; scores are kept by
+    level too.
+    """
+    ids = store.problem_ids(name)
+    levels = store.frame(store.folder("problems"), name, ["level"])["level"].to_list() if ids else []
+    return ids, content_hash(*(part for p, level in zip(ids, levels, strict=True) for part in (p, level or "")))
 
 
 def _sampling_options(recipe: Recipe, cell: Iterable[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pickle
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -34,8 +35,9 @@ class Local:
     """Spawned worker processes on this machine: one GPU each where there are any, else one thread each.
 
     Workers live as long as the executor, so that heavy imports are paid once. A worker that dies (killed, out of
-    memory) takes its pool with it; the units it may have taken along are run again one at a time, and only one that
-    dies alone is reported as failed.
+    memory) takes its pool with it. No more units are handed out than there are workers, so only those that were
+    running then may be to blame: they are run again last, one at a time, and only one that dies alone is reported as
+    failed. The others go on in a new pool.
     """
 
     def __init__(self, workers: int | None = None):
@@ -58,13 +60,13 @@ class Local:
         self, fn: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, idle: Callable[[], None]
     ) -> Iterator[tuple[tuple[Any, ...], Any, BaseException | None]]:
         """(job, result, error) as each ends. `idle` is called a few times a second meanwhile."""
-        lost: list[tuple[Any, ...]] = []
+        suspects: list[tuple[Any, ...]] = []
         for job, result, error in self._round(fn, jobs, idle):
             if isinstance(error, BrokenProcessPool):
-                lost.append(job)
+                suspects.append(job)
             else:
                 yield job, result, error
-        for job in lost:
+        for job in suspects:
             for _, result, error in self._round(fn, [job], idle):
                 if isinstance(error, BrokenProcessPool):
                     error = StageError("its worker process died (killed, or out of memory); run again to go on")
@@ -73,25 +75,42 @@ class Local:
     def _round(
         self, fn: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], idle: Callable[[], None]
     ) -> Iterator[tuple[tuple[Any, ...], Any, BaseException | None]]:
-        if not jobs:
-            return
-        pool = self._pool = self._pool or self._start()
+        """Every job once; those that were running when a worker died end in BrokenProcessPool."""
+        queued = deque(jobs)
         running: dict[Future[Any], tuple[Any, ...]] = {}
-        try:
-            for job in jobs:
-                running[pool.submit(_carry, fn, job)] = job
-        except BrokenProcessPool as e:
-            self._pool = None
-            for job in jobs[len(running) :]:
-                yield job, None, e
-        while running:
+        while queued or running:
+            self._hand_out(fn, queued, running)
             finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            ended = [(running.pop(future), future) for future in finished]
+            if any(isinstance(future.exception(), BrokenProcessPool) for _, future in ended):
+                self._forget()
+                ended += [(running.pop(future), future) for future in list(running)]  # it ended them all
+            self._hand_out(fn, queued, running)  # before anybody looks at the results
             idle()
-            for future in finished:
-                job, error = running.pop(future), future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    self._pool = None
+            for job, future in ended:
+                error = future.exception()
                 yield job, None if error else future.result(), error
+
+    def _hand_out(
+        self, fn: Callable[..., Any], queued: deque[tuple[Any, ...]], running: dict[Future[Any], tuple[Any, ...]]
+    ) -> None:
+        """Give the workers that are free a job each. What a broken pool was running has to come back first."""
+        while queued and len(running) < self.workers:
+            pool = self._pool = self._pool or self._start()
+            try:
+                running[pool.submit(_carry, fn, queued[0])] = queued[0]
+            except BrokenProcessPool:
+                if running:
+                    return
+                self._forget()  # a worker died between two units
+                continue
+            queued.popleft()
+
+    def _forget(self) -> None:
+        """Let a broken pool go once its workers are gone: none of them writes when its unit is begun again."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+            self._pool = None
 
     def _start(self) -> ProcessPoolExecutor:
         # Workers that are ended early leave semaphores; Python's tracker removes them, and need not say so.
@@ -136,6 +155,8 @@ def _end_with(parent: int) -> None:
 def _initialise(slots: Any) -> None:
     """Give a worker its device or its one thread, before anything heavy is imported in it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)  # what a backend prints is no output of ours: stdout is for --json
     _die_with_parent()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     device = slots.get()

@@ -34,7 +34,7 @@ from mixdistill.problems import Shared, shared_line
 from mixdistill.recipe import BASE, Recipe, render
 from mixdistill.store import Store, versions
 from mixdistill.types import Outcome, Problem, Score
-from mixdistill.units import State, Unit, changed_keys, plan
+from mixdistill.units import State, Unit, changed_keys, lacking, plan
 from mixdistill.verify import accepted
 
 
@@ -135,7 +135,7 @@ def _teacher(recipe: Recipe, store: Store, name: str) -> TeacherFacts:
         truncated=outcomes[Outcome.TRUNCATED],
         error_verdicts=outcomes[Outcome.ERROR],
         finished=int((judged["finish_reason"] == "stop").sum()),
-        accepted=len({t.problem_id for t in accepted(store, name) if t.problem_id in asked and t.sample < samples}),
+        accepted=accepted(store, name).join(traces, on="id", how="semi")["problem_id"].n_unique(),
         tokens_mean=sum(tokens) / len(tokens) if tokens else None,
         tokens_median=tokens[len(tokens) // 2] if tokens else None,
         tokens_p90=tokens[int(len(tokens) * 0.9)] if tokens else None,
@@ -280,7 +280,7 @@ def _failed_requests(store: Store, done: list[Unit]) -> list[str]:
     """Of which evaluations requests failed for good."""
     failed = {}
     for unit in done:
-        lost = unit.wanted - store.ids(store.folder(unit.stage, *unit.key), unit.table, without_error=True)
+        lost = lacking(unit, store)
         if lost:
             failed["/".join(unit.key)] = len(lost)
     where = ", ".join(f"{cell} {n:,}" for cell, n in failed.items())

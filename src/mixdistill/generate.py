@@ -14,7 +14,7 @@ from mixdistill.errors import StageError
 from mixdistill.recipe import Recipe, Teacher
 from mixdistill.store import Store
 from mixdistill.types import Completion, Problem, Request, Sampling, Trace, content_hash, trace_id
-from mixdistill.units import Done, Unit
+from mixdistill.units import Done, Extent, Unit
 
 VERSION = "1"
 TABLE = "traces"
@@ -36,17 +36,16 @@ class Collected:
 
 def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per teacher."""
-    problems = store.read(store.folder("problems"), Problem, "train")
+    problems = store.problem_ids("train")
     found = []
     for name, teacher in recipe.teachers.items():
         options, given = _options(teacher)
-        wanted = frozenset(trace_id(author(name), p.id, i) for p in problems for i in range(teacher.samples))
         found.append(
             Unit(
                 stage="generate",
                 key=(name,),
                 options=options,
-                wanted=wanted,
+                wanted=Extent(author(name), problems, teacher.samples),
                 table=TABLE,
                 cost=teacher.samples,
                 given=given,
@@ -115,7 +114,7 @@ def collect(
     have = {t.id: t for t in store.read(folder, Trace, TABLE)}
     have |= {t.id: t for t in store.journal(folder, Trace, TABLE)}
     template = prompts.load(prompt)
-    absent = set((store.marker(folder) or {}).get("absent", []))
+    absent = set(store.absent(folder))
     todo = [(p, i) for p, i in wanted if (t := trace_id(author, p.id, i)) not in absent and _open(have.get(t))]
     requests = [
         Request(prompt=prompts.apply(template, p.prompt), sample=i, seed=request_seed(seed, p.id, i), sampling=sampling)

@@ -128,12 +128,22 @@ def _gone(holder: str) -> bool:
 def _taken_away(claim: Path, of: str) -> bool:
     """Remove the claim of a holder that is gone, unless somebody else has just made it theirs."""
     mine = claim.with_name(f"{claim.name}.{os.getpid()}")
-    try:
+    with contextlib.suppress(OSError):
         os.rename(claim, mine)
-        if _said(mine) == of:
-            mine.unlink()
-            return True
-        os.rename(mine, claim)
-    except OSError:
-        pass
+        ours = _said(mine) == of
+        if not ours:
+            _put_back(mine, claim)
+        mine.unlink()
+        return ours
     return False
+
+
+def _put_back(taken: Path, claim: Path) -> None:
+    """Give somebody their claim back, but never over that of a third who has claimed the folder meanwhile."""
+    try:
+        os.link(taken, claim)
+    except FileExistsError:
+        pass
+    except OSError:  # no hard links here
+        with contextlib.suppress(FileExistsError), open(claim, "x") as file:
+            file.write(taken.read_text(encoding="utf-8"))

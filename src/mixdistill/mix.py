@@ -99,6 +99,8 @@ def schedule(sizes: Sequence[int], *, updates: int, per_update: int, rng: random
 def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per cell: student, arm, seed."""
     found = []
+    models = {name: resolve.model_fingerprint(spec.model) for name, spec in recipe.students.items()}
+    mixtures = {arm: _mixture(spec) for arm, spec in recipe.arms.items()}
     for student, arm, seed in recipe.cells():
         teachers = recipe.teachers_of(recipe.group_of(arm))
         train = recipe.train_of(student)
@@ -107,25 +109,28 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
         for t in teachers:
             inputs[f"generate/{t}"] = store.content(store.folder("generate", t), "traces", READS)
             inputs[f"verify/{t}"] = store.content(store.folder("verify", t), "verdicts", ["trace_id", "outcome"])
-        mixture, given = resolve.by_content(spec.options, "mixture.")
+        mixture, given = mixtures[arm]
         options = {
             "stage": VERSION,
             "seed": seed,
             "weights": {t: spec.weights[t] for t in teachers if spec.weights.get(t)},
-            "mixture": {
-                "name": spec.mixture,
-                "version": resolve.version(resolve.load(resolve.reference("mixture", spec.mixture))),
-            },
             **mixture,
             "teachers": sorted(teachers),
             "budget": recipe.budget.model_dump(),
-            "student": resolve.model_fingerprint(recipe.students[student].model),
+            "student": models[student],
             "chat_template_kwargs": recipe.students[student].chat_template_kwargs,
             "train": train.model_dump(include={"max_length", "overlong", "num_train_epochs"}),
         }
-        given |= {"student": recipe.students[student].model}
+        given = given | {"student": recipe.students[student].model}
         found.append(Unit(stage="mix", key=(student, arm, str(seed)), options=options, inputs=inputs, given=given))
     return found
+
+
+def _mixture(arm: Arm) -> tuple[dict[str, Any], dict[str, str]]:
+    """(what an arm's mixture adds to an identity, files among its options as they were given)."""
+    version = resolve.version(resolve.load(resolve.reference("mixture", arm.mixture)))
+    options, given = resolve.by_content(arm.options, "mixture.")
+    return {"mixture": {"name": arm.mixture, "version": version}, **options}, given
 
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
@@ -357,9 +362,9 @@ def _examples(
     wanted = set(ids)
     traces: dict[str, Trace] = {}
     for teacher in {candidates[i][0] for i in wanted}:
-        for trace in store.read(store.folder("generate", teacher), Trace, "traces"):
-            if trace.id in wanted:
-                traces[trace.id] = trace
+        mine = [i for i in wanted if candidates[i][0] == teacher]
+        found = store.rows(store.folder("generate", teacher), Trace, "traces", where=("id", mine))
+        traces |= {trace.id: trace for trace in found}
     for i in ids:
         trace = traces[i]
         yield Example(

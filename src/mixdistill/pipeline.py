@@ -22,13 +22,26 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mixdistill import resolve
-from mixdistill.errors import MixdistillError, Refused, StageError, StoreError
+from mixdistill.errors import MixdistillError, Refused, StageError, StoreError, said
 from mixdistill.executor import Local
 from mixdistill.lock import CLAIM, LOCK
 from mixdistill.recipe import Recipe, render
-from mixdistill.store import MARKER, UNUSED, Store, file_hash, versions, write_atomically
+from mixdistill.store import ABSENT, MARKER, UNUSED, Store, file_hash, versions, write_atomically
 from mixdistill.types import content_hash
-from mixdistill.units import STARTED, Done, State, Unit, changed_keys, made, module, plan, read_json, state, units_of
+from mixdistill.units import (
+    STARTED,
+    Done,
+    State,
+    Unit,
+    changed_keys,
+    held,
+    made,
+    module,
+    plan,
+    read_json,
+    state,
+    units_of,
+)
 
 STAGES = ("generate", "verify", "analyze", "mix", "train", "evaluate", "report")
 BOUGHT = ("generate", "train")
@@ -248,13 +261,14 @@ def _run_stage(
         watcher.unit(unit, error, seconds, counts)
         if error is not None:
             kept = store.folder(unit.stage, *unit.key) / TRACEBACK
-            line = f"{unit.label}: {_one_line(error).removeprefix(f'{unit.label}: ')}"
+            line = f"{unit.label}: {said(error).removeprefix(f'{unit.label}: ')}"
             failures.append(line + (f"; traceback in {kept}" if kept.exists() else ""))
     return failures
 
 
 def refuse_early(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
     """Refuse what other options made before anything is bought or redone. Changed inputs show when their turn comes."""
+    store = store.glance()
     begun = [stage for stage in BOUGHT if stage in stages and store.folder(stage).exists()]
     there = [u for stage in begun for u in units_of(stage, recipe, store)]
     _refuse([u for u in there if _holds_rows(store.folder(u.stage, *u.key)) and _options_changed(u, store)], store)
@@ -319,7 +333,7 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
         e = _without_secrets(caught)
         ours = isinstance(e, MixdistillError)
         unwritable = None if ours else store.unwritable(folder, e)
-        failed = described | {"failed": _one_line(unwritable or e)}  # for `status`: it was not killed, and why
+        failed = described | {"failed": said(unwritable or e)}  # for `status`: it was not killed, and why
         with suppress(StoreError):  # on a full disk the first error says more
             write_atomically(folder / STARTED, json.dumps(failed, default=str).encode())
         if unwritable:
@@ -330,13 +344,14 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
             raise
         raise e from None
     seconds = time.monotonic() - start
-    ids = sorted(store.ids(folder, unit.table) | done.absent) if unit.wanted else []
+    if done.absent:
+        write_atomically(folder / ABSENT, "\n".join(sorted(done.absent)).encode())
+    whole = bool(unit.wanted) and unit.wanted <= held(unit, store)
     store.mark(
         folder,
         {
             **json.loads(json.dumps(described, default=str)),
-            "ids": ids,
-            "absent": sorted(done.absent),
+            "whole": unit.wanted.digest if whole else None,
             "tables": done.tables,
             "counts": done.counts,
             "facts": done.facts,
@@ -397,10 +412,4 @@ def _session(store: Store) -> Generator[Callable[..., None]]:
 
 def sessions_seconds(store: Store) -> float:
     """Wall seconds spent on this run so far; this session's to within `SEEN_SECONDS`."""
-    return float((read_json(store.root / SESSIONS) or {"seconds": 0.0})["seconds"])
-
-
-def _one_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    shown = text[-1] if text else type(error).__name__
-    return shown if isinstance(error, MixdistillError) else f"{type(error).__name__}: {shown}"
+    return float((read_json(store.root / SESSIONS) or {}).get("seconds", 0.0))

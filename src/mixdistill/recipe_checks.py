@@ -10,12 +10,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from mixdistill import prompts, resolve
-from mixdistill.errors import MixdistillError, did_you_mean, one_line
+from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
 from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, OpenSection, Recipe, Train
+from mixdistill.store import UNUSED
 from mixdistill.types import Sampling
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 RESERVED = {BASE, EACH_PURE, "self", "weights"}
+OF_PROBLEMS = ["train", UNUSED]
+"""Tables beside the benchmarks'."""
 
 
 def findings(error: ValidationError, root: type[BaseModel]) -> list[str]:
@@ -114,10 +117,23 @@ def _check_names(recipe: Recipe) -> list[str]:
                 )
             elif name in RESERVED and section in ("arms", "teachers"):
                 found.append(f"{section}: '{name}' is a reserved name; choose another")
-    for name in ("train", "unused"):
+    for section, taken in {"teachers": [], "students": [], "arms": [BASE], "problems.eval": OF_PROBLEMS}.items():
+        found += _differ_in_case(section, [*taken, *(n for n in sections[section] if n not in taken)])
+    for name in OF_PROBLEMS:
         if name in recipe.problems.eval:
             found.append(f"problems.eval: a benchmark cannot be called '{name}'; choose another name")
     return found
+
+
+def _differ_in_case(section: str, names: list[str]) -> list[str]:
+    """Such names are one folder or file on the disks of many laptops."""
+    first: dict[str, str] = {}
+    return [
+        f"{section}: '{known}' and '{name}' differ in upper and lower case alone, and would share a folder on some "
+        "disks; rename one"
+        for name in names
+        if (known := first.setdefault(name.casefold(), name)) != name
+    ]
 
 
 def _check_columns_of_metrics(metrics: list[str]) -> list[str]:
@@ -190,8 +206,7 @@ def _check_reference(where: str, kind: str, name: str, section: OpenSection | No
     except MixdistillError as e:
         return [f"{where}: {e}"]
     except Exception as e:  # a user's module may raise anything when it is imported
-        said = " ".join(f"{type(e).__name__}: {e}".split())
-        return [f"{where}: '{name}' cannot be imported ({said[:160]}); mend it"]
+        return [f"{where}: '{name}' cannot be imported ({said(e, 160)}); mend it"]
     if not callable(obj):
         return [f"{where}: '{name}' is not a {kind} (got {type(obj).__name__}); name a function or class"]
     found = resolve.check_call(where, kind, obj)

@@ -6,6 +6,7 @@ is a plain function or class; its keyword-only parameters *are* the options a re
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -88,11 +89,17 @@ def load(ref: str) -> Any:
 
 def _module(place: str) -> Any:
     try:
-        return importlib.import_module(place)
+        with _aside(place):
+            return importlib.import_module(place)
     except ModuleNotFoundError as e:
         if e.name and (place == e.name or place.startswith(e.name + ".")):
             raise RecipeError(f"{place}: no such module; install it or check the spelling") from None
         raise
+
+
+def _aside(known: str = "") -> contextlib.AbstractContextManager[object]:
+    """While a module is imported, what it prints goes to stderr: stdout is for --json. Nothing where it is known."""
+    return contextlib.nullcontext() if known in sys.modules else contextlib.redirect_stdout(sys.stderr)
 
 
 def _module_from_file(place: str) -> Any:
@@ -106,7 +113,8 @@ def _module_from_file(place: str) -> Any:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
-            spec.loader.exec_module(module)
+            with _aside():
+                spec.loader.exec_module(module)
         except SyntaxError as e:
             del sys.modules[name]
             raise RecipeError(f"{place}:{e.lineno}: not Python ({e.msg}); mend the file") from None

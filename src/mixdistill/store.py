@@ -21,14 +21,14 @@ import shutil
 import sys
 import time
 import typing
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
-from mixdistill.errors import StoreError
+from mixdistill.errors import StoreError, said
 from mixdistill.types import Row
 
 if TYPE_CHECKING:
@@ -36,8 +36,12 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Row)
 MARKER = "done.json"
+ABSENT = "absent.txt"
+"""Ids that are wanted and will never be there, one a line; written before the marker."""
 UNUSED = "unused"
 """Beside the problems: rows of their sources that are none."""
+GROUP = 4096
+"""Rows of a sealed table that are compressed and read together."""
 BEAT_SECONDS = 0.25
 SET_ASIDE = "set-aside"
 """Folder of what `--fresh` moved out of the way."""
@@ -118,7 +122,7 @@ class Store:
         beside = folder / f".{table}.parquet.tmp"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            frame.write_parquet(beside, compression="zstd")
+            frame.write_parquet(beside, compression="zstd", row_group_size=GROUP)
             with open(beside, "rb") as f:
                 os.fsync(f.fileno())
             (folder / MARKER).unlink(missing_ok=True)  # a new table and the marker of an old one never stand together
@@ -130,31 +134,35 @@ class Store:
         (folder / f"{table}.jsonl").unlink(missing_ok=True)
         return {"rows": len(flat), "columns": _column_hashes(flat, list(schema))}
 
-    def read(self, folder: Path, row_type: type[R], table: str) -> list[R]:
-        """Rows of a sealed table; empty when there is none. Raises StoreError when the marker says there should be."""
-        path = folder / f"{table}.parquet"
-        if not path.exists():
-            marker = self.marker(folder)
-            if marker and table in marker["tables"]:
-                raise StoreError(f"{path}: gone, though the unit is marked done; delete {folder / MARKER} to redo it")
-            return []
-        import polars as pl
+    def read(
+        self, folder: Path, row_type: type[R], table: str, *, where: tuple[str, Iterable[str]] | None = None
+    ) -> list[R]:
+        """Rows of a sealed table; empty when there is none. Raises StoreError when the marker says there should be.
 
-        schema = columns_of(row_type)
-        parse = [name for name, (_, is_json) in schema.items() if is_json]
-        rows = []
-        for record in pl.read_parquet(path).iter_rows(named=True):
-            for name in parse:
-                if record[name] is not None:
-                    record[name] = json.loads(record[name])
-            rows.append(row_type.model_validate(record))
-        return rows
+        `where` is a column and the values wanted of it: the other rows are never made.
+        """
+        return list(self.rows(folder, row_type, table, where=where))
+
+    def rows(
+        self, folder: Path, row_type: type[R], table: str, *, where: tuple[str, Iterable[str]] | None = None
+    ) -> Iterator[R]:
+        """As `read`, one after the other: of a large table never more than `GROUP` rows are in memory."""
+        if not self._there(folder, table):
+            return
+        path = folder / f"{table}.parquet"
+        parse = [name for name, (_, is_json) in columns_of(row_type).items() if is_json]
+        for part in _parts(path, where):
+            with _readable(path):
+                rows = [_unflatten(row_type, record, parse) for record in part.iter_rows(named=True)]
+            yield from rows
 
     def frame(self, folder: Path, table: str, columns: list[str] | None = None) -> pl.DataFrame:
         """Columns of a sealed table, for bulk work."""
         import polars as pl
 
-        return pl.read_parquet(folder / f"{table}.parquet", columns=columns)
+        path = folder / f"{table}.parquet"
+        with _readable(path):
+            return pl.read_parquet(path, columns=columns)
 
     def ids(self, folder: Path, table: str, *, without_error: bool = False) -> set[str]:
         """Ids in a sealed table; `without_error` leaves out failed requests, which are still to be asked again."""
@@ -162,6 +170,21 @@ class Store:
             return set()
         frame = self.frame(folder, table, ["id", "error"] if without_error else ["id"])
         return {row[0] for row in frame.iter_rows() if not without_error or row[1] is None}
+
+    def problem_ids(self, name: str) -> tuple[str, ...]:
+        """Ids of `train` or a benchmark, in order; none where it is not in the folder yet."""
+        folder = self.folder("problems")
+        return tuple(self.frame(folder, name, ["id"])["id"].to_list()) if self._there(folder, name) else ()
+
+    def _there(self, folder: Path, table: str) -> bool:
+        """Whether a sealed table is there. Raises StoreError where the marker says that it should be."""
+        path = folder / f"{table}.parquet"
+        if path.exists():
+            return True
+        marker = self.marker(folder)
+        if marker and table in marker["tables"]:
+            raise StoreError(f"{path}: gone, though the unit is marked done; delete {folder / MARKER} to redo it")
+        return False
 
     # -- markers ----------------------------------------------------------------------------------------------
 
@@ -171,21 +194,25 @@ class Store:
         write_atomically(folder / MARKER, text.encode())
 
     def marker(self, folder: Path) -> dict[str, Any] | None:
-        """The unit's marker, or None while it is unfinished."""
-        try:
-            return json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            raise StoreError(f"{folder / MARKER}: not readable as JSON; delete it to redo this unit") from None
+        """The unit's marker, or None while it is unfinished. Raises StoreError for what is no marker."""
+        return read_described(folder / MARKER, "tables")
+
+    def glance(self) -> Store:
+        """This folder, with every marker read once: for a single plan, since other processes write there."""
+        return _Glance(self.root)
 
     def content(self, folder: Path, table: str, columns: list[str]) -> str | None:
         """Hash of some columns of a sealed table, from its marker; None while it is unfinished."""
         marker = self.marker(folder)
         if marker is None:
             return None
-        hashes = marker["tables"][table]["columns"]
-        return hashlib.sha256("".join(hashes[c] for c in columns).encode()).hexdigest()[:16]
+        try:
+            hashes = marker["tables"][table]["columns"]
+            return hashlib.sha256("".join(hashes[c] for c in columns).encode()).hexdigest()[:16]
+        except (KeyError, TypeError):
+            raise StoreError(
+                f"{folder / MARKER}: holds no hashes of {table} ({', '.join(columns)}); delete it to redo this unit"
+            ) from None
 
     def set_aside(self, folder: Path) -> Path | None:
         """Move a folder out of the way, never delete it. Returns where it went."""
@@ -208,6 +235,11 @@ class Store:
                 marker = self.marker(old)
                 if marker and marker.get("identity") == identity and not folder.exists():
                     old.rename(folder)
+
+    def absent(self, folder: Path) -> list[str]:
+        """Ids of a unit's rows that there are none of and never will be."""
+        path = folder / ABSENT
+        return path.read_text(encoding="utf-8").split() if path.exists() else []
 
     def failed(self, folder: Path, table: str) -> int:
         """How many requests of a sealed table failed for good."""
@@ -287,6 +319,22 @@ class Store:
             yield
 
 
+@dataclass
+class _Glance(Store):
+    """A store that reads every marker once."""
+
+    def __post_init__(self) -> None:
+        self._markers: dict[Path, dict[str, Any] | None] = {}
+
+    def marker(self, folder: Path) -> dict[str, Any] | None:
+        if folder not in self._markers:
+            self._markers[folder] = super().marker(folder)
+        return self._markers[folder]
+
+    def glance(self) -> Store:
+        return self
+
+
 _HALF = re.compile(r"\.?.+\.\d+\.tmp|\.\w+\.parquet\.tmp|\.model\.tmp")
 """Names under which something of ours is half written."""
 PROBE_BYTES = 2**20
@@ -304,6 +352,58 @@ def _append(f: Any, folder: Path, line: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as e:
         raise _unwritable(folder, e) from e
+
+
+def read_described(path: Path, *keys: str) -> dict[str, Any] | None:
+    """What a JSON file of ours that describes a unit holds; None where there is none.
+
+    Raises StoreError where it cannot be read or lacks one of `keys`.
+    """
+    try:
+        return shaped(path, json.loads(path.read_text(encoding="utf-8")), *keys)
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise StoreError(f"{path}: not readable as JSON; delete it to redo this unit") from None
+
+
+def shaped(path: Path, found: Any, *keys: str) -> dict[str, Any]:
+    """What was found in a file, if it is an object in which each of `keys` holds an object or a text.
+
+    Raises StoreError where it is not.
+    """
+    for key in keys:
+        if not isinstance(found, dict) or not isinstance(found.get(key), dict | str):
+            raise StoreError(f"{path}: holds no '{key}'; delete it to redo this unit")
+    return found
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
+    """Raises StoreError, with what to delete, where a sealed table is gone or is none."""
+    import polars as pl
+
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, KeyError, ValueError) as e:
+        raise StoreError(
+            f"{path}: not readable ({said(e, 160)}); delete it, and {MARKER} beside it, to redo this unit"
+        ) from None
+
+
+def _parts(path: Path, where: tuple[str, Iterable[str]] | None) -> Iterator[pl.DataFrame]:
+    """A sealed table in frames of at most `GROUP` rows, in order."""
+    import polars as pl
+
+    with _readable(path):
+        table = pl.scan_parquet(path, glob=False)
+        count = table.select(pl.len()).collect().item()
+    wanted = None if where is None else pl.col(where[0]).is_in(list(where[1]))
+    for start in range(0, count, GROUP):
+        with _readable(path):
+            part = table.slice(start, GROUP)
+            frame = (part if wanted is None else part.filter(wanted)).collect()
+        yield frame
 
 
 def columns_of(row_type: type[Row]) -> dict[str, tuple[Any, bool]]:
@@ -335,6 +435,13 @@ def _flatten(row: Row, schema: dict[str, tuple[Any, bool]]) -> list[Any]:
     ]
 
 
+def _unflatten(row_type: type[R], record: dict[str, Any], parse: Sequence[str]) -> R:
+    for name in parse:
+        if record[name] is not None:
+            record[name] = json.loads(record[name])
+    return row_type.model_validate(record)
+
+
 def _column_hashes(flat: list[list[Any]], names: list[str]) -> dict[str, str]:
     hashes = {}
     for i, name in enumerate(names):
@@ -349,13 +456,20 @@ def _column_hashes(flat: list[list[Any]], names: list[str]) -> dict[str, str]:
 
 def file_hash(path: Path) -> str:
     """Content hash of a file, or of a folder's files and their names."""
+    if not path.is_dir():
+        return _digest(path).hex()[:16]
     digest = hashlib.sha256()
-    for part in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-        digest.update(part.relative_to(path).as_posix().encode() if path.is_dir() else b"")
-        with open(part, "rb") as f:
-            while chunk := f.read(1 << 20):
-                digest.update(chunk)
+    for part in sorted(p for p in path.rglob("*") if p.is_file()):
+        name = part.relative_to(path).as_posix().encode()
+        digest.update(len(name).to_bytes(8, "little"))
+        digest.update(name)
+        digest.update(_digest(part))  # of a fixed length, so that a name's end and a content's are borders
     return digest.hexdigest()[:16]
+
+
+def _digest(file: Path) -> bytes:
+    with open(file, "rb") as f:
+        return hashlib.file_digest(f, "sha256").digest()
 
 
 def versions() -> dict[str, str]:

@@ -41,6 +41,8 @@ Tokenised = tuple[list[int], list[int]]
 def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per cell."""
     found = []
+    models = {name: resolve.model_fingerprint(spec.model) for name, spec in recipe.students.items()}
+    weights = {name: _weights(spec.model) for name, spec in recipe.students.items()}
     for student, arm, seed in recipe.cells():
         folder = store.folder("mix", student, arm, str(seed))
         settings = recipe.train_of(student).model_dump(
@@ -55,24 +57,27 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
                     "stage": VERSION,
                     "train": settings,
                     "seed": seed,
-                    "model": resolve.model_fingerprint(recipe.students[student].model),
+                    "model": models[student],
                     "chat_template_kwargs": recipe.students[student].chat_template_kwargs,
                 },
                 inputs={
                     "training data": store.content(folder, EXAMPLES, ["prompt", "reasoning", "content"]),
                     "order of rows": store.content(folder, UPDATES, ["update", "example"]),
                 },
-                cost=_cost(recipe.students[student].model, marker),
+                cost=_cost(weights[student], marker),
                 given={"model": recipe.students[student].model},
             )
         )
     return found
 
 
-def _cost(model: str, mix: dict[str, Any] | None) -> float:
+def _weights(model: str) -> int:
+    """Bytes of a model's weights, where it is a folder."""
+    return sum(p.stat().st_size for p in Path(resolve.model_path(model)).glob("*.safetensors"))
+
+
+def _cost(weights: int, mix: dict[str, Any] | None) -> float:
     """Loss tokens times bytes of weights and what a tiny model costs beyond them: to start the longest first."""
-    folder = Path(resolve.model_path(model))
-    weights = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
     return float(mix["facts"]["loss_tokens"]) * (weights + 250_000) if mix else 1.0
 
 

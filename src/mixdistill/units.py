@@ -9,19 +9,60 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mixdistill import resolve
 from mixdistill.recipe import Recipe
-from mixdistill.store import Store
+from mixdistill.store import MARKER, Store, read_described, shaped
+from mixdistill.types import content_hash, trace_id
 
 CONTENT = ("file:", "folder:")
 """How what counts by its content begins in an identity."""
 STARTED = "started.json"
 """What a unit was begun with, until its marker says so."""
+DESCRIBED = ("identity", "options", "inputs")
+"""What both say."""
+
+
+@dataclass(frozen=True, eq=False)
+class Extent(Set[str]):
+    """Ids of the traces that a table should hold: all samples of some problems by one author. Each is made when it is
+    asked for: a plan of thousands of units has millions of them, and is mostly content with the digest.
+    """
+
+    author: str
+    problems: tuple[str, ...]
+    """Their ids."""
+    samples: int
+
+    @property
+    def digest(self) -> str:
+        """Hash of what is wanted, in no time."""
+        return content_hash(self.author, str(self.samples), _digest(self.problems))
+
+    def __iter__(self) -> Iterator[str]:
+        return (trace_id(self.author, p, i) for p in self.problems for i in range(self.samples))
+
+    def __len__(self) -> int:
+        return len(self.problems) * self.samples
+
+    def __contains__(self, item: object) -> bool:
+        return any(item == known for known in self)
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[Any]) -> frozenset[Any]:
+        return frozenset(it)
+
+
+@lru_cache(maxsize=32)
+def _digest(problems: tuple[str, ...]) -> str:
+    """Every cell is asked the same problems."""
+    return content_hash(*problems)
 
 
 @dataclass(frozen=True)
@@ -35,7 +76,7 @@ class Unit:
     """What changes its rows. Never names of arms, paths or timings."""
     inputs: dict[str, str | None] = field(default_factory=dict)
     """What it reads -> content hash; None where that is not there yet."""
-    wanted: frozenset[str] = frozenset()
+    wanted: Extent = field(default_factory=lambda: Extent("", (), 0))
     """Ids its table should hold."""
     table: str = ""
     """The table with these ids."""
@@ -94,7 +135,10 @@ def units_of(stage: str, recipe: Recipe, store: Store) -> list[Unit]:
 def made(unit: Unit, store: Store) -> dict[str, Any] | None:
     """What a unit's folder says it was made with; None where nothing was begun."""
     folder = store.folder(unit.stage, *unit.key)
-    return store.marker(folder) or read_json(folder / STARTED)
+    marker = store.marker(folder)
+    if marker is not None:
+        return shaped(folder / MARKER, marker, *DESCRIBED)
+    return read_described(folder / STARTED, *DESCRIBED)
 
 
 def _as_it_was(unit: Unit, begun: dict[str, Any] | None) -> Unit:
@@ -132,9 +176,26 @@ def state(unit: Unit, store: Store) -> State:
     marker = store.marker(store.folder(unit.stage, *unit.key))
     if marker is None:
         return State.RESUME
-    if unit.wanted and not unit.wanted <= set(marker["ids"]):
-        return State.EXTEND
-    return State.DONE
+    return State.EXTEND if lacking(unit, store) else State.DONE
+
+
+def lacking(unit: Unit, store: Store) -> frozenset[str]:
+    """Wanted ids that a unit's marker does not answer for: what was not wanted then.
+
+    The marker tells whether all of what was wanted then was there; only where it was not, or something else is wanted
+    now, is the table read.
+    """
+    folder = store.folder(unit.stage, *unit.key)
+    marker = store.marker(folder) or {}
+    if not unit.wanted or marker.get("whole") == unit.wanted.digest:
+        return frozenset()
+    return frozenset(unit.wanted - held(unit, store))
+
+
+def held(unit: Unit, store: Store) -> frozenset[str]:
+    """Ids that need not be asked for: those in the sealed table, failed ones too, and those that will never be."""
+    folder = store.folder(unit.stage, *unit.key)
+    return frozenset(store.ids(folder, unit.table)).union(store.absent(folder))
 
 
 def changed_keys(unit: Unit, store: Store) -> list[str]:
@@ -159,7 +220,8 @@ def changed_keys(unit: Unit, store: Store) -> list[str]:
 
 def plan(recipe: Recipe, store: Store, stage: str) -> list[tuple[Unit, State]]:
     """A stage's units and where they stand."""
-    return [(unit, state(unit, store)) for unit in units_of(stage, recipe, store)]
+    look = store.glance()
+    return [(unit, state(unit, look)) for unit in units_of(stage, recipe, look)]
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

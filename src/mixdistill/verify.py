@@ -8,9 +8,10 @@ the recipe may set. Its module may have `VERSION` (a change of it grades again; 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixdistill import resolve
 from mixdistill.errors import StageError
@@ -20,8 +21,13 @@ from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Trace, Verdict
 from mixdistill.units import Done, Unit
 
+if TYPE_CHECKING:
+    import polars as pl
+
 VERSION = "1"
 TABLE = "verdicts"
+AT_ONCE = 4096
+"""Traces that are in memory together."""
 READS = ["id", "problem_id", "reasoning", "content", "finish_reason", "error"]
 
 
@@ -48,9 +54,11 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Judge one teacher's traces; what was bought beyond the problems and samples now asked for is left alone."""
     samples = recipe.teachers[unit.key[0]].samples
     problems = {p.id: p for p in store.read(store.folder("problems"), Problem, "train")}
-    traces = store.read(store.folder("generate", *unit.key), Trace, TRACES)
-    asked = [t for t in traces if t.error is None and t.problem_id in problems and t.sample < samples]
-    verdicts = grade(recipe, [(problems[t.problem_id], t) for t in asked])
+    traces = store.rows(store.folder("generate", *unit.key), Trace, TRACES)
+    asked = (t for t in traces if t.error is None and t.problem_id in problems and t.sample < samples)
+    verdicts: list[Verdict] = []
+    while part := list(islice(asked, AT_ONCE)):
+        verdicts += grade(recipe, [(problems[t.problem_id], t) for t in part])
     table = store.seal(store.folder("verify", *unit.key), Verdict, verdicts, TABLE)
     check_errors(unit.label, verdicts, recipe.error_rate)
     return Done(counts=dict(Counter(v.outcome.value for v in verdicts)), tables={TABLE: table})
@@ -92,13 +100,21 @@ def grading_options(recipe: Recipe) -> tuple[dict[str, Any], dict[str, str]]:
     return {**options, "verify.verifier": name, "verifier_version": resolve.version(verifier), "stage": VERSION}, given
 
 
-def judged(store: Store, teacher: str) -> list[tuple[Trace, Outcome]]:
+def judged(store: Store, teacher: str) -> Iterator[tuple[Trace, Outcome]]:
     """A teacher's traces that have a verdict, with it, in the order of its traces."""
-    outcomes = {v.trace_id: v.outcome for v in store.read(store.folder("verify", teacher), Verdict, TABLE)}
-    traces = store.read(store.folder("generate", teacher), Trace, TRACES)
-    return [(t, outcomes[t.id]) for t in traces if t.id in outcomes]
+    verdicts = store.frame(store.folder("verify", teacher), TABLE, ["trace_id", "outcome"])
+    outcomes = {trace: Outcome(outcome) for trace, outcome in verdicts.iter_rows()}
+    traces = store.rows(store.folder("generate", teacher), Trace, TRACES)
+    return ((t, outcomes[t.id]) for t in traces if t.id in outcomes)
 
 
-def accepted(store: Store, teacher: str) -> list[Trace]:
-    """Traces that training may use: judged correct, and ended by themselves."""
-    return [t for t, o in judged(store, teacher) if o is Outcome.CORRECT and t.finish_reason == "stop"]
+def accepted(store: Store, teacher: str) -> pl.DataFrame:
+    """id, problem_id, sample and finish_reason of the traces that training may use: judged correct, and ended by
+    themselves.
+    """
+    import polars as pl
+
+    verdicts = store.frame(store.folder("verify", teacher), TABLE, ["trace_id", "outcome"])
+    correct = verdicts.filter(pl.col("outcome") == Outcome.CORRECT.value)["trace_id"].to_list()
+    traces = store.frame(store.folder("generate", teacher), TRACES, ["id", "problem_id", "sample", "finish_reason"])
+    return traces.filter(pl.col("id").is_in(correct) & (pl.col("finish_reason") == "stop"))

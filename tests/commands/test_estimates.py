@@ -74,8 +74,8 @@ def test_evaluation_takes_as_long_as_the_teachers_wrote_and_at_most_the_limit(st
 def test_what_is_there_already_takes_no_time_and_no_space(study, tmp_path):
     recipe, store, found = looked(study, tmp_path)
     for arm in ("long", "mix"):
-        store.mark(store.folder("train", "s", arm, "0"), {})
-        store.mark(store.folder("evaluate", "s", arm, "0", "signs"), {})
+        store.mark(store.folder("train", "s", arm, "0"), {"tables": {}})
+        store.mark(store.folder("evaluate", "s", arm, "0", "signs"), {"tables": {}})
     took, space = time(recipe, store, found, KNOWN), disk(recipe, store, found, KNOWN)
     weights = parameters("lab:s").value or 0
     assert took.evaluation_at_most.value == pytest.approx(2 * weights * 4 * 2 * 64 / estimates.SAMPLE_RATE["core"])

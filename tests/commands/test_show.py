@@ -128,3 +128,11 @@ def test_what_cannot_be_shown_says_why(run: Store, tmp_path: Path):
     ):
         find(Store(tmp_path / "nothing"))
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_table_that_was_cut_off_is_named_with_what_to_delete(run: Store):
+    path = run.folder("generate", "long") / "traces.parquet"
+    path.write_bytes(path.read_bytes()[:200])
+    told = r"long/traces\.parquet: not readable \(.*\); delete it, and done\.json beside it, to redo this unit$"
+    with pytest.raises(StoreError, match=told):
+        find(run)

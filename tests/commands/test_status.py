@@ -203,6 +203,33 @@ def test_what_was_set_aside_is_told_with_the_command_that_deletes_it(raw, store:
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [("1 / 0", "ZeroDivisionError: division by zero"), ("import no_such", "ModuleNotFoundError: No module named")],
+)
+def test_a_module_that_cannot_be_imported_is_said_in_a_line(raw, store: Store, inline, tmp_path: Path, body, why):
+    own = tmp_path / "own_verifier.py"
+    own.write_text("from mixdistill.lab.domain import verify\n")
+    raw["verify"] = {"verifier": f"{own}:verify"}
+    go(raw, store)
+    own.write_text(body + "\n")
+    for name in [n for n in sys.modules if n.startswith("mixdistill_user_")]:
+        del sys.modules[name]
+    verify = stage(store, "verify")
+    assert verify["unplanned"].startswith(why)
+    assert verify["done"] == 2
+    assert f"verify is told from its files alone ({why}" in status.text(status.describe(store.root), 1000)
+
+
+def test_what_is_damaged_is_said_in_a_line(raw, store: Store, inline):
+    go(raw, store)
+    folder = store.folder("verify", "long")
+    (folder / "done.json").write_text("{}")
+    verify = stage(store, "verify")
+    assert verify["unplanned"] == f"{folder}/done.json: holds no 'tables'; delete it to redo this unit"
+    assert (verify["done"], verify["missing"]) == (1, 1)
+
+
 def test_files_that_vanish_meanwhile_are_tolerated(raw, store: Store, inline, monkeypatch: pytest.MonkeyPatch):
     go(raw, store)
     shutil.rmtree(store.folder("verify"))

@@ -177,6 +177,34 @@ def test_without_locks_a_holder_on_another_machine_is_left_to_a_person(tmp_path,
     assert claim.exists()
 
 
+def test_a_claim_that_was_not_the_dead_holders_is_given_back(tmp_path):
+    claim = tmp_path / lock.CLAIM
+    claim.write_text("second")
+    assert not lock._taken_away(claim, "first")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(lock.CLAIM, "second")]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_claim_is_never_given_back_over_that_of_a_third(tmp_path, monkeypatch, links):
+    def no_links(old: Any, new: Any) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def rename(old: Path, new: Path) -> None:
+        replace(old, new)
+        claim.write_text("third")
+
+    claim, replace = tmp_path / lock.CLAIM, os.replace
+    claim.write_text("second")
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    with monkeypatch.context() as m:
+        m.setattr(os, "rename", rename)
+        assert not lock._taken_away(claim, "first")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(lock.CLAIM, "third")]
+    assert not lock._taken_away(claim, "first")
+    assert claim.read_text() == "third", "given back, with and without links"
+
+
 def test_without_locks_only_one_of_many_gets_a_dead_holders_folder(tmp_path):
     """Twelve processes at once find the claim of a process that is gone."""
     with subprocess.Popen([sys.executable, "-c", "pass"]) as gone:

@@ -56,9 +56,15 @@ def test_a_crash_an_exception_and_an_exit_are_errors_of_their_own_items_alone():
     verdicts = grade(items("a", "crash", "raise", "exit", "bool", "other", "b"), BAD, {}, name="bad")
     assert outcomes(verdicts) == ["correct", *["error"] * 5, "correct"]
     assert "exit code 3" in verdicts[1].explanation
-    assert [v.explanation for v in verdicts[2:4]] == ["ValueError: two lines", "SystemExit: 1"]
+    assert [v.explanation for v in verdicts[2:4]] == ["ValueError: two; lines", "SystemExit: 1"]
     assert "returned bool" in verdicts[4].explanation
     assert "another trace" in verdicts[5].explanation
+
+
+def test_what_a_verifier_prints_is_no_output_of_ours(capfd):
+    assert outcomes(grade(items("print"), BAD, {}, name="bad")) == ["correct"]
+    out, err = capfd.readouterr()
+    assert (out, err.splitlines()) == ("", ["printed"])
 
 
 def test_memory_is_bounded():

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from mixdistill import lock, prompts, resolve
 from mixdistill.columns import Columns
-from mixdistill.errors import DataError, MissingExtra, MixdistillError
+from mixdistill.errors import DataError, MissingExtra, MixdistillError, said
 from mixdistill.generate import request_seed
 from mixdistill.pipeline import BOUGHT, refuse_early
 from mixdistill.problems import load_all
@@ -89,7 +89,7 @@ def _unreachable(key: str, model: str) -> list[str]:
         hf_hub_download(model, "config.json", etag_timeout=10)
     except Exception as e:  # no network, no such model, no permission
         return [
-            f"{key}: not on this machine, and not to be had from the hub (got '{model}': {_said(e)}); check the name"
+            f"{key}: not on this machine, and not to be had from the hub (got '{model}': {said(e)}); check the name"
         ]
     return []
 
@@ -171,7 +171,9 @@ def _teacher(name: str, spec: Teacher, found: Found) -> list[str]:
     except MixdistillError as e:
         return [f"{where}: {e}"]
     except Exception as e:  # a user's backend may raise anything
-        return [f"{where}: '{spec.backend}' cannot be used with these options ({_said(e)}); mend them, or the backend"]
+        return [
+            f"{where}: '{spec.backend}' cannot be used with these options ({said(e, 160)}); mend them, or the backend"
+        ]
     return []
 
 
@@ -241,14 +243,10 @@ def _model(key: str, model: str, chat_template_kwargs: dict[str, Any] | None = N
     except MixdistillError as e:
         return [f"{key}: {e}"]
     except Exception as e:  # tokenizers and templates fail in many ways
-        return [f"{key}: its tokenizer or chat template cannot be used ({_said(e)}); give the folder of a chat model"]
+        return [
+            f"{key}: its tokenizer or chat template cannot be used ({said(e, 160)}); give the folder of a chat model"
+        ]
     return []
-
-
-def _said(e: BaseException) -> str:
-    """An exception in one line."""
-    lines = str(e).strip().splitlines()
-    return f"{type(e).__name__}: {lines[0][:160]}" if lines else type(e).__name__
 
 
 # -- environment and run folder ---------------------------------------------------------------------------------------

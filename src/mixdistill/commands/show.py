@@ -86,10 +86,8 @@ def _place(name: str, names: list[str]) -> tuple[int, str]:
 
 
 def _traces(store: Store, verdicts: Path, folder: Path, problem: str) -> list[ShownTrace]:
-    if problem not in store.frame(folder, TRACES, ["problem_id"])["problem_id"].to_list():
-        return []
-    mine = [t for t in store.read(folder, Trace, TRACES) if t.problem_id == problem]
-    judged = store.read(verdicts, Verdict, VERDICTS)
+    mine = store.read(folder, Trace, TRACES, where=("problem_id", [problem]))
+    judged = store.read(verdicts, Verdict, VERDICTS, where=("trace_id", [t.id for t in mine])) if mine else []
     return [ShownTrace(trace=t, verdicts=[v for v in judged if v.trace_id == t.id]) for t in mine]
 
 

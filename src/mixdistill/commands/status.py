@@ -22,7 +22,7 @@ from typing import Any
 
 from mixdistill import lock, pipeline, units
 from mixdistill.commands.complete import is_run, run_folders
-from mixdistill.errors import MixdistillError, StoreError
+from mixdistill.errors import MixdistillError, StoreError, said
 from mixdistill.pipeline import RECIPE, STAGES, TRACEBACK
 from mixdistill.recipe import BASE, Recipe, load
 from mixdistill.store import MARKER, SET_ASIDE, UNUSED, Store
@@ -121,6 +121,7 @@ def _keys(recipe: Recipe, stage: str) -> list[tuple[str, ...]]:
 
 
 def _stage(recipe: Recipe, store: Store, stage: str, held: bool) -> Facts:
+    store = store.glance()
     planned, unplanned = _planned(recipe, store, stage)
     units = [_unit(store, stage, key, planned, held) for key in _keys(recipe, stage)]
     states = Counter(u["state"] for u in units)
@@ -143,8 +144,8 @@ def _planned(recipe: Recipe, store: Store, stage: str) -> tuple[dict[tuple[str, 
     """The pipeline's own opinion of each unit; none, and why, where it needs what this machine lacks."""
     try:
         return {u.key: (u, s) for u, s in units.plan(recipe, store, stage)}, None
-    except (MixdistillError, OSError, KeyError, ValueError) as e:
-        return {}, str(e).splitlines()[0] if str(e) else type(e).__name__
+    except Exception as e:  # a user's module may raise anything when it is imported
+        return {}, said(e)
 
 
 def _unit(store: Store, stage: str, key: tuple[str, ...], planned: dict[Any, Any], held: bool) -> Facts:
@@ -162,27 +163,27 @@ def _unit(store: Store, stage: str, key: tuple[str, ...], planned: dict[Any, Any
     if state is State.CHANGED:
         return told | {"state": "changed", "why": "; ".join(units.changed_keys(unit, store))}
     if state is State.EXTEND:
-        return told | {"state": "resumable", "why": f"{len(unit.wanted - _ids(store, folder)):,} more are wanted"}
-    if _marker(store, stage, key) is not None:
+        return told | {"state": "resumable", "why": f"{len(units.lacking(unit, store)):,} more are wanted"}
+    if _marker(store, stage, key) is not None or state is State.RESUME:  # it ended while we looked
         return told | {"state": "done"}
     if state is State.BLOCKED:
         return told | {"state": "blocked", "why": "waits for " + ", ".join(k for k, v in unit.inputs.items() if not v)}
     return told | {"state": "missing"}
 
 
-def _ids(store: Store, folder: Path) -> set[str]:
-    return set((_read(folder / MARKER) or {}).get("ids", []))
-
-
 def _marker(store: Store, stage: str, key: tuple[str, ...]) -> Facts | None:
-    return _read(store.folder(stage, *key) / MARKER)
+    try:
+        return store.marker(store.folder(stage, *key))
+    except (StoreError, OSError):
+        return None  # the plan says so
 
 
 def _read(path: Path) -> Facts | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return found if isinstance(found, dict) else None
 
 
 def _modified(path: Path) -> float:

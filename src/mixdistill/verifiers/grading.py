@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixdistill import resolve
+from mixdistill.errors import said
 from mixdistill.types import Outcome, Problem, Trace, Verdict
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ Item = tuple[Problem, Trace]
 
 CHUNK = 64
 """Most items sent to a worker at once: enough to hide the cost of a message (about 1 ms)."""
+SHOWN = 200
+"""Most characters of what a verifier raised that are kept."""
 CLOCK_JUMP = 1.0
 """Seconds by which the wall clock and the monotonic one part when somebody sets the time."""
 
@@ -113,7 +116,7 @@ class _Round:
             return f"deadline of {self.deadline:g} s"
         if isinstance(failure, ProcessExpired):
             return f"the verifier's process died (exit code {failure.exitcode})"
-        return _line(failure)
+        return said(failure, SHOWN)
 
 
 def _wall_offset() -> float:
@@ -146,7 +149,7 @@ def _grade_one(function: Any, options: dict[str, Any], problem: Problem, trace: 
     try:
         verdict = function(problem, trace, **options)
     except BaseException as e:  # SystemExit, and libraries whose time-outs are BaseExceptions
-        return _error(trace, _line(e))
+        return _error(trace, said(e, SHOWN))
     if not isinstance(verdict, Verdict):
         return _error(trace, f"the verifier returned {type(verdict).__name__}, not a Verdict")
     if verdict.trace_id != trace.id:
@@ -156,12 +159,6 @@ def _grade_one(function: Any, options: dict[str, Any], problem: Problem, trace: 
 
 def _error(trace: Trace, explanation: str) -> Verdict:
     return Verdict(trace_id=trace.id, outcome=Outcome.ERROR, rule="grading", explanation=explanation)
-
-
-def _line(e: BaseException) -> str:
-    """An exception in one line of at most 200 characters."""
-    text = " ".join(str(e).split())
-    return f"{type(e).__name__}: {text}"[:200] if text else type(e).__name__
 
 
 def _absolute(reference: str) -> str:
@@ -229,6 +226,8 @@ def stop() -> None:
 
 def _start_worker(verifier: str, memory: int) -> None:
     """In a worker, before its first task and outside any deadline: limit memory, load the verifier."""
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)  # what a verifier prints is no output of ours
     with contextlib.suppress(ImportError, ValueError, OSError):  # no such limit on this system
         import resource
 
