@@ -36,9 +36,10 @@ soak: $(STAMP) ## killed before every durable operation, and 100 times in whole 
 	KILL_EVERY=1 $(BIN)/pytest tests/faults/test_kills.py
 	$(BIN)/python tests/faults/soak.py $(ARGS)
 
-bench: $(STAMP) ## speed ratios against named peers, side by side in one run
+bench: $(STAMP) ## speed ratios against named peers, side by side in one run; what planning thousands of cells takes
 	$(BIN)/python benchmarks/generation.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/planning.py
 
 setup: $(STAMP)
 

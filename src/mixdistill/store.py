@@ -5,6 +5,7 @@
     runs/<name>/<stage>/<key...>/        one folder per unit
         <table>.jsonl                    journal while the unit runs: a whole row a line, flushed
         <table>.parquet                  sealed: fixed schema, zstd, written beside, fsynced, renamed
+        absent.txt                       ids that were wanted and will never be there, where there are any
         done.json                        the marker, written last: identity, inputs, counts, versions, seconds
 
 A folder without its marker is unfinished work, whatever else lies in it.
