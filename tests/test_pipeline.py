@@ -61,6 +61,17 @@ def test_the_data_stages_run_once_and_are_skipped_after_that(raw, store, notes: 
     assert notes.calls() == 0
 
 
+def test_the_problems_marker_says_what_benchmarks_share(raw, store, inline):
+    raw["problems"]["eval"]["twin"] = dict(raw["problems"]["eval"]["signs"])
+    raw["primary"] = {"contrast": "long_cot_gap", "benchmark": "signs"}
+    go(raw, store)
+    marker = store.marker(store.folder("problems"))
+    assert marker
+    twin = store.read(store.folder("problems"), Problem, "twin")
+    assert marker["shared"] == {"twin: also in signs": {"problems": len(twin), "example": twin[0].prompt}}
+    assert marker["counts"] == {}
+
+
 def test_the_marker_says_what_was_done(raw, store, inline):
     go(raw, store, JUDGED)
     marker = store.marker(store.folder("verify", "long"))

@@ -190,7 +190,11 @@ def as_level(value: Any) -> str | None:
 
 def _half(text: str) -> bool:
     """Whether a text holds half a character, which no table can hold."""
-    return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _nothing(value: Any) -> bool:
