@@ -321,7 +321,7 @@ def test_asking_again_is_refused_where_trainings_were_made_without_the_answers(r
     raw["error_rate"] = 0.4
     notes.do("failing")
     go(raw, store, JUDGED)
-    store.mark(store.folder("train", "s", "long", "0"), {})
+    store.mark(store.folder("train", "s", "long", "0"), {"tables": {}, "identity": "", "options": {}, "inputs": {}})
     with pytest.raises(Refused) as e:
         go(raw, store, JUDGED, retry=True)
     assert str(e.value) == (

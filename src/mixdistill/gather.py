@@ -34,7 +34,7 @@ from mixdistill.problems import Shared, shared_line
 from mixdistill.recipe import BASE, Recipe, render
 from mixdistill.store import Store, versions
 from mixdistill.types import Outcome, Problem, Score
-from mixdistill.units import State, Unit, changed_keys, lacking, plan
+from mixdistill.units import State, Unit, changed_keys, plan
 from mixdistill.verify import accepted
 
 
@@ -280,9 +280,10 @@ def _failed_requests(store: Store, done: list[Unit]) -> list[str]:
     """Of which evaluations requests failed for good."""
     failed = {}
     for unit in done:
-        lost = lacking(unit, store)
-        if lost:
-            failed["/".join(unit.key)] = len(lost)
+        folder = store.folder(unit.stage, *unit.key)
+        lost = store.ids(folder, unit.table) - store.ids(folder, unit.table, without_error=True)
+        if lost and (n := len(lost.intersection(unit.wanted))):
+            failed["/".join(unit.key)] = n
     where = ", ".join(f"{cell} {n:,}" for cell, n in failed.items())
     if not failed:
         return []
