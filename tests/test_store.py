@@ -12,10 +12,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from mixdistill import files
 from mixdistill import store as stores
 from mixdistill import types as t
 from mixdistill.errors import StoreError
-from mixdistill.store import MARKER, Store, columns_of, write_atomically
+from mixdistill.files import write_atomically
+from mixdistill.parquet import columns_of
+from mixdistill.store import MARKER, Store
 
 ODD = "π ≠ \\frac{4}{3}\r\n\u2028\x0c\x85 \N{PILE OF POO} \"quoted\" 'x' \0"
 SAMPLING = t.Sampling(temperature=0.6, max_tokens=9)
@@ -217,9 +220,9 @@ def test_content_depends_on_the_rows_of_the_columns_and_not_on_the_folder(store:
 
 
 def test_borders_between_rows_count(store: Store):
-    one = stores._column_hashes([["ab"], ["c"]], ["x"])
-    assert one != stores._column_hashes([["a"], ["bc"]], ["x"])
-    assert stores._column_hashes([[None]], ["x"]) != stores._column_hashes([["None"]], ["x"])
+    one = stores.column_hashes([["ab"], ["c"]], ["x"])
+    assert one != stores.column_hashes([["a"], ["bc"]], ["x"])
+    assert stores.column_hashes([[None]], ["x"]) != stores.column_hashes([["None"]], ["x"])
 
 
 def test_writing_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -333,13 +336,13 @@ def test_a_folder_hashes_by_names_and_contents_below_it(tmp_path: Path):
     for name in ("a", "b"):
         (tmp_path / name / "sub").mkdir(parents=True)
         (tmp_path / name / "sub" / "w.bin").write_bytes(b"weights")
-    assert stores.file_hash(tmp_path / "a") == stores.file_hash(tmp_path / "b")
+    assert files.file_hash(tmp_path / "a") == files.file_hash(tmp_path / "b")
     (tmp_path / "b" / "sub" / "w.bin").rename(tmp_path / "b" / "sub" / "v.bin")
-    assert stores.file_hash(tmp_path / "a") != stores.file_hash(tmp_path / "b")
+    assert files.file_hash(tmp_path / "a") != files.file_hash(tmp_path / "b")
 
 
 def test_versions_are_read_without_importing_anything():
-    code = "import sys; from mixdistill.store import versions; v = versions(); print('torch' in sys.modules, *v)"
+    code = "import sys; from mixdistill.files import versions; v = versions(); print('torch' in sys.modules, *v)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert shown[0] == "False"
     assert {"python", "mixdistill", "polars"} <= set(shown[1:])
@@ -373,11 +376,11 @@ def test_a_folder_hash_knows_where_a_name_ends(tmp_path: Path):
     for folder, name, content in (("a", "ab", b"c"), ("b", "a", b"bc")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_bytes(content)
-    assert stores.file_hash(tmp_path / "a") != stores.file_hash(tmp_path / "b")
+    assert files.file_hash(tmp_path / "a") != files.file_hash(tmp_path / "b")
     (tmp_path / "a" / "d").write_bytes(b"e")
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "ab").write_bytes(b"cde")
-    assert stores.file_hash(tmp_path / "a") != stores.file_hash(tmp_path / "c")
+    assert files.file_hash(tmp_path / "a") != files.file_hash(tmp_path / "c")
 
 
 @pytest.fixture
@@ -386,8 +389,8 @@ def made(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(stores, "GROUP", 3)
     store.seal(store.folder("x"), t.Problem, [problem(n) for n in range(10)], "rows")
     ids: list[str] = []
-    real = stores._unflatten
-    monkeypatch.setattr(stores, "_unflatten", lambda kind, row, parse: ids.append(row["id"]) or real(kind, row, parse))
+    real = stores.unflatten
+    monkeypatch.setattr(stores, "unflatten", lambda kind, row, parse: ids.append(row["id"]) or real(kind, row, parse))
     return ids
 
 

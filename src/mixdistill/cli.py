@@ -244,7 +244,7 @@ def run(
     """Carry out a whole study: generate, verify, analyze, mix, train, evaluate, report."""
     from mixdistill.pipeline import STAGES
 
-    _carry_out(recipe, set_, out, fresh, retry, limit, workers, STAGES, json_)
+    _carry_out(recipe, set_, out, STAGES, fresh=fresh, retry=retry, limit=limit, workers=workers, as_json=json_)
 
 
 def _stage_command(stage: str, summary: str) -> None:
@@ -258,7 +258,7 @@ def _stage_command(stage: str, summary: str) -> None:
         workers: WorkersOption = None,
         json_: JsonOption = False,
     ) -> None:
-        _carry_out(recipe, set_, out, fresh, retry, limit, workers, (stage,), json_)
+        _carry_out(recipe, set_, out, (stage,), fresh=fresh, retry=retry, limit=limit, workers=workers, as_json=json_)
 
     command.__doc__ = summary
     app.command(name=stage)(command)
@@ -348,7 +348,7 @@ def demo(
     if full and quick:
         raise typer.BadParameter("--full and --quick exclude each other")
     name = "demo-full" if full else "demo-quick" if quick else "demo"
-    _carry_out(shipped()[name], set_, out, fresh, False, None, workers, STAGES, json_)
+    _carry_out(shipped()[name], set_, out, STAGES, fresh=fresh, workers=workers, as_json=json_)
 
 
 @lab.command("list")
@@ -376,29 +376,6 @@ def lab_build(
     sys.stdout.write(f"{out or models.path(name)}\n")
 
 
-def _ensure_models(recipe: Any, *, bought: bool) -> None:
-    """Build the lab models a recipe names before any stage waits for them in silence; and before the first trace is
-    bought, find those that cannot be loaded."""
-    from mixdistill.errors import RecipeError, StoreError
-
-    named = [m.model for m in (*recipe.students.values(), *recipe.teachers.values())]
-    wanted = [m.removeprefix("lab:") for m in named if m.startswith("lab:")]
-    if wanted:
-        from mixdistill.lab import models
-
-        try:
-            models.ensure(wanted, say=_say)
-        except OSError as e:
-            raise StoreError(
-                f"{e.filename}: cannot be written ({e.strerror}); set MIXDISTILL_CACHE to a folder"
-            ) from None
-    if not bought:
-        from mixdistill.commands import faults
-
-        if lines := faults.of_models(recipe):
-            raise RecipeError(lines)
-
-
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
@@ -415,41 +392,12 @@ def _width() -> int:
     return min(shutil.get_terminal_size((100, 24)).columns, 120)
 
 
-def _carry_out(
-    recipe: Path,
-    overrides: list[str] | None,
-    out: Path | None,
-    fresh: bool,
-    retry: bool,
-    limit: int | None,
-    workers: int | None,
-    stages: Any,
-    json_: bool,
-) -> None:
-    from mixdistill import pipeline, progress
-    from mixdistill.recipe import load
-    from mixdistill.store import Store
+def _carry_out(recipe: Path, overrides: list[str] | None, out: Path | None, stages: Any, **how: Any) -> None:
+    from mixdistill.commands.run import carry_out
 
-    loaded = load(recipe, overrides)
-    store = Store(out or Path("runs") / loaded.name)
-    _ensure_models(loaded, bought=store.folder("generate").exists())
-    try:
-        with progress.watcher(as_json=json_) as watcher:
-            failures = pipeline.run(
-                loaded, store, stages=stages, watcher=watcher, fresh=fresh, retry=retry, limit=limit, workers=workers
-            )
-        if isinstance(watcher, progress.Json):
-            watcher.result(failures, store, reported="report" in stages)
-    except KeyboardInterrupt:  # here, since typer would make "Aborted" of it
-        sys.stderr.write("mixdistill: stopped; run the same command again to go on\n")
-        raise typer.Exit(130) from None
-    for line in failures:
-        sys.stderr.write(f"mixdistill: {line}\n")
-    if "report" in stages and not json_ and store.marker(store.folder("report")):  # an older one would mislead
-        folder = store.folder("report")
-        sys.stdout.write((folder / "summary.txt").read_text(encoding="utf-8") + f"The page: {folder / 'index.html'}\n")
-    if failures:
-        sys.exit(1)
+    code = carry_out(recipe, overrides, out, stages, say=_say, **how)
+    if code:
+        raise typer.Exit(code)
 
 
 _ORDER = [(name, panel) for panel, names in PANELS.items() for name in names]

@@ -17,10 +17,11 @@ from typing import Any
 from mixdistill import resolve
 from mixdistill.backends.transformers import in_force
 from mixdistill.errors import StoreError
+from mixdistill.files import versions, write_atomically
 from mixdistill.generate import TABLE as TRACES
 from mixdistill.generate import Collected, collect, make_backend
 from mixdistill.recipe import BASE, Recipe
-from mixdistill.store import MARKER, Store, versions, write_atomically
+from mixdistill.store import MARKER, Store
 from mixdistill.tokens import Template
 from mixdistill.train import MODEL, device_name
 from mixdistill.types import (

@@ -28,11 +28,12 @@ from mixdistill.evidence import (
     StudentFacts,
     TeacherFacts,
 )
+from mixdistill.files import versions
 from mixdistill.gaps import accuracies, gaps
 from mixdistill.pipeline import other_problems, sessions_seconds
 from mixdistill.problems import Shared, shared_line
 from mixdistill.recipe import BASE, Recipe, render
-from mixdistill.store import Store, versions
+from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Score
 from mixdistill.units import State, Unit, changed_keys, plan
 from mixdistill.verify import accepted

@@ -24,9 +24,10 @@ from typing import Any, Protocol
 from mixdistill import resolve
 from mixdistill.errors import MixdistillError, Refused, StageError, StoreError, said
 from mixdistill.executor import Local
+from mixdistill.files import file_hash, versions, write_atomically
 from mixdistill.lock import CLAIM, LOCK
 from mixdistill.recipe import Recipe, render
-from mixdistill.store import ABSENT, MARKER, UNUSED, Store, file_hash, versions, write_atomically
+from mixdistill.store import ABSENT, MARKER, UNUSED, Store
 from mixdistill.types import content_hash
 from mixdistill.units import (
     STARTED,

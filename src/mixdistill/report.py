@@ -7,11 +7,12 @@ from typing import Any
 
 from mixdistill.errors import MissingExtra
 from mixdistill.evidence import Evidence
+from mixdistill.files import versions, write_atomically
 from mixdistill.page import render, wording
 from mixdistill.pipeline import STAGES
 from mixdistill.recipe import OVER_BASE, Recipe
 from mixdistill.recipe import render as render_recipe
-from mixdistill.store import MARKER, Store, versions, write_atomically
+from mixdistill.store import MARKER, Store
 from mixdistill.types import Gap, content_hash
 from mixdistill.units import Done, Unit, plan
 

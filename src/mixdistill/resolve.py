@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill.errors import DataError, RecipeError, did_you_mean
-from mixdistill.store import file_hash
+from mixdistill.files import file_hash
 from mixdistill.types import content_hash
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

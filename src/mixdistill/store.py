@@ -19,17 +19,17 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 import typing
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mixdistill.errors import StoreError, said
+from mixdistill.files import PROBE_BYTES, no_room, unwritable, write_atomically
+from mixdistill.parquet import column_hashes, columns_of, flatten, unflatten
 from mixdistill.types import Row
 
 if TYPE_CHECKING:
@@ -46,31 +46,6 @@ GROUP = 4096
 BEAT_SECONDS = 0.25
 SET_ASIDE = "set-aside"
 """Folder of what `--fresh` moved out of the way."""
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside, fsync, rename: a reader sees the old file or the new one, never half of one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(beside, path)
-    except OSError as e:
-        with suppress(OSError):
-            beside.unlink()
-        raise _unwritable(path, e) from e
-
-
-def _unwritable(path: Path, e: BaseException) -> StoreError:
-    why = getattr(e, "strerror", None) or next(iter(str(e).strip().splitlines()), type(e).__name__)
-    return StoreError(f"{path}: cannot be written ({why}); {_MAKE_ROOM if _no_room(e) else 'choose another --out'}")
-
-
-def _no_room(e: BaseException) -> bool:
-    return getattr(e, "errno", None) in _NO_ROOM or any(os.strerror(n) in str(e) for n in _NO_ROOM)
 
 
 @dataclass
@@ -107,7 +82,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             f = open(folder / f"{table}.jsonl", "ab", buffering=0)  # noqa: SIM115 -- closed below
         except OSError as e:
-            raise _unwritable(folder, e) from e
+            raise unwritable(folder, e) from e
         with f:
             yield lambda row: _append(f, folder, row.model_dump_json().encode() + b"\n")
 
@@ -118,7 +93,7 @@ class Store:
         import polars as pl
 
         schema = columns_of(row_type)
-        flat = [_flatten(row, schema) for row in rows]
+        flat = [flatten(row, schema) for row in rows]
         frame = pl.DataFrame(flat, schema={name: dtype for name, (dtype, _) in schema.items()}, orient="row")
         beside = folder / f".{table}.parquet.tmp"
         try:
@@ -131,9 +106,9 @@ class Store:
         except (OSError, pl.exceptions.PolarsError) as e:  # polars words a full disk as an error of the format
             with suppress(OSError):
                 beside.unlink()
-            raise _unwritable(folder, e) from e
+            raise unwritable(folder, e) from e
         (folder / f"{table}.jsonl").unlink(missing_ok=True)
-        return {"rows": len(flat), "columns": _column_hashes(flat, list(schema))}
+        return {"rows": len(flat), "columns": column_hashes(flat, list(schema))}
 
     def read(
         self, folder: Path, row_type: type[R], table: str, *, where: tuple[str, Iterable[str]] | None = None
@@ -154,7 +129,7 @@ class Store:
         parse = [name for name, (_, is_json) in columns_of(row_type).items() if is_json]
         for part in _parts(path, where):
             with _readable(path):
-                rows = [_unflatten(row_type, record, parse) for record in part.iter_rows(named=True)]
+                rows = [unflatten(row_type, record, parse) for record in part.iter_rows(named=True)]
             yield from rows
 
     def frame(self, folder: Path, table: str, columns: list[str] | None = None) -> pl.DataFrame:
@@ -274,7 +249,7 @@ class Store:
             probe.unlink()
         except StoreError as e:
             return e
-        return _unwritable(folder, error) if _no_room(error) else None
+        return unwritable(folder, error) if no_room(error) else None
 
     # -- progress and lock ------------------------------------------------------------------------------------
 
@@ -315,7 +290,7 @@ class Store:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise _unwritable(self.root, e) from e
+            raise unwritable(self.root, e) from e
         with hold(self.root):
             yield
 
@@ -338,9 +313,6 @@ class _Glance(Store):
 
 _HALF = re.compile(r"\.?.+\.\d+\.tmp|\.\w+\.parquet\.tmp|\.model\.tmp")
 """Names under which something of ours is half written."""
-PROBE_BYTES = 2**20
-_MAKE_ROOM = "free space and run again, or choose another --out"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _last_beat: dict[str, float] = {}
 
 
@@ -352,7 +324,7 @@ def _append(f: Any, folder: Path, line: bytes) -> None:
             f.truncate(start)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as e:
-        raise _unwritable(folder, e) from e
+        raise unwritable(folder, e) from e
 
 
 def read_described(path: Path, *keys: str) -> dict[str, Any] | None:
@@ -405,82 +377,3 @@ def _parts(path: Path, where: tuple[str, Iterable[str]] | None) -> Iterator[pl.D
             part = table.slice(start, GROUP)
             frame = (part if wanted is None else part.filter(wanted)).collect()
         yield frame
-
-
-def columns_of(row_type: type[Row]) -> dict[str, tuple[Any, bool]]:
-    """Column name -> (polars type, kept as JSON text). Nested and mixed values are JSON; token ids are a list."""
-    import polars as pl
-
-    plain: dict[Any, Any] = {str: pl.String, int: pl.Int64, float: pl.Float64, bool: pl.Boolean}
-    hints = typing.get_type_hints(row_type)
-    found: dict[str, tuple[Any, bool]] = {}
-    for name in row_type.model_fields:
-        options = [a for a in (get_args(hints[name]) or (hints[name],)) if a is not type(None)]
-        kind = options[0] if get_origin(hints[name]) is not list else hints[name]
-        if get_origin(hints[name]) is typing.Literal or (isinstance(kind, type) and issubclass(kind, Enum)):
-            found[name] = (pl.String, False)
-        elif kind == list[int]:
-            found[name] = (pl.List(pl.Int64), False)
-        elif len(options) == 1 and kind in plain:
-            found[name] = (plain[kind], False)
-        else:
-            found[name] = (pl.String, True)
-    return found
-
-
-def _flatten(row: Row, schema: dict[str, tuple[Any, bool]]) -> list[Any]:
-    data = row.model_dump(mode="json")
-    return [
-        json.dumps(data[name], ensure_ascii=False, sort_keys=True) if is_json and data[name] is not None else data[name]
-        for name, (_, is_json) in schema.items()
-    ]
-
-
-def _unflatten(row_type: type[R], record: dict[str, Any], parse: Sequence[str]) -> R:
-    for name in parse:
-        if record[name] is not None:
-            record[name] = json.loads(record[name])
-    return row_type.model_validate(record)
-
-
-def _column_hashes(flat: list[list[Any]], names: list[str]) -> dict[str, str]:
-    hashes = {}
-    for i, name in enumerate(names):
-        digest = hashlib.sha256()
-        for row in flat:
-            data = repr(row[i]).encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "little"))
-            digest.update(data)
-        hashes[name] = digest.hexdigest()[:16]
-    return hashes
-
-
-def file_hash(path: Path) -> str:
-    """Content hash of a file, or of a folder's files and their names."""
-    if not path.is_dir():
-        return _digest(path).hex()[:16]
-    digest = hashlib.sha256()
-    for part in sorted(p for p in path.rglob("*") if p.is_file()):
-        name = part.relative_to(path).as_posix().encode()
-        digest.update(len(name).to_bytes(8, "little"))
-        digest.update(name)
-        digest.update(_digest(part))  # of a fixed length, so that a name's end and a content's are borders
-    return digest.hexdigest()[:16]
-
-
-def _digest(file: Path) -> bytes:
-    with open(file, "rb") as f:
-        return hashlib.file_digest(f, "sha256").digest()
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result can depend on, of those that are installed. Imports nothing."""
-    from importlib import metadata
-
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in ("mixdistill", "torch", "transformers", "trl", "math-verify", "polars", "scipy"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

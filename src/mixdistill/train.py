@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from mixdistill import resolve
 from mixdistill.backends.transformers import generation_config
 from mixdistill.errors import MissingExtra, StageError
+from mixdistill.files import file_hash
 from mixdistill.mix import EXAMPLES, UPDATES
 from mixdistill.recipe import Recipe, Train
-from mixdistill.store import Store, file_hash
+from mixdistill.store import Store
 from mixdistill.tokens import Template
 from mixdistill.types import Example, Update, content_hash
 from mixdistill.units import Done, Unit

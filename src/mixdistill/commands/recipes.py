@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill.errors import RecipeError, StoreError, did_you_mean
+from mixdistill.files import write_atomically
 from mixdistill.recipe import load, shipped
-from mixdistill.store import write_atomically
 
 
 def facts() -> list[dict[str, Any]]:

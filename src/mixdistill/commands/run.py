@@ -1,0 +1,69 @@
+"""`run` and the verbs of single stages: load, look at the models, carry out, say what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mixdistill import pipeline, progress
+from mixdistill.commands import faults
+from mixdistill.errors import RecipeError, StoreError
+from mixdistill.recipe import Recipe, load
+from mixdistill.store import Store
+
+STOPPED = 130
+"""Exit code after Ctrl-C, as a shell gives it."""
+
+
+def carry_out(
+    recipe: Path,
+    overrides: list[str] | None,
+    out: Path | None,
+    stages: Sequence[str],
+    *,
+    say: Callable[[str], None],
+    fresh: bool = False,
+    retry: bool = False,
+    limit: int | None = None,
+    workers: int | None = None,
+    as_json: bool = False,
+) -> int:
+    """Carry out stages of a recipe; the exit code. Raises the user's mistakes as MixdistillError."""
+    loaded = load(recipe, overrides)
+    store = Store(out or Path("runs") / loaded.name)
+    _ensure_models(loaded, say, bought=store.folder("generate").exists())
+    try:
+        with progress.watcher(as_json=as_json) as watcher:
+            failures = pipeline.run(
+                loaded, store, stages=stages, watcher=watcher, fresh=fresh, retry=retry, limit=limit, workers=workers
+            )
+        if isinstance(watcher, progress.Json):
+            watcher.result(failures, store, reported="report" in stages)
+    except KeyboardInterrupt:  # here, since typer would make "Aborted" of it
+        say("mixdistill: stopped; run the same command again to go on")
+        return STOPPED
+    for line in failures:
+        say(f"mixdistill: {line}")
+    folder = store.folder("report")
+    if "report" in stages and not as_json and store.marker(folder):  # where it failed, an older one would mislead
+        sys.stdout.write((folder / "summary.txt").read_text(encoding="utf-8") + f"The page: {folder / 'index.html'}\n")
+    return 1 if failures else 0
+
+
+def _ensure_models(recipe: Recipe, say: Callable[[str], None], *, bought: bool) -> None:
+    """Build the lab models a recipe names before any stage waits for them in silence; and before the first trace is
+    bought, find those that cannot be loaded."""
+    named = [m.model for m in (*recipe.students.values(), *recipe.teachers.values())]
+    wanted = [m.removeprefix("lab:") for m in named if m.startswith("lab:")]
+    if wanted:
+        from mixdistill.lab import models
+
+        try:
+            models.ensure(wanted, say=say)
+        except OSError as e:
+            raise StoreError(
+                f"{e.filename}: cannot be written ({e.strerror}); set MIXDISTILL_CACHE to a folder"
+            ) from None
+    if not bought and (lines := faults.of_models(recipe)):
+        raise RecipeError(lines)

@@ -1,0 +1,65 @@
+"""Rows as columns of a Parquet table: which type each field has there, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing
+from collections.abc import Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+
+from mixdistill.types import Row
+
+if TYPE_CHECKING:
+    pass
+
+R = TypeVar("R", bound=Row)
+
+
+def columns_of(row_type: type[Row]) -> dict[str, tuple[Any, bool]]:
+    """Column name -> (polars type, kept as JSON text). Nested and mixed values are JSON; token ids are a list."""
+    import polars as pl
+
+    plain: dict[Any, Any] = {str: pl.String, int: pl.Int64, float: pl.Float64, bool: pl.Boolean}
+    hints = typing.get_type_hints(row_type)
+    found: dict[str, tuple[Any, bool]] = {}
+    for name in row_type.model_fields:
+        options = [a for a in (get_args(hints[name]) or (hints[name],)) if a is not type(None)]
+        kind = options[0] if get_origin(hints[name]) is not list else hints[name]
+        if get_origin(hints[name]) is typing.Literal or (isinstance(kind, type) and issubclass(kind, Enum)):
+            found[name] = (pl.String, False)
+        elif kind == list[int]:
+            found[name] = (pl.List(pl.Int64), False)
+        elif len(options) == 1 and kind in plain:
+            found[name] = (plain[kind], False)
+        else:
+            found[name] = (pl.String, True)
+    return found
+
+
+def flatten(row: Row, schema: dict[str, tuple[Any, bool]]) -> list[Any]:
+    data = row.model_dump(mode="json")
+    return [
+        json.dumps(data[name], ensure_ascii=False, sort_keys=True) if is_json and data[name] is not None else data[name]
+        for name, (_, is_json) in schema.items()
+    ]
+
+
+def unflatten(row_type: type[R], record: dict[str, Any], parse: Sequence[str]) -> R:
+    for name in parse:
+        if record[name] is not None:
+            record[name] = json.loads(record[name])
+    return row_type.model_validate(record)
+
+
+def column_hashes(flat: list[list[Any]], names: list[str]) -> dict[str, str]:
+    hashes = {}
+    for i, name in enumerate(names):
+        digest = hashlib.sha256()
+        for row in flat:
+            data = repr(row[i]).encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8, "little"))
+            digest.update(data)
+        hashes[name] = digest.hexdigest()[:16]
+    return hashes
