@@ -6,6 +6,7 @@ python docs/generate.py --check    exit 1 where a page is not what the code says
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from types import NoneType, UnionType
@@ -48,14 +49,66 @@ def recipe_page() -> str:
         "`${NAME}` in a text is read from the environment when it is used and never written to disk; ",
         f"`${{{resolve.RECIPES}}}` is always there: the folder of the shipped recipes.\n",
     ]  # fmt: skip
+    parts.append(IMPLIED.format(**_implied()))
     for name, model in sections.items():
         parts.append(f"\n## `{name}`\n\n{_doc(model)}\n\n{_fields(model)}")
     parts.append("\n## Built-in names\n\n| kind | name | where |\n|---|---|---|\n")
     parts += [f"| {k} | `{n}` | `{r}` |\n" for k, names in resolve.BUILTIN.items() for n, r in names.items()]
     parts.append("\nYour own stands beside them: `package.module:name` or `path/to/file.py:name`.\n")
+    parts.append("\n## Options of the built-ins\n\nFurther keys of the section that names them.\n")
+    parts += [_options(kind, name, ref) for kind, names in resolve.BUILTIN.items() for name, ref in names.items()]
     parts.append("\n## Shipped recipes\n\n")
     parts += [f"- `{name}`: {recipe.load(name).description}\n" for name in recipe.shipped()]
     return "".join(parts)
+
+
+def _implied() -> dict[str, str]:
+    """What follows from the example in `IMPLIED`, as the code has it."""
+    example = IMPLIED.partition("```yaml\n")[2].partition("```")[0]
+    study = recipe.build(recipe.parse_yaml(example.replace("{{", "{").replace("}}", "}"), "example"))
+    arms = [f"`{name}`: {{{', '.join(f'{t}: {w:g}' for t, w in a.weights.items())}}}" for name, a in study.arms.items()]
+    contrasts = [f"`{name}`: [{a}, {b}]" for name, (a, b) in study.contrasts.items()]
+    return {"arms": ", ".join(arms), "contrasts": ", ".join(contrasts)}
+
+
+def _options(kind: str, name: str, ref: str) -> str:
+    """The keyword-only parameters of a built-in, which are its options, and what its docstring says of them."""
+    obj = resolve.load(ref)
+    rows = [
+        f"| `{p.name}` | {'required' if p.default is p.empty else f'`{p.default!r}`'} |\n"
+        for p in inspect.signature(obj).parameters.values()
+        if p.kind is p.KEYWORD_ONLY and p.name not in ("rng", "unit")
+    ]
+    if not rows:
+        return ""
+    said = inspect.getdoc(obj.__init__ if inspect.isclass(obj) else obj) or ""
+    about = inspect.getdoc(obj) or ""
+    text = f"{about}\n\n{said}" if inspect.isclass(obj) else said
+    return f"\n### {kind} `{name}`\n\n{text}\n\n| option | default |\n|---|---|\n{''.join(rows)}"
+
+
+IMPLIED = """
+## An example, and what it implies
+
+```yaml
+name: short-or-long
+problems:
+  train: {{source: mine.jsonl, part: [0, 0.9]}}
+  eval: {{mine: {{source: mine.jsonl, part: [0.9, 1]}}}}
+teachers:
+  long: {{backend: recorded, model: long.jsonl, complete: answered}}
+  short: {{backend: recorded, model: short.jsonl, complete: true}}
+verify: {{verifier: math}}
+students:
+  qwen: {{model: Qwen/Qwen2.5-1.5B-Instruct}}
+```
+
+Without `arms` and `contrasts`, every teacher is an arm of its own, and the names `long` and `short` (or `large` and
+`small`) imply the blends and the gaps. Here the arms are {arms}, the contrasts {contrasts}; the first contrast on the
+first benchmark is the primary one. `each_pure` is every pure arm of the blend's teachers. An arm may be written short,
+as its weights alone. The untuned student, `base`, is always measured. Of several students, the primary contrast's verdicts
+are adjusted by Holm, so that an interval without zero may still be "can't tell" ([method.md](method.md)).
+"""
 
 
 def data_page() -> str:

@@ -308,14 +308,14 @@ def make(name: str, content: Any) -> None:
 )  # fmt: skip
 def test_a_source_that_cannot_be_used_says_why(refuse: Refuse, raw: dict[str, Any], name: str, content, line: str):
     make(name, content)
-    assert refuse(train(raw, name)) == line
+    assert refuse(train(raw, name)) == (line if "problems.train" in line else f"problems.train: {line}")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_source_that_may_not_be_read_is_named(refuse: Refuse, raw: dict[str, Any]):
     os.chmod(jsonl(ROWS), 0)
     assert refuse(train(raw, "a.jsonl")) == (
-        "a.jsonl: cannot be read (Permission denied); check its permissions and its disk"
+        "problems.train: a.jsonl: cannot be read (Permission denied); check its permissions and its disk"
     )
 
 
@@ -324,7 +324,7 @@ def test_a_truncated_parquet_file_is_named(refuse: Refuse, raw: dict[str, Any]):
     data = Path("a.parquet").read_bytes()
     Path("a.parquet").write_bytes(data[: len(data) // 2])
     line = refuse(train(raw, "a.parquet"))
-    assert line.startswith("a.parquet: not readable as .parquet (")
+    assert line.startswith("problems.train: a.parquet: not readable as .parquet (")
     assert line.endswith("); mend the file")
 
 

@@ -109,7 +109,7 @@ def test_every_finding_is_a_line_of_its_own(call, file: str, raw: dict[str, Any]
         (["rm", "nowhere"], "nowhere: not a run folder (no recipe.yaml or no problems in it); give the folder"),
         (["recipes", "dmo"], "dmo: no shipped recipe of that name; did you mean 'demo'?"),
         (["init", "--student", "s", "--problems", "p.csv", "--teacher", "t"], "--teacher t: which teacher is it"),
-        (["run", "tiny.yaml", "--set", "problems.train.source=no.csv"], "no.csv: no such file; give a path from"),
+        (["run", "tiny.yaml", "--set", "problems.train.source=no.csv"], "problems.train: no.csv: no such file; give"),
     ],
 )  # fmt: skip
 def test_a_users_mistake_is_one_line_and_exit_2(call, file: str, words: list[str], line: str):

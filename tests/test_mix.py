@@ -405,8 +405,8 @@ def test_a_unit_makes_rows_of_the_traces_it_takes_alone(model, tmp_path, monkeyp
     unit = next(u for u in mix.units(study, store) if u.key[1] == "long")
     mix.run(unit, study, store)  # what fits is known from now on
     made = Counter()
-    real = stores._unflatten
-    monkeypatch.setattr(stores, "_unflatten", lambda kind, *row: made.update([kind]) or real(kind, *row))
+    real = stores.unflatten
+    monkeypatch.setattr(stores, "unflatten", lambda kind, *row: made.update([kind]) or real(kind, *row))
     mix.run(unit, study, store)
     assert made[Trace] == 24, "one of three samples of each problem"
 

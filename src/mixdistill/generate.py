@@ -208,5 +208,7 @@ def _metered(answers: Iterator[tuple[int, Completion | None]]) -> Iterator[tuple
 def _counts(traces: list[Trace]) -> dict[str, Any]:
     ended = Counter("error" if t.error else t.finish_reason for t in traces)
     costs = [t.cost for t in traces if t.cost is not None]
-    tokens = sum(t.usage.completion_tokens or 0 for t in traces)
-    return {"traces": len(traces), **ended, "completion_tokens": tokens, **({"cost": sum(costs)} if costs else {})}
+    tokens = [t.usage.completion_tokens for t in traces if t.usage.completion_tokens is not None]
+    counts = {"traces": len(traces), **ended}
+    counts |= {"completion_tokens": sum(tokens)} if tokens else {}  # a file does not say
+    return counts | ({"cost": sum(costs)} if costs else {})

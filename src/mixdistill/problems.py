@@ -59,7 +59,11 @@ def load_all(
     unused: list[Unused] = []
     found: dict[str, list[tuple[int, Problem]]] = {}
     for name, source in {**spec.eval, "train": spec.train}.items():
-        loaded = load(source, split=name)
+        try:
+            loaded = load(source, split=name)
+        except DataError as e:
+            said = str(e).removeprefix("problems: ")
+            raise DataError(said if _key(name) in said else f"{_key(name)}: {said}") from e
         if chosen and loaded.columns:
             chosen(name, loaded.columns)
         found[name], left_out = distinct(loaded.problems)

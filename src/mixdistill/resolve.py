@@ -65,6 +65,8 @@ def reference(kind: str, name: str) -> str:
         return name
     known = BUILTIN[kind]
     if name not in known:
+        if name.endswith(".py"):
+            raise RecipeError(f"'{name}' names a file and not the {kind} in it; write {name}:name")
         raise RecipeError(
             f"'{name}' is not a {kind}{did_you_mean(name, known)} (your own: package.module:name or path/file.py:name)"
         )
