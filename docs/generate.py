@@ -106,8 +106,8 @@ students:
 Without `arms` and `contrasts`, every teacher is an arm of its own, and the names `long` and `short` (or `large` and
 `small`) imply the blends and the gaps. Here the arms are {arms}, the contrasts {contrasts}; the first contrast on the
 first benchmark is the primary one. `each_pure` is every pure arm of the blend's teachers. An arm may be written short,
-as its weights alone. The untuned student, `base`, is always measured. Of several students, the primary contrast's verdicts
-are adjusted by Holm, so that an interval without zero may still be "can't tell" ([method.md](method.md)).
+as its weights alone. The untuned student, `base`, is always measured. Of several students, the primary contrast's
+verdicts are adjusted by Holm, so that an interval without zero may still be "can't tell" ([method.md](method.md)).
 """
 
 
