@@ -16,7 +16,7 @@ from mixdistill.store import MARKER, Store
 from mixdistill.types import Gap, content_hash
 from mixdistill.units import Done, Unit, plan
 
-VERSION = "2"
+VERSION = "3"
 SUMMARY = "summary.txt"
 
 

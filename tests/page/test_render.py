@@ -308,6 +308,16 @@ def test_headline_says_cannot_tell_first_where_the_smallest_student_is_undecided
     assert "long beats short for m" in line
 
 
+def test_headline_says_what_keeps_a_gap_open_whose_interval_leaves_out_zero() -> None:
+    evidence = example()
+    first = evidence.gaps[0].model_copy(
+        update={"delta": -0.142, "data": Interval(low=-0.266, high=-0.017), "p": 0.038, "p_holm": 0.076}
+    )
+    line = render.headline(evidence.model_copy(update={"gaps": [first, *evidence.gaps[1:]]}))
+    minus = "\N{MINUS SIGN}"
+    assert f"can't tell long from short for s ({minus}14.2 points, but Holm's p over all students is 0.076)" in line
+
+
 def test_headline_names_students_without_a_measurement() -> None:
     assert render.headline(decided(example(), s=(0.1, "long helps"))).endswith("; m was not measured.")
 

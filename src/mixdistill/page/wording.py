@@ -118,10 +118,18 @@ def _gap_clauses(evidence: Evidence, gaps: Sequence[Gap]) -> list[str]:
             case "equal":
                 text, detail = f"{gap.verdict} between {a} and {b}", ""
             case _:
-                reach = "one seed" if gap.data is None else f"anything from {span(gap.data)} points"
-                text, detail = f"can't tell {a} from {b}", reach
+                text, detail = f"can't tell {a} from {b}", _reach(gap)
         groups.setdefault(text, []).append(f"{gap.student}{f' ({detail})' if detail else ''}")
     return [f"{text} for {_listed(students)}" for text, students in groups.items()]
+
+
+def _reach(gap: Gap) -> str:
+    """How far a gap that is open may reach; where its own interval leaves out zero, what keeps it open."""
+    if gap.data is None:
+        return "one seed"
+    if gap.p_holm is not None and not gap.data.low <= 0 <= gap.data.high:
+        return f"{points(gap.delta)} points, but Holm's p over all students is {gap.p_holm:.2g}"
+    return f"anything from {span(gap.data)} points"
 
 
 def _base_is_higher(evidence: Evidence, student: str) -> tuple[str, bool] | None:
