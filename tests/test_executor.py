@@ -52,8 +52,8 @@ def die_at(n: int, doomed: int, once: str) -> int:
     return n
 
 
-def seen(path: Path) -> bool:
-    deadline = time.monotonic() + 20  # a worker may be that much slower to start than the other
+def seen(path: Path, within: float = 60) -> bool:
+    deadline = time.monotonic() + within  # a worker may be that much slower to start than the other
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     return path.exists()
@@ -67,7 +67,7 @@ def in_pairs(n: int, folder: str) -> bool:
     mine.touch()
     if n == 0 and seen(other):
         os._exit(9)
-    return seen(other if n > 1 else mine.with_name("never"))
+    return seen(other) if n > 1 else seen(mine.with_name("never"), within=200)
 
 
 def shout(n: int) -> int:
