@@ -81,6 +81,8 @@ class Local:
         while queued or running:
             self._hand_out(fn, queued, running)
             finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            if not finished:
+                self._notice_deaths()
             ended = [(running.pop(future), future) for future in finished]
             if any(isinstance(future.exception(), BrokenProcessPool) for _, future in ended):
                 self._forget()
@@ -105,6 +107,15 @@ class Local:
                 self._forget()  # a worker died between two units
                 continue
             queued.popleft()
+
+    def _notice_deaths(self) -> None:
+        """Have the pool look again where a worker is dead: one that was started while the pool's thread was about to
+        wait is not among those that it waits for, and nobody would ever hear of its death.
+        """
+        pool = self._pool
+        if pool and any(not process.is_alive() for process in list((pool._processes or {}).values())):
+            with contextlib.suppress(AttributeError, OSError):  # private, and closed once the pool is broken
+                pool._executor_manager_thread_wakeup.wakeup()
 
     def _forget(self) -> None:
         """Let a broken pool go once its workers are gone: none of them writes when its unit is begun again."""
