@@ -65,11 +65,11 @@ def test_two_uninterrupted_runs_are_the_same(zygote, recipe, reference, tmp_path
     assert len(tables) > 25, "else nothing is compared"
 
 
-@pytest.mark.parametrize("stage", ["problems", *STAGES])
+@pytest.mark.parametrize("stage", ["problems", ".recipe", *STAGES])
 def test_killed_before_any_durable_operation_of_a_stage(zygote, recipe, reference, tmp_path, stage):
     whole, events = reference
     moments = [n for n, e in enumerate(events, 1) if e.split(" ")[1].startswith(stage)]
-    assert len(moments) >= 4
+    assert len(moments) >= 2
     found = {}
     for at in moments[::EVERY]:
         status, _ = zygote.run(recipe, tmp_path / "run", {"at": at})
