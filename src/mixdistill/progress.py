@@ -236,7 +236,8 @@ class Live:
 
 def _problems(marker: dict[str, Any]) -> list[str]:
     """Nothing is left out in silence: a line of what there is, one of what is not."""
-    there = ", ".join(f"{name} {table['rows']:,}" for name, table in marker["tables"].items() if name != UNUSED)
+    lists = sorted(marker["tables"].items(), key=lambda table: table[0] != "train")
+    there = ", ".join(f"{name} {table['rows']:,}" for name, table in lists if name != UNUSED)
     left_out = ", ".join(f"{reason} {n:,}" for reason, n in marker["counts"].items())
     return [f"problems: {there}"] + ([f"rows left out: {left_out} (problems/{UNUSED}.parquet)"] if left_out else [])
 
