@@ -174,6 +174,16 @@ def test_a_worker_killed_while_idle_does_not_spoil_the_next_call():
         assert results(fresh, double, [(1,), (2,)]) == {(1,): 2, (2,): 4}
 
 
+def test_a_worker_whose_parent_died_before_it_could_look_ends_too():
+    """As one that is just starting when its run is killed: it would wait for work for ever."""
+    script = "from mixdistill import executor; executor._end_with({parent}); print('stays')"
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", script.format(parent=int(gone.stdout))], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+
+
 def test_ctrl_c_is_left_to_the_parent(local: Local):
     worker = results(local, pid, [(0,)])[0,]
     os.kill(worker, signal.SIGINT)

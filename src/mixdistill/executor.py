@@ -130,7 +130,9 @@ class Local:
         slots = context.Queue()
         for i in range(self.workers):
             slots.put(self.devices[i % len(self.devices)] if self.devices else None)
-        return ProcessPoolExecutor(self.workers, mp_context=context, initializer=_initialise, initargs=(slots,))
+        return ProcessPoolExecutor(
+            self.workers, mp_context=context, initializer=_initialise, initargs=(slots, os.getpid())
+        )
 
 
 def _cores() -> int:
@@ -163,13 +165,14 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _initialise(slots: Any) -> None:
+def _initialise(slots: Any, parent: int) -> None:
     """Give a worker its device or its one thread, before anything heavy is imported in it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     with contextlib.suppress(OSError):
         os.dup2(2, 1)  # what a backend prints is no output of ours: stdout is for --json
     _die_with_parent()
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    # The parent's own word for who it is: it may have died before this worker could ask.
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     device = slots.get()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device

@@ -26,11 +26,16 @@ from kills import differences, outcome
 WAYS = [(signal.SIGKILL, "parent"), (signal.SIGKILL, "group"), (signal.SIGTERM, "parent"), (signal.SIGTERM, "group")]
 
 
-def start(out: Path) -> subprocess.Popen[str]:
+def start(out: Path) -> subprocess.Popen[bytes]:
     """The quick demo in a process group of its own."""
     command = [sys.executable, "-m", "mixdistill", "demo", "--quick", "--out", str(out)]
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, start_new_session=True, **pipes)
+    with open(told(out), "w") as file:  # no pipe: a process that outlives its parent would keep it open
+        return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=file)
+
+
+def told(out: Path) -> Path:
+    """Where a run says what it does."""
+    return out.with_suffix(".log")
 
 
 def survivors(group: int) -> list[str]:
@@ -45,14 +50,14 @@ def survivors(group: int) -> list[str]:
     return alive
 
 
-def kill(process: subprocess.Popen[str], how: tuple[signal.Signals, str]) -> None:
+def kill(process: subprocess.Popen[bytes], how: tuple[signal.Signals, str]) -> None:
     """One of `WAYS`."""
     number, whom = how
     if whom == "parent":
         process.send_signal(number)
     else:
         os.killpg(process.pid, number)
-    process.communicate()
+    process.wait()
 
 
 def main() -> None:
@@ -65,8 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
         calm = start(Path(folder) / "calm")
-        said = calm.communicate()[1]
-        assert calm.returncode == 0, said
+        assert calm.wait() == 0, told(Path(folder) / "calm").read_text()
         length = time.monotonic() - began
         whole = outcome(Path(folder) / "calm")
         while kills.total() < args.kills and not wrong:
@@ -76,14 +80,14 @@ def main() -> None:
                 process, how = start(out), draw.choice(WAYS)
                 enough = kills.total() >= args.kills
                 try:
-                    said = process.communicate(timeout=None if enough else draw.uniform(0.2, length))[1]
+                    process.wait(timeout=None if enough else draw.uniform(0.2, length))
                 except subprocess.TimeoutExpired:
                     kill(process, how)
                     kills[f"{how[0].name} to the {how[1]}"] += 1
                     wrong += [f"run {runs}: outlived its parent: {p}" for p in survivors(process.pid)]
                     continue
                 if process.returncode != 0:
-                    wrong.append(f"run {runs}: exit {process.returncode}: {said}")
+                    wrong.append(f"run {runs}: exit {process.returncode}: {told(out).read_text()}")
                 break
             wrong += [f"run {runs}: {name} differs" for name in differences(outcome(out), whole)]
             print(f"run {runs}: {kills.total()} kills so far, {len(wrong)} faults", flush=True)

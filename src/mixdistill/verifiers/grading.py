@@ -204,7 +204,7 @@ def _pool(plan: _Plan) -> ProcessPool:
         pool = ProcessPool(
             max_workers=plan.workers,
             initializer=_start_worker,
-            initargs=(plan.verifier, int(plan.memory_gib * 2**30)),
+            initargs=(plan.verifier, int(plan.memory_gib * 2**30), os.getpid()),
             context=multiprocessing.get_context("spawn"),
         )
         _running = _Running(plan, os.getpid(), pool)
@@ -224,7 +224,7 @@ def stop() -> None:
         current.pool.join()
 
 
-def _start_worker(verifier: str, memory: int) -> None:
+def _start_worker(verifier: str, memory: int, parent: int) -> None:
     """In a worker, before its first task and outside any deadline: limit memory, load the verifier."""
     with contextlib.suppress(OSError):
         os.dup2(2, 1)  # what a verifier prints is no output of ours
@@ -233,7 +233,7 @@ def _start_worker(verifier: str, memory: int) -> None:
 
         resource.setrlimit(resource.RLIMIT_AS, (memory, resource.getrlimit(resource.RLIMIT_AS)[1]))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     with contextlib.suppress(BaseException):  # the first task meets the same failure and reports it
         resolve.load(verifier)
 
