@@ -11,7 +11,7 @@ import pytest
 from conftest import Notes, Watching
 from mixdistill import pipeline, recipe
 from mixdistill.commands.check import load
-from mixdistill.commands.faults import find
+from mixdistill.commands.faults import find, of_models
 from mixdistill.errors import RecipeError
 from mixdistill.recipe import build
 from mixdistill.store import Store
@@ -242,3 +242,25 @@ def test_sources_are_tried_where_the_recipe_is_not_valid(raw):
 
 def test_a_valid_recipe_is_loaded_with_the_name_of_its_file():
     assert load("demo-quick", ["seeds=1"]) == (recipe.load("demo-quick", ["seeds=1"]), "demo-quick.yaml")
+
+
+def test_a_run_finds_a_model_that_is_not_to_be_had_before_it_buys_a_trace(raw, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    asked: list[str] = []
+
+    def download(model: str, file: str, **more: Any) -> str:
+        asked.append(model)
+        raise OSError("no route\nto the hub")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    raw["students"] = {"s": {"model": "lab:s"}, "far": {"model": "own/er"}}
+    assert [line.partition(" (got")[0] for line in of_models(build(raw))] == [
+        "students.far.model: not on this machine, and not to be had from the hub"
+    ]
+    assert asked == ["own/er"], "what is here is not asked for"
+    raw["students"] = {"s": {"model": "./no/where"}}
+    (line,) = of_models(build(raw))
+    assert line.startswith("students.s.model: no such folder, and not a hub id (got './no/where')")
