@@ -5,11 +5,12 @@ from functools import partial
 import pytest
 
 import tiny
-from mixdistill import resolve
+from mixdistill import prompts, resolve
 from mixdistill.errors import Refused, StageError
 from mixdistill.generate import TABLE, author, collect, request_seed, units
 from mixdistill.lab import domain
 from mixdistill.lab.teachers import Scripted
+from mixdistill.recipe import Teacher
 from mixdistill.store import Store
 from mixdistill.types import Completion, Sampling, Trace, Usage, trace_id
 
@@ -161,8 +162,9 @@ def test_seed_of_a_request_depends_on_seed_problem_and_sample_alone(tmp_path):
 
 def test_teacher_prompt_wraps_what_is_asked_and_the_trace_stays_with_the_problem(tmp_path):
     (tmp_path / "hint.txt").write_text("Think.\n{problem}\nAnswer:")
+    teacher = Teacher(backend="scripted", model="long", prompt=str(tmp_path / "hint.txt"))
     backend = Echo()
-    traces = _collect(Store(tmp_path), backend, prompt=str(tmp_path / "hint.txt"))
+    traces = _collect(Store(tmp_path), backend, ask=prompts.of(teacher))
     assert backend.asked[0].prompt == "Think.\nWhat is 0?\nAnswer:"
     assert traces[0].problem_id == PROBLEMS[0].id
 

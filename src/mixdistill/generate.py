@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,13 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Ask one teacher for every trace it does not have yet."""
     name = unit.key[0]
     teacher = recipe.teachers[name]
-    problems = store.read(store.folder("problems"), Problem, "train")
+    asked = set(unit.wanted.problems)
+    problems = [p for p in store.read(store.folder("problems"), Problem, "train") if p.id in asked]
     backend = make_backend(teacher.backend, teacher.model, teacher.options)
-    template = prompts.load(teacher.prompt)
+    ask = prompts.of(teacher)
     facts = {}
     if hasattr(backend, "join_report"):
-        facts["join"] = backend.join_report(prompts.apply(template, p.prompt) for p in problems)
+        facts["join"] = backend.join_report(ask(p.prompt) for p in problems)
     collected = collect(
         store,
         store.folder(*("generate", name)),
@@ -73,7 +74,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         wanted=[(p, i) for p in problems for i in range(teacher.samples)],
         sampling=teacher.sampling,
         seed=0,
-        prompt=teacher.prompt,
+        ask=ask,
         label=unit.label,
         error_rate=recipe.error_rate,
     )
@@ -104,7 +105,7 @@ def collect(
     seed: int,
     label: str,
     error_rate: float,
-    prompt: str = prompts.PLAIN,
+    ask: Callable[[prompts.Prompt], prompts.Prompt] = lambda prompt: prompt,
 ) -> Collected:
     """Every wanted trace of an author: what is there already, and the rest from the backend.
 
@@ -113,12 +114,10 @@ def collect(
     """
     have = {t.id: t for t in store.read(folder, Trace, TABLE)}
     have |= {t.id: t for t in store.journal(folder, Trace, TABLE)}
-    template = prompts.load(prompt)
     absent = set(store.absent(folder))
     todo = [(p, i) for p, i in wanted if (t := trace_id(author, p.id, i)) not in absent and _open(have.get(t))]
     requests = [
-        Request(prompt=prompts.apply(template, p.prompt), sample=i, seed=request_seed(seed, p.id, i), sampling=sampling)
-        for p, i in todo
+        Request(prompt=ask(p.prompt), sample=i, seed=request_seed(seed, p.id, i), sampling=sampling) for p, i in todo
     ]
     used = sampling.model_dump(exclude_none=True)
     unanswered = set(range(len(requests)))
@@ -159,10 +158,17 @@ def _options(teacher: Teacher) -> tuple[dict[str, Any], dict[str, str]]:
     A backend class names the options that only change how its rows are fetched in `NOT_IDENTITY`.
     """
     backend = resolve.load(resolve.reference("backend", teacher.backend))
-    left_out = {"samples", *getattr(backend, "NOT_IDENTITY", frozenset())}
+    left_out = {
+        "samples",
+        "until_correct",
+        "max_samples",
+        "price",
+        "spend",
+        *getattr(backend, "NOT_IDENTITY", frozenset()),
+    }
     plain = teacher.model_dump(mode="json", exclude_none=True, exclude=left_out)
     options, given = resolve.by_content(plain)
-    options["prompt"] = content_hash(prompts.load(teacher.prompt))
+    options["prompt"] = prompts.fingerprint(teacher)
     if teacher.backend.rpartition(":")[0].endswith(".py"):
         options["backend"] = Path(teacher.backend).name  # the version tells files of one name apart
     return options | {"stage": VERSION, "backend_version": resolve.version(backend)}, given

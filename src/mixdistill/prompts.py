@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from mixdistill.errors import RecipeError, did_you_mean
-from mixdistill.types import Message
+from mixdistill.recipe import Teacher
+from mixdistill.types import Message, content_hash
+
+Prompt = str | list[Message]
 
 PLAIN = "plain"
 _SHIPPED = Path(__file__).parent / "teacher_prompts"
+
+
+def of(teacher: Teacher) -> Callable[[Prompt], Prompt]:
+    """What makes a teacher's prompt of a problem's: the one way in for all who ask, or look up, its traces."""
+    template = load(teacher.prompt)
+    return lambda prompt: apply(template, prompt)
+
+
+def fingerprint(teacher: Teacher) -> str:
+    """Hash of all that decides what a teacher is sent besides the problem itself."""
+    return content_hash(load(teacher.prompt))
 
 
 def shipped() -> dict[str, Path]:
@@ -33,7 +48,7 @@ def load(name: str) -> str:
     return text
 
 
-def apply(template: str, prompt: str | list[Message]) -> str | list[Message]:
+def apply(template: str, prompt: Prompt) -> Prompt:
     """The prompt as the teacher sees it; in a conversation the last turn is wrapped."""
     if isinstance(prompt, str):
         return template.replace("{problem}", prompt)

@@ -88,19 +88,45 @@ class Problems(Section):
     """Benchmark name -> its problems. They never overlap with the training problems: what does is dropped there."""
 
 
+class Price(Section):
+    """What a model's tokens cost."""
+
+    prompt: float = Field(default=0.0, ge=0)
+    """US dollars per million tokens of the prompt."""
+    completion: float = Field(ge=0)
+    """US dollars per million sampled tokens, reasoning included."""
+
+
+class Spend(Section):
+    """How much may be spent on traces. No request is sent that could go over it; raise it to go on."""
+
+    cost: float | None = Field(default=None, gt=0)
+    """US dollars. Needs a price, or a server that says what a request cost."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Sampled tokens."""
+
+
 class Teacher(OpenSection):
     """A named source of traces. Further keys are options of the backend."""
 
     backend: str
-    """`transformers`, `openai`, `recorded`, `scripted`, or your own `package.module:Class`."""
+    """`openai`, `transformers`, `recorded`, `scripted`, or your own `package.module:Class`."""
     model: str
     """Model name, hub id, folder, or file of recorded traces."""
     samples: int = Field(default=1, ge=1)
-    """Traces per problem."""
+    """Traces per problem that are asked for in any case."""
+    until_correct: int | None = Field(default=None, ge=1)
+    """Ask on, sample after sample, until this many traces of a problem are correct and ended by themselves."""
+    max_samples: int | None = Field(default=None, ge=1)
+    """Most traces per problem; `until_correct` needs it."""
     sampling: Sampling = Sampling()
-    """How they are drawn."""
+    """How they are drawn. A higher `max_tokens` asks again for the traces that were cut, and for no others."""
     prompt: str = "plain"
-    """What the teacher is asked: a file under `prompts/`, a path to your own, or `plain` for the problem alone."""
+    """What the teacher is asked: a shipped prompt by name, a path to your own, or `plain` for the problem alone."""
+    price: Price | None = None
+    """Where it is left out, and the server does not say either, only tokens are counted."""
+    spend: Spend = Spend()
+    """Limits for this teacher alone."""
 
 
 class Verify(OpenSection):
@@ -232,6 +258,8 @@ class Recipe(Section):
     evaluate: Evaluate = Evaluate()
     seeds: int | list[int] = 3
     """How many trainings of each student and arm (0, 1, ...), or their seeds."""
+    spend: Spend = Spend()
+    """Limits for all teachers together."""
     error_rate: float = Field(default=0.05, ge=0, lt=1)
     """Largest share of rows that may go wrong before a stage fails: problems that cannot be read, requests that fail,
     verdicts that are errors. What went wrong is listed either way."""

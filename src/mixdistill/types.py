@@ -115,6 +115,8 @@ class Usage(Row):
     """Tokens of the prompt."""
     completion_tokens: int | None = None
     """Tokens sampled: reasoning, answer and the stop token when there was one."""
+    reasoning_tokens: int | None = None
+    """Of these, tokens of the reasoning, where a server says."""
 
 
 class Completion(Row):

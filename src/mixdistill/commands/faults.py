@@ -161,8 +161,8 @@ def _teacher(name: str, spec: Teacher, found: Found) -> list[str]:
     try:
         backend = _backend(spec)
         if hasattr(backend, "join_report"):
-            asked = prompts.load(spec.prompt)
-            join = backend.join_report([prompts.apply(asked, p.prompt) for p in train])
+            ask = prompts.of(spec)
+            join = backend.join_report([ask(p.prompt) for p in train])
             if train and not join["matched"]:
                 return [f"{where}: {_no_join(join, train)}"]
             found.joins[name] = join
@@ -201,11 +201,8 @@ def _no_join(join: dict[str, Any], train: list[Problem]) -> str:
 
 def _peek(name: str, spec: Teacher, backend: Any, found: Found) -> list[str]:
     """Keep the first traces of a teacher whose traces cost nothing; a fault where there are none."""
-    asked, train = prompts.load(spec.prompt), found.problems["train"]
-    requests = [
-        Request(prompt=prompts.apply(asked, p.prompt), seed=request_seed(0, p.id, 0), sampling=spec.sampling)
-        for p in train
-    ]
+    ask, train = prompts.of(spec), found.problems["train"]
+    requests = [Request(prompt=ask(p.prompt), seed=request_seed(0, p.id, 0), sampling=spec.sampling) for p in train]
     failed: list[str] = []
 
     def usable() -> Iterable[tuple[Problem, Completion]]:
