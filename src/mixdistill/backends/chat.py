@@ -44,12 +44,12 @@ _REASONING_FIELDS = ("reasoning", "reasoning_content")
 """Where servers put thinking: vLLM and OpenRouter use the first; DeepSeek, SGLang and older vLLM the second."""
 _SHAPES = ("<think>", "<|im_start|>think", "<|begin_of_thought|>")
 
-_FIELD = re.compile(r"unsupported parameter\W+max_tokens|max_tokens\W+is not supported|use\W+max_completion_tokens", re.I)
-_LONG = re.compile(r"context.?(length|window|size)|maximum context|(prompt|input)\b.{0,60}too long|max_model_len|too many tokens", re.I)
-_TEMPLATE = re.compile(r"jinja|template|roles must alternate|UndefinedError", re.I)
-_NO_MODEL = re.compile(r"model_not_found|model.{0,120}not (exist|found)|not a valid model|no endpoints found", re.I | re.S)
-_FLAGGED = re.compile(r"moderation|flagged", re.I)
-_NO_CREDIT = re.compile(r"insufficient_quota|insufficient.{0,20}(balance|credit|fund)", re.I)
+_FIELD = re.compile(r"(?i)parameter\W+max_tokens|max_tokens\W+is not supported|use\W+max_completion_tokens")
+_LONG = re.compile(r"(?i)context.?(length|window|size)|(prompt|input)\b.{0,60}too long|max_model_len|too many tokens")
+_TEMPLATE = re.compile(r"(?i)jinja|template|roles must alternate|UndefinedError")
+_NO_MODEL = re.compile(r"(?is)model_not_found|model.{0,120}not (exist|found)|not a valid model|no endpoints found")
+_FLAGGED = re.compile(r"(?i)moderation|flagged")
+_NO_CREDIT = re.compile(r"(?i)insufficient_quota|insufficient.{0,20}(balance|credit|fund)")
 
 
 class Chat:

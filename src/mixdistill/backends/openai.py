@@ -83,7 +83,9 @@ class OpenAI:
         extra = dict(extra_body or {})
         for name in extra.keys() & _NOT_OURS.keys():
             what = f"; set {_NOT_OURS[name]}" if _NOT_OURS[name] else ""
-            raise RecipeError(f"{model}: extra_body.{name} cannot be sent (got {extra[name]!r}){what or '; leave it out'}")
+            raise RecipeError(
+                f"{model}: extra_body.{name} cannot be sent (got {extra[name]!r}){what or '; leave it out'}"
+            )
         if chat_template_kwargs:
             extra["chat_template_kwargs"] = chat_template_kwargs
         self._chat = Chat(model, key=self._key, extra=extra, tags=_tags(model, reasoning_tags))
@@ -100,7 +102,7 @@ class OpenAI:
             has_key=bool(self._key),
             headers=_headers(self._key),
             max_retries=max_retries,
-            **limits,  # ty: ignore[invalid-argument-type]
+            **limits,
         )
         self._noticed = _Noticed()
 
@@ -165,7 +167,11 @@ def _tags(model: str, tags: list[str] | None) -> tuple[str, str] | None:
 
 def _headers(key: str) -> dict[str, str]:
     # Servers of one's own take any key, but some insist on one.
-    return {"Authorization": f"Bearer {key or 'none'}", "Content-Type": "application/json", "Accept": "application/json"}
+    return {
+        "Authorization": f"Bearer {key or 'none'}",
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+    }
 
 
 def _urls(model: str, given: str) -> dict[str, Any]:
@@ -180,12 +186,15 @@ def _urls(model: str, given: str) -> dict[str, Any]:
     if not usable:
         raise RecipeError(f"{model}: base_url is no address (got '{given}'); write it as http://localhost:8000/v1")
     path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    other = "" if path.endswith("/v1") else urlunsplit((parts.scheme, parts.netloc, f"{path}/v1/models", parts.query, ""))
+
+    def url(end: str, query: str = parts.query) -> str:
+        return urlunsplit((parts.scheme, parts.netloc, path + end, query, ""))
+
     return {
-        "url": urlunsplit((parts.scheme, parts.netloc, f"{path}/chat/completions", parts.query, "")),
-        "models_url": urlunsplit((parts.scheme, parts.netloc, f"{path}/models", parts.query, "")),
-        "other_models_url": other,
-        "where": urlunsplit((parts.scheme, parts.netloc, path, "", "")),
+        "url": url("/chat/completions"),
+        "models_url": url("/models"),
+        "other_models_url": "" if path.endswith("/v1") else url("/v1/models"),
+        "where": url("", query=""),
         "proxy": _proxy(parts.scheme, parts.hostname or ""),
     }
 

@@ -7,6 +7,7 @@ Both sides hand over in batches, so that a request costs little besides its HTTP
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import threading
 from collections import deque
@@ -146,7 +147,7 @@ class Wire:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
-    # -- the loop's side: sending ----------------------------------------------------------------------------------------
+    # -- the loop's side: sending --------------------------------------------------------------------------------------
 
     def _main(self) -> None:
         try:
@@ -255,12 +256,13 @@ class Wire:
     async def _post(self, job: _Job) -> Completion | Fault:
         import aiohttp
 
-        seconds = min(self.terms.timeout, job.began + self.terms.deadline - job.sent)
-        if seconds <= 0:
-            return Fault("server", f"no answer in {self.terms.deadline:g} s, the deadline")
+        left = job.began + self.terms.deadline - job.sent
+        too_late = Fault("late", f"no answer in {self.terms.deadline:g} s, the deadline")
+        if left <= 0:
+            return too_late._replace(kind="server")  # it waited here, not at the server
         try:
             async with (
-                asyncio.timeout(seconds),
+                asyncio.timeout(min(left, self.terms.timeout)),
                 self._session.post(self.terms.url, data=self.chat.body(job.request), allow_redirects=False) as reply,
             ):
                 raw = await reply.read()
@@ -268,13 +270,13 @@ class Wire:
         except aiohttp.ConnectionTimeoutError:
             return Fault("unreachable", f"no connection in {CONNECT_SECONDS:g} s")
         except aiohttp.ClientConnectorError as e:
-            return Fault("unreachable", self.chat.say(str(e.os_error or e)))
+            return Fault("unreachable", self.chat.say(_why(e)))
         except TimeoutError:
-            return Fault("late", f"no answer in {seconds:g} s")
+            return Fault("late", f"no answer in {self.terms.timeout:g} s") if left > self.terms.timeout else too_late
         except (aiohttp.ClientError, OSError) as e:
             return Fault("lost", self.chat.say(f"the connection was lost ({type(e).__name__}: {e})"))
 
-    # -- the loop's side: what comes back --------------------------------------------------------------------------------
+    # -- the loop's side: what comes back ------------------------------------------------------------------------------
 
     def _success(self, job: _Job, completion: Completion) -> None:
         tokens = completion.usage.completion_tokens
@@ -372,7 +374,9 @@ class Wire:
         self._row = self._row + 1 if kind == self._row_of else 1
         self._row_of = kind
         if self._row >= IN_A_ROW and not (fault.kind == "long" and self._succeeded):
-            line = f"{where}: {self._row} requests in a row failed alike ({fault.text}); mend that, and run again to go on"
+            line = (
+                f"{where}: {self._row} requests in a row failed alike ({fault.text}); mend that, and run again to go on"
+            )
             self._end(StageError(line), at_once=True)
 
     def _answer(self, job: _Job, completion: Completion) -> None:
@@ -396,3 +400,9 @@ class Wire:
             if over:
                 self._error = self._fatal
             self._news.notify()
+
+
+def _why(error: Exception) -> str:
+    """Why there is no connection, without the address, which the line has already."""
+    text = getattr(error, "strerror", None) or str(error)
+    return os.strerror(error.errno or 0) if isinstance(error, OSError) and text.startswith("Connect call") else text
