@@ -5,7 +5,7 @@
 The server is a process of its own that answers every request after `--latency` seconds. The peer keeps so many requests
 in flight by a semaphore and throws the replies away; `collect` makes every reply a trace and writes it to the journal
 as it arrives, then seals the table. Prints requests/s and the client's CPU per request, medians of `--repeats`, and the
-ratios with their marks: at least 3x at 256 in flight, never below 0.95x at 32, at most a fifth of the CPU.
+ratios with their marks: at 256 in flight at least 3x with a fifth of the CPU a request, at 32 never below 0.95x.
 `--transports` adds bare loops over other HTTP clients: what ours was chosen from.
 """
 
@@ -29,9 +29,8 @@ from mixdistill.generate import collect
 from mixdistill.store import Store
 from mixdistill.types import Problem, Request, Sampling, problem_id
 
-MARKS = {256: 3.0, 32: 0.95}
-"""In flight -> how many times the peer's requests/s `collect` must reach."""
-CPU_MARK = 0.2
+MARKS = {256: (3.0, 0.2), 32: (0.95, 1.0)}
+"""In flight -> what `collect` must reach: how many times the peer's requests/s, and with which part of its CPU."""
 QUESTION = "A shop sells pens at 4 for a dollar. How many pens are {} dollars, if every tenth pen is free? Think first."
 THOUGHT = "Four pens are a dollar, so I multiply by four, and then I have to think about the free ones. " * 6
 
@@ -216,7 +215,7 @@ def main() -> None:
     server.start()
     url = f"http://127.0.0.1:{here.recv()}/v1"
     passed = True
-    for flying, mark in MARKS.items():
+    for flying, (fast, frugal) in MARKS.items():
         print(f"{options.requests} requests, {flying} in flight, {options.latency * 1000:g} ms")
         for client in clients.values():
             measured(client, url, min(100, options.requests), flying)  # imports, connections of the system
@@ -230,9 +229,9 @@ def main() -> None:
         for name, (rate, cpu) in rows.items():
             print(f"{name:24}{rate:8.0f}{cpu:8.2f}{rate / base[0]:7.2f}x{cpu / base[1]:6.2f}x")
         speed, cpu = rows["collect"][0] / base[0], rows["collect"][1] / base[1]
-        good = speed >= mark and cpu <= CPU_MARK
+        good = speed >= fast and cpu <= frugal
         passed, said = passed and good, "ok" if good else "MISSED"
-        print(f"collect: {speed:.2f}x (mark {mark:g}x), {cpu:.2f} of the CPU (mark {CPU_MARK:g}): {said}\n")
+        print(f"collect: {speed:.2f}x (mark {fast:g}x), {cpu:.2f} of the CPU (mark {frugal:g}): {said}\n")
     server.terminate()
     sys.exit(0 if passed else 1)
 

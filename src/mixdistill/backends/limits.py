@@ -16,8 +16,13 @@ START = 16
 """Requests in flight to begin with."""
 QUIET = 2.0
 """Seconds without trouble after which a doubling needs no completions to go on: long traces take minutes."""
-CUT = 0.7
+CUT = 0.8
 """What trouble leaves of the limit."""
+TROUBLE = 0.1
+"""Share of the latest replies from which on it is trouble. A server that fails now and then is not a server that is
+full, and a cut for each failure would end at one request in flight."""
+REPLIES = 64
+"""How many are the latest, at least; else as many as the limit."""
 PATIENCE = (2, 32)
 """Rounds that a limit is held before more is tried: at first, and at most, after trial upon trial brought nothing."""
 
@@ -44,9 +49,9 @@ class _Measured:
 class Pace:
     """How many requests may be in flight, found out from the server.
 
-    Begins low and doubles, round by round, until there is trouble (429, 503, a time-out) or until more in flight
-    brings no more completed tokens a second and only takes longer. Trouble cuts the limit, once for all requests that
-    were sent before the cut; what brought nothing is taken back. The limit is then held for some rounds before a
+    Begins low and doubles, round by round, until there is trouble (a tenth of the latest replies was 429, 503 or a
+    time-out) or until more in flight brings no more completed tokens a second and only takes longer. Trouble cuts the
+    limit, once for all requests that were sent before the cut; what brought nothing is taken back. The limit is then held for some rounds before a
     quarter more is tried, so a server that grows is found out too. A round is as many completions as the limit, and
     twice as many where a small step is judged.
     """
@@ -58,7 +63,7 @@ class Pace:
         self.bound = False
         """Set by whoever sends, when the limit held it back. A limit that binds nobody is not raised."""
         self._doubling = True
-        self._cut_at = -math.inf
+        self._cut_at, self._share = -math.inf, 0.0
         self._ceiling = math.inf
         self._patience, self._hold = PATIENCE[0], 0
         self._before: _Measured | None = None
@@ -66,6 +71,7 @@ class Pace:
 
     def done(self, now: float, sent: float, weight: float) -> None:
         """A request that was sent at `sent` is answered; `weight` is its completion tokens, or 1."""
+        self._replied(0.0)
         current = self._round
         if current.first is None:
             if sent >= current.began:
@@ -74,7 +80,7 @@ class Pace:
         current.count += 1
         current.weight += weight
         current.seconds += now - sent
-        enough = self.limit if self._doubling else max(32, 2 * self.limit)
+        enough = self.limit if self._doubling or self._ceiling < math.inf else max(32, 2 * self.limit)
         if current.count >= enough and now > current.first:
             latency = current.seconds / current.count
             self._judge(_Measured(self.limit, current.weight / (now - current.first), latency), now)
@@ -83,7 +89,10 @@ class Pace:
         """The server was too busy for a request that was sent at `sent`."""
         if sent < self._cut_at:
             return  # it was on its way before the cut: nothing new
-        self._ceiling, self._cut_at = self.limit, now
+        self._replied(1.0)
+        if self._share < TROUBLE:
+            return
+        self._ceiling, self._cut_at, self._share = self.limit, now, 0.0
         self._doubling, self._hold = False, 0
         self._set(max(1, int(self.limit * CUT)), now)
 
@@ -93,6 +102,10 @@ class Pace:
             self._round.began = now
         if self._doubling and self.bound and self._round.first is None and now - self._round.began >= QUIET:
             self._set(min(self.most, 2 * self.limit), now)
+
+    def _replied(self, trouble: float) -> None:
+        """Keep the share of trouble among the latest replies."""
+        self._share += (trouble - self._share) / max(REPLIES, self.limit)
 
     def _judge(self, here: _Measured, now: float) -> None:
         """A round is over."""
@@ -111,7 +124,7 @@ class Pace:
         else:
             if before and not self._doubling:
                 self._patience = PATIENCE[0]  # the last step was worth it
-            self._set(self._higher(), now, here)
+            self._set(self._higher(), now, here if self._ceiling == math.inf else None)
 
     def _lengthen(self) -> None:
         self._hold, self._patience = self._patience, min(PATIENCE[1], 2 * self._patience)
