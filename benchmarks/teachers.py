@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill.backends.openai import OpenAI
-from mixdistill.generate import collect
+from mixdistill.collect import Buying, collect, fixed
 from mixdistill.store import Store
 from mixdistill.types import Problem, Request, Sampling, problem_id
 
@@ -174,20 +174,18 @@ def collected(url: str, count: int, flying: int) -> None:
         Problem(id=problem_id(text, "44"), prompt=text, answer="44") for text in map(QUESTION.format, range(count))
     ]
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder))
-        got = collect(
-            store,
-            Path(folder) / "generate" / "t",
+        store, place = Store(Path(folder)), Path(folder) / "generate" / "t"
+        buying = Buying(
             author="teacher/t",
             model="m",
-            backend=OpenAI("m", base_url=url, concurrency=flying),
-            wanted=[(problem, 0) for problem in problems],
-            sampling=Sampling(temperature=0.6, max_tokens=512),
-            seed=0,
+            problems=problems,
+            rule=fixed(1),
             label="generate/t",
             error_rate=0.0,
+            sampling=Sampling(temperature=0.6, max_tokens=512),
         )
-        assert len(got.traces) == count
+        got = collect(store, place, OpenAI("m", base_url=url, concurrency=flying), buying)
+        assert got.table["rows"] == count
 
 
 # -- the comparison ---------------------------------------------------------------------------------------------------
