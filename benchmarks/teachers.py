@@ -174,7 +174,7 @@ def collected(url: str, count: int, flying: int) -> None:
         Problem(id=problem_id(text, "44"), prompt=text, answer="44") for text in map(QUESTION.format, range(count))
     ]
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder))
+        store, place = Store(Path(folder)), Path(folder) / "generate" / "t"
         buying = Buying(
             author="teacher/t",
             model="m",
@@ -184,9 +184,8 @@ def collected(url: str, count: int, flying: int) -> None:
             error_rate=0.0,
             sampling=Sampling(temperature=0.6, max_tokens=512),
         )
-        backend = OpenAI("m", base_url=url, concurrency=flying)
-        got = collect(store, Path(folder) / "generate" / "t", backend, buying)
-        assert got.counts["traces"] == count
+        got = collect(store, place, OpenAI("m", base_url=url, concurrency=flying), buying)
+        assert got.table["rows"] == count
 
 
 # -- the comparison ---------------------------------------------------------------------------------------------------

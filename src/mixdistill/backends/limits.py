@@ -51,9 +51,9 @@ class Pace:
 
     Begins low and doubles, round by round, until there is trouble (a tenth of the latest replies was 429, 503 or a
     time-out) or until more in flight brings no more completed tokens a second and only takes longer. Trouble cuts the
-    limit, once for all requests that were sent before the cut; what brought nothing is taken back. The limit is then held for some rounds before a
-    quarter more is tried, so a server that grows is found out too. A round is as many completions as the limit, and
-    twice as many where a small step is judged.
+    limit, once for all requests that were sent before the cut; what brought nothing is taken back. The limit is then
+    held for some rounds before a quarter more is tried, so a server that grows is found out too. A round is as many
+    completions as the limit, and twice as many where a small step is judged.
     """
 
     def __init__(self, most: int, start: int = START) -> None:

@@ -150,9 +150,9 @@ class _Noticed:
         repeated = [same for _, count, same in self.first.values() if count > 1]
         found = {}
         if self.over:
-            found["completions with more tokens than max_tokens: the server ignores it"] = self.over
+            found["completions with more tokens than max_tokens: the server seems to ignore it"] = self.over
         if sum(repeated) > len(repeated) / 2:
-            line = "prompts whose samples are all the same, at a temperature above 0: the server ignores the seed"
+            line = "prompts whose samples are all the same, though not greedy: the server seems to ignore the seed"
             found[line] = sum(repeated)
         return found
 

@@ -28,6 +28,8 @@ UNREACHABLE_TRIES = 4
 AGAIN = 16
 """Completions given to the consumer between two looks at what there is to send."""
 CONNECT_SECONDS = 30.0
+KEEP_SECONDS = 4.0
+"""Idle connections are kept less long than servers keep them (uvicorn, and so vLLM: 5 s): no request meets an end."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Wire:
     async def _serve(self) -> None:
         import aiohttp
 
-        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30)
+        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_SECONDS)
         async with aiohttp.ClientSession(
             connector=connector,
             headers=self.terms.headers,
@@ -181,7 +183,13 @@ class Wire:
         self._pump()
 
     def _pump(self) -> None:
-        """Send what may be sent now."""
+        """Send what may be sent now. Called from wherever that may have changed; an error of ours ends the stream."""
+        try:
+            self._send_on()
+        except Exception as e:
+            self._end(e, at_once=True)
+
+    def _send_on(self) -> None:
         now = self._loop.time()
         self.pace.quiet(now)
         while self._waiting and not self._fatal and self._session:
