@@ -62,6 +62,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     problems = [p for p in store.read(store.folder("problems"), Problem, "train") if p.id in asked]
     backend = make_backend(teacher.backend, teacher.model, teacher.options)
     ask = prompts.of(teacher)
+    prompts.keep(teacher, store.folder("generate", name))
     facts = {}
     if hasattr(backend, "join_report"):
         facts["join"] = backend.join_report(ask(p.prompt) for p in problems)
@@ -159,6 +160,8 @@ def _options(teacher: Teacher) -> tuple[dict[str, Any], dict[str, str]]:
     """
     backend = resolve.load(resolve.reference("backend", teacher.backend))
     left_out = {
+        "system",
+        "examples",
         "samples",
         "until_correct",
         "max_samples",

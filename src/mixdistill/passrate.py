@@ -1,9 +1,8 @@
 """How likely a teacher is to solve a problem, where it was asked until enough traces were right.
 
-Whoever stops at success ends on a right sample, so that the share of right samples is too high: asked until one is
-right, every problem that is ever solved shows at least 1/m where its rate may be far lower. The estimator here is
-the unbiased one of Girshick, Mosteller & Savage (1946, *Annals of Mathematical Statistics* 17); where the stop is at the
-n-th right sample it is Haldane's (1945) of inverse sampling.
+Whoever stops at success ends on a right sample, so that the share of right samples is too high. The estimator here is
+the unbiased one of Girshick, Mosteller & Savage (1946, *Annals of Mathematical Statistics* 17); where the stop is at
+the n-th right sample it is Haldane's (1945) of inverse sampling.
 """
 
 from __future__ import annotations
