@@ -16,7 +16,7 @@ from mixdistill.store import MARKER, Store
 from mixdistill.types import Gap, content_hash
 from mixdistill.units import Done, Unit, plan
 
-VERSION = "3"
+VERSION = "4"
 SUMMARY = "summary.txt"
 
 
