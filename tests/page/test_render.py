@@ -557,7 +557,7 @@ def test_every_step_of_what_was_solved_is_a_row_of_the_page_and_of_the_markdown(
     assert f'<th scope="row">long and short</th>{cells}<td class="words">1: 75{space}%, 2: 25{space}%</td>' in page
     rest = f"| 53 | 97.0{space}% | 83.0{space}% | +10.0 to +18.0 | 640 | 120 | 1: 75{space}%, 2: 25{space}% |"
     assert f"| long and short {rest}" in text.splitlines()
-    head = "| solved by | problems | right there | right over all | difference, 95 % interval | tokens: long | tokens: short |"
+    head = "| solved by | problems | right there | right over all | difference, 95 % interval | tokens: long |"
     table = text[text.index(head) :].partition("\n\n")[0].splitlines()
     assert [line.split(" | ")[0] for line in table[2:]] == ["| nobody: all problems", "| long", "| long and short"]
     assert {line.count("|") for line in table} == {9}
