@@ -109,9 +109,11 @@ def test_the_first_problem_is_shown_as_each_teacher_is_asked_it(raw, monkeypatch
     assert [m.role for m in long.asked] == ["system", "user", "assistant", "user"]
     assert long.asked[-1].content.startswith(f"{first}\nThink. ") and long.asked[-1].content.endswith("Answer:")
     shown = text(made, 400).plain.splitlines()
-    assert "asked       long  system     'Be brief.'" in shown
-    assert "                  assistant  'A + -'" in shown
-    (last,) = [line for line in shown if line.lstrip().startswith(f"user       '{first}")]
+    at = shown.index("asked       long")
+    assert shown[at + 1].strip() == "system: 'Be brief.'"
+    assert shown[at + 3].strip() == "assistant: 'A + -'"
+    last = shown[at + 4].strip()
+    assert last.startswith(f"user: '{first}")
     assert "\\nThink. Think." in last and " ... " in last and last.endswith("Think. Answer:'") and len(last) < 350
 
 

@@ -361,11 +361,11 @@ def _teacher_line(t: PlannedTeacher) -> Line:
 
 
 def _asked_lines(t: PlannedTeacher) -> list[Line]:
-    """The first problem as a teacher is asked it, a line for every turn."""
+    """The first problem as a teacher is asked it, turn by turn."""
     if t.asked is None:
         return []
     turns = [("user", t.asked)] if isinstance(t.asked, str) else [(m.role, m.content) for m in t.asked]
-    return [((t.name if n == 0 else "", role, _ends(text)), []) for n, (role, text) in enumerate(turns)]
+    return [((t.name,), [f"{role}: {_ends(text)}" for role, text in turns])]
 
 
 def _student_line(s: PlannedStudent, plan: Plan) -> Line:
