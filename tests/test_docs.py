@@ -14,15 +14,17 @@ import pytest
 import typer.main
 
 import tiny
-from mixdistill import cli, problems, resolve
+from mixdistill import cli, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
 from mixdistill.errors import RecipeError
 from mixdistill.recipe import Recipe, Source, Train, build, load, parse_yaml
-from mixdistill.types import Outcome, Request, Trace
+from mixdistill.types import Outcome, Request, Trace, prompt_text
 from mixdistill.verifiers.grading import grade
 
 ROOT = Path(__file__).parent.parent
-PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("quickstart", "extending")}
+PAGES = {
+    name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("quickstart", "extending", "prompts")
+}
 PAGES["coming-from"] = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
 NOT_RUN = {
     "make demo ARGS=--quick": "sets up an environment of its own",
@@ -40,6 +42,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
     assert found == {
         "quickstart": {"console", "json"},
         "extending": {"python", "yaml", "text"},
+        "prompts": {"yaml", "jinja", "json", "text"},
         "coming-from": {"yaml", "text"},
     }
 
@@ -139,6 +142,45 @@ def test_the_errors_of_own_code_look_as_they_are_shown(raw: dict[str, Any], tmp_
     teachers = {**raw["teachers"], "long": {"backend": "solver.py:Solver", "model": "x"}}
     failed = tiny.failures(build({**raw, "teachers": teachers}), tmp_path / "run", "generate")
     assert failed == [after.strip().format(run=tmp_path / "run")]
+
+
+@pytest.fixture
+def prompt_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The template and the worked examples of the page on prompts, where it says that they are."""
+    monkeypatch.chdir(tmp_path)
+    Path("prompts").mkdir()
+    for name, language in {"short.jinja": "jinja", "worked.jsonl": "json"}.items():
+        (block,) = blocks("prompts", language)
+        Path("prompts", name).write_text(block, encoding="utf-8")
+
+
+def test_the_prompts_that_are_shown_are_sent_as_they_are_shown(raw: dict[str, Any], prompt_files: None):
+    (shown,) = blocks("prompts", "yaml")
+    teachers = build(raw | parse_yaml(shown, "prompts")).teachers
+    turns = prompts.of(teachers["short"])("What is 7 times 8?")
+    assert prompt_text(turns) == blocks("prompts", "text")[0]
+    long = prompts.of(teachers["short"])("1" * 401)
+    assert long[-1].content.startswith("This one is long. Decide what matters first.\nSolve the problem in")  # ty: ignore
+    table = {
+        line.split("`")[1] for line in PAGES["prompts"].splitlines() if line.startswith("| `") and "sent" not in line
+    }
+    assert table == {prompts.PLAIN, *prompts.shipped()}
+
+
+def test_the_errors_of_prompts_look_as_they_are_shown(raw: dict[str, Any], prompt_files: None):
+    files = {
+        "broken.jinja": "Solve:\n{{ problem }\n",
+        "typo.jinja": "Solve\nthis:\n{{ problm }}",
+        "without.jinja": "Solve it.",
+        "rows.jsonl": '{"prompt": "1?", "completion": "1"}\n{"prompt": "2?"}\n',
+    }
+    found = []
+    for name, text in files.items():
+        Path(name).write_text(text, encoding="utf-8")
+        key = "examples" if name.endswith(".jsonl") else "prompt"
+        short = {"backend": "openai", "model": "m", key: name}
+        found += findings(raw, teachers={**raw["teachers"], "short": short})
+    assert blocks("prompts", "text")[1].splitlines() == found
 
 
 def test_what_is_shown_as_refused_is_refused(raw: dict[str, Any]):

@@ -29,6 +29,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+SERVED = {"backend": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"}
+
+
 class Usage:
     def __init__(self, free: int) -> None:
         self.free = free
@@ -92,6 +95,66 @@ def test_the_plan_is_the_same_as_data(raw):
         "examples": {"long": 1.0},
         "loss_tokens": {"long": 1.0},
     }
+
+
+def test_the_first_problem_is_shown_as_each_teacher_is_asked_it(raw, monkeypatch):
+    Path("few.jsonl").write_text('{"prompt": "Q 2 1 T 1 :", "completion": "A + -"}\n', encoding="utf-8")
+    Path("long.jinja").write_text("{{ problem }}\n" + "Think. " * 60 + "Answer:", encoding="utf-8")
+    raw["teachers"]["long"] = {**SERVED, "prompt": "long.jinja", "examples": "few.jsonl", "system": "Be brief."}
+    made = planned(raw)
+    first = check.faults.find(build(raw), Store(Path("r"))).problems["train"][0].prompt
+    long, short = made.teachers
+    assert short.asked is None, "the problem as it stands"
+    assert not isinstance(long.asked, str) and long.asked is not None
+    assert [m.role for m in long.asked] == ["system", "user", "assistant", "user"]
+    assert long.asked[-1].content.startswith(f"{first}\nThink. ") and long.asked[-1].content.endswith("Answer:")
+    shown = text(made, 400).plain.splitlines()
+    at = shown.index("asked       long")
+    assert shown[at + 1].strip() == "system: 'Be brief.'"
+    assert shown[at + 3].strip() == "assistant: 'A + -'"
+    last = shown[at + 4].strip()
+    assert last.startswith(f"user: '{first}")
+    assert "\\nThink. Think." in last and " ... " in last and last.endswith("Think. Answer:'") and len(last) < 350
+
+
+def test_a_teacher_that_is_shown_answers_of_what_is_asked_or_examined_is_warned_of(raw):
+    problems = check.faults.find(build(raw), Store(Path("r"))).problems
+    told = [problems["train"][3], problems["signs"][0], problems["signs"][1]]
+    rows = [{"prompt": p.prompt, "completion": p.answer} for p in told] + [{"prompt": "else", "completion": "x"}]
+    Path("few.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    raw["teachers"]["long"] = {**SERVED, "examples": "few.jsonl"}
+    assert [w for w in planned(raw).warnings if "examples" in w] == [
+        "teachers.long.examples: 1 of its 4 examples are problems of train, whose answers it is so shown; take others",
+        "teachers.long.examples: 2 of its 4 examples are problems of signs, whose answers it is so shown; take others",
+    ]
+
+
+def test_a_template_that_fails_for_a_later_problem_is_found_before_anything_is_bought(raw):
+    problems = check.faults.find(build(raw), Store(Path("r"))).problems["train"]
+    Path("a.jinja").write_text(f"{{{{ problem }}}}{{{{ 1 // (problem != '{problems[7].prompt}') }}}}", encoding="utf-8")
+    raw["teachers"]["long"] = {**SERVED, "prompt": "a.jinja"}
+    with pytest.raises(RecipeError) as e:
+        planned(raw)
+    assert e.value.findings == [
+        f"recipe: teachers.long.prompt: a.jinja:1: cannot be rendered for '{problems[7].prompt}' "
+        "(ZeroDivisionError: integer division or modulo by zero); mend it"
+    ]
+
+
+def test_a_prompt_or_file_of_examples_behind_a_variable_that_is_not_set_is_one_fault(raw, monkeypatch):
+    monkeypatch.delenv("MY_FEW", raising=False)
+    raw["teachers"]["long"] = {
+        "backend": "openai",
+        "model": "m",
+        "prompt": "${MY_FEW}/a.txt",
+        "examples": "${MY_FEW}/b",
+    }
+    with pytest.raises(RecipeError) as e:
+        planned(raw)
+    assert e.value.findings == [
+        "recipe: teachers.long.prompt: environment variable MY_FEW is not set (got '${MY_FEW}/a.txt'; 1 other key "
+        "names it too); export MY_FEW=..."
+    ]
 
 
 def test_unused_rows_are_counted_by_reason_with_three_of_them(raw, here):

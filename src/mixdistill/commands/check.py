@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixdistill import recipe, resolve
+from mixdistill import prompts, recipe, resolve
 from mixdistill.commands import estimates, faults
 from mixdistill.commands.faults import Found
 from mixdistill.commands.plans import (
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = 3
 """Rows shown of each kind."""
+TURN = 300
+"""Characters shown of a turn as a teacher is sent it: its beginning and its end."""
 LIBRARIES = {"train": ("torch", "trl", "accelerate", "datasets"), "report": ("numpy", "scipy")}
 """What only some stages need: extra -> libraries."""
 
@@ -88,6 +90,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         disk=disk,
         warnings=_warnings(str(store.root), disk)
         + [f"problems.eval.{shared_line(which, both)}" for which, both in shared(found.problems).items()]
+        + _shown(study, found)
         + _overlong(study, found)
         + _unfinished(found),
     )
@@ -117,6 +120,7 @@ def _teacher(study: Recipe, store: Store, found: Found, name: str, tokens: Amoun
     spec, train = study.teachers[name], found.problems["train"]
     join = found.joins.get(name)
     local = spec.backend == "transformers" or spec.model.startswith("lab:")
+    asked = next(iter(found.asked.get(name, [])), None)
     return PlannedTeacher(
         name=name,
         backend=spec.backend,
@@ -124,6 +128,7 @@ def _teacher(study: Recipe, store: Store, found: Found, name: str, tokens: Amoun
         traces=len(train) * spec.samples,
         there=estimates.traces_there(store, name, train, spec.samples),
         tokens=tokens,
+        asked=None if not train or asked == train[0].prompt else asked,
         join=join
         and PlannedJoin(
             problems=join["prompts"],
@@ -211,6 +216,25 @@ def _unfinished(found: Found) -> list[str]:
     ]
 
 
+def _shown(study: Recipe, found: Found) -> list[str]:
+    """Teachers who are shown the answers of problems that they are asked, or that students are examined on."""
+    lines = []
+    for name, teacher in study.teachers.items():
+        if teacher.examples is None:
+            continue
+        asked = prompts.read(teacher)
+        counts = {
+            which: prompts.shown_as_examples(asked, [p.prompt for p in ps]) for which, ps in found.problems.items()
+        }
+        lines += [
+            f"teachers.{name}.examples: {n:,} of its {len(asked.examples):,} examples are problems of {which}, whose "
+            "answers it is so shown; take others"
+            for which, n in counts.items()
+            if n
+        ]
+    return lines
+
+
 def _overlong(study: Recipe, found: Found) -> list[str]:
     """Of the traces that were looked at, those longer than a student may be trained on."""
     lines = []
@@ -244,6 +268,7 @@ def text(plan: Plan, width: int = 100) -> Text:
         ("problems", [_problems_line(p, problems) for p in plan.problems]),
         ("unused", [_unused_line(u) for u in plan.unused]),
         ("teachers", [_teacher_line(t) for t in plan.teachers]),
+        ("asked", [line for t in plan.teachers for line in _asked_lines(t)]),
         ("verifier", [((plan.verifier, plan.reference), [])]),
         ("students", [_student_line(s, plan) for s in plan.students]),
         ("arms", _arm_lines(plan)),
@@ -305,6 +330,11 @@ def _short(prompt: str, most: int = 60) -> str:
     return repr(line if len(line) <= most else line[: most - 3] + "...")
 
 
+def _ends(text: str, most: int = TURN) -> str:
+    """A text as it stands, line ends as \\n; of a long one its beginning and its end, where templates write."""
+    return repr(text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}")
+
+
 def _end(name: str, most: int = 24) -> str:
     """A name, or the end of a long one: of a path that is what tells it from others."""
     return name if len(name) <= most else f"...{name[3 - most :]}"
@@ -328,6 +358,14 @@ def _teacher_line(t: PlannedTeacher) -> Line:
         )
         notes += [f"not joined: {_short(p)}" for p in j.examples]
     return (t.name, _end(t.backend), _end(t.model), traces, tokens), notes
+
+
+def _asked_lines(t: PlannedTeacher) -> list[Line]:
+    """The first problem as a teacher is asked it, turn by turn."""
+    if t.asked is None:
+        return []
+    turns = [("user", t.asked)] if isinstance(t.asked, str) else [(m.role, m.content) for m in t.asked]
+    return [((t.name,), [f"{role}: {_ends(text)}" for role, text in turns])]
 
 
 def _student_line(s: PlannedStudent, plan: Plan) -> Line:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mixdistill.types import Row, Unused
+from mixdistill.types import Message, Row, Unused
 
 
 class Amount(Row):
@@ -95,6 +95,8 @@ class PlannedTeacher(Row):
     """Of these, in the run folder already."""
     tokens: Amount
     """Tokens of one of its traces, as the first student counts."""
+    asked: str | list[Message] | None
+    """The first training problem as this teacher is asked it; None where it is the problem as it stands."""
     join: PlannedJoin | None
     """Of recorded traces."""
     missing_model: str | None
