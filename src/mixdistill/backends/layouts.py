@@ -155,6 +155,8 @@ def _prompt(choose: _Choice, completion: str) -> str:
         return completion
     ranks = [[c for c in _called(choose.rows, usual) if c != completion] for usual in PROMPTS]
     found = choose.one("prompt", ranks, _asked, lambda cell: spelling.strict(_asked(cell)))
+    if found is None and any(_is_chat(row.get(completion)) for row in choose.rows):
+        return completion
     if found is None:
         raise DataError(_none(choose.where, "prompt", choose.rows, "that holds the problem as it stands"))
     return found
@@ -310,16 +312,18 @@ def _row_prompt(row: TableRow, layout: Layout, cells: Mapping[str, Any]) -> str 
     """What was asked in a row: its prompt, under its system prompt."""
     assert row.cells is not None
     cell: Any = cells.get(layout.prompt or "")
-    try:
-        if layout.prompt == layout.completion and _is_chat(cell):
-            cell = cell[: _last(cell)]
-        elif _ends_in_answer(cell):
-            cell = cell[:-1]
-        if nothing(cell) and not nothing(cells.get(layout.prompt or "")):
-            raise ValueError("nothing stands before its last assistant turn")
-    except ValueError as e:
-        raise BadRow("no_prompt", f"no prompt in column '{layout.prompt}': {e}") from None
-    prompt = row_prompt(TableRow(row.number, {str(layout.prompt): cell}), str(layout.prompt))
+    before: Any = cell
+    if layout.prompt == layout.completion and _is_chat(cell):
+        try:
+            before = cell[: _last(cell)]
+        except ValueError as e:
+            raise BadRow("no_completion", f"no completion in column '{layout.completion}': {e}") from None
+    elif _ends_in_answer(cell):
+        before = cell[:-1]
+    if nothing(before) and not nothing(cell):
+        why = "nothing stands before its last assistant turn"
+        raise BadRow("no_prompt", f"no prompt in column '{layout.prompt}': {why}")
+    prompt = row_prompt(TableRow(row.number, {str(layout.prompt): before}), str(layout.prompt))
     system = row.cells.get(layout.system) if layout.system else None
     if not isinstance(system, str) or nothing(system):
         return prompt
