@@ -426,6 +426,7 @@ def test_a_trace_for_a_problem_that_does_not_exist_is_counted(call: Call, raw: d
         "traces": 7,
         "repeated": 0,
         "dropped": {},
+        "samples": 1,
         "examples": {
             "ambiguous": [],
             "unmatched": [ROWS[6]["prompt"], ROWS[7]["prompt"]],

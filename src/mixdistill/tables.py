@@ -252,6 +252,11 @@ def on_hub(name: str) -> bool:
     return bool(HUB_ID.match(name)) and not is_there(name)
 
 
+def rows(name: str, subset: str | None = None, split: str = "train") -> Iterator[TableRow]:
+    """Rows of a local file, or of a data set on the hub. Raises DataError where they cannot be had."""
+    return hub(name, subset, split) if on_hub(name) else read(name)
+
+
 def hub(name: str, subset: str | None, split: str) -> Iterator[TableRow]:
     """Rows of a data set on the hub. Raises DataError where it cannot be had."""
     try:

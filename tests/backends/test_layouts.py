@@ -139,7 +139,7 @@ def ask(backend: Recorded, prompt: Any = Q, samples: int = 3) -> list[tuple[str,
 def counts(backend: Recorded, *prompts: Any) -> dict[str, Any]:
     """What the join report says that is not its default."""
     told = backend.join_report(prompts)
-    same = {"prompts", "matched", "rate", "examples"}
+    same = {"prompts", "matched", "rate", "samples", "examples"}
     return {k: v for k, v in told.items() if k not in same and v}
 
 

@@ -259,6 +259,7 @@ def test_the_join_report_counts_both_sides_and_names_some(file):
         "traces": 3,
         "repeated": 0,
         "dropped": {},
+        "samples": 2,
         "examples": {
             "ambiguous": [],
             "unmatched": ["What is\\n9 + 9?", "x" * 77 + "..."],

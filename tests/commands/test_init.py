@@ -56,10 +56,10 @@ def test_what_is_printed_is_what_was_found(write):
         "columns    prompt: question, answer: answer; others: id",
         "answers    what follows '####': integers, such as 8, 16, 24; verifier: math",
         "split      " + said.splitlines()[3][11:],
-        "long       long.jsonl: 40 traces (prompt, output) for 40 of 40 problems; "
+        "long       long.jsonl: 40 traces (prompt from 'prompt', completion from 'output') for 40 of 40 problems; "
         "40 end by stating an answer (complete: answered)",
-        "short      short.jsonl: 40 traces (question, response, finish_reason) for 40 of 40 problems; "
-        "40 ended by themselves",
+        "short      short.jsonl: 40 traces (prompt from 'question', completion from 'response', finish reason from "
+        "'finish_reason') for 40 of 40 problems; 40 ended by themselves",
         "arms       long, short, mix-long, mix-long-50 and the untuned student",
         "contrasts  long_cot_gap, mix_gain, mix_gain_mix-long-50",
         "",
@@ -77,12 +77,8 @@ def test_the_recipe_is_short_and_says_what_was_chosen(write):
     recipe = load("recipe.yaml")
     assert recipe.name == "sums"
     assert recipe.problems.train.answer_after == "####"
-    assert recipe.teachers["long"].options == {"completion_column": "output", "complete": "answered"}
-    assert recipe.teachers["short"].options == {
-        "prompt_column": "question",
-        "completion_column": "response",
-        "finish_reason_column": "finish_reason",
-    }
+    assert recipe.teachers["long"].options == {"complete": "answered"}
+    assert recipe.teachers["short"].options == {}
     assert list(recipe.students) == ["bytes"]
 
 
@@ -141,7 +137,9 @@ def test_several_rows_a_prompt_are_several_samples(write):
     rows = [json.loads(line) for line in Path("long.jsonl").read_text().splitlines()]
     save("long.jsonl", rows * 3)
     said, _ = write(LONG, SHORT)
-    assert "120 traces (prompt, output) for 40 of 40 problems, 3 each; 120 end by stating an answer" in said
+    assert (
+        "120 traces (prompt from 'prompt', completion from 'output') for 40 of 40 problems, 3 each; 120 end by" in said
+    )
     assert load("recipe.yaml").teachers["long"].samples == 3
 
 
@@ -242,9 +240,8 @@ def test_a_recipe_is_named_like_its_file(write):
         (
             ["long=odd.jsonl"],
             DataError,
-            "odd.jsonl: no completion column (got said); call it one of completion, output, response, "
-            "generation, solution, answer, text, content, or write the teacher's completion_column into a recipe by "
-            "hand",
+            "odd.jsonl: no completion column (got prompt, said); set completion_column to the one that holds the "
+            "trace; init has no flag for it: rename the column, or write the recipe by hand",
         ),
     ],
     ids=["no name", "no backend", "twice", "no file", "other problems", "no column"],

@@ -163,14 +163,15 @@ class Recorded:
         `columns` it was read from, in words; `prompts` asked: `matched`, `ambiguous` (in a loose form that several
         share: they get no trace) and `unmatched` ones, `rate` of the matched; `rows` that hold a trace, `rows_unused`
         that nobody gets, `rows_bad` by reason; `traces` in these rows, `repeated` ones that stand twice in a row, and
-        `dropped` generations by reason; and of each kind a few `examples`. Raises DataError where not one prompt is in
-        the file.
+        `dropped` generations by reason; `samples` of a matched prompt, the median; and of each kind a few `examples`.
+        Raises DataError where not one prompt is in the file.
         """
         wanted = {spelling.strict(p): p for p in prompts}
         self._ask(wanted.values())
         file = self._file
         joined = {key: self._joined(p) for key, p in wanted.items()}
         got = set(joined.values())
+        each = sorted(len(file.traces[key]) for key in joined.values() if key)
         unmatched = [p for key, p in wanted.items() if joined[key] is None]
         ambiguous = [p for key, p in wanted.items() if joined[key] == ""]
         matched = len(wanted) - len(unmatched) - len(ambiguous)
@@ -189,6 +190,7 @@ class Recorded:
             "traces": sum(map(len, file.traces.values())) + file.others_traces,
             "repeated": file.repeated,
             "dropped": dict(file.dropped),
+            "samples": each[len(each) // 2] if each else 0,
             "examples": {
                 "ambiguous": [_brief(p) for p in ambiguous[:EXAMPLES]],
                 "unmatched": [_brief(p) for p in unmatched[:EXAMPLES]],
@@ -217,8 +219,7 @@ class Recorded:
         return self._read
 
     def _recordings(self) -> Recordings:
-        on_hub = tables.on_hub(self.path)
-        rows = tables.hub(self.path, self.subset, self.part) if on_hub else tables.read(self.path)
+        rows = tables.rows(self.path, self.subset, self.part)
         head = list(islice(rows, SEEN))
         columns = dict.fromkeys(c for row in head for c in row.cells or {})
         found = Recordings(layouts.detect(head, self.named, self.path) if columns else self.named)
