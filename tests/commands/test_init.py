@@ -143,6 +143,30 @@ def test_several_rows_a_prompt_are_several_samples(write):
     assert load("recipe.yaml").teachers["long"].samples == 3
 
 
+def test_a_file_with_generations_or_conversations_needs_no_flag(write):
+    sums = [(f"What is {n} + {n * 7}?", f"<think>Let me see.</think>It is \\boxed{{{n * 8}}}.") for n in range(1, 41)]
+    save("long.jsonl", [{"problem": q, "generations": [a, a], "finish_reasons": ["stop", "length"]} for q, a in sums])
+    turns = [[{"from": "human", "value": q}, {"from": "gpt", "value": a}] for q, a in sums]
+    save("short.jsonl", [{"conversations": t} for t in turns])
+    said = " ".join(write(LONG, SHORT)[0].split())
+    assert (
+        "long long.jsonl: 80 traces (prompt from 'problem', completion from 'generations', finish reason from "
+        "'finish_reasons') for 40 of 40 problems, 2 each; 40 ended by themselves "
+        "short short.jsonl: 40 traces (prompt and completion from 'conversations') for 40 of 40 problems; 40 end by"
+    ) in said
+    teachers = load("recipe.yaml").teachers
+    assert (teachers["long"].samples, teachers["long"].options) == (2, {})
+    assert (teachers["short"].samples, teachers["short"].options) == (1, {"complete": "answered"})
+
+
+def test_of_two_prompts_the_one_that_is_called_like_the_problems_is_taken(write):
+    rows = [json.loads(line) for line in Path("short.jsonl").read_text().splitlines()]
+    save("short.jsonl", [row | {"prompt": f"Solve this: {row['question']}"} for row in rows])
+    said, _ = write(LONG, SHORT)
+    assert "(prompt from 'question', completion from 'response'" in said
+    assert load("recipe.yaml").teachers["short"].options == {"prompt_column": "question"}
+
+
 def test_traces_whose_end_does_not_show_are_never_said_to_have_ended(write):
     save("short.jsonl", [{"question": f"What is {n} + {n * 7}?", "response": "Well, so"} for n in range(1, 41)])
     said, _ = write(LONG, SHORT)
