@@ -23,10 +23,8 @@ from mixdistill.types import Outcome, Request, Trace
 from mixdistill.verifiers.grading import grade
 
 ROOT = Path(__file__).parent.parent
-PAGES = {
-    name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("quickstart", "extending", "import")
-}
-PAGES["coming-from"] = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
+NAMES = ("quickstart", "extending", "import", "coming-from")
+PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
     "make demo ARGS=--quick": "sets up an environment of its own",
     ". .venv/bin/activate": "the tests have one",
@@ -59,10 +57,7 @@ def test_the_code_that_is_shown_is_the_code_of_the_examples():
     assert blocks("extending", "python") == [f.read_text(encoding="utf-8") for f in files]
 
 
-@pytest.mark.parametrize(
-    ("page", "block"),
-    [(page, block) for page in ("extending", "coming-from", "import") for block in blocks(page, "yaml")],
-)
+@pytest.mark.parametrize(("page", "block"), [(page, block) for page in NAMES[1:] for block in blocks(page, "yaml")])
 def test_recipes_and_parts_of_recipes_are_valid(page: str, block: str, raw: dict[str, Any], monkeypatch):
     monkeypatch.chdir(ROOT)
     shown = parse_yaml(block, page)
