@@ -11,24 +11,23 @@ Nothing is asked of the names of data sets: a layout is its columns, and what th
 
 from __future__ import annotations
 
-import ast
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mixdistill import spelling
-from mixdistill.columns import PROMPT, ROLES, as_prompt, names, nothing, row_prompt
+from mixdistill.backends import cells
+from mixdistill.backends.cells import CHATS, GENERATIONS
+from mixdistill.columns import PROMPT, names, nothing, row_prompt
 from mixdistill.errors import DataError, one_line
 from mixdistill.tables import BadRow, TableRow
 from mixdistill.types import Message
 
-CHATS = ("messages", "conversations", "conversation")
 PROMPTS = (tuple(name for name in PROMPT if name not in CHATS), CHATS)
 """Names of columns that hold the prompt, the surest first."""
 COMPLETIONS = (
-    ("generations", "completions", "responses", "outputs"),
+    GENERATIONS,
     (
         "completion", "response", "output", "generation", "attempt", "deepseek_attempt", "gemini_attempt",
         "deepseek_solution", "generated_solution", "model_output", *CHATS,
@@ -47,10 +46,6 @@ REASONINGS = (
 FINISHES = ("finish_reason", "finish_reasons", "stop_reason", "stop_reasons", "finish")
 FAMILIES = ("deepseek_", "gemini_")
 """Beginnings of names of columns that belong together: the reasoning of one model is not that of another's answer."""
-LISTS = frozenset((*COMPLETIONS[0], *CHATS, "thinking_trajectories", "finish_reasons", "stop_reasons"))
-"""Columns whose cells are lists, also where a CSV file made texts of them."""
-THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-"""Keys of an assistant's turn that hold its reasoning."""
 WORK = 8
 """Words of an answer, the median's, from which on it is more than a result."""
 MARKS = {
@@ -123,11 +118,11 @@ def detect(head: Sequence[TableRow], named: Layout, where: str) -> Layout:
     rows = choose.rows
     asides = _asides(named)
     ranks = [[c for c in _called(rows, usual) if c not in asides] for usual in COMPLETIONS]
-    thoughts = [c for c in _called(rows, REASONINGS) if choose.filled(c, _lines)]
+    thoughts = [c for c in _called(rows, REASONINGS) if choose.filled(c, cells.lines)]
     if not (thoughts or named.reasoning) and not _shows_work(rows, ranks[-1]):
         ranks.pop()
-    full = [c for rank in ranks for c in rank if choose.filled(c, _said)]
-    completion = named.completion or choose.one("completion", ranks, _said, _texts)
+    full = [c for rank in ranks for c in rank if choose.filled(c, cells.completions)]
+    completion = named.completion or choose.one("completion", ranks, cells.completions, cells.texts)
     if completion is None:
         raise DataError(_none(where, "completion", rows, "that holds the trace"))
     prompt = named.prompt or _prompt(choose, completion)
@@ -151,11 +146,11 @@ def _asides(named: Layout) -> set[str | None]:
 
 def _prompt(choose: _Choice, completion: str) -> str:
     """The column of the prompt: the conversation that the completion ends, else one with a usual name."""
-    if any(_is_chat(row.get(completion)) and len(row[completion]) > 1 for row in choose.rows):
+    if any(cells.is_chat(row.get(completion)) and len(row[completion]) > 1 for row in choose.rows):
         return completion
     ranks = [[c for c in _called(choose.rows, usual) if c != completion] for usual in PROMPTS]
-    found = choose.one("prompt", ranks, _asked, lambda cell: spelling.strict(_asked(cell)))
-    if found is None and any(_is_chat(row.get(completion)) for row in choose.rows):
+    found = choose.one("prompt", ranks, cells.asked, lambda cell: spelling.strict(cells.asked(cell)))
+    if found is None and any(cells.is_chat(row.get(completion)) for row in choose.rows):
         return completion
     if found is None:
         raise DataError(_none(choose.where, "prompt", choose.rows, "that holds the problem as it stands"))
@@ -169,7 +164,7 @@ def _one_of(
     if named is not None or completion is None:
         return named or None
     there = [c for c in _called(choose.rows, usual) if _family(c) == _family(completion)]
-    return choose.one(what, [there], _lines, _lines)
+    return choose.one(what, [there], cells.lines, cells.lines)
 
 
 class _Choice:
@@ -177,7 +172,7 @@ class _Choice:
 
     def __init__(self, head: Sequence[TableRow], where: str) -> None:
         there = [(row.number, row.cells) for row in head if row.cells is not None]
-        self.rows = [{c: _cell(value, c) for c, value in cells.items()} for _, cells in there]
+        self.rows = [{c: cells.read(value, c) for c, value in row.items()} for _, row in there]
         self.numbers = [number for number, _ in there]
         self.where = where
 
@@ -230,16 +225,12 @@ def _meant(meaning: Callable[[Any], object], value: Any) -> object | None:
 
 def _called(rows: Sequence[Mapping[str, Any]], usual: Sequence[str]) -> list[str]:
     """Columns with one of these names, in the order of the names."""
-    plain = {c: _plain(c) for c in names(rows)}
+    plain = {c: cells.plain(c) for c in names(rows)}
     return [c for name in usual for c, called in plain.items() if called == name]
 
 
-def _plain(column: str) -> str:
-    return str(column).strip().casefold().replace(" ", "_").replace("-", "_")
-
-
 def _family(column: str) -> str:
-    return next((begin for begin in FAMILIES if _plain(column).startswith(begin)), "")
+    return next((begin for begin in FAMILIES if cells.plain(column).startswith(begin)), "")
 
 
 def _shows_work(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bool:
@@ -261,14 +252,14 @@ def traces(row: TableRow, layout: Layout) -> Traces:
     """The prompt of a row and its traces. Raises BadRow where it has none."""
     if row.cells is None:
         raise BadRow("unreadable", row.why)
-    cells = {c: _cell(row.cells.get(c), c) for c in (layout.prompt, layout.completion) if c is not None}
-    prompt = _row_prompt(row, layout, cells)
+    asked, answered = (cells.read(row.cells.get(c), str(c)) for c in (layout.prompt, layout.completion))
+    prompt = _row_prompt(row, layout, asked)
     aside = _list(row, layout.reasoning)
     try:
-        said = _said(cells.get(layout.completion))
+        said = cells.completions(answered)
     except ValueError as e:
         thought = aside[0] if len(aside) == 1 else None
-        if not nothing(cells.get(layout.completion)) or nothing(thought):
+        if not nothing(answered) or nothing(thought):
             raise BadRow("no_completion", f"no completion in column '{layout.completion}': {e}") from None
         said = [("", None)]  # cut while it thought: a trace all the same
     columns = {layout.reasoning: aside, layout.finish_reason: _list(row, layout.finish_reason)}
@@ -308,17 +299,16 @@ def _kept(
     return Traces(prompt, found, dict(dropped))
 
 
-def _row_prompt(row: TableRow, layout: Layout, cells: Mapping[str, Any]) -> str | list[Message]:
-    """What was asked in a row: its prompt, under its system prompt."""
+def _row_prompt(row: TableRow, layout: Layout, cell: Any) -> str | list[Message]:
+    """What was asked in a row, by its prompt's cell, under its system prompt."""
     assert row.cells is not None
-    cell: Any = cells.get(layout.prompt or "")
     before: Any = cell
-    if layout.prompt == layout.completion and _is_chat(cell):
+    if layout.prompt == layout.completion and cells.is_chat(cell):
         try:
-            before = cell[: _last(cell)]
+            before = cell[: cells.last_answer(cell)]
         except ValueError as e:
             raise BadRow("no_completion", f"no completion in column '{layout.completion}': {e}") from None
-    elif _ends_in_answer(cell):
+    elif cells.ends_in_answer(cell):
         before = cell[:-1]
     if nothing(before) and not nothing(cell):
         why = "nothing stands before its last assistant turn"
@@ -331,116 +321,14 @@ def _row_prompt(row: TableRow, layout: Layout, cells: Mapping[str, Any]) -> str 
     return turns if turns[0].role == "system" else [Message(role="system", content=system), *turns]
 
 
-def _asked(cell: Any) -> str | list[Message]:
-    """What a cell asks, whether or not the answer stands there too. Raises ValueError."""
-    return as_prompt(cell[:-1] if _ends_in_answer(cell) else cell)
-
-
-def _said(cell: Any) -> list[tuple[str, str | None]]:
-    """(text, reasoning beside it) of every completion in a cell. Raises ValueError saying why it holds none."""
-    if nothing(cell):
-        raise ValueError("it is empty")
-    if isinstance(cell, NoList):
-        raise ValueError(f"it {cell.WHY}")
-    if isinstance(cell, str | int | float):
-        return [(str(cell), None)]
-    if not isinstance(cell, list):
-        raise ValueError(f"it is of type {type(cell).__name__}, neither text nor a list")
-    if any(isinstance(one, Mapping) for one in cell):
-        return [_turn(cell[_last(cell)])]
-    for one in cell:
-        if not isinstance(one, str | None):
-            raise ValueError(f"it is a list that holds {type(one).__name__}, neither texts nor turns")
-    return [(one or "", None) for one in cell]
-
-
-def _texts(cell: Any) -> list[str]:
-    return [text.strip() for text, _ in _said(cell)]
-
-
-def _turn(turn: Mapping[str, Any]) -> tuple[str, str | None]:
-    content = turn.get("content", turn.get("value"))
-    thought = next((t for key in THOUGHTS if isinstance(t := turn.get(key), str) and t.strip()), None)
-    if content is None and thought:
-        content = ""
-    if not isinstance(content, str):
-        raise ValueError(f"its last assistant turn is of type {type(content).__name__}, not text")
-    return content, thought
-
-
-def _is_chat(cell: Any) -> bool:
-    return isinstance(cell, list) and bool(cell) and all(isinstance(turn, Mapping) for turn in cell)
-
-
-def _role(turn: Any) -> Any:
-    role = turn.get("role", turn.get("from")) if isinstance(turn, Mapping) else None
-    return ROLES.get(role, role) if isinstance(role, str) else None
-
-
-def _ends_in_answer(cell: Any) -> bool:
-    return _is_chat(cell) and _role(cell[-1]) == "assistant"
-
-
-def _last(turns: Sequence[Any]) -> int:
-    """Where the last assistant turn stands."""
-    found = next((n for n in reversed(range(len(turns))) if _role(turns[n]) == "assistant"), None)
-    if found is None:
-        raise ValueError("it holds no assistant turn")
-    return found
-
-
-def _lines(cell: Any) -> list[str]:
-    """A cell beside the completion as texts. Raises ValueError where it says nothing."""
-    values = [str(one) for one in (cell if isinstance(cell, list) else [cell]) if not nothing(one)]
-    if not values:
-        raise ValueError("it is empty")
-    return values
-
-
 def _list(row: TableRow, column: str | None, *, listed: bool = False) -> list[Any]:
     """A cell beside the completion, a value for each of them; empty where it says nothing."""
     assert row.cells is not None
     if not column:
         return []
-    cell = _cell(row.cells.get(column), column, listed=listed)
-    if isinstance(cell, NoList):
+    cell = cells.read(row.cells.get(column), column, listed=listed)
+    if isinstance(cell, cells.NoList):
         raise BadRow("lengths_differ", f"column '{column}' {cell.WHY}")
     if isinstance(cell, list):
         return cell
     return [] if nothing(cell) else [cell]
-
-
-class NoList(str):
-    """A text that looks like a list and cannot be read as one."""
-
-    WHY = "looks like a list, and is none as JSON or Python writes it"
-
-
-def _cell(value: Any, column: str, *, listed: bool = False) -> Any:
-    """A cell, and of a column of lists the list that a CSV file made a text of: as JSON, or as Python prints it.
-
-    Arrays as numpy prints them, without commas, are neither: where one element ends cannot be told.
-    """
-    if not isinstance(value, str) or not (listed or _plain(column) in LISTS) or not _bracketed(value):
-        return value
-    found = _json(value) or _python(value)
-    return found if isinstance(found, list) else NoList(value)
-
-
-def _bracketed(text: str) -> bool:
-    return text.lstrip()[:1] == "[" and text.rstrip()[-1:] == "]"
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _python(text: str) -> Any:
-    try:
-        found = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return None
-    return found if repr(found) == text.strip() else None
