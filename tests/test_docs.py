@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -16,16 +17,14 @@ import typer.main
 import tiny
 from mixdistill import cli, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
-from mixdistill.errors import RecipeError
+from mixdistill.errors import DataError, RecipeError
 from mixdistill.recipe import Recipe, Source, Train, build, load, parse_yaml
 from mixdistill.types import Outcome, Request, Trace, prompt_text
 from mixdistill.verifiers.grading import grade
 
 ROOT = Path(__file__).parent.parent
-PAGES = {
-    name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("quickstart", "extending", "prompts")
-}
-PAGES["coming-from"] = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
+NAMES = ("quickstart", "extending", "import", "prompts", "coming-from")
+PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
     "make demo ARGS=--quick": "sets up an environment of its own",
     ". .venv/bin/activate": "the tests have one",
@@ -43,6 +42,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "quickstart": {"console", "json"},
         "extending": {"python", "yaml", "text"},
         "prompts": {"yaml", "jinja", "json", "text"},
+        "import": {"json", "yaml", "text"},
         "coming-from": {"yaml", "text"},
     }
 
@@ -58,9 +58,7 @@ def test_the_code_that_is_shown_is_the_code_of_the_examples():
     assert blocks("extending", "python") == [f.read_text(encoding="utf-8") for f in files]
 
 
-@pytest.mark.parametrize(
-    ("page", "block"), [(page, block) for page in ("extending", "coming-from") for block in blocks(page, "yaml")]
-)
+@pytest.mark.parametrize(("page", "block"), [(page, block) for page in NAMES[1:] for block in blocks(page, "yaml")])
 def test_recipes_and_parts_of_recipes_are_valid(page: str, block: str, raw: dict[str, Any], monkeypatch):
     monkeypatch.chdir(ROOT)
     shown = parse_yaml(block, page)
@@ -78,6 +76,38 @@ def test_the_rows_of_the_quickstart_are_a_problem_and_a_trace_of_it(tmp_path: Pa
     trace = tiny.trace(problem, **dict(completion))
     (verdict,) = grade([(problem, trace)], resolve.reference("verifier", "json"), {}, name="json")
     assert verdict.outcome is Outcome.CORRECT
+
+
+IMPORTED = list(zip(blocks("import", "json"), blocks("import", "text"), strict=True))
+
+
+@pytest.mark.parametrize(("rows", "said"), IMPORTED, ids=[said.partition(";")[0].strip() for _, said in IMPORTED])
+def test_the_layouts_that_are_shown_are_read_as_is_said(rows: str, said: str, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("traces.jsonl").write_text(rows, encoding="utf-8")
+    backend = Recorded("traces.jsonl")
+    try:
+        assert backend.join_report(["What is 2 + 3?"])["columns"] == said.strip()
+    except DataError as e:
+        assert str(e) == said.strip()
+        return
+    ((_, first),) = backend.generate([Request(prompt="What is 2 + 3?")])
+    assert first and "5" in first.content
+    assert first.reasoning == ("" if "from 'solution'" in said else "Two, then three.")
+
+
+def test_the_thinking_of_the_model_that_is_chosen_comes_with_it(tmp_path: Path):
+    (tmp_path / "traces.jsonl").write_text(blocks("import", "json")[-1], encoding="utf-8")
+    (option,) = re.findall(r"`completion_column:\s(deepseek_\w+)`", PAGES["import"])
+    ((_, first),) = Recorded(str(tmp_path / "traces.jsonl"), completion_column=option).generate(
+        [Request(prompt="What is 2 + 3?")]
+    )
+    assert first and first.reasoning == "Two, then three."
+
+
+def test_the_options_that_are_named_for_imports_are_options():
+    named = set(re.findall(r"`(\w+_column)", PAGES["import"])) | {"path", "subset", "split", "complete"}
+    assert named == {k for k, p in inspect.signature(Recorded).parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
 def commands() -> list[str]:

@@ -184,10 +184,27 @@ def test_a_join_is_a_rate_with_what_did_not_join(raw, monkeypatch):
     (join,) = [t.join for t in planned(raw).teachers if t.join]
     assert (join.problems, join.joined, join.rows, join.rows_unused) == (12, 9, 10, 1)
     assert (
+        "              reads prompt from 'prompt', completion from 'completion'\n"
         "              joins 9 of 12 problems (75.0 %); 1 of its 10 rows are for none\n"
         "              2 rows are no trace (2 no_prompt)\n"
         f"              not joined: {prompts[9]!r}\n"
     ) in written(raw)
+
+
+def test_generations_of_a_row_are_counted_with_what_is_left_out_of_them(raw):
+    prompts = [p.prompt for p in check.faults.find(build(raw), Store(Path("r"))).problems["train"]]
+    rows = [{"problem": p, "generations": ["A + +", "A + +", ""], "right": [True, True, True]} for p in prompts]
+    rows[0]["right"] = [False, True, None]
+    Path("traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    raw["teachers"]["long"] = {"backend": "recorded", "model": "traces.jsonl", "correct_column": "right"}
+    (join,) = [t.join for t in planned(raw).teachers if t.join]
+    assert (join.rows, join.traces, join.repeated) == (12, 23, 11)
+    assert join.dropped == {"marked_incorrect": 1, "empty": 12}
+    assert (
+        "reads prompt from 'problem', completion from 'generations', only what 'right' marks as correct "
+        "joins all 12 problems 23 traces in its 12 rows, of which 11 stand twice in a row "
+        "13 generations are no trace (1 marked_incorrect, 12 empty)"
+    ) in " ".join(written(raw).split())
 
 
 def test_prompts_that_only_their_spelling_tells_apart_are_said_not_to_join(raw):

@@ -131,12 +131,16 @@ def _teacher(study: Recipe, store: Store, found: Found, name: str, tokens: Amoun
         asked=None if not train or asked == train[0].prompt else asked,
         join=join
         and PlannedJoin(
+            columns=join.get("columns"),
             problems=join["prompts"],
             joined=join["matched"],
             ambiguous=join.get("ambiguous", 0),
             rows=join["rows"],
             rows_unused=join["rows_unused"],
             rows_bad=dict(join.get("rows_bad", {})),
+            traces=join.get("traces", join["rows"]),
+            repeated=join.get("repeated", 0),
+            dropped=dict(join.get("dropped", {})),
             examples=faults.not_joined(join)[:EXAMPLES],
         ),
         missing_model=_missing(resolve.from_environment(spec.model)) if local else None,
@@ -344,20 +348,26 @@ def _teacher_line(t: PlannedTeacher) -> Line:
     traces = f"{t.traces:,} traces" + (f", {t.there:,} there" if t.there else "")
     tokens = f"{t.tokens.value:,.0f} tokens each ({t.tokens.basis})" if t.tokens.value else f"tokens {t.tokens.basis}"
     notes = [f"{t.model} is {t.missing_model}"] if t.missing_model else []
-    if t.join:
-        j = t.join
-        share = "all" if j.joined == j.problems else f"{j.joined:,} of"
-        rate = "" if j.joined == j.problems else f" ({pct(j.joined / j.problems)})"
-        bad = sum(j.rows_bad.values())
-        share_a_form = f"{j.ambiguous:,} may be one of several prompts that only their spelling tells apart: no trace"
-        unused = f"; {j.rows_unused:,} of its {j.rows:,} rows are for none" if j.rows_unused else ""
-        notes.append(f"joins {share} {j.problems:,} problems{rate}{unused}".replace("\N{NO-BREAK SPACE}", " "))
-        notes += [share_a_form] * bool(j.ambiguous)
-        notes += [f"{bad:,} rows are no trace ({', '.join(f'{n:,} {why}' for why, n in j.rows_bad.items())})"] * bool(
-            bad
-        )
-        notes += [f"not joined: {_short(p)}" for p in j.examples]
-    return (t.name, _end(t.backend), _end(t.model), traces, tokens), notes
+    return (t.name, _end(t.backend), _end(t.model), traces, tokens), notes + (_join_lines(t.join) if t.join else [])
+
+
+def _join_lines(j: PlannedJoin) -> list[str]:
+    """What a file of traces was read from, what of it is asked for, and what of it is no trace."""
+    share = "all" if j.joined == j.problems else f"{j.joined:,} of"
+    rate = "" if j.joined == j.problems else f" ({pct(j.joined / j.problems)})"
+    unused = f"; {j.rows_unused:,} of its {j.rows:,} rows are for none" if j.rows_unused else ""
+    lines = [f"reads {j.columns}"] if j.columns else []
+    lines.append(f"joins {share} {j.problems:,} problems{rate}{unused}".replace("\N{NO-BREAK SPACE}", " "))
+    if j.ambiguous:
+        lines.append(f"{j.ambiguous:,} may be one of several prompts that only their spelling tells apart: no trace")
+    if j.traces != j.rows:
+        again = f", of which {j.repeated:,} stand twice in a row" if j.repeated else ""
+        lines.append(f"{j.traces:,} traces in its {j.rows:,} rows{again}")
+    for what, counted in (("generations", j.dropped), ("rows", j.rows_bad)):
+        if counted:
+            reasons = ", ".join(f"{n:,} {why}" for why, n in counted.items())
+            lines.append(f"{sum(counted.values()):,} {what} are no trace ({reasons})")
+    return [*lines, *(f"not joined: {_short(p)}" for p in j.examples)]
 
 
 def _asked_lines(t: PlannedTeacher) -> list[Line]:

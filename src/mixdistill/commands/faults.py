@@ -1,4 +1,5 @@
-"""What would stop a run, found before it: nothing is bought, built or written, and nothing fetched but problems.
+"""What would stop a run, found before it: nothing is bought, built or written, and nothing fetched but problems and
+recorded traces.
 
 Everything is looked at, whatever else is wrong: a broken source does not hide the next one. A fault is a line
 *key: what (got value); what to do*.
