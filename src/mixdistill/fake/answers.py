@@ -12,12 +12,13 @@ import math
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from mixdistill.types import FinishReason, Problem, content_hash
 
 Style = Literal["reasoning", "reasoning_content", "think"]
 """Where the reasoning goes: a field of the message, or between <think> tags in its content."""
+STYLES: tuple[Style, ...] = get_args(Style)
 ANCHOR = 16
 """Characters at a prompt's beginning by which it is looked for in a message."""
 LONG = 6.0
