@@ -331,8 +331,8 @@ def fake(
         recipe,
         set_,
         port=port,
-        say=lambda text: sys.stdout.write(text + "\n") and sys.stdout.flush(),
-        manner=answers.Manner(pass_rate=pass_rate, style=style),  # ty: ignore[invalid-argument-type]
+        say=_tell,
+        manner=answers.Manner(pass_rate=pass_rate, style=style),
         faults=kinds.parse(faults),
         pace=server.Pace(latency, speed, capacity),
         seed=seed,
@@ -443,6 +443,11 @@ def lab_build(
 
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()  # who reads it through a pipe waits for it
 
 
 def _json(value: Any) -> str:

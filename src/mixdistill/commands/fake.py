@@ -7,6 +7,7 @@ What is played is called so: the model of every such trace is `fake/` and the re
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from mixdistill.commands import gold
 from mixdistill.commands.run import carry_out as carry_out_recipe
 from mixdistill.errors import RecipeError
 from mixdistill.fake.answers import Known, Manner
-from mixdistill.fake.server import HOST, Pace, Provider, serving
+from mixdistill.fake.server import HOST, Provider, serving
 from mixdistill.problems import load as load_problems
 from mixdistill.recipe import Recipe, Teacher, load
 from mixdistill.store import Store
@@ -43,7 +44,7 @@ def played(recipe: Recipe) -> list[str]:
     names = [n for n, t in recipe.teachers.items() if t.backend in BOUGHT or "serve" in t.options]
     if not names:
         backends = ", ".join(f"{n}: {t.backend}" for n, t in recipe.teachers.items())
-        raise RecipeError(f"{recipe.name}: no teacher is bought (got {backends}); mixdistill run costs nothing as it is")
+        raise RecipeError(f"{recipe.name}: no teacher is bought (got {backends}); run it as it is")
     return names
 
 
@@ -93,7 +94,7 @@ def serve(
     loaded = load(recipe, overrides)
     made = provider(loaded, **how)
     with serving(made, port) as url:
-        say(_how_to_use(loaded, str(recipe), made, url))
+        say(_how_to_use(loaded, recipe, overrides or [], made, url))
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
@@ -101,16 +102,18 @@ def serve(
     raise AssertionError("waiting ends by an interrupt alone")
 
 
-def _how_to_use(recipe: Recipe, named: str, made: Provider, url: str) -> str:
-    sets = []
+def _how_to_use(recipe: Recipe, file: Path, overrides: list[str], made: Provider, url: str) -> str:
+    """The address, and the command by which the recipe asks there, in a run folder of its own."""
+    sets = list(overrides)
     for name in played(recipe):
         teacher = recipe.teachers[name]
         keys = {"backend": "openai", "base_url": url, "model": _fake_model(teacher)}
-        sets += [f"--set teachers.{name}.{k}={v}" for k, v in keys.items() if k != "backend" or teacher.backend != v]
-    command = " \\\n    ".join([f"mixdistill generate {named} --out runs/{recipe.name}-fake", *sets])
+        sets += [f"teachers.{name}.{k}={v}" for k, v in keys.items() if k != "backend" or teacher.backend != v]
+    ask = [f"mixdistill generate {file} --out runs/{recipe.name}-fake", *(f"--set {shlex.quote(s)}" for s in sets)]
+    command = " \\\n    ".join(ask)
     return (
         f"Fake provider on {url}: {len(made.known):,} problems, models {', '.join(made.models)}. Ctrl-C ends it.\n\n"
-        f"  {command}\n\nWithout this server: mixdistill generate {named} --rehearse"
+        f"  {command}\n\nWithout this server: mixdistill generate {file} --rehearse"
     )
 
 
@@ -141,7 +144,7 @@ def _played(teacher: Teacher) -> Teacher:
     options |= {"base_url": f"${{{URL}}}", "api_key_env": KEY}
     fields = teacher.model_dump(exclude=set(teacher.options), exclude_unset=True)
     model = teacher.model if teacher.model.startswith(FAKE) else FAKE + teacher.model
-    return Teacher(**{**fields, **options, "backend": "openai", "model": model})
+    return Teacher.model_validate({**fields, **options, "backend": "openai", "model": model})
 
 
 def carry_out(

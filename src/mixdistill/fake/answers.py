@@ -72,9 +72,7 @@ class Answer(NamedTuple):
 class Known:
     """The problems, by what a message says."""
 
-    def __init__(
-        self, problems: Iterable[Problem], right: Callable[[Problem], str], *, working: bool = False
-    ) -> None:
+    def __init__(self, problems: Iterable[Problem], right: Callable[[Problem], str], *, working: bool = False) -> None:
         """`right` gives the text of a right answer; `working`: text may stand before it without making it wrong."""
         self.working = working
         self._right: dict[str, str] = {}

@@ -47,7 +47,7 @@ def _rate(said: str, text: str) -> float:
     except ValueError:
         rate = -1.0
     if not 0.0 <= rate <= 1.0:
-        raise RecipeError(f"--faults {text}: a rate is between 0 and 1 (got '{said}'); write 0.05 or 500=0.1,reset=0.02")
+        raise RecipeError(f"--faults {text}: a rate is between 0 and 1 (got '{said}'); write 0.05 or 500=0.1,503=0.1")
     return rate
 
 

@@ -267,8 +267,8 @@ def serving(provider: Provider, port: int = 0) -> Generator[str]:
     thread.start()
     try:
         loop, stop, port = up.result()
-    except OSError as e:
-        raise StageError(f"port {port}: cannot be listened on ({e.strerror}); choose another --port") from None
+    except OSError:
+        raise StageError(f"port {port}: cannot be listened on ({why}); choose another --port") from None
     try:
         yield f"http://{HOST}:{port}/v1"
     finally:
