@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import socket
 import struct
 import threading
@@ -267,7 +268,8 @@ def serving(provider: Provider, port: int = 0) -> Generator[str]:
     thread.start()
     try:
         loop, stop, port = up.result()
-    except OSError:
+    except OSError as e:
+        why = os.strerror(e.errno or 0)
         raise StageError(f"port {port}: cannot be listened on ({why}); choose another --port") from None
     try:
         yield f"http://{HOST}:{port}/v1"
