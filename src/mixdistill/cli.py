@@ -8,7 +8,7 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -63,6 +63,8 @@ RehearseOption = Annotated[
     bool, typer.Option("--rehearse", help="Bought teachers are played by a fake provider here; costs nothing.")
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="At most this many problems of every set.")]
+Style = Literal["reasoning", "reasoning_content", "think"]
+"""As in fake.answers, which --help does not load."""
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Worker processes; else one per GPU, or one per core.")
 ]
@@ -253,23 +255,6 @@ def run(
     _carry_out(recipe, set_, out, STAGES, rehearse=rehearse, **how)
 
 
-@app.command()
-def generate(
-    recipe: RecipeArg,
-    set_: SetOption = None,
-    out: OutOption = None,
-    fresh: FreshOption = False,
-    retry: RetryOption = False,
-    limit: LimitOption = None,
-    workers: WorkersOption = None,
-    json_: JsonOption = False,
-    rehearse: RehearseOption = False,
-) -> None:
-    """Only stage 1: traces of every teacher."""
-    how = {"fresh": fresh, "retry": retry, "limit": limit, "workers": workers, "as_json": json_}
-    _carry_out(recipe, set_, out, ("generate",), rehearse=rehearse, **how)
-
-
 def _stage_command(stage: str, summary: str) -> None:
     def command(
         recipe: RecipeArg,
@@ -280,14 +265,17 @@ def _stage_command(stage: str, summary: str) -> None:
         limit: LimitOption = None,
         workers: WorkersOption = None,
         json_: JsonOption = False,
+        rehearse: RehearseOption = False,
     ) -> None:
-        _carry_out(recipe, set_, out, (stage,), fresh=fresh, retry=retry, limit=limit, workers=workers, as_json=json_)
+        how = {"fresh": fresh, "retry": retry, "limit": limit, "workers": workers, "as_json": json_}
+        _carry_out(recipe, set_, out, (stage,), rehearse=rehearse, **how)
 
     command.__doc__ = summary
     app.command(name=stage)(command)
 
 
 for _stage, _summary in {
+    "generate": "Only stage 1: traces of every teacher.",
     "verify": "Only stage 2: judge the traces.",
     "analyze": "Only stage 3: measure the traces.",
     "mix": "Only stage 4: matched training sets.",
@@ -312,21 +300,16 @@ def fake(
     capacity: Annotated[
         int | None, typer.Option("--capacity", min=1, help="Requests at once above which there is 429.")
     ] = None,
-    style: Annotated[
-        str, typer.Option("--style", help="Where reasoning goes: reasoning, reasoning_content or think.")
-    ] = "reasoning",
+    style: Annotated[Style, typer.Option("--style", help="Where reasoning goes; think: into the text.")] = "reasoning",
     journal: Annotated[
         Path | None, typer.Option("--journal", metavar="FILE", help="Append every request, and how it ended.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Draws the faults.")] = 0,
 ) -> None:
     """Play the bought teachers of a recipe on this machine, over HTTP, until Ctrl-C: a server to practise on."""
     from mixdistill.commands import fake as verb
     from mixdistill.fake import answers, server
     from mixdistill.fake import faults as kinds
 
-    if style not in answers.STYLES:
-        raise typer.BadParameter(f"--style is one of {', '.join(answers.STYLES)}")
     ended = verb.serve(
         recipe,
         set_,
@@ -335,7 +318,6 @@ def fake(
         manner=answers.Manner(pass_rate=pass_rate, style=style),
         faults=kinds.parse(faults),
         pace=server.Pace(latency, speed, capacity),
-        seed=seed,
         journal=journal,
     )
     sys.stdout.write("requests: " + (", ".join(f"{n:,} {how}" for how, n in sorted(ended.items())) or "none") + "\n")

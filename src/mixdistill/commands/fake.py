@@ -154,6 +154,8 @@ def carry_out(
     """Carry out stages of a recipe with its bought teachers played; the exit code."""
     loaded = load(recipe, overrides)
     lost = problems_of.of_models(_without(loaded, played(loaded)))
+    if lost and not set(stages) & set(DATA):
+        raise RecipeError(lost)
     study = rehearsed(loaded, models_there=not lost)
     store = Store(out or Path("runs") / study.name)
     with _environment({KEY: "rehearsal"}), serving(provider(loaded)) as url, _environment({URL: url}):
