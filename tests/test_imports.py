@@ -15,8 +15,8 @@ import yaml
 from mixdistill.pipeline import STAGES
 
 HELP = {"annotated_doc", "attr", "markdown_it", "mdurl", "pygments", "rich", "shellingham", "typer"}
-"""Third-party modules that the command line may load before it knows what is wanted: typer and what it brings
-(`attr`, which aiohttp brings, is one that rich looks at where it is installed)."""
+"""Third-party modules that the command line may load before it knows what is wanted: typer and what it brings.
+Rich looks whether attrs is there, which comes with aiohttp."""
 VERB_HELP = HELP | {"annotated_types", "pydantic", "pydantic_core", "typing_extensions", "typing_inspection"}
 """Typer converts the arguments of a verb with pydantic where that is installed, even for its help."""
 HEAVY = {"torch", "transformers", "datasets", "trl", "polars", "numpy", "scipy", "openai", "math_verify", "jinja2"}

@@ -26,11 +26,11 @@ from typing import Any
 
 from soak import survivors
 
+from mixdistill.collect import request_seed
 from mixdistill.errors import MixdistillError
 from mixdistill.fake import faults
 from mixdistill.fake.answers import Known, Manner, answer, identity
 from mixdistill.fake.server import WHOLE, Pace, Provider, serving
-from mixdistill.generate import request_seed
 from mixdistill.recipe import Source
 from mixdistill.store import Store
 from mixdistill.types import Problem, Trace

@@ -10,9 +10,9 @@ import re
 import shutil
 
 from mixdistill import executor, resolve
+from mixdistill.collect import TABLE as TRACES
 from mixdistill.commands.faults import PEEK, Found, standing
 from mixdistill.commands.plans import Amount, Disk, Time
-from mixdistill.generate import TABLE as TRACES
 from mixdistill.generate import author
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import Store
