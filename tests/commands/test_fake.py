@@ -42,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 ENDS = "Without this server: mixdistill generate long-vs-short --rehearse\n"
 LOCAL = ["problems.train.source=train.jsonl", "problems.eval.gsm8k.source=eval.jsonl"]
-PRICES = ["teachers.long.price={completion: 2.0}"]
+PRICES = ["teachers.long.price={completion: 2000}"]
 
 
 def rehearse(*stages: str, overrides: list[str] | None = None, out: Path | None = None) -> tuple[int, list[str]]:
@@ -80,13 +80,15 @@ def test_a_rehearsal_says_so_in_its_name_its_description_and_what_it_would_have_
     assert kept.name == "long-vs-short-rehearsal"
     assert kept.description.startswith("A rehearsal: the fake provider made the traces up, and no number here says")
     store = Store(folder / "runs" / kept.name)
-    tokens = sum(
-        t.usage.completion_tokens or 0
+    sampled = {
+        name: sum(t.usage.completion_tokens or 0 for t in store.read(store.folder("generate", name), Trace, "traces"))
         for name in ("long", "short")
-        for t in store.read(store.folder("generate", name), Trace, "traces")
+    }
+    tokens, cost = sum(sampled.values()), sampled["long"] * 2000 / 1e6
+    assert said[-1] == (
+        f"mixdistill: rehearsal: {8 * FEW} traces with {tokens:,} sampled tokens (words) would have cost ${cost:,.2f}; "
+        "no price in the recipe for short"
     )
-    assert said[-1].startswith(f"mixdistill: rehearsal: {8 * FEW} traces with {tokens:,} sampled tokens (words)")
-    assert said[-1].endswith("; no price in the recipe for short")
 
 
 def test_a_second_rehearsal_buys_nothing_again_and_its_recipe_rehearses_too(folder: Path, inline: None):
