@@ -75,9 +75,11 @@ def test_how_completions_are_fetched_is_no_part_of_what_they_are(model, tmp_path
     identity = partial(_identity, model, tmp_path, backend="openai", model="m")
     first = identity()
     fetching = {"base_url": "http://x/v1", "api_key_env": "OTHER", "concurrency": 2, "timeout": 9.0, "max_retries": 0}
+    fetching |= {"requests_per_minute": 60, "tokens_per_minute": 6000, "deadline": 99.0}
     assert identity(**fetching) == first
     assert identity(chat_template_kwargs={"enable_thinking": False}) != first
     assert identity(extra_body={"x": 1}) != first
+    assert identity(reasoning_tags=["[THINK]", "[/THINK]"]) != first
 
 
 def test_recorded_file_counts_by_its_content_not_by_its_place(model, tmp_path):
