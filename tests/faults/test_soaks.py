@@ -7,11 +7,11 @@ import random
 from pathlib import Path
 
 import pytest
-from teachers import MARGIN_MB, Soak, journal_faults, memory_faults, memory_thirds
 
 import tiny
 from mixdistill.fake.answers import Known
 from mixdistill.fake.server import Provider
+from teachers import MARGIN_MB, Soak, journal_faults, memory_faults, memory_thirds
 
 
 @pytest.fixture
