@@ -8,7 +8,7 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -28,6 +28,7 @@ All verbs: mixdistill --help      One of them: mixdistill VERB --help
 PANELS = {
     "Start here": ("demo", "init", "recipes", "check", "run"),
     "Runs": ("status", "show", "rm"),
+    "Teachers": ("fake",),
     "One stage at a time": ("generate", "verify", "analyze", "mix", "train", "evaluate", "report"),
 }
 
@@ -58,7 +59,12 @@ FreshOption = Annotated[
     bool, typer.Option("--fresh", help="Set aside (never delete) what was made with other settings.")
 ]
 RetryOption = Annotated[bool, typer.Option("--retry", help="Ask again for what failed for good.")]
+RehearseOption = Annotated[
+    bool, typer.Option("--rehearse", help="Bought teachers are played by a fake provider here; costs nothing.")
+]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="At most this many problems of every set.")]
+Style = Literal["reasoning", "reasoning_content", "think"]
+"""As in fake.answers, which --help does not load."""
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Worker processes; else one per GPU, or one per core.")
 ]
@@ -240,11 +246,13 @@ def run(
     limit: LimitOption = None,
     workers: WorkersOption = None,
     json_: JsonOption = False,
+    rehearse: RehearseOption = False,
 ) -> None:
     """Carry out a whole study: generate, verify, analyze, mix, train, evaluate, report."""
     from mixdistill.pipeline import STAGES
 
-    _carry_out(recipe, set_, out, STAGES, fresh=fresh, retry=retry, limit=limit, workers=workers, as_json=json_)
+    how = {"fresh": fresh, "retry": retry, "limit": limit, "workers": workers, "as_json": json_}
+    _carry_out(recipe, set_, out, STAGES, rehearse=rehearse, **how)
 
 
 def _stage_command(stage: str, summary: str) -> None:
@@ -257,8 +265,10 @@ def _stage_command(stage: str, summary: str) -> None:
         limit: LimitOption = None,
         workers: WorkersOption = None,
         json_: JsonOption = False,
+        rehearse: RehearseOption = False,
     ) -> None:
-        _carry_out(recipe, set_, out, (stage,), fresh=fresh, retry=retry, limit=limit, workers=workers, as_json=json_)
+        how = {"fresh": fresh, "retry": retry, "limit": limit, "workers": workers, "as_json": json_}
+        _carry_out(recipe, set_, out, (stage,), rehearse=rehearse, **how)
 
     command.__doc__ = summary
     app.command(name=stage)(command)
@@ -274,6 +284,43 @@ for _stage, _summary in {
     "report": "Only stage 7: the page, its Markdown and its JSON.",
 }.items():
     _stage_command(_stage, _summary)
+
+
+@app.command()
+def fake(
+    recipe: RecipeArg,
+    set_: SetOption = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one.")] = 0,
+    pass_rate: Annotated[float, typer.Option("--pass-rate", min=0, max=1, help="Mean share of right answers.")] = 0.7,
+    faults: Annotated[
+        str, typer.Option("--faults", metavar="RATE|KIND=RATE,...", help="Share of tries that go wrong, e.g. 0.05.")
+    ] = "0",
+    latency: Annotated[float, typer.Option("--latency", min=0, help="Seconds that any answer takes.")] = 0.02,
+    speed: Annotated[float, typer.Option("--speed", min=1, help="Tokens a second of one answer.")] = 20_000.0,
+    capacity: Annotated[
+        int | None, typer.Option("--capacity", min=1, help="Requests at once above which there is 429.")
+    ] = None,
+    style: Annotated[Style, typer.Option("--style", help="Where reasoning goes; think: into the text.")] = "reasoning",
+    journal: Annotated[
+        Path | None, typer.Option("--journal", metavar="FILE", help="Append every request, and how it ended.")
+    ] = None,
+) -> None:
+    """Play the bought teachers of a recipe on this machine, over HTTP, until Ctrl-C: a server to practise on."""
+    from mixdistill.commands import fake as verb
+    from mixdistill.fake import answers, server
+    from mixdistill.fake import faults as kinds
+
+    ended = verb.serve(
+        recipe,
+        set_,
+        port=port,
+        say=_tell,
+        manner=answers.Manner(pass_rate=pass_rate, style=style),
+        faults=kinds.parse(faults),
+        pace=server.Pace(latency, speed, capacity),
+        journal=journal,
+    )
+    sys.stdout.write("requests: " + (", ".join(f"{n:,} {how}" for how, n in sorted(ended.items())) or "none") + "\n")
 
 
 @app.command()
@@ -380,6 +427,11 @@ def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
+def _tell(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()  # who reads it through a pipe waits for it
+
+
 def _json(value: Any) -> str:
     import json
 
@@ -392,8 +444,13 @@ def _width() -> int:
     return min(shutil.get_terminal_size((100, 24)).columns, 120)
 
 
-def _carry_out(recipe: Path, overrides: list[str] | None, out: Path | None, stages: Any, **how: Any) -> None:
-    from mixdistill.commands.run import carry_out
+def _carry_out(
+    recipe: Path, overrides: list[str] | None, out: Path | None, stages: Any, *, rehearse: bool = False, **how: Any
+) -> None:
+    if rehearse:
+        from mixdistill.commands.fake import carry_out
+    else:
+        from mixdistill.commands.run import carry_out
 
     code = carry_out(recipe, overrides, out, stages, say=_say, **how)
     if code:

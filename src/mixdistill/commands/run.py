@@ -18,7 +18,7 @@ STOPPED = 130
 
 
 def carry_out(
-    recipe: Path,
+    recipe: Path | Recipe,
     overrides: list[str] | None,
     out: Path | None,
     stages: Sequence[str],
@@ -29,11 +29,15 @@ def carry_out(
     limit: int | None = None,
     workers: int | None = None,
     as_json: bool = False,
+    models_looked_at: bool = False,
 ) -> int:
-    """Carry out stages of a recipe; the exit code. Raises the user's mistakes as MixdistillError."""
-    loaded = load(recipe, overrides)
+    """Carry out stages of a recipe; the exit code. Raises the user's mistakes as MixdistillError.
+
+    `models_looked_at`: the caller knows which models can be loaded, and asks for no stage that needs another.
+    """
+    loaded = recipe if isinstance(recipe, Recipe) else load(recipe, overrides)
     store = Store(out or Path("runs") / loaded.name)
-    _ensure_models(loaded, say, bought=store.folder("generate").exists())
+    _ensure_models(loaded, say, bought=models_looked_at or store.folder("generate").exists())
     try:
         with progress.watcher(as_json=as_json) as watcher:
             failures = pipeline.run(
