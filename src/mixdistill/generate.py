@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,11 +57,15 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Ask one teacher for every trace it does not have yet."""
+    with backend_of(recipe.teachers[unit.key[0]], store.folder("generate", *unit.key)) as backend:
+        return _ask(unit, recipe, store, backend)
+
+
+def _ask(unit: Unit, recipe: Recipe, store: Store, backend: Any) -> Done:
     name = unit.key[0]
     teacher = recipe.teachers[name]
     asked = set(unit.wanted.problems)
     problems = [p for p in store.read(store.folder("problems"), Problem, "train") if p.id in asked]
-    backend = make_backend(teacher.backend, teacher.model, teacher.options)
     ask = prompts.of(teacher)
     facts = {}
     if hasattr(backend, "join_report"):
@@ -91,6 +96,20 @@ def make_backend(name: str, model: str, options: dict[str, Any]) -> Any:
     """The backend a recipe names, with its options; `lab:` models become folders, `${NAME}` the environment's."""
     backend = resolve.load(resolve.reference("backend", name))
     return backend(resolve.model_path(resolve.from_environment(model)), **resolve.from_environment(options))
+
+
+@contextmanager
+def backend_of(teacher: Teacher, folder: Path) -> Generator[Any]:
+    """A teacher's backend; where it is served, with a server for as long as this lasts, which logs to `folder`."""
+    if teacher.serve is None:
+        yield make_backend(teacher.backend, teacher.model, teacher.options)
+        return
+    from mixdistill.backends import serve
+
+    model = resolve.model_path(resolve.from_environment(teacher.model))
+    options = resolve.from_environment(teacher.options)
+    with serve.backend(model, teacher.serve, sampling=teacher.sampling, folder=folder, options=options) as backend:
+        yield backend
 
 
 def collect(
@@ -164,11 +183,13 @@ def _options(teacher: Teacher) -> tuple[dict[str, Any], dict[str, str]]:
         "max_samples",
         "price",
         "spend",
+        "serve",
         *getattr(backend, "NOT_IDENTITY", frozenset()),
     }
     plain = teacher.model_dump(mode="json", exclude_none=True, exclude=left_out)
     options, given = resolve.by_content(plain)
     options["prompt"] = prompts.fingerprint(teacher)
+    options |= {"serve": teacher.serve.of_rows} if teacher.serve else {}
     if teacher.backend.rpartition(":")[0].endswith(".py"):
         options["backend"] = Path(teacher.backend).name  # the version tells files of one name apart
     return options | {"stage": VERSION, "backend_version": resolve.version(backend)}, given

@@ -48,6 +48,8 @@ STAGES = ("generate", "verify", "analyze", "mix", "train", "evaluate", "report")
 BOUGHT = ("generate", "train")
 """Stages whose rows cost money or training: a changed identity refuses instead of redoing."""
 TRACEBACK = "traceback.txt"
+SERVER_LOG = "serve.log"
+"""What the server said that a unit started, where it started one."""
 RECIPE = "recipe.yaml"
 MAKING = ("generate", "verify", "analyze", "mix", "train")
 """Stages after which the folder's recipe is the one given: what only evaluates or reports did not make the folder."""
@@ -316,7 +318,7 @@ def _holds_rows(folder: Path) -> bool:
     def counts(path: Path) -> bool:
         if path.suffix == ".jsonl":
             return b'"error":null' in path.read_bytes()  # quotes inside a text are escaped, so this is the field
-        return path.name not in (STARTED, TRACEBACK)
+        return path.name not in (STARTED, TRACEBACK, SERVER_LOG)
 
     return any(p.is_file() and counts(p) for p in folder.rglob("*"))
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from mixdistill import prompts, resolve
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
-from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, OpenSection, Recipe, Train
+from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, OpenSection, Recipe, Teacher, Train
 from mixdistill.store import UNUSED
 from mixdistill.types import Sampling
 
@@ -83,6 +83,7 @@ def cross_check(recipe: Recipe) -> list[str]:
     for name, teacher in recipe.teachers.items():
         found += _check_reference(f"teachers.{name}", "backend", teacher.backend, teacher)
         found += _check_prompt(f"teachers.{name}.prompt", teacher.prompt)
+        found += _check_serve(f"teachers.{name}", teacher)
         found += _check_sampling(f"teachers.{name}.sampling", teacher.sampling)
     found += _check_sampling("evaluate.sampling", recipe.evaluate.sampling)
     found += _check_limits(recipe)
@@ -214,6 +215,18 @@ def _check_reference(where: str, kind: str, name: str, section: OpenSection | No
     if kind == "mixture":
         given |= {k: None for k in ("rng", "unit") if resolve.takes(obj, k)}  # supplied by the mix stage
     return found or resolve.check_options(where, obj, given, also=type(section).model_fields if section else ())
+
+
+def _check_serve(where: str, teacher: Teacher) -> list[str]:
+    """A server that is started is talked to by one backend, at the address it gets."""
+    if teacher.serve is None:
+        return []
+    if teacher.backend != "openai":
+        return [
+            f"{where}.serve: only backend openai talks to a server (got '{teacher.backend}'); take that, or leave serve out"
+        ]
+    clash = next((key for key in ("base_url", "api_key_env") if key in teacher.options), None)
+    return [f"{where}.{clash}: is that of the server that serve starts; leave one of the two out"] if clash else []
 
 
 def _check_prompt(where: str, name: str) -> list[str]:

@@ -112,5 +112,6 @@ def _completion(choice: Any, usage: Any, seconds: float) -> Completion:
             prompt_tokens=getattr(usage, "prompt_tokens", None),
             completion_tokens=getattr(usage, "completion_tokens", None),
         ),
+        token_ids=getattr(choice, "token_ids", None),  # vLLM says, where it is asked
         seconds=seconds,
     )

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 VERSION = "1"
 """Rises when the same request would give another completion."""
 
-QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-"""Set before vLLM is imported: it would report where and how it is used."""
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM can be told as the largest rank."""
 _END = object()
@@ -171,7 +169,7 @@ class VLLM:
     @cached_property
     def _llm(self) -> Any:
         """The engine with the model in it; started on first use."""
-        quiet()
+        _prepare()
         try:
             import vllm
         except ImportError:
@@ -246,12 +244,21 @@ class VLLM:
         gc.collect()
 
 
-def quiet() -> None:
-    """Before vLLM is imported: no usage statistics, errors alone in the log, and no second process where it is not
-    needed. On a GPU that process stays: its end gives all memory back, which the next model needs."""
+def environment() -> dict[str, str]:
+    """The environment that vLLM is to be imported in: no usage statistics, and on a machine without a GPU a cache that
+    leaves room for others. What the user has set stays, but for the statistics."""
     from mixdistill.executor import gpus
 
-    os.environ.update(QUIET)
+    own = {} if gpus() else {"VLLM_CPU_KVCACHE_SPACE": "1"}  # GiB; by itself it takes nearly all memory, or fails
+    return {**own, **os.environ, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+
+
+def _prepare() -> None:
+    """The same for this process. Errors alone are logged, and the engine gets no process of its own where it needs
+    none; on a GPU it does, since the end of that process gives back all memory, which the next model needs."""
+    from mixdistill.executor import gpus
+
+    os.environ.update(environment())
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "1" if gpus() else "0")
 

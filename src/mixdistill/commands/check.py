@@ -116,7 +116,7 @@ def _unused(rows: list[Unused]) -> list[PlannedUnused]:
 def _teacher(study: Recipe, store: Store, found: Found, name: str, tokens: Amount) -> PlannedTeacher:
     spec, train = study.teachers[name], found.problems["train"]
     join = found.joins.get(name)
-    local = spec.backend == "transformers" or spec.model.startswith("lab:")
+    local = faults.loaded_here(spec) or spec.model.startswith("lab:")
     return PlannedTeacher(
         name=name,
         backend=spec.backend,

@@ -71,7 +71,7 @@ def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
 def of_models(recipe: Recipe) -> list[str]:
     """Faults of the models that a run will load: found before its first trace is bought. Asks the hub for each once."""
     named = {f"students.{name}.model": (s.model, s.chat_template_kwargs) for name, s in recipe.students.items()}
-    named |= {f"teachers.{n}.model": (t.model, {}) for n, t in recipe.teachers.items() if t.backend == "transformers"}
+    named |= {f"teachers.{n}.model": (t.model, {}) for n, t in recipe.teachers.items() if loaded_here(t)}
     lines = []
     for key, (model, template_kwargs) in named.items():
         given = resolve.from_environment(model)
@@ -153,10 +153,12 @@ def _teacher(name: str, spec: Teacher, found: Found) -> list[str]:
     where = f"teachers.{name}"
     if resolve.unset([spec.model, spec.options]):
         return []  # said already, and nothing can be read
-    if spec.backend == "transformers" or spec.model.startswith("lab:"):
+    if loaded_here(spec) or spec.model.startswith("lab:"):
         lines = _model(f"{where}.model", resolve.from_environment(spec.model))
         if lines:
             return lines
+    if spec.serve is not None:
+        return []  # its backend is made when the server is there
     train = found.problems.get("train", [])
     try:
         backend = _backend(spec)
@@ -183,6 +185,11 @@ def _backend(spec: Teacher) -> Any:
     folder = resolve.folder_of(model) if model.startswith("lab:") else None
     made = resolve.load(resolve.reference("backend", spec.backend))
     return made(str(folder or model), **resolve.from_environment(spec.options))
+
+
+def loaded_here(spec: Teacher) -> bool:
+    """Whether a teacher's model is loaded on this machine."""
+    return spec.backend in ("transformers", "vllm") or spec.serve is not None
 
 
 def not_joined(join: dict[str, Any]) -> list[str]:
