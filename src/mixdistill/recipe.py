@@ -164,8 +164,8 @@ class Teacher(OpenSection):
     spend: Spend = Spend()
     """Limits for this teacher alone."""
     serve: Served | None = None
-    """`vllm`: the backend `openai` talks to a server that is started for this teacher, and `model` is a hub id, a folder
-    or `lab:<name>`."""
+    """`vllm`: the backend `openai` talks to a server that is started for this teacher; `model` is a hub id, a folder or
+    `lab:<name>`."""
 
 
 class Verify(OpenSection):
@@ -224,6 +224,12 @@ class Student(Section):
     """Training keys that this student overrides, for all its arms."""
     seeds: int | list[int] | None = None
     """Overrides the study's `seeds`."""
+    backend: Literal["transformers", "vllm"] = "transformers"
+    """What it is sampled with when it is evaluated, untuned and trained alike."""
+    backend_options: dict[str, Any] = {}
+    """Options of that backend; its precision is that of the training."""
+    serve: Served | None = None
+    """`vllm`: a server is started for each of its evaluations instead."""
 
 
 class Arm(OpenSection):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from mixdistill import prompts, resolve
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
-from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, OpenSection, Recipe, Teacher, Train
+from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, OpenSection, Recipe, Student, Teacher, Train
 from mixdistill.store import UNUSED
 from mixdistill.types import Sampling
 
@@ -91,7 +91,8 @@ def cross_check(recipe: Recipe) -> list[str]:
     for metric in recipe.analyze.metrics:
         found += _check_reference("analyze.metrics", "metric", metric)
     found += _check_columns_of_metrics(recipe.analyze.metrics)
-    for name in recipe.students:
+    for name, student in recipe.students.items():
+        found += _check_sampler(f"students.{name}", student)
         try:
             recipe.train_of(name)
         except ValidationError as e:
@@ -222,11 +223,20 @@ def _check_serve(where: str, teacher: Teacher) -> list[str]:
     if teacher.serve is None:
         return []
     if teacher.backend != "openai":
-        return [
-            f"{where}.serve: only backend openai talks to a server (got '{teacher.backend}'); take that, or leave serve out"
-        ]
+        return [f"{where}.serve: only backend openai talks to a server (got '{teacher.backend}'); leave one out"]
     clash = next((key for key in ("base_url", "api_key_env") if key in teacher.options), None)
     return [f"{where}.{clash}: is that of the server that serve starts; leave one of the two out"] if clash else []
+
+
+def _check_sampler(where: str, student: Student) -> list[str]:
+    """What samples a student: one backend or server, with options that it takes."""
+    if student.serve is not None:
+        clash = next((key for key in ("backend", "backend_options") if key in student.model_fields_set), None)
+        return [f"{where}.{clash}: serve samples this student; leave one of the two out"] if clash else []
+    backend = resolve.load(resolve.reference("backend", student.backend))
+    ours = [key for key in ("dtype", "chat_template_kwargs") if key in student.backend_options]
+    found = [f"{where}.backend_options.{key}: follows from the student; leave it out" for key in ours]
+    return found + resolve.check_options(f"{where}.backend_options", backend, student.backend_options)
 
 
 def _check_prompt(where: str, name: str) -> list[str]:

@@ -30,7 +30,7 @@ def read(model: str) -> Adapter | None:
         ranks = [said["r"], *(said.get("rank_pattern") or {}).values()]
         return Adapter(str(said["base_model_name_or_path"]), max(int(r) for r in ranks))
     except (ValueError, KeyError, TypeError) as e:
-        raise DataError(f"{file}: not a LoRA adapter's configuration ({type(e).__name__}: {e}); save it again") from None
+        raise DataError(f"{file}: no LoRA adapter's settings ({type(e).__name__}: {e}); save it again") from None
 
 
 def tokenizer_of(model: str, adapter: Adapter | None) -> str:

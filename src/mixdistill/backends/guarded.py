@@ -30,7 +30,7 @@ def main(command: list[str]) -> None:
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=_ended_with_parent,  # noqa: PLW1509 -- there are no threads yet
+        preexec_fn=_ended_with_parent,
     )
     watching = threading.Thread(target=_watch, args=(server,), daemon=True)
     watching.start()

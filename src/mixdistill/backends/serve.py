@@ -139,7 +139,7 @@ class Served:
             if time.monotonic() > give_up:
                 raise StageError(
                     f"{self.model}: the server was not up after {self.spec.start_seconds:g} s; it said last: "
-                    f"{self._last_words()} (all of it: {self.log}); raise serve.start_seconds, or mend what it waits for"
+                    f"{self._last_words()} (all of it: {self.log}); raise serve.start_seconds"
                 )
         models = json.loads(self._get("/v1/models") or "{}").get("data", [])
         if self.name not in [m.get("id") for m in models]:
@@ -207,7 +207,7 @@ def backend(
     )
     body = _body(base, sampling, template) | options.get("extra_body", {})
     with Served(base, spec, folder=folder, adapters={} if adapter is None else {ADAPTER: model}) as server:
-        own = {"base_url": server.base_url, "api_key_env": server.api_key_env, "extra_body": body}
+        own: dict[str, Any] = {"base_url": server.base_url, "api_key_env": server.api_key_env, "extra_body": body}
         name = server.name if adapter is None else ADAPTER
         yield ServedBackend(OpenAI(name, **{**options, **own}), template)
 

@@ -192,7 +192,7 @@ class VLLM:
             raise DataError(f"{self._base}: cannot be loaded ({said(e, 200)}); give a folder or hub id") from e
         except Exception as e:
             raise StageError(
-                f"{self._base}: vLLM cannot start with it ({said(e, 300)}); mend its options, or take backend transformers"
+                f"{self._base}: vLLM cannot start with it ({said(e, 300)}); mend its options, or use transformers"
             ) from e
 
     @property

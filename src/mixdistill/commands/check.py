@@ -87,6 +87,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         time=estimates.time(study, store, found, known),
         disk=disk,
         warnings=_warnings(str(store.root), disk)
+        + faults.without_vllm(study)
         + [f"problems.eval.{shared_line(which, both)}" for which, both in shared(found.problems).items()]
         + _overlong(study, found)
         + _unfinished(found),
