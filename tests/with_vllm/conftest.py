@@ -1,4 +1,4 @@
-"""Real vLLM, where it is installed: `make test-vllm`. On a CPU, with a lab model whose heads are as wide as its kernels."""
+"""Real vLLM, where it is installed: `make test-vllm`. On a CPU, with lab models that it has kernels for."""
 
 from __future__ import annotations
 
