@@ -25,8 +25,8 @@ from mixdistill.types import Outcome, Request, Trace, prompt_text
 from mixdistill.verifiers.grading import grade
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("quickstart", "extending", "import", "prompts", "coming-from", "rehearse")
-COMPLETE = ("extending", "import", "coming-from", "rehearse")
+NAMES = ("quickstart", "extending", "import", "prompts", "coming-from", "rehearse", "vllm")
+COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm")
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
@@ -49,6 +49,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "import": {"json", "yaml", "text"},
         "rehearse": {"console", "yaml"},
         "coming-from": {"yaml", "text"},
+        "vllm": {"yaml"},
     }
 
 
