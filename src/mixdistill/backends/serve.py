@@ -81,7 +81,12 @@ class Served:
             raise MissingExtra("vllm", "vllm")
         self.port = _free_port()
         command = [sys.executable, "-m", guarded.__name__, sys.executable, "-m", SERVER, *self.arguments()]
-        its_environment = {**environment(), "VLLM_API_KEY": self._key, "PYTHONUNBUFFERED": "1"}
+        its_environment = {
+            **environment(),
+            "VLLM_API_KEY": self._key,
+            "VLLM_LOGGING_LEVEL": "INFO",  # this process may have been told to say less
+            "PYTHONUNBUFFERED": "1",
+        }
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._said_before = log.tell()
