@@ -414,6 +414,7 @@ def test_a_trace_for_a_problem_that_does_not_exist_is_counted(call: Call, raw: d
     assert call("generate", "tiny.yaml")[0] == 0
     marker = Store(RUN).marker(RUN / "generate/long")
     assert marker and marker["facts"]["join"] == {
+        "columns": "prompt from 'prompt', completion from 'completion'",
         "prompts": 8,
         "matched": 6,
         "ambiguous": 0,
@@ -422,6 +423,10 @@ def test_a_trace_for_a_problem_that_does_not_exist_is_counted(call: Call, raw: d
         "rows": 7,
         "rows_unused": 1,
         "rows_bad": {"no_prompt": 1},
+        "traces": 7,
+        "repeated": 0,
+        "dropped": {},
+        "samples": 1,
         "examples": {
             "ambiguous": [],
             "unmatched": [ROWS[6]["prompt"], ROWS[7]["prompt"]],

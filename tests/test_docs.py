@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -15,16 +16,18 @@ import pytest
 import typer.main
 
 import tiny
-from mixdistill import cli, problems, resolve
+from mixdistill import cli, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
-from mixdistill.errors import RecipeError
+from mixdistill.errors import DataError, RecipeError
 from mixdistill.fake import faults
 from mixdistill.recipe import Recipe, Source, Train, build, load, parse_yaml
-from mixdistill.types import Outcome, Request, Trace
+from mixdistill.types import Outcome, Request, Trace, prompt_text
 from mixdistill.verifiers.grading import grade
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("quickstart", "extending", "coming-from", "rehearse")
+NAMES = ("quickstart", "extending", "import", "prompts", "coming-from", "rehearse")
+COMPLETE = ("extending", "import", "coming-from", "rehearse")
+"""Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
     "make demo ARGS=--quick": "sets up an environment of its own",
@@ -43,6 +46,8 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "quickstart": {"console", "json"},
         "extending": {"python", "yaml", "text"},
         "rehearse": {"console", "yaml"},
+        "prompts": {"yaml", "jinja", "json", "text"},
+        "import": {"json", "yaml", "text"},
         "coming-from": {"yaml", "text"},
     }
 
@@ -58,10 +63,7 @@ def test_the_code_that_is_shown_is_the_code_of_the_examples():
     assert blocks("extending", "python") == [f.read_text(encoding="utf-8") for f in files]
 
 
-@pytest.mark.parametrize(
-    ("page", "block"),
-    [(page, block) for page in NAMES for block in blocks(page, "yaml")],
-)
+@pytest.mark.parametrize(("page", "block"), [(page, block) for page in COMPLETE for block in blocks(page, "yaml")])
 def test_recipes_and_parts_of_recipes_are_valid(page: str, block: str, raw: dict[str, Any], monkeypatch):
     monkeypatch.chdir(ROOT)
     shown = parse_yaml(block, page)
@@ -79,6 +81,38 @@ def test_the_rows_of_the_quickstart_are_a_problem_and_a_trace_of_it(tmp_path: Pa
     trace = tiny.trace(problem, **dict(completion))
     (verdict,) = grade([(problem, trace)], resolve.reference("verifier", "json"), {}, name="json")
     assert verdict.outcome is Outcome.CORRECT
+
+
+IMPORTED = list(zip(blocks("import", "json"), blocks("import", "text"), strict=True))
+
+
+@pytest.mark.parametrize(("rows", "said"), IMPORTED, ids=[said.partition(";")[0].strip() for _, said in IMPORTED])
+def test_the_layouts_that_are_shown_are_read_as_is_said(rows: str, said: str, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("traces.jsonl").write_text(rows, encoding="utf-8")
+    backend = Recorded("traces.jsonl")
+    try:
+        assert backend.join_report(["What is 2 + 3?"])["columns"] == said.strip()
+    except DataError as e:
+        assert str(e) == said.strip()
+        return
+    ((_, first),) = backend.generate([Request(prompt="What is 2 + 3?")])
+    assert first and "5" in first.content
+    assert first.reasoning == ("" if "from 'solution'" in said else "Two, then three.")
+
+
+def test_the_thinking_of_the_model_that_is_chosen_comes_with_it(tmp_path: Path):
+    (tmp_path / "traces.jsonl").write_text(blocks("import", "json")[-1], encoding="utf-8")
+    (option,) = re.findall(r"`completion_column:\s(deepseek_\w+)`", PAGES["import"])
+    ((_, first),) = Recorded(str(tmp_path / "traces.jsonl"), completion_column=option).generate(
+        [Request(prompt="What is 2 + 3?")]
+    )
+    assert first and first.reasoning == "Two, then three."
+
+
+def test_the_options_that_are_named_for_imports_are_options():
+    named = set(re.findall(r"`(\w+_column)", PAGES["import"])) | {"path", "subset", "split", "complete"}
+    assert named == {k for k, p in inspect.signature(Recorded).parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
 def commands() -> list[str]:
@@ -177,6 +211,45 @@ def test_the_errors_of_own_code_look_as_they_are_shown(raw: dict[str, Any], tmp_
     teachers = {**raw["teachers"], "long": {"backend": "solver.py:Solver", "model": "x"}}
     failed = tiny.failures(build({**raw, "teachers": teachers}), tmp_path / "run", "generate")
     assert failed == [after.strip().format(run=tmp_path / "run")]
+
+
+@pytest.fixture
+def prompt_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The template and the worked examples of the page on prompts, where it says that they are."""
+    monkeypatch.chdir(tmp_path)
+    Path("prompts").mkdir()
+    for name, language in {"short.jinja": "jinja", "worked.jsonl": "json"}.items():
+        (block,) = blocks("prompts", language)
+        Path("prompts", name).write_text(block, encoding="utf-8")
+
+
+def test_the_prompts_that_are_shown_are_sent_as_they_are_shown(raw: dict[str, Any], prompt_files: None):
+    (shown,) = blocks("prompts", "yaml")
+    teachers = build(raw | parse_yaml(shown, "prompts")).teachers
+    turns = prompts.of(teachers["short"])("What is 7 times 8?")
+    assert prompt_text(turns) == blocks("prompts", "text")[0]
+    long = prompts.of(teachers["short"])("1" * 401)
+    assert long[-1].content.startswith("This one is long. Decide what matters first.\nSolve the problem in")  # ty: ignore
+    table = {
+        line.split("`")[1] for line in PAGES["prompts"].splitlines() if line.startswith("| `") and "sent" not in line
+    }
+    assert table == {prompts.PLAIN, *prompts.shipped()}
+
+
+def test_the_errors_of_prompts_look_as_they_are_shown(raw: dict[str, Any], prompt_files: None):
+    files = {
+        "broken.jinja": "Solve:\n{{ problem }\n",
+        "typo.jinja": "Solve\nthis:\n{{ problm }}",
+        "without.jinja": "Solve it.",
+        "rows.jsonl": '{"prompt": "1?", "completion": "1"}\n{"prompt": "2?"}\n',
+    }
+    found = []
+    for name, text in files.items():
+        Path(name).write_text(text, encoding="utf-8")
+        key = "examples" if name.endswith(".jsonl") else "prompt"
+        short = {"backend": "openai", "model": "m", key: name}
+        found += findings(raw, teachers={**raw["teachers"], "short": short})
+    assert blocks("prompts", "text")[1].splitlines() == found
 
 
 def test_what_is_shown_as_refused_is_refused(raw: dict[str, Any]):

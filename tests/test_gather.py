@@ -208,6 +208,22 @@ def test_evaluation_that_never_asked_for_some_problems_does_not_count(model, sto
     assert len(gather(study, store).missing) == 6
 
 
+def test_what_every_teacher_solved_is_gathered_with_the_problems_that_requiring_them_loses(model, store):
+    folder = store.folder("verify", "short")
+    verdicts = store.read(folder, Verdict, "verdicts")
+    wrong = [v.model_copy(update={"outcome": Outcome.INCORRECT}) for v in verdicts[:6]]
+    tiny.reseal(store, folder, [*wrong, *verdicts[6:]], "verdicts")
+    evidence = gather(_study(model), store)
+    assert [(s.teachers, s.problems) for s in evidence.solved] == [
+        ([], 24), (["long"], 24), (["long", "short"], 18)
+    ]  # fmt: skip
+    assert {t.name: (t.pass_rate, t.accepted) for t in evidence.teachers} == {"long": (1.0, 24), "short": (0.75, 18)}
+    levels = evidence.solved[0].levels
+    assert len(levels) > 1 and sum(levels.values()) == pytest.approx(1)
+    tokens = {t.name: t.tokens_mean for t in evidence.teachers}
+    assert evidence.solved[0].tokens["long"] == pytest.approx(tokens["long"])
+
+
 def test_teacher_whose_traces_are_gone_is_left_out(model, store):
     (store.folder("generate", "long") / "traces.parquet").unlink()
     assert [t.name for t in gather(_study(model), store).teachers] == ["short"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tiny
-from mixdistill import resolve
+from mixdistill import prompts, resolve
 from mixdistill.collect import TABLE
 from mixdistill.errors import Refused
 from mixdistill.generate import author, units
@@ -22,6 +22,38 @@ from mixdistill.units import State, plan
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
     return tiny.student(tmp_path_factory.mktemp("student"))
+
+
+def test_what_a_teacher_is_sent_is_kept_beside_its_traces_before_the_first_of_them(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("hint.jinja").write_text("{{ problem }}", encoding="utf-8")
+    teachers = {"long": {"backend": "scripted", "model": "long", "prompt": "hint.jinja"}}
+    study = tiny.study(model, teachers=teachers, arms={"long": {"long": 1}}, contrasts={})
+    there = []
+    generate = Scripted.generate
+
+    def watched(self, requests):
+        there.append(prompts.kept(tmp_path / "run" / "generate" / "long"))
+        return generate(self, requests)
+
+    monkeypatch.setattr(Scripted, "generate", watched)
+    tiny.run(study, tmp_path / "run", "generate")
+    assert there == [prompts.Asked(template="{{ problem }}", jinja=True)]
+
+
+def test_a_system_prompt_and_examples_count_by_what_they_say(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    identity = partial(_identity, model, tmp_path, backend="openai", model="m")
+    for name, answer in {"a.jsonl": "1", "b.jsonl": "1", "c.jsonl": "2"}.items():
+        Path(name).write_text(f'{{"prompt": "1?", "completion": "{answer}"}}\n', encoding="utf-8")
+    assert identity(examples="a.jsonl") == identity(examples="b.jsonl")
+    four = {identity(), identity(system="a.jsonl"), identity(examples="a.jsonl"), identity(examples="c.jsonl")}
+    assert len(four) == 4
+    Path("c.jsonl").write_text(Path("a.jsonl").read_text(encoding="utf-8"), encoding="utf-8")
+    assert identity(examples="c.jsonl") == identity(examples="a.jsonl")
+    before = identity(system="a.jsonl")
+    Path("a.jsonl").write_text("other", encoding="utf-8")
+    assert identity(system="a.jsonl") == before, "a system prompt is text, whatever lies in a file of that name"
 
 
 def test_teachers_answer_every_training_problem_and_no_other(model, tmp_path):

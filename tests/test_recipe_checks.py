@@ -75,6 +75,13 @@ CASES = [
     ("teachers/long", {"backend": "recorded", "model": "x", "promt": "q"},
      "teachers.long.promt: not an option of Recorded (got 'q'); did you mean 'prompt'?"),
     ("teachers/long/prompt", "boxd", "teachers.long.prompt: no prompt 'boxd'; did you mean 'boxed'?"),
+    ("teachers/long/sytem", "Be brief.",
+     "teachers.long.sytem: not an option of Scripted (got 'Be brief.'); did you mean 'system'?"),
+    ("teachers/long/system", "", "teachers.long.system: string should have at least 1 character (got '')"),
+    ("teachers/long/examples", "gone.jsonl", "teachers.long.examples: gone.jsonl: no such file; give a path from where "
+     "mixdistill is run, or a hub id without an ending"),
+    ("teachers/long", {"backend": "recorded", "model": "x", "system": "Be brief."},
+     "teachers.long.system: recorded traces were asked before; leave it out"),
     ("teachers/long/sampling", {"temperature": -1},
      "teachers.long.sampling.temperature: must be 0 (greedy) or more (got -1)"),
     ("evaluate/sampling", {"top_p": 1.5}, "evaluate.sampling.top_p: must be above 0, at most 1 (got 1.5)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,11 @@ import pytest
 import mixdistill
 import tiny
 from mixdistill.recipe import load, render, shipped
-from mixdistill.types import Score
+from mixdistill.types import Example, Score
 
 FOLDER = Path(mixdistill.__file__).parent / "recipes"
 FILES = sorted(p for p in FOLDER.iterdir() if p.is_file())
-COUNT = 7
+COUNT = 8
 """Raise this when a recipe is added, after reading what the tests say of it."""
 
 
@@ -86,3 +87,60 @@ def test_a_study_without_mathematics_runs_to_its_end_from_any_folder(name: str, 
         assert scores[0].examples == 6
     again = load(store.root / "recipe.yaml")  # its copy still leads to the data, and nothing is done anew
     assert tiny.run(again, tmp_path / "run")[1] == []
+
+
+# -- OpenR1, in its layout and with rows made up here -----------------------------------------------------------------
+
+
+def openr1_row(n: int) -> dict[str, object]:
+    """Two generations, the second of some problems wrong or cut; every fifth human solution gives no answer."""
+    problem, answer = f"What is ${n} + {n}$?", str(2 * n)
+    end = ("It is", None) if n % 4 == 1 else (f"It is $\\boxed{{{2 * n + (n % 4 == 2)}}}$.", "stop")
+    return {
+        "problem": problem,
+        "solution": "See the figure." if n % 5 == 0 else f"Twice ${n}$ is $\\boxed{{{answer}}}$.",
+        "answer": answer,
+        "problem_type": "Algebra",
+        "source": "made_up",
+        "uuid": f"row-{n}",
+        "is_reasoning_complete": [True, n % 4 != 1],
+        "generations": [
+            f"<think>\nTwo of {n}. So {answer}.\n</think>\n\nTwice {n}.\n\nIt is $\\boxed{{{answer}}}$.",
+            f"<think>\nHm, {n}.\n</think>\n\n{end[0]}" if end[1] else f"<think>\nHm, {n} and",
+        ],
+        "correctness_math_verify": [True, n % 4 not in (1, 2)],
+        "correctness_llama": None,
+        "finish_reasons": ["stop", "stop" if end[1] else "length"] if n % 2 else None,
+        "correctness_count": 1,
+        "messages": [{"role": "user", "content": problem}, {"role": "assistant", "content": "<think>\n"}],
+    }
+
+
+def test_openr1_gives_a_long_and_a_short_teacher_without_a_server(tmp_path: Path):
+    (tmp_path / "openr1.jsonl").write_text("".join(json.dumps(openr1_row(n)) + "\n" for n in range(1, 21)))
+    held = [{"problem": f"What is {n} - 1?", "answer": str(n - 1), "level": 1 + n % 5} for n in range(90, 96)]
+    (tmp_path / "math500.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held))
+    places = ("problems.train.source", "teachers.long.path", "teachers.short.path")
+    local = [f"{place}={tmp_path / 'openr1.jsonl'}" for place in places]
+    local += [f"problems.eval.math500.source={tmp_path / 'math500.jsonl'}", "students.qwen-1.5b.model=lab:bytes"]
+    local += ["budget.per_update=256", "seeds=1"]
+    store, _ = tiny.run(load("openr1-long-vs-short", local), tmp_path / "run", "generate", "verify", "analyze", "mix")
+    both = ("long", "short")
+    marker = {(s, t): store.marker(store.folder(s, t)) or {} for s in ("generate", "verify") for t in both}
+    joins = {t: marker["generate", t]["facts"]["join"] for t in both}
+    assert [(j["matched"], j["rows"], j["traces"], j["rows_bad"]) for j in joins.values()] == [
+        (20, 20, 40, {}),
+        (20, 20, 20, {}),
+    ]
+    assert {t: marker["generate", t]["counts"] for t in both} == {
+        "long": {"traces": 40, "stop": 35, "length": 5},
+        "short": {"traces": 20, "stop": 20},
+    }
+    assert {t: marker["verify", t]["counts"] for t in both} == {
+        "long": {"correct": 30, "incorrect": 5, "truncated": 5},
+        "short": {"correct": 16, "no_answer": 4},
+    }
+    for arm in ("long", "short", "mix-long", "mix-long-50"):
+        examples = store.read(store.folder("mix", "qwen-1.5b", arm, "0"), Example, "examples")
+        assert {e.teacher for e in examples} == {"long": {"long"}, "short": {"short"}}.get(arm, {"long", "short"})
+        assert len({e.problem_id for e in examples}) == 16, "those that both solve"

@@ -82,6 +82,15 @@ def test_summary_names_missing_cells_and_red_confounds(store):
     assert "Not a fair comparison" in text
 
 
+def test_summary_says_what_requiring_every_teacher_leaves_where_that_is_less_than_all(store):
+    evidence = _evidence(store)
+    assert [s.problems for s in evidence.solved] == [24, 24, 24], "scripted teachers are always right"
+    assert "teachers" not in summary(evidence)
+    fewer = [s.model_copy(update={"problems": n}) for s, n in zip(evidence.solved, (24, 20, 17), strict=True)]
+    text = summary(evidence.model_copy(update={"solved": fewer}))
+    assert "\nRequiring both teachers leaves 17 of 24 problems.\n" in text
+
+
 def test_nothing_changed_writes_nothing(store, study):
     assert tiny.run(study, store.root)[1] == []
 

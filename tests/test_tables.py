@@ -168,7 +168,9 @@ def test_a_csv_cell_that_is_too_long_is_a_bad_row(tmp_path: Path):
 # -- Parquet ----------------------------------------------------------------------------------------------------------
 
 
-def test_parquet_rows_are_numbered_across_slices(tmp_path: Path):
+@pytest.mark.parametrize("held", [100, 1250, 2499, 2500, 10_000])
+def test_parquet_rows_are_numbered_across_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int):
+    monkeypatch.setattr(tables, "SLICE", held)
     pl.DataFrame({"a": range(2500)}).write_parquet(tmp_path / "a[1].parquet")
     rows = list(read(str(tmp_path / "a[1].parquet")))
     assert [row.number for row in rows] == list(range(1, 2501))

@@ -32,7 +32,7 @@ LEVELS = 20
 """A column with more different values is no difficulty group."""
 LONGEST_PROMPT = 1_000_000
 """Characters. Longer than any model reads: a file in a cell, an open quote."""
-_ROLES = {"human": "user", "gpt": "assistant"}
+ROLES = {"human": "user", "gpt": "assistant"}
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def as_prompt(value: Any) -> str | list[Message]:
 
     Of a turn nothing else is read. The last turn must not be the assistant's: there would be nothing to answer.
     """
-    if _nothing(value):
+    if nothing(value):
         raise ValueError("it is empty")
     if isinstance(value, str):
         prompt: str | list[Message] = value
@@ -139,7 +139,7 @@ def _turn(turn: Any) -> Message:
     if not isinstance(turn, Mapping):
         raise ValueError(f"a turn is of type {type(turn).__name__}, not {{role, content}}")
     role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-    role = _ROLES.get(role, role) if isinstance(role, str) else role
+    role = ROLES.get(role, role) if isinstance(role, str) else role
     if role not in ("system", "user", "assistant"):
         got = repr(role) if isinstance(role, str) else f"of type {type(role).__name__}"
         raise ValueError(f"a turn's role is {got}, not system, user or assistant")
@@ -153,7 +153,7 @@ def as_answer(value: Any, after: str | None = None) -> str:
 
     Raises ValueError saying why it is none.
     """
-    if _nothing(value):
+    if nothing(value):
         raise ValueError("it is empty")
     if isinstance(value, str):
         text = value
@@ -180,7 +180,7 @@ def as_answer(value: Any, after: str | None = None) -> str:
 
 def as_level(value: Any) -> str | None:
     """A cell as a difficulty group; 5.0 is 5. None where it can be none."""
-    if _nothing(value) or isinstance(value, bytes | list | dict):
+    if nothing(value) or isinstance(value, bytes | list | dict):
         return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
@@ -197,7 +197,7 @@ def _half(text: str) -> bool:
     return False
 
 
-def _nothing(value: Any) -> bool:
+def nothing(value: Any) -> bool:
     if isinstance(value, str):
         return not value.strip()
     return value is None or value == [] or value == {} or value != value  # the last is NaN

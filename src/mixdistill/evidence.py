@@ -65,12 +65,35 @@ class TeacherFacts(Row):
     """Traces that ended by themselves."""
     accepted: int
     """Problems with at least one trace fit for training."""
+    pass_rate: float | None
+    """How often it solves a problem, 0..1: mean over problems of the estimate that its way of stopping needs."""
     tokens_mean: float | None
     """Tokens per trace, in the tokenizer of `analyze`."""
     tokens_median: float | None
     tokens_p90: float | None
     steps_mean: float | None
     """Reasoning steps per trace."""
+
+
+class SharedStep(Row):
+    """The problems that the first teachers of the recipe all solved. The first row requires nobody: all problems."""
+
+    teachers: list[str]
+    """Who must have solved them: at least one trace each that is correct and ended by itself."""
+    problems: int
+    """How many are left."""
+    pass_rate: float | None
+    """How often a teacher is right on the problems that all *others* of `teachers` solved, 0..1: mean over these
+    problems, then over the study's teachers that have others to be held against. The problems that are left were chosen
+    by its own samples too; of these it would be right too often however hard they were."""
+    pass_rate_overall: float | None
+    """How often the same teachers are right over all problems."""
+    easier: Interval | None
+    """Of the difference of the two, problems resampled; None where nothing varies."""
+    tokens: dict[str, float]
+    """Teacher -> tokens of its accepted traces of these problems: mean over problems of the mean over traces."""
+    levels: dict[str, float]
+    """Level -> its share of these problems, 0..1; empty where none has a level."""
 
 
 class SharedFacts(Row):
@@ -167,6 +190,8 @@ class Evidence(Row):
     students: list[StudentFacts]
     arms: list[ArmFacts]
     teachers: list[TeacherFacts]
+    solved: list[SharedStep]
+    """The shared problems as they become fewer with every further teacher, in the recipe's order."""
     shared: list[SharedFacts]
     cells: list[CellFacts]
     scores: list[Score]

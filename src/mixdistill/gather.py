@@ -33,6 +33,7 @@ from mixdistill.gaps import accuracies, gaps
 from mixdistill.pipeline import other_problems, sessions_seconds
 from mixdistill.problems import Shared, shared_line
 from mixdistill.recipe import BASE, Recipe, render
+from mixdistill.solved import judged, levels_of, shared
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Score
 from mixdistill.units import State, Unit, changed_keys, plan
@@ -49,6 +50,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
     cells = [_cell_facts(store, cell, marker) for cell, marker in trained.items()]
     evaluated = [(u, _marker(store, u)) for u in done]
     primary = recipe.primary_or_first()
+    teachers = judged(recipe, store)
     return Evidence(
         name=recipe.name,
         question=recipe.description,
@@ -58,7 +60,8 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         budget=recipe.budget.unit,
         students=_students(recipe, store),
         arms=[ArmFacts(name=BASE, weights={}), *(ArmFacts(name=n, weights=a.weights) for n, a in recipe.arms.items())],
-        teachers=[_teacher(recipe, store, name) for name in recipe.teachers if _judged(store, name)],
+        teachers=[_teacher(recipe, store, t.name, t.pass_rate) for t in teachers],
+        solved=shared(teachers, levels_of(store)),
         shared=_shared(recipe, store),
         cells=cells,
         scores=scores,
@@ -108,7 +111,7 @@ def _levels(store: Store, benchmark: str) -> dict[str, set[str]]:
     return dict(sorted(groups.items(), key=lambda g: (g[0] != evaluate.ALL, g[0])))
 
 
-def _teacher(recipe: Recipe, store: Store, name: str) -> TeacherFacts:
+def _teacher(recipe: Recipe, store: Store, name: str, pass_rate: float | None) -> TeacherFacts:
     columns = ["id", "problem_id", "sample", "finish_reason", "error"]
     traces = store.frame(store.folder("generate", name), "traces", columns)
     asked, samples = store.ids(store.folder("problems"), "train"), recipe.teachers[name].most_samples
@@ -136,6 +139,7 @@ def _teacher(recipe: Recipe, store: Store, name: str) -> TeacherFacts:
         truncated=outcomes[Outcome.TRUNCATED],
         error_verdicts=outcomes[Outcome.ERROR],
         finished=int((judged["finish_reason"] == "stop").sum()),
+        pass_rate=pass_rate,
         accepted=accepted(store, name).join(traces, on="id", how="semi")["problem_id"].n_unique(),
         tokens_mean=sum(tokens) / len(tokens) if tokens else None,
         tokens_median=tokens[len(tokens) // 2] if tokens else None,
@@ -237,11 +241,6 @@ def _marker(store: Store, unit: Any) -> dict[str, Any]:
 
 def _has(store: Store, stage: str, name: str) -> bool:
     return store.marker(store.folder(stage, name)) is not None
-
-
-def _judged(store: Store, teacher: str) -> bool:
-    """Whether a teacher's traces and their verdicts are both there."""
-    return _has(store, "verify", teacher) and (store.folder("generate", teacher) / "traces.parquet").exists()
 
 
 def _students(recipe: Recipe, store: Store) -> list[StudentFacts]:

@@ -50,6 +50,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     problems = [p for p in store.read(store.folder("problems"), Problem, "train") if p.id in asked]
     backend = make_backend(teacher.backend, teacher.model, teacher.options)
     ask = prompts.of(teacher)
+    prompts.keep(teacher, folder)
     facts: dict[str, Any] = {}
     if hasattr(backend, "join_report"):
         facts["join"] = backend.join_report(ask(p.prompt) for p in problems)
@@ -115,7 +116,7 @@ def _options(teacher: Teacher) -> tuple[dict[str, Any], dict[str, str]]:
     stands apart: where it is raised, only the traces that were cut are other ones.
     """
     backend = resolve.load(resolve.reference("backend", teacher.backend))
-    left_out: set[str] = {*HOW_MANY, *getattr(backend, "NOT_IDENTITY", frozenset())}
+    left_out: set[str] = {*HOW_MANY, "system", "examples", *getattr(backend, "NOT_IDENTITY", frozenset())}
     plain = teacher.model_dump(mode="json", exclude_none=True, exclude=left_out)
     max_tokens = plain["sampling"].pop("max_tokens", None)
     options, given = resolve.by_content(plain)

@@ -26,6 +26,7 @@ from mixdistill.errors import MixdistillError, Refused, StageError, StoreError, 
 from mixdistill.executor import Local, never
 from mixdistill.files import file_hash, versions, write_atomically
 from mixdistill.lock import CLAIM, LOCK
+from mixdistill.prompts import KEPT
 from mixdistill.recipe import Recipe, render
 from mixdistill.store import ABSENT, MARKER, UNUSED, Store
 from mixdistill.types import content_hash
@@ -341,7 +342,7 @@ def _holds_rows(folder: Path) -> bool:
     def counts(path: Path) -> bool:
         if path.suffix == ".jsonl":
             return b'"error":null' in path.read_bytes()  # quotes inside a text are escaped, so this is the field
-        return path.name not in (STARTED, TRACEBACK)
+        return path.name not in (STARTED, TRACEBACK, KEPT)
 
     return any(p.is_file() and counts(p) for p in folder.rglob("*"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 from mixdistill import resolve, spelling, tables
 from mixdistill.columns import LEVELS, Columns, as_answer, as_level, detect, names, row_prompt
-from mixdistill.errors import DataError, MissingExtra, did_you_mean, one_line
+from mixdistill.errors import DataError, did_you_mean, one_line
 from mixdistill.recipe import Problems, Source
 from mixdistill.tables import SHOWN, BadRow, TableRow, brief
 from mixdistill.types import Problem, Unused, content_hash, problem_id, prompt_text
@@ -24,8 +23,6 @@ LAB_PROBLEMS = 5000
 """Of a source in the lab that sets no limit."""
 SEEN = 1000
 """Rows at a source's beginning that tell its columns."""
-HUB_ID = re.compile(rf"(?!.*({'|'.join(map(re.escape, tables.KINDS))})\Z)\w[\w.-]*(/\w[\w.-]*)?\Z", re.IGNORECASE)
-"""`name` or `owner/name`, without the ending of a file."""
 BAD = ("unreadable", "no_prompt", "no_answer", "conflicting_answers")
 """Reasons that count towards `error_rate`; a problem that stands there twice is no fault."""
 
@@ -111,8 +108,7 @@ def load(source: Source, *, split: str) -> Loaded:
     source = source.model_copy(update={"source": resolve.from_environment(source.source)})
     if source.source.startswith("lab:"):
         return _from_lab(source, split)
-    local = not HUB_ID.match(source.source) or tables.is_there(source.source)
-    rows = tables.read(source.source) if local else hub_rows(source)
+    rows = hub_rows(source) if tables.on_hub(source.source) else tables.read(source.source)
     head = list(islice(rows, SEEN))
     cells = [row.cells for row in head if row.cells is not None]
     columns = detect(cells, source)
@@ -231,21 +227,8 @@ def _from_lab(source: Source, split: str) -> Loaded:
 
 
 def hub_rows(source: Source) -> Iterator[TableRow]:
-    """Rows of a data set on the hub. Raises DataError where it cannot be had."""
-    try:
-        import datasets
-        from datasets.exceptions import DatasetsError
-    except ImportError:
-        raise MissingExtra("datasets", "train") from None
-    try:
-        data = datasets.load_dataset(source.source, source.subset, split=source.split)
-    except (OSError, ValueError, RuntimeError, DatasetsError) as e:
-        why = one_line(str(e).partition("\n")[0])
-        raise DataError(
-            f"{source.source}: not a local file and not loadable from the hub ({why}); check the name, subset and split"
-        ) from None
-    for number, cells in enumerate(data, 1):
-        yield TableRow(number, cells)
+    """Rows of a source on the hub. Raises DataError where it cannot be had."""
+    return tables.hub(source.source, source.subset, source.split)
 
 
 def _check_columns(there: list[str], columns: Columns, source: Source, split: str) -> None:

@@ -122,7 +122,13 @@ class Teacher(OpenSection):
     sampling: Sampling = Sampling()
     """How they are drawn. A higher `max_tokens` asks again for the traces that were cut, and for no others."""
     prompt: str = "plain"
-    """What the teacher is asked: a shipped prompt by name, a path to your own, or `plain` for the problem alone."""
+    """What the teacher is asked: a shipped prompt by name (`boxed`, `paper`), a file of your own (text with
+    `{problem}`, or `.jinja` with `{{ problem }}`), or `plain` for the problem alone."""
+    system: str | None = Field(default=None, min_length=1)
+    """Its system prompt: this text as it stands, never a path. A problem's own follows it in the same turn."""
+    examples: str | None = Field(default=None, min_length=1)
+    """A file of worked examples with the columns `prompt` and `completion`, all of which are shown before the problem
+    as earlier turns."""
     price: Price | None = None
     """Where it is left out, and the server does not say either, only tokens are counted."""
     spend: Spend = Spend()

@@ -82,7 +82,7 @@ def cross_check(recipe: Recipe) -> list[str]:
     found += _check_contrasts(recipe)
     for name, teacher in recipe.teachers.items():
         found += _check_reference(f"teachers.{name}", "backend", teacher.backend, teacher)
-        found += _check_prompt(f"teachers.{name}.prompt", teacher.prompt)
+        found += _check_prompt(f"teachers.{name}", teacher)
         found += _check_sampling(f"teachers.{name}.sampling", teacher.sampling)
         found += _check_samples(f"teachers.{name}", teacher)
     found += _check_sampling("evaluate.sampling", recipe.evaluate.sampling)
@@ -228,12 +228,24 @@ def _check_samples(where: str, teacher: Teacher) -> list[str]:
     return [f"{where}.max_samples: must be at least {key}={least} (got {most})"] if most < least else []
 
 
-def _check_prompt(where: str, name: str) -> list[str]:
-    try:
-        prompts.load(name)
-    except MixdistillError as e:
-        return [f"{where}: {e}"]
-    return []
+def _check_prompt(where: str, teacher: Teacher) -> list[str]:
+    """Findings about the files behind a teacher's prompt, and about what a file of traces cannot be asked."""
+    found = []
+    for key, look in {"prompt": prompts.template, "examples": prompts.examples}.items():
+        given = getattr(teacher, key)
+        if given is None or resolve.unset(given):  # a variable that is not set is `check`'s to find
+            continue
+        try:
+            look(given)
+        except MixdistillError as e:
+            found.append(f"{where}.{key}: {e}")
+    if teacher.backend == "recorded":
+        found += [
+            f"{where}.{key}: recorded traces were asked before; leave it out"
+            for key in ("system", "examples")
+            if getattr(teacher, key) is not None
+        ]
+    return found
 
 
 def _check_sampling(where: str, sampling: Sampling) -> list[str]:

@@ -16,7 +16,7 @@ from mixdistill.store import MARKER, Store
 from mixdistill.types import Gap, content_hash
 from mixdistill.units import Done, Unit, plan
 
-VERSION = "3"
+VERSION = "4"
 SUMMARY = "summary.txt"
 
 
@@ -75,6 +75,8 @@ def summary(evidence: Evidence) -> str:
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows]
     red = [f"{c.student}: {c.text}" if c.student else c.text for c in evidence.confounds if c.severity == "red"]
     parts = ["", render.headline(evidence), "", *(lines if contrasts else []), "", *_accuracies(evidence), ""]
+    if evidence.solved and evidence.solved[-1].problems < evidence.solved[0].problems:
+        parts += [wording.solved_words(evidence.solved), ""]
     parts += [f"confound: {text}" for text in red]
     parts += [f"missing: {line}" for line in evidence.missing]
     family = sum(g.primary for g in contrasts)

@@ -1,4 +1,5 @@
-"""Files of rows: JSONL, JSON, CSV and Parquet, read row by row; a row that cannot be read is a row with a reason."""
+"""Tables of rows: JSONL, JSON, CSV and Parquet files, and data sets of the hub, read row by row; a row that cannot be
+read is a row with a reason."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill.errors import DataError, one_line
+from mixdistill.errors import DataError, MissingExtra, one_line
 
 LONGEST_ROW = 16 * 2**20
 """Bytes of a line, or characters of a CSV cell. A longer one is no row: a file without line ends, an open quote."""
@@ -19,6 +20,8 @@ SHOWN = 200
 SEPARATORS = ",;\t|"
 SAID = re.compile(r'"?sep=([^\w\r\n" ])"?[ \t]*(?:[\r\n]|\Z)', re.IGNORECASE)
 """Excel's first line of a CSV file that says which separator it has; it is no row."""
+SLICE = 10_000
+"""Rows of a Parquet file that are held at once."""
 SAMPLE = 1 << 16
 """Characters at a CSV file's beginning that tell its separator; bytes in which a line that is too long is skipped."""
 
@@ -52,8 +55,8 @@ def is_there(path: str) -> bool:
 def read(path: str) -> Iterator[TableRow]:
     """Rows of a local file, in its order. Blank lines are none.
 
-    JSONL and CSV are read as they are asked for; JSON and Parquet are held whole. Raises DataError naming a file that
-    cannot be read at all, and what to do.
+    JSONL and CSV are read as they are asked for, Parquet by ten thousand rows; JSON is held whole. Raises DataError
+    naming a file that cannot be read at all, and what to do.
     """
     file, path = Path(os.path.expanduser(path)), one_line(path)
     _check(path, file)
@@ -223,16 +226,50 @@ def _separator(sample: str, kind: str) -> str:
 def _parquet(file: Path) -> Iterator[TableRow]:
     import polars as pl
 
-    try:
-        frame = pl.read_parquet(file, glob=False)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as e:
-        raise ValueError(str(e).partition("\n")[0]) from None
+    frame = pl.scan_parquet(file, glob=False)
     number = 0
-    for part in frame.iter_slices(1000):
-        for cells in part.to_dicts():
-            number += 1
-            yield TableRow(number, cells)
+    while True:
+        try:
+            part = frame.slice(number, SLICE).collect()
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as e:
+            raise ValueError(str(e).partition("\n")[0]) from None
+        for some in part.iter_slices(1000):
+            for cells in some.to_dicts():
+                number += 1
+                yield TableRow(number, cells)
+        if part.height < SLICE:
+            return
 
 
 KINDS = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
 """Ending of a file -> its reader."""
+HUB_ID = re.compile(rf"(?!.*({'|'.join(map(re.escape, KINDS))})\Z)\w[\w.-]*(/\w[\w.-]*)?\Z", re.IGNORECASE)
+"""`name` or `owner/name`, without the ending of a file."""
+
+
+def on_hub(name: str) -> bool:
+    """Whether a name means a data set of the hub: it looks like one, and nothing lies there."""
+    return bool(HUB_ID.match(name)) and not is_there(name)
+
+
+def rows(name: str, subset: str | None = None, split: str = "train") -> Iterator[TableRow]:
+    """Rows of a local file, or of a data set on the hub. Raises DataError where they cannot be had."""
+    return hub(name, subset, split) if on_hub(name) else read(name)
+
+
+def hub(name: str, subset: str | None, split: str) -> Iterator[TableRow]:
+    """Rows of a data set on the hub. Raises DataError where it cannot be had."""
+    try:
+        import datasets
+        from datasets.exceptions import DatasetsError
+    except ImportError:
+        raise MissingExtra("datasets", "train") from None
+    try:
+        data = datasets.load_dataset(name, subset, split=split)
+    except (OSError, ValueError, RuntimeError, DatasetsError) as e:
+        why = one_line(str(e).partition("\n")[0])
+        raise DataError(
+            f"{name}: not a local file and not loadable from the hub ({why}); check the name, subset and split"
+        ) from None
+    for number, cells in enumerate(data, 1):
+        yield TableRow(number, cells)

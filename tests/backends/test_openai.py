@@ -503,6 +503,15 @@ def test_an_address_without_its_v1_is_set_right(serve):
     assert line == f"{server.root}/elsewhere/v1: no chat completions there (status 404: Not Found); check base_url"
 
 
+def test_a_server_that_has_moved_says_where_to(serve):
+    server = serve(lambda body, n: (308, "", {"Location": "https://h/v1/chat/completions"}))
+    assert fails(server)[0] == (
+        f"{server.url}: no chat completions there (status 308: elsewhere, at https://h/v1/chat/completions); "
+        "check base_url"
+    )
+    assert len(server.bodies) == 1
+
+
 @pytest.mark.parametrize("end", ["", "/", "/chat/completions", "/chat/completions/"])
 def test_an_address_may_end_in_a_slash_or_in_the_whole_path(serve, end):
     server = serve(lambda body, n: FINE)
@@ -649,7 +658,7 @@ def test_a_proxy_of_the_environment_is_used_but_not_for_this_machine(serve, monk
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     proxy, server = serve(lambda body, n: (200, reply({"content": "by proxy"}))), serve(lambda body, n: FINE)
-    monkeypatch.setenv("http_proxy", proxy.root)
+    monkeypatch.setenv("http_proxy", proxy.root.removeprefix("http://"))
     (near,) = ask(server, Request(prompt="a"))
     far = dict(OpenAI("m", base_url="http://far.invalid/v1").generate(prompts(1)))
     assert (near.content, far[0].content) == ("4", "by proxy")

@@ -166,7 +166,7 @@ BAD = [
     {"prompt": "a", "completion": None},
     {"prompt": "a", "completion": " "},
     {"prompt": None, "completion": "4"},
-    {"prompt": "a", "completion": ["4"]},
+    {"prompt": "a", "completion": {"text": "4"}},
     {"prompt": "a", "completion": 4},
 ]
 
@@ -187,7 +187,7 @@ def test_rows_that_are_no_trace_are_counted_with_a_reason_and_the_next_one_takes
         {
             "row": 4,
             "reason": "no_completion",
-            "detail": "no completion in column 'completion': it is of type list, not text",
+            "detail": "no completion in column 'completion': it is of type dict, neither text nor a list",
         },
         {
             "row": 6,
@@ -247,6 +247,7 @@ def test_the_join_report_counts_both_sides_and_names_some(file):
         ["What is 1 + 1?", "What is 1 + 1?\n", "What is\n9 + 9?", "x" * 100]
     )
     assert report == {
+        "columns": "prompt from 'prompt', completion from 'output'",
         "prompts": 3,
         "matched": 1,
         "ambiguous": 0,
@@ -255,6 +256,10 @@ def test_the_join_report_counts_both_sides_and_names_some(file):
         "rows": 3,
         "rows_unused": 1,
         "rows_bad": {},
+        "traces": 3,
+        "repeated": 0,
+        "dropped": {},
+        "samples": 2,
         "examples": {
             "ambiguous": [],
             "unmatched": ["What is\\n9 + 9?", "x" * 77 + "..."],

@@ -29,6 +29,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+SERVED = {"backend": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"}
+
+
 class Usage:
     def __init__(self, free: int) -> None:
         self.free = free
@@ -94,6 +97,66 @@ def test_the_plan_is_the_same_as_data(raw):
     }
 
 
+def test_the_first_problem_is_shown_as_each_teacher_is_asked_it(raw, monkeypatch):
+    Path("few.jsonl").write_text('{"prompt": "Q 2 1 T 1 :", "completion": "A + -"}\n', encoding="utf-8")
+    Path("long.jinja").write_text("{{ problem }}\n" + "Think. " * 60 + "Answer:", encoding="utf-8")
+    raw["teachers"]["long"] = {**SERVED, "prompt": "long.jinja", "examples": "few.jsonl", "system": "Be brief."}
+    made = planned(raw)
+    first = check.faults.find(build(raw), Store(Path("r"))).problems["train"][0].prompt
+    long, short = made.teachers
+    assert short.asked is None, "the problem as it stands"
+    assert not isinstance(long.asked, str) and long.asked is not None
+    assert [m.role for m in long.asked] == ["system", "user", "assistant", "user"]
+    assert long.asked[-1].content.startswith(f"{first}\nThink. ") and long.asked[-1].content.endswith("Answer:")
+    shown = text(made, 400).plain.splitlines()
+    at = shown.index("asked       long")
+    assert shown[at + 1].strip() == "system: 'Be brief.'"
+    assert shown[at + 3].strip() == "assistant: 'A + -'"
+    last = shown[at + 4].strip()
+    assert last.startswith(f"user: '{first}")
+    assert "\\nThink. Think." in last and " ... " in last and last.endswith("Think. Answer:'") and len(last) < 350
+
+
+def test_a_teacher_that_is_shown_answers_of_what_is_asked_or_examined_is_warned_of(raw):
+    problems = check.faults.find(build(raw), Store(Path("r"))).problems
+    told = [problems["train"][3], problems["signs"][0], problems["signs"][1]]
+    rows = [{"prompt": p.prompt, "completion": p.answer} for p in told] + [{"prompt": "else", "completion": "x"}]
+    Path("few.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    raw["teachers"]["long"] = {**SERVED, "examples": "few.jsonl"}
+    assert [w for w in planned(raw).warnings if "examples" in w] == [
+        "teachers.long.examples: 1 of its 4 examples are problems of train, whose answers it is so shown; take others",
+        "teachers.long.examples: 2 of its 4 examples are problems of signs, whose answers it is so shown; take others",
+    ]
+
+
+def test_a_template_that_fails_for_a_later_problem_is_found_before_anything_is_bought(raw):
+    problems = check.faults.find(build(raw), Store(Path("r"))).problems["train"]
+    Path("a.jinja").write_text(f"{{{{ problem }}}}{{{{ 1 // (problem != '{problems[7].prompt}') }}}}", encoding="utf-8")
+    raw["teachers"]["long"] = {**SERVED, "prompt": "a.jinja"}
+    with pytest.raises(RecipeError) as e:
+        planned(raw)
+    assert e.value.findings == [
+        f"recipe: teachers.long.prompt: a.jinja:1: cannot be rendered for '{problems[7].prompt}' "
+        "(ZeroDivisionError: integer division or modulo by zero); mend it"
+    ]
+
+
+def test_a_prompt_or_file_of_examples_behind_a_variable_that_is_not_set_is_one_fault(raw, monkeypatch):
+    monkeypatch.delenv("MY_FEW", raising=False)
+    raw["teachers"]["long"] = {
+        "backend": "openai",
+        "model": "m",
+        "prompt": "${MY_FEW}/a.txt",
+        "examples": "${MY_FEW}/b",
+    }
+    with pytest.raises(RecipeError) as e:
+        planned(raw)
+    assert e.value.findings == [
+        "recipe: teachers.long.prompt: environment variable MY_FEW is not set (got '${MY_FEW}/a.txt'; 1 other key "
+        "names it too); export MY_FEW=..."
+    ]
+
+
 def test_unused_rows_are_counted_by_reason_with_three_of_them(raw, here):
     rows = "Q 8 4 7 9 T 10 :,A + + -\n" * 6 + "Q 1 2 3 T 6 :,A + +\n"
     Path("mine.csv").write_text("prompt,answer\n" + rows)
@@ -121,10 +184,27 @@ def test_a_join_is_a_rate_with_what_did_not_join(raw, monkeypatch):
     (join,) = [t.join for t in planned(raw).teachers if t.join]
     assert (join.problems, join.joined, join.rows, join.rows_unused) == (12, 9, 10, 1)
     assert (
+        "              reads prompt from 'prompt', completion from 'completion'\n"
         "              joins 9 of 12 problems (75.0 %); 1 of its 10 rows are for none\n"
         "              2 rows are no trace (2 no_prompt)\n"
         f"              not joined: {prompts[9]!r}\n"
     ) in written(raw)
+
+
+def test_generations_of_a_row_are_counted_with_what_is_left_out_of_them(raw):
+    prompts = [p.prompt for p in check.faults.find(build(raw), Store(Path("r"))).problems["train"]]
+    rows = [{"problem": p, "generations": ["A + +", "A + +", ""], "right": [True, True, True]} for p in prompts]
+    rows[0]["right"] = [False, True, None]
+    Path("traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    raw["teachers"]["long"] = {"backend": "recorded", "model": "traces.jsonl", "correct_column": "right"}
+    (join,) = [t.join for t in planned(raw).teachers if t.join]
+    assert (join.rows, join.traces, join.repeated) == (12, 23, 11)
+    assert join.dropped == {"marked_incorrect": 1, "empty": 12}
+    assert (
+        "reads prompt from 'problem', completion from 'generations', only what 'right' marks as correct "
+        "joins all 12 problems 23 traces in its 12 rows, of which 11 stand twice in a row "
+        "13 generations are no trace (1 marked_incorrect, 12 empty)"
+    ) in " ".join(written(raw).split())
 
 
 def test_prompts_that_only_their_spelling_tells_apart_are_said_not_to_join(raw):

@@ -56,10 +56,10 @@ def test_what_is_printed_is_what_was_found(write):
         "columns    prompt: question, answer: answer; others: id",
         "answers    what follows '####': integers, such as 8, 16, 24; verifier: math",
         "split      " + said.splitlines()[3][11:],
-        "long       long.jsonl: 40 traces (prompt, output) for 40 of 40 problems; "
+        "long       long.jsonl: 40 traces (prompt from 'prompt', completion from 'output') for 40 of 40 problems; "
         "40 end by stating an answer (complete: answered)",
-        "short      short.jsonl: 40 traces (question, response, finish_reason) for 40 of 40 problems; "
-        "40 ended by themselves",
+        "short      short.jsonl: 40 traces (prompt from 'question', completion from 'response', finish reason from "
+        "'finish_reason') for 40 of 40 problems; 40 ended by themselves",
         "arms       long, short, mix-long, mix-long-50 and the untuned student",
         "contrasts  long_cot_gap, mix_gain, mix_gain_mix-long-50",
         "",
@@ -77,12 +77,8 @@ def test_the_recipe_is_short_and_says_what_was_chosen(write):
     recipe = load("recipe.yaml")
     assert recipe.name == "sums"
     assert recipe.problems.train.answer_after == "####"
-    assert recipe.teachers["long"].options == {"completion_column": "output", "complete": "answered"}
-    assert recipe.teachers["short"].options == {
-        "prompt_column": "question",
-        "completion_column": "response",
-        "finish_reason_column": "finish_reason",
-    }
+    assert recipe.teachers["long"].options == {"complete": "answered"}
+    assert recipe.teachers["short"].options == {}
     assert list(recipe.students) == ["bytes"]
 
 
@@ -141,8 +137,34 @@ def test_several_rows_a_prompt_are_several_samples(write):
     rows = [json.loads(line) for line in Path("long.jsonl").read_text().splitlines()]
     save("long.jsonl", rows * 3)
     said, _ = write(LONG, SHORT)
-    assert "120 traces (prompt, output) for 40 of 40 problems, 3 each; 120 end by stating an answer" in said
+    assert (
+        "120 traces (prompt from 'prompt', completion from 'output') for 40 of 40 problems, 3 each; 120 end by" in said
+    )
     assert load("recipe.yaml").teachers["long"].samples == 3
+
+
+def test_a_file_with_generations_or_conversations_needs_no_flag(write):
+    sums = [(f"What is {n} + {n * 7}?", f"<think>Let me see.</think>It is \\boxed{{{n * 8}}}.") for n in range(1, 41)]
+    save("long.jsonl", [{"problem": q, "generations": [a, a], "finish_reasons": ["stop", "length"]} for q, a in sums])
+    turns = [[{"from": "human", "value": q}, {"from": "gpt", "value": a}] for q, a in sums]
+    save("short.jsonl", [{"conversations": t} for t in turns])
+    said = " ".join(write(LONG, SHORT)[0].split())
+    assert (
+        "long long.jsonl: 80 traces (prompt from 'problem', completion from 'generations', finish reason from "
+        "'finish_reasons') for 40 of 40 problems, 2 each; 40 ended by themselves "
+        "short short.jsonl: 40 traces (prompt and completion from 'conversations') for 40 of 40 problems; 40 end by"
+    ) in said
+    teachers = load("recipe.yaml").teachers
+    assert (teachers["long"].samples, teachers["long"].options) == (2, {})
+    assert (teachers["short"].samples, teachers["short"].options) == (1, {"complete": "answered"})
+
+
+def test_of_two_prompts_the_one_that_is_called_like_the_problems_is_taken(write):
+    rows = [json.loads(line) for line in Path("short.jsonl").read_text().splitlines()]
+    save("short.jsonl", [row | {"prompt": f"Solve this: {row['question']}"} for row in rows])
+    said, _ = write(LONG, SHORT)
+    assert "(prompt from 'question', completion from 'response'" in said
+    assert load("recipe.yaml").teachers["short"].options == {"prompt_column": "question"}
 
 
 def test_traces_whose_end_does_not_show_are_never_said_to_have_ended(write):
@@ -242,9 +264,8 @@ def test_a_recipe_is_named_like_its_file(write):
         (
             ["long=odd.jsonl"],
             DataError,
-            "odd.jsonl: no completion column (got said); call it one of completion, output, response, "
-            "generation, solution, answer, text, content, or write the teacher's completion_column into a recipe by "
-            "hand",
+            "odd.jsonl: no completion column (got prompt, said); set completion_column to the one that holds the "
+            "trace; init has no flag for it: rename the column, or write the recipe by hand",
         ),
     ],
     ids=["no name", "no backend", "twice", "no file", "other problems", "no column"],

@@ -12,6 +12,7 @@ from conftest import Notes, Watching
 from mixdistill import pipeline
 from mixdistill.commands.show import Shown, find, text
 from mixdistill.errors import DataError, StoreError
+from mixdistill.prompts import KEPT, Asked
 from mixdistill.recipe import build
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Usage, Verdict
@@ -55,6 +56,18 @@ def test_outcomes_come_first_then_every_trace_in_full(run: Store):
         + f"  -> correct  answer {answers[0]!r}  [signs: last A] "
     )
     assert page.count("  -> correct") == 2
+
+
+def test_what_a_teacher_was_sent_stands_before_the_traces_where_it_was_not_the_problem_alone(run: Store):
+    problem = problem_of(run, "train")
+    assert find(run).asked == {}
+    asked = Asked(template="Solve:\n{problem}", system="Be brief.")
+    (run.folder("generate", "long") / KEPT).write_text(asked.model_dump_json(), encoding="utf-8")
+    shown = find(run)
+    assert shown.asked == {"long": asked(problem.prompt)}
+    lines = f"\nasked of long\n  system: Be brief.\n  user: Solve:\n  {problem.prompt}\n\ncorrect "
+    assert f"  reference answer: {problem.answer}\n{lines}" in text(shown).plain
+    assert find(run, problem_of(run, "signs").id).asked == {}
 
 
 def test_a_problem_without_traces_says_so(run: Store):

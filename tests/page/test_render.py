@@ -19,6 +19,7 @@ from mixdistill.evidence import (
     Evidence,
     Primary,
     SharedFacts,
+    SharedStep,
     StudentFacts,
     TeacherFacts,
 )
@@ -208,11 +209,30 @@ def teacher(name: str, *, wrong: int, tokens: float) -> TeacherFacts:
         error_verdicts=0,
         finished=5_033,
         accepted=5_029 - wrong,
+        pass_rate=0.83,
         tokens_mean=tokens,
         tokens_median=tokens * 0.8,
         tokens_p90=tokens * 2.1,
         steps_mean=tokens / 17,
     )
+
+
+def solved() -> list[SharedStep]:
+    everyone = {"1": 0.4, "2": 0.6}
+    return [
+        SharedStep(
+            teachers=[], problems=250, pass_rate=None, pass_rate_overall=None, easier=None,
+            tokens={"long": 912.4, "short": 190.0}, levels=everyone,
+        ),
+        SharedStep(
+            teachers=["long"], problems=140, pass_rate=0.9, pass_rate_overall=0.85,
+            easier=Interval(low=-0.01, high=0.11), tokens={"long": 912.4, "short": 171.0}, levels=everyone,
+        ),
+        SharedStep(
+            teachers=["long", "short"], problems=53, pass_rate=0.97, pass_rate_overall=0.83,
+            easier=Interval(low=0.1, high=0.18), tokens={"long": 640.0, "short": 120.0}, levels={"1": 0.75, "2": 0.25},
+        ),
+    ]  # fmt: skip
 
 
 def example() -> Evidence:
@@ -235,6 +255,7 @@ def example() -> Evidence:
             ArmFacts(name="mix-20", weights={"long": 0.2, "short": 0.8}),
         ],
         teachers=[teacher("long", wrong=0, tokens=67.0), teacher("short", wrong=29, tokens=17.0)],
+        solved=solved(),
         shared=[
             SharedFacts(
                 arms=["long", "short", "mix-20"],
@@ -414,6 +435,7 @@ def hostile() -> Evidence:
             "confounds": [Confound(severity="red", text=HOSTILE, values={HOSTILE: HOSTILE})],
             "students": [s.model_copy(update={"name": HOSTILE, "model": HOSTILE}) for s in evidence.students],
             "teachers": [t.model_copy(update={"name": HOSTILE, "model": HOSTILE}) for t in evidence.teachers],
+            "solved": [s.model_copy(update={"teachers": [HOSTILE], "levels": {HOSTILE: 1.0}}) for s in evidence.solved],
             "gaps": [g.model_copy(update={"student": HOSTILE, "arms": (HOSTILE, HOSTILE)}) for g in evidence.gaps],
             "shared": [SharedFacts(arms=[HOSTILE], problems=1, lost={HOSTILE: 1})],
         }
@@ -504,11 +526,53 @@ def test_the_svg_is_well_formed_and_stands_alone() -> None:
     assert "href" not in text and "url(" not in text
 
 
+def words(**last: object) -> str:
+    """What is said of the shared problems where the last step is another."""
+    *first, step = solved()
+    return wording.solved_words([*first, step.model_copy(update=last)]).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_what_all_teachers_solved_is_called_easier_only_where_an_interval_says_so() -> None:
+    rates = "of a teacher's samples 97.0 % are right on what the others solved, 83.0 % over all (+14.0 points, "
+    first = "Requiring both teachers leaves 53 of 250 problems. "
+    assert words() == f"{first}They are easier: {rates}95 % interval +10.0 to +18.0)."
+    assert words(easier=Interval(low=-0.02, high=0.3)).startswith(f"{first}It cannot be told whether they are easier: ")
+    assert words(easier=Interval(low=-0.3, high=-0.02)).startswith(f"{first}They are harder: ")
+    assert words(easier=None) == first.strip()
+    assert words(problems=250) == "Both teachers solved all 250 problems."
+
+
+def test_one_teacher_and_three_and_none_are_spoken_of_as_such() -> None:
+    *first, last = solved()
+    assert wording.solved_words([]) == ""
+    assert wording.solved_words(first) == "long solved 140 of 250 problems."
+    assert wording.solved_words([*first, last, last]).startswith("Requiring all 3 teachers leaves 53 of 250 problems.")
+
+
+def test_every_step_of_what_was_solved_is_a_row_of_the_page_and_of_the_markdown() -> None:
+    page, text = render.html(example()), render.markdown(example())
+    space = "\N{NO-BREAK SPACE}"
+    row = ["53", f"21.2{space}%", f"97.0{space}%", f"83.0{space}%", "+10.0 to +18.0", "640", "120"]
+    cells = "".join(f"<td>{cell}</td>" for cell in row)
+    assert f'<th scope="row">long and short</th>{cells}<td class="words">1: 75{space}%, 2: 25{space}%</td>' in page
+    rest = f"| 53 | 97.0{space}% | 83.0{space}% | +10.0 to +18.0 | 640 | 120 | 1: 75{space}%, 2: 25{space}% |"
+    assert f"| long and short {rest}" in text.splitlines()
+    head = "| solved by | problems | right there | right over all | difference, 95 % interval | tokens: long |"
+    table = text[text.index(head) :].partition("\n\n")[0].splitlines()
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| nobody: all problems", "| long", "| long and short"]
+    assert {line.count("|") for line in table} == {9}
+    assert wording.solved_words(solved()).replace("'", "&#39;") in page
+    bare = changed(solved=[step.model_copy(update={"levels": {}}) for step in solved()])
+    assert '<th scope="col" class="words">levels</th>' in page
+    assert '<th scope="col" class="words">levels</th>' not in render.html(bare)
+
+
 def test_a_study_with_nothing_in_it_still_renders() -> None:
     empty = changed(
         students=[],
         arms=[],
         teachers=[],
+        solved=[],
         shared=[],
         cells=[],
         scores=[],

@@ -97,7 +97,8 @@ class Chat:
         whole = json.dumps(error) if error is not None else _text(raw)
         if status in (400, 403) and (_code(error) == "content_filter" or (status == 403 and _FLAGGED.search(whole))):
             return Completion(finish_reason="content_filter", seconds=seconds)
-        said = self.say(f"status {status}: {_message(error) or _text(raw) or 'nothing more'}")
+        elsewhere = f"elsewhere, at {headers['location']}" if status < 400 and "location" in headers else ""
+        said = self.say(f"status {status}: {elsewhere or _message(error) or _text(raw) or 'nothing more'}")
         return Fault(_kind(status, whole), said, retry_after(headers))
 
     def say(self, text: str) -> str:

@@ -207,4 +207,5 @@ def _proxy(scheme: str, host: str) -> str | None:
         own = ipaddress.ip_address(host).is_loopback
     except ValueError:
         own = host == "localhost" or host.endswith(".localhost")
-    return None if own or proxy_bypass(host) else getproxies().get(scheme)
+    proxy = None if own or proxy_bypass(host) else getproxies().get(scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy

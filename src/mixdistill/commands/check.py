@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixdistill import recipe, resolve
+from mixdistill import prompts, recipe, resolve
 from mixdistill.commands import estimates, faults
 from mixdistill.commands.faults import Found
 from mixdistill.commands.plans import (
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = 3
 """Rows shown of each kind."""
+TURN = 300
+"""Characters shown of a turn as a teacher is sent it: its beginning and its end."""
 LIBRARIES = {"train": ("torch", "trl", "accelerate", "datasets"), "report": ("numpy", "scipy")}
 """What only some stages need: extra -> libraries."""
 
@@ -88,6 +90,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         disk=disk,
         warnings=_warnings(str(store.root), disk)
         + [f"problems.eval.{shared_line(which, both)}" for which, both in shared(found.problems).items()]
+        + _shown(study, found)
         + _overlong(study, found)
         + _unfinished(found),
     )
@@ -117,6 +120,7 @@ def _teacher(study: Recipe, store: Store, found: Found, name: str, tokens: Amoun
     spec, train = study.teachers[name], found.problems["train"]
     join = found.joins.get(name)
     local = spec.backend == "transformers" or spec.model.startswith("lab:")
+    asked = next(iter(found.asked.get(name, [])), None)
     return PlannedTeacher(
         name=name,
         backend=spec.backend,
@@ -124,14 +128,19 @@ def _teacher(study: Recipe, store: Store, found: Found, name: str, tokens: Amoun
         traces=len(train) * spec.samples,
         there=estimates.traces_there(store, name, train, spec.samples),
         tokens=tokens,
+        asked=None if not train or asked == train[0].prompt else asked,
         join=join
         and PlannedJoin(
+            columns=join.get("columns"),
             problems=join["prompts"],
             joined=join["matched"],
             ambiguous=join.get("ambiguous", 0),
             rows=join["rows"],
             rows_unused=join["rows_unused"],
             rows_bad=dict(join.get("rows_bad", {})),
+            traces=join.get("traces", join["rows"]),
+            repeated=join.get("repeated", 0),
+            dropped=dict(join.get("dropped", {})),
             examples=faults.not_joined(join)[:EXAMPLES],
         ),
         missing_model=_missing(resolve.from_environment(spec.model)) if local else None,
@@ -211,6 +220,25 @@ def _unfinished(found: Found) -> list[str]:
     ]
 
 
+def _shown(study: Recipe, found: Found) -> list[str]:
+    """Teachers who are shown the answers of problems that they are asked, or that students are examined on."""
+    lines = []
+    for name, teacher in study.teachers.items():
+        if teacher.examples is None:
+            continue
+        asked = prompts.read(teacher)
+        counts = {
+            which: prompts.shown_as_examples(asked, [p.prompt for p in ps]) for which, ps in found.problems.items()
+        }
+        lines += [
+            f"teachers.{name}.examples: {n:,} of its {len(asked.examples):,} examples are problems of {which}, whose "
+            "answers it is so shown; take others"
+            for which, n in counts.items()
+            if n
+        ]
+    return lines
+
+
 def _overlong(study: Recipe, found: Found) -> list[str]:
     """Of the traces that were looked at, those longer than a student may be trained on."""
     lines = []
@@ -244,6 +272,7 @@ def text(plan: Plan, width: int = 100) -> Text:
         ("problems", [_problems_line(p, problems) for p in plan.problems]),
         ("unused", [_unused_line(u) for u in plan.unused]),
         ("teachers", [_teacher_line(t) for t in plan.teachers]),
+        ("asked", [line for t in plan.teachers for line in _asked_lines(t)]),
         ("verifier", [((plan.verifier, plan.reference), [])]),
         ("students", [_student_line(s, plan) for s in plan.students]),
         ("arms", _arm_lines(plan)),
@@ -305,6 +334,11 @@ def _short(prompt: str, most: int = 60) -> str:
     return repr(line if len(line) <= most else line[: most - 3] + "...")
 
 
+def _ends(text: str, most: int = TURN) -> str:
+    """A text as it stands, line ends as \\n; of a long one its beginning and its end, where templates write."""
+    return repr(text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}")
+
+
 def _end(name: str, most: int = 24) -> str:
     """A name, or the end of a long one: of a path that is what tells it from others."""
     return name if len(name) <= most else f"...{name[3 - most :]}"
@@ -314,20 +348,34 @@ def _teacher_line(t: PlannedTeacher) -> Line:
     traces = f"{t.traces:,} traces" + (f", {t.there:,} there" if t.there else "")
     tokens = f"{t.tokens.value:,.0f} tokens each ({t.tokens.basis})" if t.tokens.value else f"tokens {t.tokens.basis}"
     notes = [f"{t.model} is {t.missing_model}"] if t.missing_model else []
-    if t.join:
-        j = t.join
-        share = "all" if j.joined == j.problems else f"{j.joined:,} of"
-        rate = "" if j.joined == j.problems else f" ({pct(j.joined / j.problems)})"
-        bad = sum(j.rows_bad.values())
-        share_a_form = f"{j.ambiguous:,} may be one of several prompts that only their spelling tells apart: no trace"
-        unused = f"; {j.rows_unused:,} of its {j.rows:,} rows are for none" if j.rows_unused else ""
-        notes.append(f"joins {share} {j.problems:,} problems{rate}{unused}".replace("\N{NO-BREAK SPACE}", " "))
-        notes += [share_a_form] * bool(j.ambiguous)
-        notes += [f"{bad:,} rows are no trace ({', '.join(f'{n:,} {why}' for why, n in j.rows_bad.items())})"] * bool(
-            bad
-        )
-        notes += [f"not joined: {_short(p)}" for p in j.examples]
-    return (t.name, _end(t.backend), _end(t.model), traces, tokens), notes
+    return (t.name, _end(t.backend), _end(t.model), traces, tokens), notes + (_join_lines(t.join) if t.join else [])
+
+
+def _join_lines(j: PlannedJoin) -> list[str]:
+    """What a file of traces was read from, what of it is asked for, and what of it is no trace."""
+    share = "all" if j.joined == j.problems else f"{j.joined:,} of"
+    rate = "" if j.joined == j.problems else f" ({pct(j.joined / j.problems)})"
+    unused = f"; {j.rows_unused:,} of its {j.rows:,} rows are for none" if j.rows_unused else ""
+    lines = [f"reads {j.columns}"] if j.columns else []
+    lines.append(f"joins {share} {j.problems:,} problems{rate}{unused}".replace("\N{NO-BREAK SPACE}", " "))
+    if j.ambiguous:
+        lines.append(f"{j.ambiguous:,} may be one of several prompts that only their spelling tells apart: no trace")
+    if j.traces != j.rows:
+        again = f", of which {j.repeated:,} stand twice in a row" if j.repeated else ""
+        lines.append(f"{j.traces:,} traces in its {j.rows:,} rows{again}")
+    for what, counted in (("generations", j.dropped), ("rows", j.rows_bad)):
+        if counted:
+            reasons = ", ".join(f"{n:,} {why}" for why, n in counted.items())
+            lines.append(f"{sum(counted.values()):,} {what} are no trace ({reasons})")
+    return [*lines, *(f"not joined: {_short(p)}" for p in j.examples)]
+
+
+def _asked_lines(t: PlannedTeacher) -> list[Line]:
+    """The first problem as a teacher is asked it, turn by turn."""
+    if t.asked is None:
+        return []
+    turns = [("user", t.asked)] if isinstance(t.asked, str) else [(m.role, m.content) for m in t.asked]
+    return [((t.name,), [f"{role}: {_ends(text)}" for role, text in turns])]
 
 
 def _student_line(s: PlannedStudent, plan: Plan) -> Line:

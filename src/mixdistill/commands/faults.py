@@ -1,4 +1,5 @@
-"""What would stop a run, found before it: nothing is bought, built or written, and nothing fetched but problems.
+"""What would stop a run, found before it: nothing is bought, built or written, and nothing fetched but problems and
+recorded traces.
 
 Everything is looked at, whatever else is wrong: a broken source does not hide the next one. A fault is a line
 *key: what (got value); what to do*.
@@ -43,6 +44,8 @@ class Found:
     """`train` or benchmark -> the columns it was read from; none of the lab's."""
     joins: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Teacher of recorded traces -> how its file fits the problems, as its backend's `join_report` says."""
+    asked: dict[str, list[prompts.Prompt]] = field(default_factory=dict)
+    """Teacher -> every training problem as it is asked."""
     few: dict[str, list[tuple[Problem, Completion]]] = field(default_factory=dict)
     """Teacher whose traces cost nothing -> its first ones."""
     of_recipe: list[str] = field(default_factory=list)
@@ -151,7 +154,7 @@ def in_raw_problems(raw: Any) -> list[str]:
 
 def _teacher(name: str, spec: Teacher, found: Found) -> list[str]:
     where = f"teachers.{name}"
-    if resolve.unset([spec.model, spec.options]):
+    if resolve.unset(_substituted(spec)):
         return []  # said already, and nothing can be read
     if spec.backend == "transformers" or spec.model.startswith("lab:"):
         lines = _model(f"{where}.model", resolve.from_environment(spec.model))
@@ -159,10 +162,15 @@ def _teacher(name: str, spec: Teacher, found: Found) -> list[str]:
             return lines
     train = found.problems.get("train", [])
     try:
+        ask = prompts.of(spec)
+        asked = [ask(p.prompt) for p in train]  # all of them: a template may fail for the last one alone
+    except MixdistillError as e:
+        return [f"{where}.prompt: {e}"]
+    found.asked[name] = asked
+    try:
         backend = _backend(spec)
         if hasattr(backend, "join_report"):
-            ask = prompts.of(spec)
-            join = backend.join_report([ask(p.prompt) for p in train])
+            join = backend.join_report(asked)
             if train and not join["matched"]:
                 return [f"{where}: {_no_join(join, train)}"]
             found.joins[name] = join
@@ -175,6 +183,11 @@ def _teacher(name: str, spec: Teacher, found: Found) -> list[str]:
             f"{where}: '{spec.backend}' cannot be used with these options ({said(e, 160)}); mend them, or the backend"
         ]
     return []
+
+
+def _substituted(spec: Teacher) -> list[Any]:
+    """What of a teacher may name environment variables."""
+    return [spec.model, spec.prompt, spec.examples, spec.options]
 
 
 def _backend(spec: Teacher) -> Any:
@@ -201,8 +214,11 @@ def _no_join(join: dict[str, Any], train: list[Problem]) -> str:
 
 def _peek(name: str, spec: Teacher, backend: Any, found: Found) -> list[str]:
     """Keep the first traces of a teacher whose traces cost nothing; a fault where there are none."""
-    ask, train = prompts.of(spec), found.problems["train"]
-    requests = [Request(prompt=ask(p.prompt), seed=request_seed(0, p.id, 0), sampling=spec.sampling) for p in train]
+    train = found.problems["train"]
+    requests = [
+        Request(prompt=prompt, seed=request_seed(0, p.id, 0), sampling=spec.sampling)
+        for p, prompt in zip(train, found.asked[name], strict=True)
+    ]
     failed: list[str] = []
 
     def usable() -> Iterable[tuple[Problem, Completion]]:
@@ -253,7 +269,8 @@ def variables(problems: Problems, teachers: dict[str, Teacher]) -> list[str]:
     """One fault for every environment variable that these name and that is not set."""
     values: dict[str, Any] = {f"{key}.source": source.source for key, source in _sources(problems).items()}
     for name, teacher in teachers.items():
-        values |= {f"teachers.{name}.{k}": v for k, v in {"model": teacher.model, **teacher.options}.items()}
+        named = {"model": teacher.model, "prompt": teacher.prompt, "examples": teacher.examples, **teacher.options}
+        values |= {f"teachers.{name}.{k}": v for k, v in named.items()}
     keys: dict[str, list[str]] = {}
     for key, value in values.items():
         for variable in resolve.unset(value):
@@ -296,5 +313,5 @@ def _folder(recipe: Recipe, store: Store, *, compare: bool) -> list[str]:
 def _needs_building(recipe: Recipe) -> bool:
     """Whether comparing with what was made would build a lab model, or ask for a variable that is not set."""
     named = [m.model for m in (*recipe.students.values(), *recipe.teachers.values())]
-    unset = resolve.unset([[t.model, t.options] for t in recipe.teachers.values()])
+    unset = resolve.unset([_substituted(t) for t in recipe.teachers.values()])
     return bool(unset) or any(m.startswith("lab:") and resolve.folder_of(m) is None for m in named)

@@ -10,9 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mixdistill import resolve, spelling, tables
-from mixdistill.backends.recorded import Recorded
-from mixdistill.columns import PROMPT, Columns, names
+from mixdistill import resolve, tables
+from mixdistill.backends import layouts
+from mixdistill.backends.layouts import Layout
+from mixdistill.backends.recorded import SEEN, Recorded
+from mixdistill.columns import Columns, names
 from mixdistill.commands.answers import answer_format
 from mixdistill.commands.recipes import next_steps, plain, study_name, write_new
 from mixdistill.commands.status import wrapped
@@ -33,9 +35,6 @@ TRAIN_SHARE = 0.9
 """Share of the problems for training where no evaluation file is given."""
 FEW = 400
 """Evaluation problems below which `init` says how little they can show."""
-COMPLETIONS = ("completion", "output", "response", "generation", "solution", "answer", "text", "content")
-REASONINGS = ("reasoning", "reasoning_content", "thinking", "thoughts")
-FINISHES = ("finish_reason", "stop_reason", "finish")
 HEAD = "# Written by `mixdistill init`. The plan: mixdistill check {file}    All keys: docs/recipe.md\n"
 LAB_STUDENT = {
     "train": {"learning_rate": 0.001, "max_length": 4096, "overlong": "drop", "micro_batch_tokens": 8192},
@@ -295,58 +294,53 @@ def _told_apart(teachers: list[Teacher]) -> list[Teacher]:
 
 
 def _recorded(name: str, path: str, problems: ProblemSet) -> Teacher:
-    """A file of traces: its columns, how its rows end, and how well it fits the problems."""
-    rows = list(_cells(Source(source=path)))
-    if not rows:
-        raise DataError(f"{path}: holds no rows; it must hold one recorded trace a row")
-    there = dict.fromkeys(names(rows[:100]))
-    prompt = _first(there, (*PROMPT, str(problems.columns.prompt)), path, "prompt")
-    completion = _first({c: None for c in there if c != prompt}, COMPLETIONS, path, "completion")
-    named: dict[str, Any] = {"prompt_column": prompt, "completion_column": completion}
-    for key, known in (("reasoning_column", REASONINGS), ("finish_reason_column", FINISHES)):
-        if found := next((c for c in known if c in there and c != completion), None):
-            named[key] = found
-    defaults = {"prompt_column": "prompt", "completion_column": "completion"}
-    keys: dict[str, Any] = {"backend": "recorded", "model": path}
-    keys |= {k: v for k, v in named.items() if defaults.get(k) != v}
+    """Ready traces: their columns, how they end, and how well they fit the problems."""
+    named = _prompt_column(path, problems)
     backend = Recorded(path, **named)
-    fit = backend.join_report(problems.prompts)
-    each = sorted(Counter(spelling.loose(str(r.get(prompt))) for r in rows).values())
-    samples = each[len(each) // 2]
+    try:
+        fit = backend.join_report(problems.prompts)
+    except DataError as e:
+        hint = "; init has no flag for it: rename the column, or write the recipe by hand"
+        raise DataError(f"{e}{hint if '_column to ' in str(e) else ''}") from e
+    keys: dict[str, Any] = {"backend": "recorded", "model": path} | named
+    samples = fit["samples"]
     keys |= {"samples": samples} if samples > 1 else {}
     asked = [Request(prompt=p, sample=i) for p in problems.prompts for i in range(samples)]
-    keys["complete"], ends = _ends(path, named, asked)
+    keys["complete"], ends = _ends(backend, asked)
     seen = (
-        f"{path}: {len(rows):,} traces ({', '.join(named.values())}) for {fit['matched']:,} of "
+        f"{path}: {fit['traces']:,} traces ({fit['columns']}) for {fit['matched']:,} of "
         f"{fit['prompts']:,} problems{f', {samples} each' if samples > 1 else ''}; {ends}"
     )
     return Teacher(name, {k: v for k, v in keys.items() if v is not False}, seen)
 
 
-def _ends(path: str, columns: dict[str, Any], asked: list[Request]) -> tuple[bool | str, str]:
-    """The rule for how rows end, in the recipe and in words: only what ended by itself may be trained on.
+def _prompt_column(path: str, problems: ProblemSet) -> dict[str, Any]:
+    """The problems' own column, where the traces have it too and it is not the one that would be detected."""
+    head = list(islice(tables.rows(path), SEEN))
+    column = problems.columns.prompt
+    if column not in names(row.cells for row in head if row.cells is not None):
+        return {}
+    try:
+        found = layouts.detect(head, Layout(), path).prompt
+    except DataError:
+        found = None  # two that might be it, or a fault that is said when the file is read
+    return {} if found == column else {"prompt_column": column}
+
+
+def _ends(backend: Recorded, asked: list[Request]) -> tuple[bool | str, str]:
+    """The rule for how traces end, in the recipe and in words: only what ended by itself may be trained on.
 
     The looser rule is proposed only where it finds more.
     """
     ended = {}
     for rule in (False, "answered"):
-        completions = [c for _, c in Recorded(path, **columns, complete=rule).generate(asked) if c]
-        ended[rule] = sum(c.finish_reason == "stop" for c in completions)
+        backend.complete = rule
+        ended[rule] = sum(c.finish_reason == "stop" for _, c in backend.generate(asked) if c)
     if not ended["answered"]:
         return False, "NONE shows that it ended by itself; add `complete: true` if all of them did"
     if ended["answered"] > ended[False]:
         return "answered", f"{ended['answered']:,} end by stating an answer (complete: answered)"
     return False, f"{ended[False]:,} ended by themselves"
-
-
-def _first(there: dict[str, None], known: Sequence[str], path: str, what: str) -> str:
-    found = next((c for c in known if c in there), None)
-    if found is None:
-        raise DataError(
-            f"{path}: no {what} column (got {', '.join(there)}); call it one of {', '.join(known)}, or write the "
-            f"teacher's {what}_column into a recipe by hand"
-        )
-    return found
 
 
 # -- the text ---------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mixdistill.types import Row, Unused
+from mixdistill.types import Message, Row, Unused
 
 
 class Amount(Row):
@@ -67,6 +67,8 @@ class PlannedUnused(Row):
 class PlannedJoin(Row):
     """How a file of recorded traces fits the training problems."""
 
+    columns: str | None
+    """Which columns its prompts and traces are read from."""
     problems: int
     """Distinct prompts asked for."""
     joined: int
@@ -79,6 +81,12 @@ class PlannedJoin(Row):
     """Of these, with a prompt that nobody asks for."""
     rows_bad: dict[str, int]
     """Rows that are no trace, by reason."""
+    traces: int
+    """Traces in its rows."""
+    repeated: int
+    """Of these, the ones that stand in their row already."""
+    dropped: dict[str, int]
+    """Generations in its rows that are no trace, by reason."""
     examples: list[str]
     """Prompts without a row, at most three; the ambiguous ones first."""
 
@@ -95,6 +103,8 @@ class PlannedTeacher(Row):
     """Of these, in the run folder already."""
     tokens: Amount
     """Tokens of one of its traces, as the first student counts."""
+    asked: str | list[Message] | None
+    """The first training problem as this teacher is asked it; None where it is the problem as it stands."""
     join: PlannedJoin | None
     """Of recorded traces."""
     missing_model: str | None

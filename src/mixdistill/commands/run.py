@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mixdistill import pipeline, progress
+from mixdistill import pipeline, progress, solved
 from mixdistill.commands import faults
 from mixdistill.errors import RecipeError, StoreError
+from mixdistill.page import wording
 from mixdistill.recipe import Recipe, load
 from mixdistill.store import Store
 
@@ -52,6 +53,8 @@ def carry_out(
     folder = store.folder("report")
     if "report" in stages and not as_json and store.marker(folder):  # where it failed, an older one would mislead
         sys.stdout.write((folder / "summary.txt").read_text(encoding="utf-8") + f"The page: {folder / 'index.html'}\n")
+    elif "verify" in stages and not as_json and not failures:
+        sys.stdout.write(wording.solved_words(solved.steps(loaded, store)) + "\n")
     return 1 if failures else 0
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixdistill import recipe
+from mixdistill import prompts, recipe
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import DataError, RecipeError, StoreError
 from mixdistill.evaluate import VERDICTS
 from mixdistill.pipeline import RECIPE
 from mixdistill.recipe import BASE
 from mixdistill.store import UNUSED, Store
-from mixdistill.types import Outcome, Problem, Row, Trace, Verdict, prompt_text
+from mixdistill.types import Message, Outcome, Problem, Row, Trace, Verdict, prompt_text
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -35,6 +35,8 @@ class Shown(Row):
     problem: Problem
     matches: int
     """Problems that were meant by what was asked for; this is the first."""
+    asked: dict[str, str | list[Message]] = {}
+    """Teacher -> the problem as it was asked, where that is not the problem alone."""
     traces: list[ShownTrace]
     """Teachers first, then every student's arms in the recipe's order, the untuned student before them."""
 
@@ -53,7 +55,22 @@ def find(store: Store, wanted: str | None = None) -> Shown:
     if not hits:
         raise DataError(f"{store.root}: no problem matches (got {wanted!r}); give an id, its beginning, or prompt text")
     shown = [t for folders in _tables(store) for t in _traces(store, *folders, hits[0].id)]
-    return Shown(problem=hits[0], matches=1 if wanted is None else len(hits), traces=shown)
+    matches = 1 if wanted is None else len(hits)
+    return Shown(problem=hits[0], matches=matches, asked=_asked(store, hits[0], shown), traces=shown)
+
+
+def _asked(store: Store, problem: Problem, shown: list[ShownTrace]) -> dict[str, prompts.Prompt]:
+    """What those teachers were sent that have a trace of the problem, by what was kept beside their traces."""
+    found = {}
+    for name in dict.fromkeys(s.trace.author.removeprefix("teacher/") for s in shown if _taught(s.trace)):
+        kept = prompts.kept(store.folder("generate", name))
+        if kept is not None and (asked := kept(problem.prompt)) != problem.prompt:
+            found[name] = asked
+    return found
+
+
+def _taught(trace: Trace) -> bool:
+    return trace.author.startswith("teacher/")
 
 
 def _tables(store: Store) -> list[tuple[Path, Path]]:
@@ -104,6 +121,8 @@ def text(shown: Shown, width: int = 100) -> Text:
     page.append(_indented(prompt_text(problem.prompt)) + f"  reference answer: {problem.answer}\n")
     if shown.matches > 1:
         page.append(f"  (the first of {shown.matches:,} that match)\n")
+    for teacher, asked in shown.asked.items():
+        page.append(f"\nasked of {teacher}\n", "bold").append(_indented(prompt_text(asked)))
     if not shown.traces:
         page.append("  (no traces of it yet)")
         return page

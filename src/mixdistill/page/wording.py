@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from mixdistill.evidence import Evidence
+    from mixdistill.evidence import Evidence, SharedStep
     from mixdistill.types import Gap, Interval
 
 __all__ = [
@@ -28,10 +28,13 @@ __all__ = [
     "points",
     "reach",
     "recipe_words",
+    "required",
     "result",
     "rough_size",
     "rough_time",
+    "shares",
     "short_number",
+    "solved_words",
     "span",
     "verdict_word",
 ]
@@ -196,6 +199,39 @@ def reach(evidence: Evidence) -> list[str]:
             text += " To be unable to tell is not to find no difference."
         lines.append(text.strip())
     return lines
+
+
+def solved_words(steps: Sequence[SharedStep]) -> str:
+    """How many problems are left where every teacher must have solved them, and whether these are easier: said only
+    where an interval says so. Nothing without teachers."""
+    if not steps:
+        return ""
+    first, last = steps[0], steps[-1]
+    if len(steps) == 2:
+        return f"{last.teachers[0]} solved {last.problems:,} of {first.problems:,} problems."
+    who = "both teachers" if len(steps) == 3 else f"all {len(steps) - 1} teachers"
+    if last.problems == first.problems:
+        return f"{who.capitalize()} solved all {first.problems:,} problems."
+    text = f"Requiring {who} leaves {last.problems:,} of {first.problems:,} problems."
+    there, overall, interval = last.pass_rate, last.pass_rate_overall, last.easier
+    if there is None or overall is None or interval is None:
+        return text
+    found = "they are easier" if interval.low > 0 else "they are harder" if interval.high < 0 else ""
+    return (
+        f"{text} {found.capitalize() or 'It cannot be told whether they are easier'}: of a teacher's samples "
+        f"{pct(there)} are right on what the others solved, {pct(overall)} over all "
+        f"({points(there - overall)} points, 95 % interval {span(interval)})."
+    )
+
+
+def required(step: SharedStep) -> str:
+    """Who must have solved the problems of a step."""
+    return _listed(step.teachers) if step.teachers else "nobody: all problems"
+
+
+def shares(parts: dict[str, float]) -> str:
+    """Parts of a whole in words: 1: 40 %, 2: 60 %."""
+    return ", ".join(f"{name}: {100 * share:.0f}\N{NO-BREAK SPACE}%" for name, share in parts.items())
 
 
 def points(value: float) -> str:

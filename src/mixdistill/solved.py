@@ -1,0 +1,166 @@
+"""What each teacher solved, and how the problems that all of them solved become fewer and easier with each.
+
+Whether these are easier must not be read off the samples that chose them: of one sample each, all that are left are
+right by construction, however hard the problems. So every teacher is held against the problems that the *others*
+solved. Where teachers find other things hard, that shows nothing; where they agree, it shows how much.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, fmean
+from typing import TYPE_CHECKING
+
+from mixdistill import passrate
+from mixdistill.evidence import SharedStep
+from mixdistill.recipe import Recipe
+from mixdistill.store import Store
+from mixdistill.types import Interval, Outcome
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_WIDTH = NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """What one teacher made of the problems it was asked."""
+
+    name: str
+    rates: dict[str, float]
+    """Problem -> estimated rate at which it is solved, 0..1; none where no sample was answered and judged."""
+    tokens: dict[str, list[float]]
+    """Problem -> tokens of its accepted traces, those that are correct and ended by themselves; one entry for each
+    problem that was solved. Empty lists before `analyze`."""
+
+    @property
+    def pass_rate(self) -> float | None:
+        """Mean of the rates over the problems asked."""
+        return fmean(self.rates.values()) if self.rates else None
+
+
+def judged(recipe: Recipe, store: Store) -> list[Solved]:
+    """Of every teacher whose traces are judged, in the recipe's order, what it solved of the training problems."""
+    asked = set(store.problem_ids("train"))
+    return [
+        _solved(recipe, store, name, asked)
+        for name in recipe.teachers
+        if store.marker(store.folder("verify", name)) and (store.folder("generate", name) / "traces.parquet").exists()
+    ]
+
+
+def steps(recipe: Recipe, store: Store) -> list[SharedStep]:
+    """The problems that the recipe's teachers solved, adding one teacher after another; first all problems."""
+    return shared(judged(recipe, store), levels_of(store))
+
+
+def levels_of(store: Store) -> dict[str, str | None]:
+    """Every training problem with its level."""
+    return dict(store.frame(store.folder("problems"), "train", ["id", "level"]).iter_rows())
+
+
+def _solved(recipe: Recipe, store: Store, name: str, asked: set[str]) -> Solved:
+    teacher, traces = recipe.teachers[name], _traces(store, name, asked)
+    most = teacher.most_samples
+    right: dict[str, list[bool | None]] = defaultdict(lambda: [None] * most)
+    tokens: dict[str, list[float]] = {}
+    lengths = _lengths(store, name)
+    for trace, problem, sample, finish, error, outcome in traces.iter_rows():
+        if sample >= most or error is not None or outcome in (None, Outcome.ERROR):
+            continue
+        right[problem][sample] = accepted = outcome == Outcome.CORRECT and finish == "stop"
+        if accepted:
+            tokens.setdefault(problem, []).extend(lengths.get(trace, ()))
+    rates = {
+        problem: passrate.estimate(
+            each, samples=teacher.samples, until_correct=teacher.until_correct, max_samples=teacher.max_samples
+        )
+        for problem, each in right.items()
+    }
+    return Solved(name, {p: rate for p, rate in rates.items() if rate is not None}, tokens)
+
+
+def _traces(store: Store, name: str, asked: set[str]) -> pl.DataFrame:
+    """id, problem_id, sample, finish_reason, error and outcome (None: not judged) of a teacher's traces."""
+    columns = ["id", "problem_id", "sample", "finish_reason", "error"]
+    traces = store.frame(store.folder("generate", name), "traces", columns)
+    verdicts = store.frame(store.folder("verify", name), "verdicts", ["trace_id", "outcome"])
+    traces = traces.filter(traces["problem_id"].is_in(sorted(asked)))
+    return traces.join(verdicts, left_on="id", right_on="trace_id", how="left")
+
+
+def _lengths(store: Store, name: str) -> dict[str, tuple[float]]:
+    """Trace -> its tokens, as `analyze` counted them; none before it did."""
+    folder = store.folder("analyze", name)
+    if store.marker(folder) is None:
+        return {}
+    rows = store.frame(folder, "complexity", ["trace_id", "metrics"]).iter_rows()
+    return {trace: (json.loads(metrics)["tokens"],) for trace, metrics in rows}
+
+
+def shared(teachers: Sequence[Solved], levels: Mapping[str, str | None]) -> list[SharedStep]:
+    """All problems, then those that the first teacher solved, the first two, ...; `levels` holds every problem with
+    its level. Nothing without teachers."""
+    return [_step(teachers, n, levels) for n in range(len(teachers) + 1)] if teachers else []
+
+
+def _step(teachers: Sequence[Solved], required: int, levels: Mapping[str, str | None]) -> SharedStep:
+    left = _all_solved(levels, teachers[:required])
+    there, overall, easier = _ease(teachers, required, levels)
+    counts = Counter(level for p in left if (level := levels[p]) is not None)
+    known = sorted({level for level in levels.values() if level is not None})
+    return SharedStep(
+        teachers=[t.name for t in teachers[:required]],
+        problems=len(left),
+        pass_rate=there,
+        pass_rate_overall=overall,
+        easier=easier,
+        tokens={t.name: mean for t in teachers if (mean := _tokens(t, left)) is not None},
+        levels={level: counts[level] / len(left) for level in known} if left else {},
+    )
+
+
+def _all_solved(problems: Iterable[str], teachers: Sequence[Solved]) -> set[str]:
+    return {p for p in problems if all(p in t.tokens for t in teachers)}
+
+
+def _tokens(teacher: Solved, problems: Collection[str]) -> float | None:
+    """Mean over problems of the mean over a teacher's accepted traces."""
+    means = [fmean(lengths) for p in problems if (lengths := teacher.tokens.get(p))]
+    return fmean(means) if means else None
+
+
+def _ease(
+    teachers: Sequence[Solved], required: int, problems: Collection[str]
+) -> tuple[float | None, float | None, Interval | None]:
+    """(mean pass rate of a teacher on the problems that the others of the first `required` solved, that over all
+    problems, 95 % interval of the difference).
+
+    The interval is the normal one of a difference of ratios, problems resampled; none where nothing varies.
+    """
+    there, overall = [], []
+    pull: dict[str, float] = defaultdict(float)
+    """Problem -> by how much it draws the sum of the differences off their expectation."""
+    for i, t in enumerate(teachers):
+        others = [u for j, u in enumerate(teachers[:required]) if j != i]
+        chosen = [p for p in _all_solved(problems, others) if p in t.rates]
+        if not others or not chosen:
+            continue
+        there.append(fmean(t.rates[p] for p in chosen))
+        overall.append(fmean(t.rates.values()))
+        for p in chosen:
+            pull[p] += (t.rates[p] - there[-1]) / len(chosen)
+        for p, rate in t.rates.items():
+            pull[p] -= (rate - overall[-1]) / len(t.rates)
+    if not there:
+        return None, None, None
+    difference = fmean(there) - fmean(overall)
+    variance = sum(v * v for v in pull.values()) / len(there) ** 2 * len(pull) / max(len(pull) - 1, 1)
+    half = _WIDTH * math.sqrt(variance)
+    interval = Interval(low=difference - half, high=difference + half) if half > 1e-9 else None
+    return fmean(there), fmean(overall), interval
