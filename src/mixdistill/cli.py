@@ -239,12 +239,27 @@ def run(
     retry: RetryOption = False,
     limit: LimitOption = None,
     workers: WorkersOption = None,
+    pilot: Annotated[
+        int | None,
+        typer.Option(
+            "--pilot",
+            metavar="N",
+            min=0,
+            help="Begin with N random problems, say what the whole study will take, and ask whether to go on; what it "
+            "buys is part of the run. Unasked, 50 where teachers may cost more than 5 dollars, or write more than "
+            "2,000 traces at an unknown price. 0: never.",
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Go on after the pilot without asking. Without a terminal it stops there.")
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Carry out a whole study: generate, verify, analyze, mix, train, evaluate, report."""
     from mixdistill.pipeline import STAGES
 
-    _carry_out(recipe, set_, out, STAGES, fresh=fresh, retry=retry, limit=limit, workers=workers, as_json=json_)
+    how: dict[str, Any] = {"fresh": fresh, "retry": retry, "limit": limit, "workers": workers, "as_json": json_}
+    _carry_out(recipe, set_, out, STAGES, pilot=pilot, yes=yes, **how)
 
 
 def _stage_command(stage: str, summary: str) -> None:

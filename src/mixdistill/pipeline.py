@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +36,7 @@ from mixdistill.units import (
     State,
     Unit,
     changed_keys,
+    drawn,
     held,
     made,
     module,
@@ -56,6 +58,10 @@ OTHER_DATA = (
     "use --fresh to set the old trainings aside and train on them, or --out for a new run"
 )
 SESSIONS = "sessions.json"
+PILOT = "pilot.json"
+"""What a pilot said of the whole study."""
+PILOTED = ("generate", "verify", "analyze")
+"""Stages of a pilot."""
 SEEN_SECONDS = 5.0
 """A killed session is known to have lasted to within this."""
 
@@ -86,12 +92,14 @@ def run(
     retry: bool = False,
     limit: int | None = None,
     workers: int | None = None,
+    pilot: int | None = None,
 ) -> list[str]:
     """Carry out stages of a recipe in its run folder. Returns one line per failed or blocked unit.
 
-    `retry`: requests that failed for good are asked again. Raises Refused when a bought unit was made with other
-    settings and `fresh` is not set, and where a stage would work on what another recipe made. A failed unit does not
-    stop the others; what depends on it is blocked and said to be missing.
+    `retry`: requests that failed for good are asked again. `pilot`: only so many training problems, drawn at random,
+    and only as far as their traces are judged and measured; the same call without it goes on from there. Raises Refused
+    when a bought unit was made with other settings and `fresh` is not set, and where a stage would work on what another
+    recipe made. A failed unit does not stop the others; what depends on it is blocked and said to be missing.
     """
     failures: list[str] = []
     stages = tuple(stages)
@@ -109,9 +117,9 @@ def run(
         with Local(workers) as executor, _recipe_kept_if_refused(store):
             if set(stages) & set(MAKING):
                 write_atomically(store.root / RECIPE, render(recipe).encode())
-            for stage in stages:
+            for stage in stages if pilot is None else [s for s in stages if s in PILOTED]:
                 seen(0.0)
-                planned = plan(recipe, store, stage)
+                planned = plan(recipe, store, stage) if pilot is None else _piloted(recipe, store, stage, pilot)
                 if retry:
                     planned = _to_be_retried(planned, store, fresh)
                 failures += _run_stage(stage, planned, recipe, store, executor, watcher, fresh, seen)
@@ -211,6 +219,13 @@ def _refuse_stale(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None
                     f"{store.root}: {unit.label} was made otherwise: {'; '.join(changed_keys(unit, store))}; carry out "
                     f"{stage} first, or the whole recipe with mixdistill run"
                 )
+
+
+def _piloted(recipe: Recipe, store: Store, stage: str, size: int) -> list[tuple[Unit, State]]:
+    """A stage's units, those that buy cut to a pilot's problems. What is done for some of them is extended later."""
+    units = [unit for unit, _ in plan(recipe, store, stage)]
+    cut = [replace(u, wanted=replace(u.wanted, problems=drawn(u.wanted.problems, size))) for u in units]
+    return [(unit, state(unit, store)) for unit in cut]
 
 
 def _to_be_retried(planned: list[tuple[Unit, State]], store: Store, fresh: bool) -> list[tuple[Unit, State]]:

@@ -16,6 +16,8 @@ from mixdistill.units import State, Unit
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from mixdistill.projection import Projection
+
 
 def watcher(*, as_json: bool = False) -> Log | Live | Json:
     """The display that fits where the output goes; with `as_json`, JSON lines on stdout beside it."""
@@ -34,6 +36,7 @@ class Json:
     {"event": "problems", "problems": {list: n}, "unused": {reason: n}}             what is solved, what was left out
     {"event": "stage", "stage", "todo", "done", "blocked"}                          a stage begins
     {"event": "unit", "unit", "state": "done" | "failed", "seconds", "counts", "error", "left"}    a unit ended
+    {"event": "projection", "goes_on": bool, ...}     after a pilot, a Projection; without goes_on it is the end
     {"event": "result", "failures": [line], "report": path | null, "gaps": [Gap]}   the end, also of a refused run
     """
 
@@ -92,6 +95,10 @@ class Json:
         )
         if self.beside:
             self.beside.unit(unit, error, seconds, counts)
+
+    def projection(self, found: Projection, *, goes_on: bool) -> None:
+        """What a pilot says of the whole study, and whether the run goes on to carry it out."""
+        self._say(event="projection", goes_on=goes_on, **found.model_dump(mode="json"))
 
     def result(self, failures: list[str], store: Store, *, reported: bool) -> None:
         """The end: what failed, and with `reported` where the page is and what it says."""

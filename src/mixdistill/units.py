@@ -59,6 +59,15 @@ class Extent(Set[str]):
         return frozenset(it)
 
 
+def drawn(problems: tuple[str, ...], size: int) -> tuple[str, ...]:
+    """A pilot's problems, in their order: at random, but by their ids alone, so that the draw never changes and a
+    smaller pilot lies in every larger one."""
+    if size >= len(problems):
+        return problems
+    chosen = set(sorted(problems, key=lambda p: content_hash("pilot", p))[:size])
+    return tuple(p for p in problems if p in chosen)
+
+
 @lru_cache(maxsize=32)
 def _digest(problems: tuple[str, ...]) -> str:
     """Every cell is asked the same problems."""

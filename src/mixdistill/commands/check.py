@@ -253,10 +253,11 @@ def text(plan: Plan, width: int = 100) -> Text:
         ("disk", _disk_lines(plan)),
         ("warning", [((), [w]) for w in plan.warnings]),
     ]
-    return _page(blocks, width)
+    return laid_out(blocks, width)
 
 
-def _page(blocks: list[tuple[str, list[Line]]], width: int) -> Text:
+def laid_out(blocks: list[tuple[str, list[Line]]], width: int) -> Text:
+    """Blocks of lines, each with its heading beside it."""
     from rich.text import Text
 
     page = Text()
