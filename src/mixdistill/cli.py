@@ -245,17 +245,21 @@ def run(
             "--pilot",
             metavar="N",
             min=0,
-            help="Begin with N random problems, say what the whole study will take, and ask whether to go on; what it "
-            "buys is part of the run. Unasked, 50 where teachers may cost more than 5 dollars, or write more than "
-            "2,000 traces at an unknown price. 0: never.",
+            help="Ask the teachers N random problems first, then you; 0: never. Else: 50 where it may be dear.",
         ),
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Go on after the pilot without asking. Without a terminal it stops there.")
+        bool, typer.Option("--yes", help="Go on after a pilot without asking; without a terminal it stops there.")
     ] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Carry out a whole study: generate, verify, analyze, mix, train, evaluate, report."""
+    """Carry out a whole study: generate, verify, analyze, mix, train, evaluate, report.
+
+    Where teachers may cost more than 5 dollars, or would write more than 2,000
+    traces at an unknown price, a pilot comes first: 50 random problems, then what
+    the whole study will take, with intervals, and the question whether to go on.
+    What a pilot buys is part of the run: nothing is bought twice.
+    """
     from mixdistill.pipeline import STAGES
 
     how: dict[str, Any] = {"fresh": fresh, "retry": retry, "limit": limit, "workers": workers, "as_json": json_}

@@ -38,6 +38,7 @@ from mixdistill.units import (
     changed_keys,
     drawn,
     held,
+    lacking,
     made,
     module,
     plan,
@@ -214,6 +215,11 @@ def _refuse_stale(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None
     making = [s for s in stages if s in MAKING]
     for stage in MAKING[: MAKING.index(making[0])] if making else ():
         for unit, s in plan(recipe, store, stage):
+            if s is State.EXTEND and stage == "generate" and (store.root / PILOT).exists():
+                raise Refused(
+                    f"{store.root}: {unit.label} holds a pilot, and {len(lacking(unit, store)):,} more traces are "
+                    "wanted; go on with mixdistill run, or carry out generate first"
+                )
             if s is State.CHANGED and unit.stage == stage != "analyze":  # nobody works on its rows
                 raise Refused(
                     f"{store.root}: {unit.label} was made otherwise: {'; '.join(changed_keys(unit, store))}; carry out "

@@ -28,7 +28,7 @@ from mixdistill.commands.plans import (
     Time,
 )
 from mixdistill.errors import RecipeError
-from mixdistill.page.wording import pct, recipe_words, rough_size, rough_time, short_number
+from mixdistill.page.wording import dollars, pct, recipe_words, rough_size, rough_time, short_number
 from mixdistill.problems import shared, shared_line
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
@@ -124,6 +124,7 @@ def _teacher(study: Recipe, store: Store, found: Found, name: str, tokens: Amoun
         traces=len(train) * spec.samples,
         there=estimates.traces_there(store, name, train, spec.samples),
         tokens=tokens,
+        cost_at_most=estimates.cost_at_most(spec, train),
         join=join
         and PlannedJoin(
             problems=join["prompts"],
@@ -315,6 +316,8 @@ def _teacher_line(t: PlannedTeacher) -> Line:
     traces = f"{t.traces:,} traces" + (f", {t.there:,} there" if t.there else "")
     tokens = f"{t.tokens.value:,.0f} tokens each ({t.tokens.basis})" if t.tokens.value else f"tokens {t.tokens.basis}"
     notes = [f"{t.model} is {t.missing_model}"] if t.missing_model else []
+    if t.cost_at_most.value is not None:
+        notes.append(f"at most {dollars(t.cost_at_most.value)} ({t.cost_at_most.basis})")
     if t.join:
         j = t.join
         share = "all" if j.joined == j.problems else f"{j.joined:,} of"

@@ -22,7 +22,7 @@ from mixdistill.commands.plans import Amount
 from mixdistill.errors import MissingExtra
 from mixdistill.files import write_atomically
 from mixdistill.generate import TABLE as TRACES
-from mixdistill.page.wording import rough_time, short_number
+from mixdistill.page.wording import dollars, rough_time, short_number
 from mixdistill.pipeline import PILOT
 from mixdistill.projection import PilotTeacher, Projected, Projection
 from mixdistill.recipe import Recipe, Teacher
@@ -336,7 +336,7 @@ def text(found: Projection, width: int = 100) -> Text:
         ("pilot", [((), [asked])]),
         ("teachers", _teacher_lines(found.teachers)),
         ("to come", [((), [f"for the other {left} problems and the students, with 95 % intervals"])]),
-        ("cost", [((), [_amount(found.cost, dollars) + _parts(found)])]),
+        ("cost", [((), [_amount(found.cost, dollars), *_parts(found)])]),
         ("tokens", [((), [_amount(found.tokens, count) + (" sampled" if found.tokens.value else "")])]),
         ("shared set", [((), [_shared_words(found)])]),
         (
@@ -349,29 +349,22 @@ def text(found: Projection, width: int = 100) -> Text:
     return laid_out(blocks, width)
 
 
-def dollars(value: float) -> str:
-    """$1,234, $12.30, $0.012."""
-    if value >= 100:
-        return f"${value:,.0f}"
-    return f"${value:.2f}" if value >= 0.1 or value == 0 else f"${value:.2g}"
-
-
 def _amount(found: Projected, words: Callable[[float], str]) -> str:
     if found.value is None:
         return found.basis
-    if found.interval is None or found.interval.low == found.interval.high:
-        return words(found.value)
-    return f"{words(found.value)} ({words(found.interval.low)} to {words(found.interval.high)})"
+    value = words(found.value)
+    ends = [words(end) for end in (found.interval.low, found.interval.high)] if found.interval else [value]
+    return value if set(ends) == {value} else f"{value} ({' to '.join(ends)})"
 
 
-def _parts(found: Projection) -> str:
+def _parts(found: Projection) -> list[str]:
     """Whose the cost is, and at what price."""
     if found.cost.value is None:
-        return ""
+        return []
     each = [(t, t.cost_to_come) for t in found.teachers]
     said = [f"{t.name} {p.basis if p.value is None else dollars(p.value)}" for t, p in each]
     prices = [f" at {t.price} a million tokens" if t.price else "" for t, _ in each]
-    return ": " + ", ".join(name + price for name, price in zip(said, prices, strict=True))
+    return [f"({', '.join(name + price for name, price in zip(said, prices, strict=True))})"]
 
 
 def _teacher_lines(teachers: Sequence[PilotTeacher]) -> list[Line]:

@@ -95,6 +95,8 @@ class PlannedTeacher(Row):
     """Of these, in the run folder already."""
     tokens: Amount
     """Tokens of one of its traces, as the first student counts."""
+    cost_at_most: Amount
+    """US dollars of all its traces, were each as long as it may be."""
     join: PlannedJoin | None
     """Of recorded traces."""
     missing_model: str | None
