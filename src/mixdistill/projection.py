@@ -78,6 +78,9 @@ class Projection(Row):
     teachers: list[PilotTeacher]
     cost: Projected
     """US dollars still to be paid, of all teachers whose price is known."""
+    cost_at_most: float | None
+    """US dollars, were every trace that is to come as long as it may be; None where a price or limit is not known. Few
+    very long traces may not show in a pilot, nor in its intervals."""
     tokens: Projected
     """Still to be sampled, of all teachers who count them."""
     shared: Projected

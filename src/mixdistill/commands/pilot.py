@@ -159,6 +159,7 @@ def project(recipe: Recipe, store: Store, size: int, *, workers: int | None = No
             for name, spec in recipe.teachers.items()
         ],
         cost=foresight.together({n: (v, rest[n]) for n, v in paid.items() if v}) if any(paid.values()) else NO_PRICE,
+        cost_at_most=_at_most(recipe, found.problems["train"], rest),
         tokens=foresight.together({n: (v, rest[n]) for n, v in sampled.items() if v})
         if any(sampled.values())
         else foresight.unknown("no teacher counts them"),
@@ -187,6 +188,13 @@ def _seen(store: Store, teacher: str, pilot: Sequence[str]) -> _Seen:
         outcomes={trace: outcome for trace, outcome in verdicts.iter_rows() if trace in ids},
         tokens={c.trace_id: c.metrics["tokens"] or 0.0 for c in measured},
     )
+
+
+def _at_most(recipe: Recipe, train: list[Problem], rest: Mapping[str, int]) -> float | None:
+    most = {n: estimates.cost_at_most(t, train).value for n, t in recipe.teachers.items() if _may_cost(t) or t.price}
+    if not most or any(m is None for m in most.values()):
+        return None
+    return sum((m or 0.0) * rest[n] / len(train) for n, m in most.items())
 
 
 def _paid(traces: Sequence[Trace], teacher: Teacher) -> dict[str, float]:
@@ -332,11 +340,12 @@ def text(found: Projection, width: int = 100) -> Text:
     left = f"{found.problems - found.pilot:,}"
     asked = f"{found.pilot:,} of {found.problems:,} problems, drawn at random; kept in {found.folder}"
     training = _amount(found.training, rough_time)
+    most = f"; {dollars(found.cost_at_most)} if no trace ends by itself" if found.cost_at_most else ""
     blocks: list[tuple[str, list[Line]]] = [
         ("pilot", [((), [asked])]),
         ("teachers", _teacher_lines(found.teachers)),
         ("to come", [((), [f"for the other {left} problems and the students, with 95 % intervals"])]),
-        ("cost", [((), [_amount(found.cost, dollars), *_parts(found)])]),
+        ("cost", [((), [_amount(found.cost, dollars) + most, *_parts(found)])]),
         ("tokens", [((), [_amount(found.tokens, count) + (" sampled" if found.tokens.value else "")])]),
         ("shared set", [((), [_shared_words(found)])]),
         (
