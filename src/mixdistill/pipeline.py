@@ -18,7 +18,6 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,7 +35,6 @@ from mixdistill.units import (
     State,
     Unit,
     changed_keys,
-    drawn,
     held,
     lacking,
     made,
@@ -120,7 +118,7 @@ def run(
                 write_atomically(store.root / RECIPE, render(recipe).encode())
             for stage in stages if pilot is None else [s for s in stages if s in PILOTED]:
                 seen(0.0)
-                planned = plan(recipe, store, stage) if pilot is None else _piloted(recipe, store, stage, pilot)
+                planned = plan(recipe, store, stage, pilot=pilot)
                 if retry:
                     planned = _to_be_retried(planned, store, fresh)
                 failures += _run_stage(stage, planned, recipe, store, executor, watcher, fresh, seen)
@@ -225,13 +223,6 @@ def _refuse_stale(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None
                     f"{store.root}: {unit.label} was made otherwise: {'; '.join(changed_keys(unit, store))}; carry out "
                     f"{stage} first, or the whole recipe with mixdistill run"
                 )
-
-
-def _piloted(recipe: Recipe, store: Store, stage: str, size: int) -> list[tuple[Unit, State]]:
-    """A stage's units, those that buy cut to a pilot's problems. What is done for some of them is extended later."""
-    units = [unit for unit, _ in plan(recipe, store, stage)]
-    cut = [replace(u, wanted=replace(u.wanted, problems=drawn(u.wanted.problems, size))) for u in units]
-    return [(unit, state(unit, store)) for unit in cut]
 
 
 def _to_be_retried(planned: list[tuple[Unit, State]], store: Store, fresh: bool) -> list[tuple[Unit, State]]:
