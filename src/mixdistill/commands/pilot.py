@@ -28,7 +28,7 @@ from mixdistill.projection import PilotTeacher, Projected, Projection
 from mixdistill.recipe import Recipe, Teacher
 from mixdistill.store import Store
 from mixdistill.types import Complexity, Interval, Outcome, Problem, Trace
-from mixdistill.units import drawn, read_json
+from mixdistill.units import State, drawn, plan, read_json
 from mixdistill.verify import TABLE as VERDICTS
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ def _unasked(recipe: Recipe, store: Store, limit: int | None) -> int:
     if len(train) < 2 * SIZE:
         return 0
     seen = max(SIZE, (read_json(store.root / PILOT) or {}).get("pilot", 0))
-    asked = [t for name, t in teachers.items() if len(estimates.answers_there(store, name)) <= seen]
+    begun = store.folder("generate").exists()
+    anew = {u.key[0] for u, s in plan(recipe, store, "generate") if s is State.CHANGED} if begun else set()
+    asked = [t for n, t in teachers.items() if n in anew or len(estimates.answers_there(store, n)) <= seen]
     priced = [(t, estimates.cost_at_most(t, train).value) for t in asked if t.price is not None]
     cost = sum(min(most, t.spend.cost or most) for t, most in priced if most is not None)
     boundless = any(most is None and t.spend.cost is None for t, most in priced) and recipe.spend.cost is None
