@@ -7,7 +7,7 @@ gathers the numbers and asks whether to go on is `commands/pilot.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import comb, inf
 
 from mixdistill import stats
@@ -242,10 +242,8 @@ def smallest_gap(seeds: int, problems: int, k: int, benchmark: str) -> Projected
     )
 
 
-def between(values: Iterable[float | None], basis: str) -> Projected:
-    """The middle one of (low, middle, high), with the others as its interval; not known where one is not."""
-    known = [v for v in values if v is not None]
-    if len(known) < 3:
-        return unknown(basis)
-    low, middle, high = known
+def between(low: float | None, middle: float | None, high: float | None, basis: str) -> Projected:
+    """A value with its ends; without an interval where one of these is not known."""
+    if low is None or middle is None or high is None:
+        return Projected(value=middle, interval=None, basis=basis)
     return Projected(value=middle, interval=Interval(low=min(low, middle), high=max(high, middle)), basis=basis)

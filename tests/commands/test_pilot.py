@@ -16,6 +16,7 @@ import yaml
 
 from conftest import DATA_STAGES, Notes, Watching
 from mixdistill import cli, pipeline, units
+from mixdistill import projection as foresight
 from mixdistill.commands import pilot, status
 from mixdistill.errors import MissingExtra, Refused
 from mixdistill.recipe import build
@@ -423,6 +424,26 @@ def test_training_takes_as_long_as_the_shared_problems_are_many_and_long(priced,
     priced["train"] = {"num_train_epochs": 4}
     twice = pilot.project(build(priced), store, 20, workers=1)
     assert twice.training.value == pytest.approx(2 * found.training.value)
+
+
+def test_training_has_no_interval_where_one_trace_alone_may_be_trained_on(raw, tmp_path, inline):
+    found = pilot.project(build(raw), piloted(raw, tmp_path / "run", 1), 1)
+    assert found.training.value
+    assert found.training.interval is None
+    lines = pilot.text(found).plain.splitlines()
+    assert "training    about 1 s" in lines
+    assert next(line for line in lines if line.startswith("gap")).endswith("set seeds to 2 or more")
+
+
+def test_a_teacher_that_solves_nothing_is_warned_of(priced, tmp_path, inline):
+    priced["teachers"]["short"]["sampling"] = {"max_tokens": 4}
+    found = pilot.project(build(priced), piloted(priced, tmp_path / "run", 5), 5)
+    assert found.shared.value == 0
+    assert found.training == foresight.unknown("not known before the teachers' lengths are")
+    assert found.warnings == [
+        "short: 5 of 5 traces were cut at the limit; raise teachers.short.sampling.max_tokens",
+        "none of the pilot's problems was solved by all of long, short: nothing could be trained",
+    ]
 
 
 def test_what_cannot_be_foreseen_says_why(raw, tmp_path, inline):

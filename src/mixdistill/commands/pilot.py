@@ -289,7 +289,7 @@ def _training(
         ).training
         for i in range(3)
     ]
-    return foresight.between([t.value for t in times], times[1].basis)
+    return foresight.between(*(t.value for t in times), times[1].basis)
 
 
 def _detectable(recipe: Recipe, found: Found) -> Projected:
@@ -320,9 +320,7 @@ def _warnings(recipe: Recipe, seen: Mapping[str, _Seen], group: Sequence[str], s
                     f"{train.max_length:,} of {student} (longest {max(longer):,.0f}); {what}"
                 )
     if group and shared.value == 0:
-        lines.append(
-            f"not one of the pilot's problems was solved by all of {', '.join(group)}: nothing could be trained"
-        )
+        lines.append(f"none of the pilot's problems was solved by all of {', '.join(group)}: nothing could be trained")
     return lines
 
 
@@ -413,8 +411,8 @@ def _shared_words(found: Projection) -> str:
 
 
 def count(value: float) -> str:
-    """12,345; 1.23M."""
-    return f"{value:,.0f}" if value < 1e6 else short_number(value)
+    """12,345; 123k; 1.23M."""
+    return f"{value:,.0f}" if value < 1e5 else short_number(value)
 
 
 def _gap_words(gap: Projected) -> list[str]:
