@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from math import inf
 from typing import TYPE_CHECKING
 
 from mixdistill import projection as foresight
@@ -73,12 +74,19 @@ def _unasked(recipe: Recipe, store: Store, limit: int | None) -> int:
     begun = store.folder("generate").exists()
     anew = {u.key[0] for u, s in plan(recipe, store, "generate") if s is State.CHANGED} if begun else set()
     asked = [t for n, t in teachers.items() if n in anew or len(estimates.answers_there(store, n)) <= seen]
-    priced = [(t, estimates.cost_at_most(t, train).value) for t in asked if t.price is not None]
-    cost = sum(min(most, t.spend.cost or most) for t, most in priced if most is not None)
-    boundless = any(most is None and t.spend.cost is None for t, most in priced) and recipe.spend.cost is None
-    dear = boundless or min(cost, recipe.spend.cost or cost) > SMALL_COST
-    traces = sum(len(train) * t.samples for t in asked if t.price is None)
-    return SIZE if dear or traces > MANY_TRACES else 0
+    cost = _least(sum(_at_most_of(t, train) for t in asked if t.price is not None), recipe.spend.cost)
+    traces = sum(len(train) * (t.max_samples or t.samples) for t in asked if t.price is None)
+    return SIZE if cost > SMALL_COST or traces > MANY_TRACES else 0
+
+
+def _at_most_of(teacher: Teacher, train: list[Problem]) -> float:
+    """US dollars that a teacher with a price may cost; endless where nothing bounds them."""
+    most = estimates.cost_at_most(teacher, train).value
+    return _least(inf if most is None else most, teacher.spend.cost)
+
+
+def _least(cost: float, limit: float | None) -> float:
+    return cost if limit is None else min(cost, limit)
 
 
 def _may_cost(teacher: Teacher) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mixdistill import pipeline, progress
 from mixdistill.commands import faults
@@ -42,20 +43,11 @@ def carry_out(
     _ensure_models(loaded, say, bought=store.folder("generate").exists())
     size = pilots.size(loaded, store, pilot, limit=limit)
     watcher = progress.watcher(as_json=as_json)
+    how: dict[str, Any] = {"fresh": fresh, "retry": retry, "limit": limit, "workers": workers}
 
     def go(pilot: int | None = None) -> list[str]:
         with watcher:
-            return pipeline.run(
-                loaded,
-                store,
-                stages=stages,
-                watcher=watcher,
-                fresh=fresh,
-                retry=retry,
-                limit=limit,
-                workers=workers,
-                pilot=pilot,
-            )
+            return pipeline.run(loaded, store, stages=stages, watcher=watcher, pilot=pilot, **how)
 
     try:
         failures, goes_on = (go(size), False) if size else ([], True)
@@ -70,10 +62,8 @@ def carry_out(
         return STOPPED
     for line in failures:
         say(f"mixdistill: {line}")
-    folder = store.folder("report")
-    if (
-        goes_on and "report" in stages and not as_json and store.marker(folder)
-    ):  # where it failed, an older one misleads
+    folder, reported = store.folder("report"), goes_on and "report" in stages
+    if reported and not as_json and store.marker(folder):  # where it failed, an older one would mislead
         sys.stdout.write((folder / "summary.txt").read_text(encoding="utf-8") + f"The page: {folder / 'index.html'}\n")
     return 1 if failures else 0
 
