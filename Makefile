@@ -39,6 +39,7 @@ soak: $(STAMP) ## killed before every durable operation, and 100 times in whole 
 bench: $(STAMP) ## speed ratios against named peers, side by side in one run; what planning thousands of cells takes
 	$(BIN)/python benchmarks/generation.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/teachers.py --transports
 	$(BIN)/python benchmarks/planning.py
 
 setup: $(STAMP)

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from mixdistill.backends.transformers import Transformers
-from mixdistill.generate import request_seed
+from mixdistill.collect import request_seed
 from mixdistill.lab import domain, models
 from mixdistill.lab.teachers import Scripted
 from mixdistill.mix import Candidate, blend, schedule

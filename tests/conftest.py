@@ -26,7 +26,7 @@ class Inline:
         pass
 
     def map(
-        self, fn: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, idle: Callable[[], None]
+        self, fn: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, idle: Callable[[], None], enough: Any = None
     ) -> Iterator[tuple[tuple[Any, ...], Any, BaseException | None]]:
         for job in jobs:
             idle()
@@ -52,6 +52,9 @@ class Watching:
         self.states[name] = {unit.label: state.value for unit, state in units}
 
     def beats(self, beats: list[dict[str, Any]]) -> None:
+        pass
+
+    def stopping(self) -> None:
         pass
 
     def unit(self, unit: units.Unit, error: BaseException | None, seconds: float, counts: dict[str, Any]) -> None:

@@ -351,6 +351,13 @@ def test_ctrl_c_in_the_middle_ends_the_workers_without_a_traceback(file: str, ra
         while not (notes.folder / "worker").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
+        assert process.stderr
+        said = ""
+        while "finishing" not in said:
+            said = process.stderr.readline()
+            assert said, "it ended at the first Ctrl-C"
+        assert said.endswith("] finishing what is in flight; Ctrl-C again abandons it\n")
+        os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "mixdistill: stopped; run the same command again to go on" in err

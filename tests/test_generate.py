@@ -1,172 +1,27 @@
 """Every wanted trace of an author: bought once, journaled as it arrives, drawn by nothing but problem and sample."""
 
+from collections import Counter
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 import tiny
-from mixdistill import prompts, resolve
-from mixdistill.errors import Refused, StageError
-from mixdistill.generate import TABLE, author, collect, request_seed, units
+from mixdistill import resolve
+from mixdistill.collect import TABLE
+from mixdistill.errors import Refused
+from mixdistill.generate import author, units
 from mixdistill.lab import domain
 from mixdistill.lab.teachers import Scripted
-from mixdistill.recipe import Teacher
+from mixdistill.recipe import Recipe, build
 from mixdistill.store import Store
-from mixdistill.types import Completion, Sampling, Trace, Usage, trace_id
+from mixdistill.types import Outcome, Trace, Verdict
+from mixdistill.units import State, plan
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
     return tiny.student(tmp_path_factory.mktemp("student"))
-
-
-class Echo:
-    """A backend that answers in reverse order, fails where `fails` says so, and breaks down after `breaks` answers."""
-
-    def __init__(self, *, fails=lambda request: False, breaks: int | None = None):
-        self.fails, self.breaks, self.asked = fails, breaks, []
-
-    def generate(self, requests):
-        self.asked += requests
-        for n, (position, request) in enumerate(reversed([*enumerate(requests)])):
-            if n == self.breaks:
-                raise ConnectionError("gone")
-            if self.fails(request):
-                yield position, Completion(error="status 500")
-            else:
-                yield (
-                    position,
-                    Completion(content=f"{request.prompt} {request.sample}", usage=Usage(completion_tokens=3)),
-                )
-
-
-PROBLEMS = [tiny.problem(f"What is {i}?", str(i)) for i in range(4)]
-WANTED = [(p, i) for p in PROBLEMS for i in range(2)]
-
-
-def _collect(store: Store, backend, wanted=WANTED, **options) -> list[Trace]:
-    known = {"author": "teacher/t", "model": "m", "sampling": Sampling(temperature=0.5), "seed": 0, "label": "x"}
-    known |= {"error_rate": 0.5}
-    got = collect(store, store.root / "unit", backend=backend, wanted=wanted, **{**known, **options})
-    assert store.read(store.root / "unit", Trace, TABLE) == got.traces
-    assert got.table["rows"] == len(got.traces)
-    return got.traces
-
-
-def test_traces_lie_in_the_order_of_problems_and_samples_whenever_they_came(tmp_path):
-    traces = _collect(Store(tmp_path), Echo())
-    assert [(t.problem_id, t.sample) for t in traces] == [(p.id, i) for p, i in WANTED]
-    assert [t.content for t in traces] == [f"{p.prompt} {i}" for p, i in WANTED]
-    for t, (p, i) in zip(traces, WANTED, strict=True):
-        assert t.id == trace_id("teacher/t", p.id, i)
-        assert (t.author, t.model) == ("teacher/t", "m")
-        assert t.sampling == {"temperature": 0.5, "seed": request_seed(0, p.id, i)}
-
-
-def test_what_is_there_is_not_asked_again(tmp_path):
-    store, backend = Store(tmp_path), Echo()
-    first = _collect(store, Echo())
-    more = [(p, i) for p in PROBLEMS for i in range(3)]
-    traces = _collect(store, backend, more)
-    assert [(r.prompt, r.sample) for r in backend.asked] == [(p.prompt, 2) for p in PROBLEMS]
-    assert [t for t in traces if t.sample < 2] == first
-
-
-def test_failed_request_is_a_trace_with_error_and_asked_again(tmp_path):
-    store, backend = Store(tmp_path), Echo()
-    traces = _collect(store, Echo(fails=lambda r: r.sample == 1))
-    assert [t.error for t in traces] == [None, "status 500"] * 4
-    traces = _collect(store, backend)
-    assert {r.sample for r in backend.asked} == {1}
-    assert [t.error for t in traces] == [None] * 8
-
-
-def test_broken_down_backend_loses_nothing_that_had_arrived(tmp_path):
-    store, backend = Store(tmp_path), Echo()
-    with pytest.raises(ConnectionError):
-        _collect(store, Echo(breaks=5))
-    assert len(store.journal(store.root / "unit", Trace, TABLE)) == 5
-    _collect(store, backend)
-    assert len(backend.asked) == 3
-    assert not (store.root / "unit" / f"{TABLE}.jsonl").exists()
-
-
-def test_torn_last_line_is_asked_again(tmp_path):
-    store, backend = Store(tmp_path), Echo()
-    with pytest.raises(ConnectionError):
-        _collect(store, Echo(breaks=5))
-    journal = store.root / "unit" / f"{TABLE}.jsonl"
-    journal.write_bytes(journal.read_bytes()[:-20])
-    assert len(_collect(store, backend)) == 8
-    assert len(backend.asked) == 4
-
-
-def test_more_failures_than_the_error_rate_stop_the_unit_and_lose_no_row(tmp_path):
-    store, backend = Store(tmp_path), Echo()
-    with pytest.raises(StageError) as e:
-        _collect(store, Echo(fails=lambda r: r.sample == 1), error_rate=0.4)
-    assert str(e.value) == (
-        "x: 4 of 8 requests failed, more than error_rate=0.4; the first said: status 500; "
-        "run again to ask for these again, or raise error_rate"
-    )
-    assert len(store.journal(store.root / "unit", Trace, TABLE)) == 8
-    assert [t.error for t in _collect(store, backend, error_rate=0)] == [None] * 8
-    assert len(backend.asked) == 4
-
-
-def test_half_a_character_anywhere_in_a_completion_is_written_as_a_question_mark(tmp_path):
-    class Half:
-        def generate(self, requests):
-            yield 0, Completion(reasoning="r\ud800", content="c\udc00")
-            yield 1, Completion(error="status 500: \ud83d")
-
-    traces = _collect(Store(tmp_path), Half(), WANTED[:2], model="m\udcff")
-    assert [(t.reasoning, t.content, t.error, t.model) for t in traces] == [
-        ("r?", "c?", None, "m?"),
-        ("", "", "status 500: ?", "m?"),
-    ]
-
-
-def test_what_a_backend_will_never_have_is_no_row_and_no_failure(tmp_path):
-    class Some(Echo):
-        def generate(self, requests):
-            for position, completion in super().generate(requests):
-                yield position, completion if requests[position].sample == 0 else None
-
-    store = Store(tmp_path)
-    got = collect(
-        store, store.root / "unit", backend=Some(), wanted=WANTED, author="teacher/t", model="m",
-        sampling=Sampling(), seed=0, label="x", error_rate=0,
-    )  # fmt: skip
-    assert [t.sample for t in got.traces] == [0] * 4
-    assert got.absent == {trace_id("teacher/t", p.id, 1) for p in PROBLEMS}
-
-
-def test_a_backend_that_forgets_a_request_is_told_so(tmp_path):
-    class Forgetful(Echo):
-        def generate(self, requests):
-            yield from list(super().generate(requests))[:5]
-
-    with pytest.raises(StageError, match=r"x: the backend gave no answer to 3 of 8 requests; it must yield one for"):
-        _collect(Store(tmp_path), Forgetful())
-
-
-def test_seed_of_a_request_depends_on_seed_problem_and_sample_alone(tmp_path):
-    one, other = Echo(), Echo()
-    _collect(Store(tmp_path / "one"), one)
-    _collect(Store(tmp_path / "other"), other, author="teacher/renamed", model="other")
-    assert [r.seed for r in one.asked] == [r.seed for r in other.asked]
-    assert len({r.seed for r in one.asked}) == 8
-    assert request_seed(1, PROBLEMS[0].id, 0) != request_seed(0, PROBLEMS[0].id, 0)
-
-
-def test_teacher_prompt_wraps_what_is_asked_and_the_trace_stays_with_the_problem(tmp_path):
-    (tmp_path / "hint.txt").write_text("Think.\n{problem}\nAnswer:")
-    teacher = Teacher(backend="scripted", model="long", prompt=str(tmp_path / "hint.txt"))
-    backend = Echo()
-    traces = _collect(Store(tmp_path), backend, ask=prompts.of(teacher))
-    assert backend.asked[0].prompt == "Think.\nWhat is 0?\nAnswer:"
-    assert traces[0].problem_id == PROBLEMS[0].id
 
 
 def test_teachers_answer_every_training_problem_and_no_other(model, tmp_path):
@@ -220,9 +75,11 @@ def test_how_completions_are_fetched_is_no_part_of_what_they_are(model, tmp_path
     identity = partial(_identity, model, tmp_path, backend="openai", model="m")
     first = identity()
     fetching = {"base_url": "http://x/v1", "api_key_env": "OTHER", "concurrency": 2, "timeout": 9.0, "max_retries": 0}
+    fetching |= {"requests_per_minute": 60, "tokens_per_minute": 6000, "deadline": 99.0}
     assert identity(**fetching) == first
     assert identity(chat_template_kwargs={"enable_thinking": False}) != first
     assert identity(extra_body={"x": 1}) != first
+    assert identity(reasoning_tags=["[THINK]", "[/THINK]"]) != first
 
 
 def test_recorded_file_counts_by_its_content_not_by_its_place(model, tmp_path):
@@ -239,3 +96,72 @@ def test_recorded_file_counts_by_its_content_not_by_its_place(model, tmp_path):
     assert tiny.run(study("moved.jsonl", text), tmp_path / "run", "generate")[1] == []
     with pytest.raises(Refused, match="generate/old was made otherwise"):
         tiny.run(study("b.jsonl", text + text), tmp_path / "run", "generate")
+
+
+# -- until enough are right, in a study -------------------------------------------------------------------------------
+
+SOMETIMES = """
+from mixdistill.lab.teachers import Scripted
+from mixdistill.types import Completion, Usage
+
+VERSION = "1"
+asked = []
+
+
+class Sometimes(Scripted):
+    def generate(self, requests):
+        for position, completion in super().generate(requests):
+            request = requests[position]
+            asked.append((request.prompt, request.sample))
+            right = (len(request.prompt) + request.sample) % 3 == 0
+            yield position, completion if right else completion.model_copy(update={"content": "wrong"})
+"""
+
+
+def _sometimes(model: str, tmp_path: Path, **teacher) -> Recipe:
+    (tmp_path / "sometimes.py").write_text(SOMETIMES)
+    raw = tiny.study(model).model_dump(exclude_none=True)
+    raw["teachers"]["long"] |= {"backend": f"{tmp_path}/sometimes.py:Sometimes"} | teacher
+    return build(raw)
+
+
+def test_a_study_buys_until_enough_are_right_and_judges_all_that_it_bought(model, tmp_path):
+    recipe = _sometimes(model, tmp_path, until_correct=1, max_samples=4)
+    store, _ = tiny.run(recipe, tmp_path / "run", "generate", "verify")
+    traces = store.read(store.folder("generate", "long"), Trace, TABLE)
+    verdicts = {v.trace_id: v.outcome for v in store.read(store.folder("verify", "long"), Verdict, "verdicts")}
+    samples = Counter(t.problem_id for t in traces)
+    assert len(verdicts) == len(traces)
+    assert set(samples.values()) == {1, 2, 3}
+    right = [t for t in traces if verdicts[t.id] is Outcome.CORRECT]
+    assert Counter(t.problem_id for t in right) == dict.fromkeys(samples, 1)
+    assert all(t.sample == samples[t.problem_id] - 1 for t in right), "the one that is right was bought last"
+
+
+def test_a_finished_unit_is_gone_on_with_when_more_shall_be_right(model, tmp_path):
+    one = _sometimes(model, tmp_path, until_correct=1, max_samples=4)
+    store, _ = tiny.run(one, tmp_path / "run", "generate")
+    assert {s for _, s in plan(one, store, "generate")} == {State.DONE}
+    two = _sometimes(model, tmp_path, until_correct=2, max_samples=6)
+    assert {u.key[0]: s for u, s in plan(two, store, "generate")} == {"long": State.EXTEND, "short": State.DONE}
+    before = store.read(store.folder("generate", "long"), Trace, TABLE)
+    tiny.run(two, tmp_path / "run", "generate")
+    after = store.read(store.folder("generate", "long"), Trace, TABLE)
+    assert [t for t in after if t in before] == before
+    assert set(Counter(t.problem_id for t in after).values()) == {4, 5, 6}
+
+
+def test_a_higher_limit_extends_a_finished_unit_and_a_lower_one_is_refused(model, tmp_path):
+    def limited(tokens: int | None) -> Recipe:
+        return _sometimes(model, tmp_path, sampling={"max_tokens": tokens})
+
+    store, _ = tiny.run(limited(60), tmp_path / "run", "generate")
+    before = store.read(store.folder("generate", "long"), Trace, TABLE)
+    cut = {t.id for t in before if t.finish_reason == "length"}
+    assert 0 < len(cut) < len(before)
+    tiny.run(limited(None), tmp_path / "run", "generate")
+    after = store.read(store.folder("generate", "long"), Trace, TABLE)
+    assert {t.finish_reason for t in after} == {"stop"}
+    assert [t for t in after if t.id not in cut] == [t for t in before if t.id not in cut]
+    with pytest.raises(Refused, match=r"generate/long was made otherwise: sampling\.max_tokens was None, is now 60"):
+        tiny.run(limited(60), tmp_path / "run", "generate")

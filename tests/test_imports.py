@@ -14,11 +14,12 @@ import yaml
 
 from mixdistill.pipeline import STAGES
 
-HELP = {"annotated_doc", "markdown_it", "mdurl", "pygments", "rich", "shellingham", "typer"}
-"""Third-party modules that the command line may load before it knows what is wanted: typer and what it brings."""
+HELP = {"annotated_doc", "attr", "markdown_it", "mdurl", "pygments", "rich", "shellingham", "typer"}
+"""Third-party modules that the command line may load before it knows what is wanted: typer and what it brings.
+Rich looks whether attrs is there, which comes with aiohttp."""
 VERB_HELP = HELP | {"annotated_types", "pydantic", "pydantic_core", "typing_extensions", "typing_inspection"}
 """Typer converts the arguments of a verb with pydantic where that is installed, even for its help."""
-HEAVY = {"torch", "transformers", "datasets", "trl", "polars", "numpy", "scipy", "openai", "math_verify", "jinja2"}
+HEAVY = {"torch", "transformers", "datasets", "trl", "polars", "numpy", "scipy", "aiohttp", "math_verify", "jinja2"}
 
 LOADED = """
 import contextlib, io, sys
@@ -80,7 +81,7 @@ names.remove("mixdistill.trainer")
 assert len(names) > 30
 for name in names:
     importlib.import_module(name)
-print(*({"torch", "trl", "datasets", "scipy", "numpy", "polars", "openai", "math_verify"} & set(sys.modules)))
+print(*({"torch", "trl", "datasets", "scipy", "numpy", "polars", "aiohttp", "math_verify"} & set(sys.modules)))
 """
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == []

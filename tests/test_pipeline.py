@@ -369,7 +369,7 @@ def test_what_only_evaluates_draws_no_other_training_problems(raw, store, inline
 def test_set_aside_and_wanted_again_is_brought_back_and_not_bought(raw, store, notes: Notes, inline):
     go(raw, store)
     before = traces(store)
-    raw["teachers"]["short"]["sampling"] = {"max_tokens": 9}
+    raw["teachers"]["short"]["sampling"] = {"temperature": 0.5}
     go(raw, store, fresh=True)
     notes.calls()
     del raw["teachers"]["short"]["sampling"]

@@ -29,6 +29,16 @@ def change(raw: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 # fmt: off
 CASES = [
+    ("teachers/long/until_correct", 2,
+     "teachers.long.max_samples: missing; until_correct needs it, or a hopeless problem would be asked for ever"),
+    ("teachers/long/max_samples", 2, "teachers.long.max_samples: only until_correct needs it; set that, or samples"),
+    ("teachers/long", {"backend": "scripted", "model": "long", "samples": 3, "until_correct": 2, "max_samples": 2},
+     "teachers.long.max_samples: must be at least samples=3 (got 2)"),
+    ("teachers/long", {"backend": "scripted", "model": "long", "until_correct": 4, "max_samples": 2},
+     "teachers.long.max_samples: must be at least until_correct=4 (got 2)"),
+    ("teachers/long/price", {"prompt": 1},
+     "teachers.long.price.completion: missing; it is required"),
+    ("spend/cost", 0, "spend.cost: input should be greater than 0 (got 0)"),
     ("train/learning_rat", 1, "train.learning_rat: unknown key; did you mean 'learning_rate'?"),
     ("teachers/long/sampling", {"temprature": 1},
      "teachers.long.sampling.temprature: unknown key; did you mean 'temperature'?"),

@@ -150,7 +150,7 @@ class Inline:
     def __exit__(self, *exc: object) -> None:
         pass
 
-    def map(self, fn: Any, jobs: Any, *, idle: Any) -> Any:
+    def map(self, fn: Any, jobs: Any, *, idle: Any, enough: Any = None) -> Any:
         for job in jobs:
             try:
                 yield job, fn(*job), None
@@ -171,6 +171,9 @@ class Silent:
         pass
 
     def beats(self, beats: Any) -> None:
+        pass
+
+    def stopping(self) -> None:
         pass
 
     def unit(self, unit: Any, error: BaseException | None, seconds: float, counts: Any) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mixdistill import resolve
+from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import DataError
-from mixdistill.generate import TABLE as TRACES
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.tokens import Template

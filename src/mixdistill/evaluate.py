@@ -16,10 +16,11 @@ from typing import Any
 
 from mixdistill import resolve
 from mixdistill.backends.transformers import in_force
+from mixdistill.collect import TABLE as TRACES
+from mixdistill.collect import Buying, Collected, collect, fixed
 from mixdistill.errors import StoreError
 from mixdistill.files import versions, write_atomically
-from mixdistill.generate import TABLE as TRACES
-from mixdistill.generate import Collected, collect, make_backend
+from mixdistill.generate import make_backend
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import MARKER, Store
 from mixdistill.tokens import Template
@@ -62,7 +63,8 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     problems = {p.id: p for p in store.read(store.folder("problems"), Problem, benchmark)}
     model = _model(recipe, store, cell)
     collected = _sample(unit, recipe, store, model, list(problems.values()))
-    traces = [t for t in collected.traces if t.problem_id in problems and t.sample < evaluate.k]
+    wanted = (t for t in store.rows(folder, Trace, TRACES) if t.problem_id in problems and t.sample < evaluate.k)
+    traces = list(wanted)
     template = Template.load(model, chat_template_kwargs=recipe.students[cell[0]].chat_template_kwargs)
     verdicts, scores = [], []
     for cap in (None, *evaluate.caps):
@@ -93,18 +95,18 @@ def _sample(unit: Unit, recipe: Recipe, store: Store, model: str, problems: list
     folder = store.folder("evaluate", *unit.key)
     _set_other_sampling_aside(store, folder, unit)
     options = {"batch_size": evaluate.batch_size, **_backend_options(recipe, cell[0])}
-    return collect(
-        store,
-        folder,
+    backend = _Noted(make_backend(BACKEND, model, options), lambda: _note(folder / SAMPLED, options))
+    buying = Buying(
         author=author(cell),
         model=recipe.students[cell[0]].model,
-        backend=_Noted(make_backend(BACKEND, model, options), lambda: _note(folder / SAMPLED, options)),
-        wanted=[(p, i) for p in problems for i in range(evaluate.k)],
-        sampling=evaluate.sampling,
-        seed=_seed(cell),
+        problems=problems,
+        rule=fixed(evaluate.k),
         label=unit.label,
         error_rate=recipe.error_rate,
+        sampling=evaluate.sampling,
+        seed=_seed(cell),
     )
+    return collect(store, folder, backend, buying)
 
 
 def author(cell: Iterable[str]) -> str:

@@ -31,6 +31,11 @@ def gpus() -> list[str]:
     return sorted(p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*"))
 
 
+def never() -> bool:
+    """It is never enough."""
+    return False
+
+
 class Local:
     """Spawned worker processes on this machine: one GPU each where there are any, else one thread each.
 
@@ -57,28 +62,40 @@ class Local:
             self._pool = None
 
     def map(
-        self, fn: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, idle: Callable[[], None]
+        self,
+        fn: Callable[..., Any],
+        jobs: Sequence[tuple[Any, ...]],
+        *,
+        idle: Callable[[], None],
+        enough: Callable[[], bool] = never,
     ) -> Iterator[tuple[tuple[Any, ...], Any, BaseException | None]]:
-        """(job, result, error) as each ends. `idle` is called a few times a second meanwhile."""
+        """(job, result, error) as each ends. `idle` is called a few times a second meanwhile. Once `enough` says so, no
+        further job is begun."""
         suspects: list[tuple[Any, ...]] = []
-        for job, result, error in self._round(fn, jobs, idle):
+        for job, result, error in self._round(fn, jobs, idle, enough):
             if isinstance(error, BrokenProcessPool):
                 suspects.append(job)
             else:
                 yield job, result, error
         for job in suspects:
-            for _, result, error in self._round(fn, [job], idle):
+            for _, result, error in self._round(fn, [job], idle, enough):
                 if isinstance(error, BrokenProcessPool):
                     error = StageError("its worker process died (killed, or out of memory); run again to go on")
                 yield job, result, error
 
     def _round(
-        self, fn: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], idle: Callable[[], None]
+        self,
+        fn: Callable[..., Any],
+        jobs: Sequence[tuple[Any, ...]],
+        idle: Callable[[], None],
+        enough: Callable[[], bool],
     ) -> Iterator[tuple[tuple[Any, ...], Any, BaseException | None]]:
         """Every job once; those that were running when a worker died end in BrokenProcessPool."""
         queued = deque(jobs)
         running: dict[Future[Any], tuple[Any, ...]] = {}
         while queued or running:
+            if enough():
+                queued.clear()
             self._hand_out(fn, queued, running)
             finished, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             if not finished:

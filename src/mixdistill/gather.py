@@ -111,7 +111,7 @@ def _levels(store: Store, benchmark: str) -> dict[str, set[str]]:
 def _teacher(recipe: Recipe, store: Store, name: str) -> TeacherFacts:
     columns = ["id", "problem_id", "sample", "finish_reason", "error"]
     traces = store.frame(store.folder("generate", name), "traces", columns)
-    asked, samples = store.ids(store.folder("problems"), "train"), recipe.teachers[name].samples
+    asked, samples = store.ids(store.folder("problems"), "train"), recipe.teachers[name].most_samples
     traces = traces.filter(traces["problem_id"].is_in(sorted(asked)) & (traces["sample"] < samples))
     judged = traces.filter(traces["error"].is_null())
     verdicts = store.frame(store.folder("verify", name), "verdicts", ["trace_id", "outcome"])

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from mixdistill.types import Row
 
 if TYPE_CHECKING:
-    pass
+    import polars as pl
 
 R = TypeVar("R", bound=Row)
 
@@ -53,13 +54,33 @@ def unflatten(row_type: type[R], record: dict[str, Any], parse: Sequence[str]) -
     return row_type.model_validate(record)
 
 
-def column_hashes(flat: list[list[Any]], names: list[str]) -> dict[str, str]:
-    hashes = {}
-    for i, name in enumerate(names):
-        digest = hashlib.sha256()
-        for row in flat:
-            data = repr(row[i]).encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "little"))
-            digest.update(data)
-        hashes[name] = digest.hexdigest()[:16]
-    return hashes
+def frames(row_type: type[Row], rows: Iterable[Row], size: int, hashes: ColumnHashes) -> Iterator[pl.DataFrame]:
+    """The rows as tables of at most `size` rows, at least one table; `hashes` is told of each."""
+    import polars as pl
+
+    schema = columns_of(row_type)
+    types = {name: dtype for name, (dtype, _) in schema.items()}
+    left, first = iter(rows), True
+    while (flat := [flatten(row, schema) for row in islice(left, size)]) or first:
+        hashes.add(flat)
+        first = False
+        yield pl.DataFrame(flat, schema=types, orient="row")
+
+
+class ColumnHashes:
+    """A content hash of every column, from all its rows in order."""
+
+    def __init__(self, row_type: type[Row]) -> None:
+        self._of = {name: hashlib.sha256() for name in row_type.model_fields}
+
+    def add(self, flat: list[list[Any]]) -> None:
+        """Rows, each with its columns in the order of the fields."""
+        for i, digest in enumerate(self._of.values()):
+            for row in flat:
+                data = repr(row[i]).encode("utf-8", "surrogatepass")
+                digest.update(len(data).to_bytes(8, "little"))
+                digest.update(data)
+
+    def digests(self) -> dict[str, str]:
+        """Column -> hash of what was added so far."""
+        return {name: digest.hexdigest()[:16] for name, digest in self._of.items()}

@@ -17,13 +17,13 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from mixdistill import resolve
+from mixdistill import interrupt, resolve
 from mixdistill.errors import MixdistillError, Refused, StageError, StoreError, said
-from mixdistill.executor import Local
+from mixdistill.executor import Local, never
 from mixdistill.files import file_hash, versions, write_atomically
 from mixdistill.lock import CLAIM, LOCK
 from mixdistill.recipe import Recipe, render
@@ -35,6 +35,7 @@ from mixdistill.units import (
     State,
     Unit,
     changed_keys,
+    grown,
     held,
     lacking,
     made,
@@ -46,6 +47,8 @@ from mixdistill.units import (
 )
 
 STAGES = ("generate", "verify", "analyze", "mix", "train", "evaluate", "report")
+ASKING = ("generate", "evaluate")
+"""Stages with requests in flight, which the first Ctrl-C lets finish."""
 BOUGHT = ("generate", "train")
 """Stages whose rows cost money or training: a changed identity refuses instead of redoing."""
 TRACEBACK = "traceback.txt"
@@ -57,10 +60,8 @@ OTHER_DATA = (
     "use --fresh to set the old trainings aside and train on them, or --out for a new run"
 )
 SESSIONS = "sessions.json"
-PILOT = "pilot.json"
-"""What a pilot said of the whole study."""
-PILOTED = ("generate", "verify", "analyze")
-"""Stages of a pilot."""
+PILOT, PILOTED = "pilot.json", ("generate", "verify", "analyze")
+"""What a pilot said of the whole study; its stages."""
 SEEN_SECONDS = 5.0
 """A killed session is known to have lasted to within this."""
 
@@ -80,6 +81,9 @@ class Watcher(Protocol):
     def unit(self, unit: Unit, error: BaseException | None, seconds: float, counts: dict[str, Any]) -> None:
         """A unit ended, well or not."""
 
+    def stopping(self) -> None:
+        """Somebody asked to stop, and what is in flight is being finished."""
+
 
 def run(
     recipe: Recipe,
@@ -95,10 +99,10 @@ def run(
 ) -> list[str]:
     """Carry out stages of a recipe in its run folder. Returns one line per failed or blocked unit.
 
-    `retry`: requests that failed for good are asked again. `pilot`: only so many training problems, drawn at random,
-    and only as far as their traces are judged and measured; the same call without it goes on from there. Raises Refused
-    when a bought unit was made with other settings and `fresh` is not set, and where a stage would work on what another
-    recipe made. A failed unit does not stop the others; what depends on it is blocked and said to be missing.
+    `retry`: requests that failed for good are asked again. `pilot`: only so many problems, drawn at random, and only as
+    far as their traces are judged and measured; the same call without it goes on. Raises Refused when a bought unit was
+    made with other settings and `fresh` is not set, and where a stage would work on what another recipe made. A failed
+    unit does not stop the others; what depends on it is blocked and said to be missing.
     """
     failures: list[str] = []
     stages = tuple(stages)
@@ -181,10 +185,17 @@ def _refuse_other_data(stages: tuple[str, ...], recipe: Recipe, store: Store, li
     if made and made["limit"] != limit:
         lines.append(f"--limit ({made['limit'] or 'none'}, now {limit or 'none'})")
     used = recipe.teachers_of([arm for _, arm, _ in cells])
-    extended = [u.key[0] for u, s in plan(recipe, store, "generate") if s is State.EXTEND and u.key[0] in used]
-    lines += [f"teachers.{t}.samples" for t in extended if not lines]
+    extended = [u for u, s in plan(recipe, store, "generate") if s is State.EXTEND and u.key[0] in used]
+    lines += [f"teachers.{u.key[0]}.{_what_grew(u, store)}" for u in extended if not lines]
     if lines:
         raise Refused(f"{store.root}: {', '.join(lines)} changed, and trainings were made before; {OTHER_DATA}")
+
+
+def _what_grew(unit: Unit, store: Store) -> str:
+    """The key of a teacher that asks for more of its traces than were wanted before."""
+    if changed_keys(unit, store):
+        return "sampling.max_tokens"
+    return "until_correct" if unit.wanted.rule else "samples"
 
 
 def _refuse_other_problems(recipe: Recipe, store: Store, limit: int | None) -> None:
@@ -214,10 +225,8 @@ def _refuse_stale(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None
     for stage in MAKING[: MAKING.index(making[0])] if making else ():
         for unit, s in plan(recipe, store, stage):
             if s is State.EXTEND and stage == "generate" and (store.root / PILOT).exists():
-                raise Refused(
-                    f"{store.root}: {unit.label} holds a pilot, and {len(lacking(unit, store)):,} more traces are "
-                    "wanted; go on with mixdistill run, or carry out generate first"
-                )
+                more = f"{unit.label} holds a pilot, and {len(lacking(unit, store)):,} more traces are wanted"
+                raise Refused(f"{store.root}: {more}; go on with mixdistill run, or carry out generate first")
             if s is State.CHANGED and unit.stage == stage != "analyze":  # nobody works on its rows
                 raise Refused(
                     f"{store.root}: {unit.label} was made otherwise: {'; '.join(changed_keys(unit, store))}; carry out "
@@ -266,17 +275,27 @@ def _run_stage(
     def idle() -> None:
         seen()
         watcher.beats(store.beats())
+        if asked():
+            watcher.stopping()
 
-    for job, result, error in executor.map(work, jobs, idle=idle):
-        unit = job[1]
-        store.clear_beat(unit.label)
-        seconds, counts = result or (0.0, {})
-        watcher.unit(unit, error, seconds, counts)
-        if error is not None:
-            kept = store.folder(unit.stage, *unit.key) / TRACEBACK
-            line = f"{unit.label}: {said(error).removeprefix(f'{unit.label}: ')}"
-            failures.append(line + (f"; traceback in {kept}" if kept.exists() else ""))
+    store.go_on()
+    with interrupt.gently(store.ask_to_stop) if stage in ASKING else nullcontext(never) as asked:
+        for job, result, error in executor.map(work, jobs, idle=idle, enough=asked):
+            unit = job[1]
+            store.clear_beat(unit.label)
+            seconds, counts = result or (0.0, {})
+            watcher.unit(unit, error, seconds, counts)
+            if error is not None:
+                failures.append(_failure(unit, error, store))
+        if asked():
+            raise KeyboardInterrupt
     return failures
+
+
+def _failure(unit: Unit, error: BaseException, store: Store) -> str:
+    kept = store.folder(unit.stage, *unit.key) / TRACEBACK
+    line = f"{unit.label}: {said(error).removeprefix(f'{unit.label}: ')}"
+    return line + (f"; traceback in {kept}" if kept.exists() else "")
 
 
 def refuse_early(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
@@ -289,7 +308,9 @@ def refuse_early(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
 
 def _options_changed(unit: Unit, store: Store) -> bool:
     begun = made(unit, store)
-    return begun is not None and begun["options"] != json.loads(json.dumps(unit.options, default=str))
+    if begun is None or grown(unit, begun):
+        return False
+    return begun["options"] != json.loads(json.dumps(unit.options, default=str))
 
 
 def _refuse(units: list[Unit], store: Store) -> None:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from mixdistill.projection import Projection
 
 
+LOGGED_APART = 60.0
+"""Seconds between lines of a log about a unit that goes on."""
+STOPPING = "finishing what is in flight; Ctrl-C again abandons it"
+
+
 def watcher(*, as_json: bool = False) -> Log | Live | Json:
     """The display that fits where the output goes; with `as_json`, JSON lines on stdout beside it."""
     display = Live() if _redraws(sys.stderr) else Log()
@@ -100,6 +105,11 @@ class Json:
         """What a pilot says of the whole study, and whether the run goes on to carry it out."""
         self._say(event="projection", goes_on=goes_on, **found.model_dump(mode="json"))
 
+    def stopping(self) -> None:
+        """For a person."""
+        if self.beside:
+            self.beside.stopping()
+
     def result(self, failures: list[str], store: Store, *, reported: bool) -> None:
         """The end: what failed, and with `reported` where the page is and what it says."""
         from mixdistill.types import Gap
@@ -121,6 +131,8 @@ class Log:
     def __init__(self) -> None:
         self.started = time.monotonic()
         self.left = 0
+        self.said_at: dict[str, float] = {}
+        self.asked_to_stop = False
 
     def __enter__(self) -> Log:
         return self
@@ -140,13 +152,26 @@ class Log:
         self._say(f"{name}: {self.left} to do" + (f", {done} done before" if done else ""))
 
     def beats(self, beats: list[dict[str, Any]]) -> None:
-        """Nothing: a log is not a place for ticking numbers."""
+        """A line a minute of every running unit: a log is not a place for ticking numbers."""
+        now = time.monotonic()
+        for beat in beats:
+            label = beat["label"]
+            if now - self.said_at.setdefault(label, now) > LOGGED_APART:
+                self.said_at[label] = now
+                done = f"{beat.get('done', 0):,}/{beat.get('total', 0):,}"
+                self._say(f"  {label}: {done}  {_pace(beat)}")
 
     def unit(self, unit: Unit, error: BaseException | None, seconds: float, counts: dict[str, Any]) -> None:
         """One line per ended unit."""
         self.left -= 1
         what = f"FAILED: {error}" if error else f"{seconds:.1f} s  {_counts(counts)}"
         self._say(f"  {unit.label}: {what}  ({self.left} left)")
+
+    def stopping(self) -> None:
+        """Say so once."""
+        if not self.asked_to_stop:
+            self.asked_to_stop = True
+            self._say(STOPPING)
 
     def _say(self, text: str) -> None:
         sys.stderr.write(f"[{_clock(time.monotonic() - self.started)}] {text}\n")
@@ -168,6 +193,7 @@ class Live:
         self.costs: dict[str, float] = {}
         self.spent_cost = 0.0
         self.running: list[dict[str, Any]] = []
+        self.asked_to_stop = False
         self.live = RichLive(console=self.console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Live:
@@ -212,6 +238,12 @@ class Live:
             self._close()
         self.live.update(self._draw())
 
+    def stopping(self) -> None:
+        """Say so once; the bars go on."""
+        if not self.asked_to_stop:
+            self.asked_to_stop = True
+            self.console.print(f"[yellow]■[/] {STOPPING}", highlight=False)
+
     def _close(self) -> None:
         if self.total:
             spent = _clock(time.monotonic() - self.stage_started)
@@ -235,10 +267,19 @@ class Live:
             f"[bold]{self.name}[/]", f"{self.ended}/{self.total}", _bar(fraction), f"[dim]{left} left in this stage[/]"
         )
         for beat in self.running:
-            rate = f"{beat.get('rate', 0):,.0f} tok/s"
             label = beat["label"].removeprefix(f"{self.name}/")
-            grid.add_row(f"  {label}", f"{beat.get('done', 0):,}/{beat.get('total', 0):,}", _bar(_fraction(beat)), rate)
+            done = f"{beat.get('done', 0):,}/{beat.get('total', 0):,}"
+            grid.add_row(f"  {label}", done, _bar(_fraction(beat)), _pace(beat))
         return grid
+
+
+def _pace(beat: dict[str, Any]) -> str:
+    """What a running unit says besides how far it is: tokens a second, requests in flight, share right, money."""
+    said = [f"{beat.get('rate', 0):,.0f} tok/s"]
+    said += [f"{beat['flying']:,} in flight"] if beat.get("flying") else []
+    said += [f"{100 * beat['right'] / beat['judged']:.0f} % right of {beat['judged']:,}"] if beat.get("judged") else []
+    said += [f"${beat['cost']:,.2f}"] if beat.get("cost") else []
+    return "  ".join(said)
 
 
 def _problems(marker: dict[str, Any]) -> list[str]:

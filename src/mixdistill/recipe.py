@@ -128,6 +128,11 @@ class Teacher(OpenSection):
     spend: Spend = Spend()
     """Limits for this teacher alone."""
 
+    @property
+    def most_samples(self) -> int:
+        """Most traces of a problem that may be there."""
+        return self.samples if self.until_correct is None else self.max_samples or self.samples
+
 
 class Verify(OpenSection):
     """How answers are judged. Further keys are options of the verifier."""

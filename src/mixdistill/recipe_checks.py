@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from mixdistill import prompts, resolve
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
-from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, OpenSection, Recipe, Train
+from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, OpenSection, Recipe, Teacher, Train
 from mixdistill.store import UNUSED
 from mixdistill.types import Sampling
 
@@ -84,6 +84,7 @@ def cross_check(recipe: Recipe) -> list[str]:
         found += _check_reference(f"teachers.{name}", "backend", teacher.backend, teacher)
         found += _check_prompt(f"teachers.{name}.prompt", teacher.prompt)
         found += _check_sampling(f"teachers.{name}.sampling", teacher.sampling)
+        found += _check_samples(f"teachers.{name}", teacher)
     found += _check_sampling("evaluate.sampling", recipe.evaluate.sampling)
     found += _check_limits(recipe)
     found += _check_reference("verify", "verifier", recipe.verify.verifier, recipe.verify)
@@ -214,6 +215,17 @@ def _check_reference(where: str, kind: str, name: str, section: OpenSection | No
     if kind == "mixture":
         given |= {k: None for k in ("rng", "unit") if resolve.takes(obj, k)}  # supplied by the mix stage
     return found or resolve.check_options(where, obj, given, also=type(section).model_fields if section else ())
+
+
+def _check_samples(where: str, teacher: Teacher) -> list[str]:
+    """Findings about how many traces of a problem a teacher is asked for."""
+    most, right = teacher.max_samples, teacher.until_correct
+    if right is None:
+        return [] if most is None else [f"{where}.max_samples: only until_correct needs it; set that, or samples"]
+    if most is None:
+        return [f"{where}.max_samples: missing; until_correct needs it, or a hopeless problem would be asked for ever"]
+    least, key = max((right, "until_correct"), (teacher.samples, "samples"))
+    return [f"{where}.max_samples: must be at least {key}={least} (got {most})"] if most < least else []
 
 
 def _check_prompt(where: str, name: str) -> list[str]:

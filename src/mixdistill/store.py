@@ -22,14 +22,14 @@ import shutil
 import time
 import typing
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mixdistill.errors import StoreError, said
 from mixdistill.files import PROBE_BYTES, no_room, unwritable, write_atomically
-from mixdistill.parquet import column_hashes, columns_of, flatten, unflatten
+from mixdistill.parquet import ColumnHashes, columns_of, frames, unflatten
 from mixdistill.types import Row
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ UNUSED = "unused"
 GROUP = 4096
 """Rows of a sealed table that are compressed and read together."""
 BEAT_SECONDS = 0.25
+STOP = "stop"
+"""Among the signs of life: asks the running units to stop."""
 SET_ASIDE = "set-aside"
 """Folder of what `--fresh` moved out of the way."""
 
@@ -61,23 +63,28 @@ class Store:
     # -- journals ---------------------------------------------------------------------------------------------
 
     def journal(self, folder: Path, row_type: type[R], table: str) -> list[R]:
-        """Rows journaled so far. A torn last line (the process was killed while writing) is cut off."""
-        path = folder / f"{table}.jsonl"
+        """Rows journaled so far."""
+        return [row for _, row in self.journaled(folder, row_type, table)]
+
+    def journaled(self, folder: Path, row_type: type[R], table: str) -> Iterator[tuple[int, R]]:
+        """(place in the file, row) of the rows journaled so far. A torn last line (the process was killed while
+        writing) is cut off at the end."""
+        path, place = folder / f"{table}.jsonl", 0
         if not path.exists():
-            return []
-        data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            with open(path, "r+b") as f:
-                f.truncate(len(whole))
-        try:
-            return [row_type.model_validate_json(line) for line in whole.splitlines()]
-        except ValueError as e:
-            raise StoreError(f"{path}: not readable ({str(e).splitlines()[0]}); delete it to redo this unit") from None
+            return
+        with open(path, "rb") as f:
+            for line in f:
+                if not line.endswith(b"\n"):
+                    break
+                yield place, _row(path, row_type, line)
+                place += len(line)
+            else:
+                return
+        os.truncate(path, place)
 
     @contextmanager
-    def appending(self, folder: Path, table: str) -> Generator[typing.Callable[[Row], None]]:
-        """A function that appends one row to the journal, whole and flushed."""
+    def appending(self, folder: Path, table: str) -> Generator[typing.Callable[[Row], int]]:
+        """A function that appends one row to the journal, whole and flushed, and gives its place in the file."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             f = open(folder / f"{table}.jsonl", "ab", buffering=0)  # noqa: SIM115 -- closed below
@@ -86,19 +93,36 @@ class Store:
         with f:
             yield lambda row: _append(f, folder, row.model_dump_json().encode() + b"\n")
 
+    def at(self, folder: Path, row_type: type[R], table: str, places: Iterable[int]) -> Iterator[R]:
+        """The rows of a journal at these places, in this order; one at a time is in memory."""
+        path = folder / f"{table}.jsonl"
+        with open(path, "rb") if path.exists() else nullcontext() as f:
+            for place in places:
+                assert f is not None
+                f.seek(place)
+                yield _row(path, row_type, f.readline())
+
     # -- sealed tables ----------------------------------------------------------------------------------------
 
     def seal(self, folder: Path, row_type: type[Row], rows: Iterable[Row], table: str) -> dict[str, Any]:
-        """Write a table for good and drop its journal. Returns {rows, columns: {name: content hash}}."""
+        """Write a table for good and drop its journal. Returns {rows, columns: {name: content hash}}.
+
+        Of many rows never more than `GROUP` are in memory.
+        """
         import polars as pl
 
-        schema = columns_of(row_type)
-        flat = [flatten(row, schema) for row in rows]
-        frame = pl.DataFrame(flat, schema={name: dtype for name, (dtype, _) in schema.items()}, orient="row")
+        hashes, count, parts = ColumnHashes(row_type), 0, list[Path]()
         beside = folder / f".{table}.parquet.tmp"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            frame.write_parquet(beside, compression="zstd", row_group_size=GROUP)
+            for frame in frames(row_type, rows, GROUP, hashes):
+                parts.append(folder / f".{table}_{len(parts)}.parquet.tmp")
+                frame.write_parquet(parts[-1], compression="zstd", row_group_size=GROUP)
+                count += len(frame)
+            if len(parts) == 1:
+                os.replace(parts[0], beside)
+            else:
+                pl.scan_parquet(parts, glob=False).sink_parquet(beside, compression="zstd", row_group_size=GROUP)
             with open(beside, "rb") as f:
                 os.fsync(f.fileno())
             (folder / MARKER).unlink(missing_ok=True)  # a new table and the marker of an old one never stand together
@@ -107,8 +131,12 @@ class Store:
             with suppress(OSError):
                 beside.unlink()
             raise unwritable(folder, e) from e
+        finally:
+            for part in parts:
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
         (folder / f"{table}.jsonl").unlink(missing_ok=True)
-        return {"rows": len(flat), "columns": column_hashes(flat, list(schema))}
+        return {"rows": count, "columns": hashes.digests()}
 
     def read(
         self, folder: Path, row_type: type[R], table: str, *, where: tuple[str, Iterable[str]] | None = None
@@ -282,6 +310,20 @@ class Store:
         for path in (self.root / ".progress").glob(pattern):
             path.unlink(missing_ok=True)
 
+    def ask_to_stop(self) -> None:
+        """Let the running units finish what is in flight, and then stop."""
+        with suppress(OSError):
+            (self.root / ".progress").mkdir(parents=True, exist_ok=True)
+            (self.root / ".progress" / STOP).touch()
+
+    def stopping(self) -> bool:
+        """Whether somebody asked to stop."""
+        return (self.root / ".progress" / STOP).exists()
+
+    def go_on(self) -> None:
+        """Forget that somebody asked to stop."""
+        (self.root / ".progress" / STOP).unlink(missing_ok=True)
+
     @contextmanager
     def lock(self) -> Generator[None]:
         """Hold the run folder. Raises StoreError naming the holder when another process has it."""
@@ -316,15 +358,23 @@ _HALF = re.compile(r"\.?.+\.\d+\.tmp|\.\w+\.parquet\.tmp|\.model\.tmp")
 _last_beat: dict[str, float] = {}
 
 
-def _append(f: Any, folder: Path, line: bytes) -> None:
+def _row(path: Path, row_type: type[R], line: bytes) -> R:
+    try:
+        return row_type.model_validate_json(line)
+    except ValueError as e:
+        raise StoreError(f"{path}: not readable ({str(e).splitlines()[0]}); delete it to redo this unit") from None
+
+
+def _append(f: Any, folder: Path, line: bytes) -> int:
     # An unbuffered file may write part of a line when the disk is full; the next append must not glue onto it.
-    start = f.tell()
+    start = f.seek(0, os.SEEK_END)  # a torn line may have been cut off since the file was opened
     try:
         if f.write(line) != len(line):
             f.truncate(start)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as e:
         raise unwritable(folder, e) from e
+    return start
 
 
 def read_described(path: Path, *keys: str) -> dict[str, Any] | None:

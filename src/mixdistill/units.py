@@ -39,11 +39,13 @@ class Extent(Set[str]):
     problems: tuple[str, ...]
     """Their ids."""
     samples: int
+    rule: str = ""
+    """What decides whether more samples are wanted, where that follows from the samples themselves; no ids of it."""
 
     @property
     def digest(self) -> str:
         """Hash of what is wanted, in no time."""
-        return content_hash(self.author, str(self.samples), _digest(self.problems))
+        return content_hash(self.author, str(self.samples), self.rule, _digest(self.problems))
 
     def __iter__(self) -> Iterator[str]:
         return (trace_id(self.author, p, i) for p in self.problems for i in range(self.samples))
@@ -93,6 +95,8 @@ class Unit:
     """Rough relative cost; the largest units start first."""
     given: dict[str, str] = field(default_factory=dict)
     """Option or input -> the path or name it was given as, where its content counts. No part of the identity."""
+    grows: frozenset[str] = frozenset()
+    """Options of which a larger value, None the largest, keeps the rows and wants more of some."""
 
     @property
     def label(self) -> str:
@@ -180,12 +184,22 @@ def state(unit: Unit, store: Store) -> State:
     begun = made(unit, store)
     if begun is None:
         return State.NEW
-    if begun["identity"] != unit.identity:
+    if begun["identity"] != unit.identity and not grown(unit, begun):
         return State.CHANGED
     marker = store.marker(store.folder(unit.stage, *unit.key))
     if marker is None:
         return State.RESUME
-    return State.EXTEND if lacking(unit, store) else State.DONE
+    more = begun["identity"] != unit.identity or (unit.wanted.rule and marker.get("whole") != unit.wanted.digest)
+    return State.EXTEND if more or lacking(unit, store) else State.DONE
+
+
+def grown(unit: Unit, begun: dict[str, Any]) -> bool:
+    """Whether a unit was begun with the same options and inputs but for those that grew."""
+    then, now = begun["options"], json.loads(json.dumps(unit.options, default=str))
+    if begun["inputs"] != unit.inputs or not unit.grows <= then.keys():
+        return False
+    larger = all(now[k] is None or (then[k] is not None and now[k] >= then[k]) for k in unit.grows)
+    return larger and {**then, **{k: now[k] for k in unit.grows}} == now
 
 
 def lacking(unit: Unit, store: Store) -> frozenset[str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixdistill import resolve
+from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import StageError
-from mixdistill.generate import TABLE as TRACES
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Trace, Verdict
@@ -39,7 +39,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
         Unit(
             stage="verify",
             key=(teacher,),
-            options={**options, "samples": recipe.teachers[teacher].samples},
+            options={**options, "samples": recipe.teachers[teacher].most_samples},
             inputs={
                 "problems/train": problems,
                 f"generate/{teacher}": store.content(store.folder("generate", teacher), TRACES, READS),
@@ -52,7 +52,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Judge one teacher's traces; what was bought beyond the problems and samples now asked for is left alone."""
-    samples = recipe.teachers[unit.key[0]].samples
+    samples = recipe.teachers[unit.key[0]].most_samples
     problems = {p.id: p for p in store.read(store.folder("problems"), Problem, "train")}
     traces = store.rows(store.folder("generate", *unit.key), Trace, TRACES)
     asked = (t for t in traces if t.error is None and t.problem_id in problems and t.sample < samples)

@@ -375,6 +375,21 @@ def test_a_projection_is_made_of_the_pilots_traces(priced, tmp_path, inline):
     assert cut and long.truncated == pytest.approx(len(cut) / 40)
 
 
+def test_a_pilot_that_buys_until_one_is_right_is_extended_to_the_same_tables(priced, tmp_path, inline):
+    priced["teachers"]["long"] |= {"samples": 1, "until_correct": 1, "max_samples": 3}
+    store = piloted(priced, tmp_path / "run", 20)
+    found = pilot.project(build(priced), store, 20).teachers[0]
+    assert found.traces_to_come.value == pytest.approx(found.traces * 40 / 20)
+    assert found.traces > 20 and found.rest == 40
+    whole = Store(tmp_path / "whole")
+    for place in (store, whole):
+        assert pipeline.run(build(priced), place, stages=DATA_STAGES, watcher=Watching()) == []
+    assert tables(str(store.root)) == tables(str(whole.root))
+    marker = store.marker(store.folder("generate", "long"))
+    piloted(priced, store.root, 20)
+    assert store.marker(store.folder("generate", "long")) == marker, "it is whole, and a pilot makes it no smaller"
+
+
 def test_solved_means_correct_and_ended_and_the_rate_goes_by_all(priced, tmp_path, inline):
     store = piloted(priced, tmp_path / "run", 20)
     found = pilot.project(build(priced), store, 20)

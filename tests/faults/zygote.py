@@ -58,11 +58,11 @@ class Killer:
 
         append = store._append
 
-        def half_a_row(f: Any, folder: Path, line: bytes) -> None:
+        def half_a_row(f: Any, folder: Path, line: bytes) -> int:
             if f.name.endswith(self.kill["torn"]) and self.now():
                 f.write(line[: len(line) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
-            append(f, folder, line)
+            return append(f, folder, line)
 
         import polars as pl
 
@@ -70,7 +70,7 @@ class Killer:
 
         def half_a_table(frame: Any, path: Any, **options: Any) -> None:
             write(frame, path, **options)
-            if Path(path).name == f".{self.kill['torn']}.tmp" and self.now():
+            if Path(path).name == f".{self.kill['torn'].replace('.', '_0.')}.tmp" and self.now():
                 os.truncate(path, os.path.getsize(path) // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
 

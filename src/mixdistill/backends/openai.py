@@ -1,29 +1,40 @@
-"""Any server that speaks OpenAI's chat completions: vLLM, SGLang, OpenRouter, OpenAI itself."""
+"""Any server that speaks OpenAI's chat completions: vLLM, SGLang, Ollama, llama.cpp, DeepSeek, OpenRouter, OpenAI.
+
+chat.py says what is sent and what replies mean, limits.py how fast, and wire.py sends.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import os
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-from mixdistill.backends.reasoning import split
+from mixdistill.backends.chat import Chat
+from mixdistill.backends.wire import Terms, Wire
 from mixdistill.errors import RecipeError
-from mixdistill.types import Completion, FinishReason, Request, Usage
+from mixdistill.types import Completion, Request, prompt_text
 
-VERSION = "1"
+VERSION = "2"
 """Rises when the same request would give another completion."""
 
-_KNOWN: tuple[FinishReason, ...] = ("stop", "length", "content_filter")
-_REASONING_FIELDS = ("reasoning", "reasoning_content")
-"""Where servers put thinking: vLLM and OpenRouter use the first; DeepSeek, SGLang and older vLLM the second."""
+_OPENAI = "https://api.openai.com/v1"
+_NOT_OURS = {"n": "samples", "stream": "", "messages": "prompt", "seed": ""}
+"""What extra_body may not set -> the teacher's key for it."""
 
 
 class OpenAI:
     """Chat completions over HTTP, many at a time. A request that fails for good is a completion with an error."""
 
-    NOT_IDENTITY: frozenset[str] = frozenset({"base_url", "api_key_env", "concurrency", "timeout", "max_retries"})
+    LIVE = True
+    """`generate` takes an iterator and draws a request when it can send one."""
+    NOT_IDENTITY: frozenset[str] = frozenset(
+        {
+            "base_url", "api_key_env", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "deadline",
+            "max_retries",
+        }
+    )  # fmt: skip
     """Options that change how completions are fetched and not what they are: changing them keeps the paid traces."""
 
     def __init__(
@@ -32,85 +43,168 @@ class OpenAI:
         *,
         base_url: str | None = None,
         api_key_env: str = "OPENAI_API_KEY",
-        concurrency: int = 16,
-        timeout: float = 600.0,
-        max_retries: int = 4,
+        concurrency: int = 64,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        timeout: float = 1200.0,
+        deadline: float = 3600.0,
+        max_retries: int = 6,
         extra_body: dict[str, Any] | None = None,
         chat_template_kwargs: dict[str, Any] | None = None,
+        reasoning_tags: list[str] | None = None,
     ) -> None:
-        """`api_key_env` names the environment variable that holds the key; it is sent to whatever `base_url` says.
+        """- `base_url`: the server, as in http://localhost:8000/v1; when not given, the environment's
+          `OPENAI_BASE_URL`, else OpenAI itself. The environment's proxies are used, but not for this machine itself.
+        - `api_key_env` names the environment variable that holds the key; it is sent to whatever `base_url` says.
+        - `concurrency`: most requests in flight. It begins with 16 and goes up as long as the server completes more a
+          second, down where it is too busy.
+        - `requests_per_minute`, `tokens_per_minute`: of prompts and completions together, by estimate until the server
+          has counted them.
+        - `timeout`: seconds for one try. `deadline`: seconds for a request with all its tries.
+        - `max_retries`: further tries after 408, 409, 425, 429, 5xx, a time-out, a lost connection or a senseless
+          reply, after waits that double, or as long as the server asks. Answers that are empty, cut or filtered are
+          answers, and are not asked for again.
+        - `extra_body` goes into every request as it is. `chat_template_kwargs`, such as `{enable_thinking: false}`,
+          goes there too.
+        - `reasoning_tags`: `[open, close]` around the reasoning in the text, where they are unusual ones.
 
-        `concurrency` is requests in flight, `timeout` seconds per try. 429, 408, 409, 5xx and lost connections are
-        tried `max_retries` times more, waiting as long as the server asks. `extra_body` goes into every request as it
-        is. Raises RecipeError when there is neither a key nor a server of one's own.
+        Each sample is a request of its own with a seed of its own: `n` is never sent. What meets every request (wrong
+        key or URL, no such model, no credit, a dead server, 20 failures of one kind in a row) ends the stage with one
+        line; what had arrived, or was being paid for, is kept.
+
+        Raises RecipeError when an option cannot be used, and when there is neither a key nor a server of one's own.
         """
-        self.model, self.concurrency, self.timeout, self.max_retries = model, concurrency, timeout, max_retries
-        self.base_url = base_url
-        self.extra_body = dict(extra_body or {})
-        if chat_template_kwargs:
-            self.extra_body["chat_template_kwargs"] = chat_template_kwargs
-        self._key = os.environ.get(api_key_env, "")
-        if not self._key and not (base_url or os.environ.get("OPENAI_BASE_URL")):
+        self._key = os.environ.get(api_key_env, "").strip()
+        given = base_url or os.environ.get("OPENAI_BASE_URL")
+        if not self._key and not given:
             raise RecipeError(f"{model}: environment variable {api_key_env} is not set; export it, or give base_url")
-
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
-        """Completions as they arrive. Closing the iterator drops what was not begun."""
-        import openai
-
-        # Servers of one's own take any key; the client insists on one.
-        client = openai.OpenAI(
-            api_key=self._key or "none", base_url=self.base_url, timeout=self.timeout, max_retries=self.max_retries
+        if not self._key.isascii() or not self._key.isprintable():
+            raise RecipeError(f"{model}: environment variable {api_key_env} holds no key (line breaks, or no ASCII)")
+        extra = dict(extra_body or {})
+        for name in extra.keys() & _NOT_OURS.keys():
+            what = f"; set {_NOT_OURS[name]}" if _NOT_OURS[name] else ""
+            raise RecipeError(
+                f"{model}: extra_body.{name} cannot be sent (got {extra[name]!r}){what or '; leave it out'}"
+            )
+        if chat_template_kwargs:
+            extra["chat_template_kwargs"] = chat_template_kwargs
+        self._chat = Chat(model, key=self._key, extra=extra, tags=_tags(model, reasoning_tags))
+        limits = {
+            "concurrency": concurrency, "requests_per_minute": requests_per_minute,
+            "tokens_per_minute": tokens_per_minute, "timeout": timeout, "deadline": deadline,
+        }  # fmt: skip
+        for name, value in limits.items():
+            if value is not None and not value > 0:
+                raise RecipeError(f"{model}: {name} must be more than 0 (got {value!r})")
+        self._terms = Terms(
+            **_urls(model, given or _OPENAI),
+            key_env=api_key_env,
+            has_key=bool(self._key),
+            headers=_headers(self._key),
+            max_retries=max_retries,
+            **limits,
         )
-        threads = ThreadPoolExecutor(self.concurrency, thread_name_prefix="openai")
+        self._noticed = _Noticed()
+
+    def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
+        """Completions as they arrive. Closing the iterator abandons everything that is under way.
+
+        Requests are drawn while there is room for them: what may be in flight and a few more, to follow at once. None
+        says that there is nothing at the moment, and that a completion must be given first.
+        """
+        wire = Wire(self._terms, self._chat, self._noticed.add)
         try:
-            futures = {threads.submit(self._ask, client, request): i for i, request in enumerate(requests)}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            yield from wire.answers(iter(requests))
         finally:
-            threads.shutdown(wait=True, cancel_futures=True)
-            client.close()
+            wire.close()
 
-    def _ask(self, client: Any, request: Request) -> Completion:
-        start = time.monotonic()
-        try:
-            response = client.chat.completions.create(**self._body(request))
-        except Exception as e:
-            return Completion(error=self._explain(e), seconds=time.monotonic() - start)
-        choices = getattr(response, "choices", None)
-        if not choices or choices[0].message is None:
-            return Completion(error="the server sent no choices", seconds=time.monotonic() - start)
-        return _completion(choices[0], response.usage, time.monotonic() - start)
-
-    def _body(self, request: Request) -> dict[str, Any]:
-        """Keyword arguments of one call; sampling settings that are None are left to the server."""
-        prompt = request.prompt
-        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [m.model_dump() for m in prompt]
-        sampling = {k: v for k, v in request.sampling.model_dump().items() if v is not None}
-        extra = dict(self.extra_body)
-        if "top_k" in sampling:  # not OpenAI's own, but every open server takes it
-            extra["top_k"] = sampling.pop("top_k")
-        return {"model": self.model, "messages": turns, "seed": request.seed, **sampling, "extra_body": extra or None}
-
-    def _explain(self, e: Exception) -> str:
-        """One line about a failure. Servers like to quote the key they refuse."""
-        status = getattr(e, "status_code", None)
-        text = f"{type(e).__name__}{f' {status}' if status else ''}: {' '.join(str(e).split())}"
-        return (text.replace(self._key, "***") if self._key else text)[:300]
+    @property
+    def notes(self) -> dict[str, int]:
+        """What looks wrong about the server: a line for people -> how often."""
+        return self._noticed.lines()
 
 
-def _completion(choice: Any, usage: Any, seconds: float) -> Completion:
-    message, extra = choice.message, choice.message.model_extra or {}
-    content = message.content or ""
-    reasoning = next((extra[f] for f in _REASONING_FIELDS if isinstance(extra.get(f), str) and extra[f]), None)
-    if reasoning is None:
-        reasoning, content, *_ = split(content)
-    return Completion(
-        reasoning=reasoning.strip(),
-        content=content.strip(),
-        finish_reason=choice.finish_reason if choice.finish_reason in _KNOWN else "unknown",
-        usage=Usage(
-            prompt_tokens=getattr(usage, "prompt_tokens", None),
-            completion_tokens=getattr(usage, "completion_tokens", None),
-        ),
-        seconds=seconds,
-    )
+class _Noticed:
+    """Settings that a server seems to ignore."""
+
+    LEAST = 40
+    """Characters of an answer that is not the same twice by chance."""
+
+    def __init__(self) -> None:
+        self.over = 0
+        self.first: dict[int, tuple[int, int, bool]] = {}
+        """Hash of a prompt -> (hash of its first sample, number of samples, all of them the same)."""
+
+    def add(self, request: Request, completion: Completion) -> None:
+        """Look at one success."""
+        most, sampled = request.sampling.max_tokens, completion.usage.completion_tokens
+        self.over += bool(most and sampled and sampled > most)
+        text = completion.reasoning + completion.content
+        if request.sampling.temperature and len(text) >= self.LEAST:
+            key, said = hash(prompt_text(request.prompt)), hash(text)
+            first, count, same = self.first.get(key, (said, 0, True))
+            self.first[key] = first, count + 1, same and first == said
+
+    def lines(self) -> dict[str, int]:
+        """What there is to say."""
+        repeated = [same for _, count, same in self.first.values() if count > 1]
+        found = {}
+        if self.over:
+            found["completions with more tokens than max_tokens: the server seems to ignore it"] = self.over
+        if sum(repeated) > len(repeated) / 2:
+            line = "prompts whose samples are all the same, though not greedy: the server seems to ignore the seed"
+            found[line] = sum(repeated)
+        return found
+
+
+def _tags(model: str, tags: list[str] | None) -> tuple[str, str] | None:
+    if tags is None:
+        return None
+    if len(tags) != 2 or not all(isinstance(tag, str) and tag for tag in tags):
+        raise RecipeError(f"{model}: reasoning_tags must be [open, close] (got {tags!r})")
+    return tags[0], tags[1]
+
+
+def _headers(key: str) -> dict[str, str]:
+    # Servers of one's own take any key, but some insist on one.
+    return {
+        "Authorization": f"Bearer {key or 'none'}",
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+    }
+
+
+def _urls(model: str, given: str) -> dict[str, Any]:
+    """Where to send, where models are listed, what to call the server without secrets, and through which proxy."""
+    parts = urlsplit(given.strip())
+    try:
+        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
+    except ValueError:
+        usable = False
+    if parts.username or parts.password:
+        raise RecipeError(f"{model}: base_url holds a name or a password; give a key by api_key_env instead")
+    if not usable:
+        raise RecipeError(f"{model}: base_url is no address (got '{given}'); write it as http://localhost:8000/v1")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+
+    def url(end: str, query: str = parts.query) -> str:
+        return urlunsplit((parts.scheme, parts.netloc, path + end, query, ""))
+
+    return {
+        "url": url("/chat/completions"),
+        "models_url": url("/models"),
+        "other_models_url": "" if path.endswith("/v1") else url("/v1/models"),
+        "where": url("", query=""),
+        "proxy": _proxy(parts.scheme, parts.hostname or ""),
+    }
+
+
+def _proxy(scheme: str, host: str) -> str | None:
+    """The environment's proxy for a server that is not on this machine."""
+    from urllib.request import getproxies, proxy_bypass
+
+    try:
+        own = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        own = host == "localhost" or host.endswith(".localhost")
+    return None if own or proxy_bypass(host) else getproxies().get(scheme)

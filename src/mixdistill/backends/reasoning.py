@@ -6,6 +6,7 @@ Known shapes:
                                                                    missing where the prompt already ended in it
     <|im_start|>think ... <|im_start|>answer ...                   s1
     <|begin_of_thought|> ... <|end_of_thought|> <|begin_of_solution|> ... <|end_of_solution|>     Sky-T1
+    [open] ... [close] ...                                         any other pair of tags that is given
     anything else                                                  no reasoning: the whole text is the answer
 
 A text that holds a whole chat is read from its last assistant header on.
@@ -57,14 +58,17 @@ _SPECIAL = re.compile(r"<\|(?:im_start|im_end|begin_of_\w+|end_of_\w+)\|>")
 _SETTLED = re.compile(r"\\boxed\s*\{[^\n]*\}|^\s*####\s*\S|final answer\W*\S", re.MULTILINE | re.IGNORECASE)
 
 
-def split(text: str) -> Parts:
+def split(text: str, tags: tuple[str, str] | None = None) -> Parts:
     """Reasoning and answer of one completion or of a whole chat.
 
-    Without an answer part all text is reasoning and content is empty. `finish` is `stop` where an end token or the
+    `tags` are an opening and a closing tag that go before the known shapes. Without an answer part all text is
+    reasoning and content is empty. `finish` is `stop` where an end token or the
     closing tag of the answer ends the text, `length` where thinking shows that it was cut, `unknown` else.
     """
     text, ended = _strip_end(_last_turn(text))
-    if _S1_THINK in text:
+    if tags and any(tag in text for tag in tags):
+        parts = _tags(text, *tags)
+    elif _S1_THINK in text:
         parts = _s1(text)
     elif _SKY_THINK in text:
         parts = _sky(text)
@@ -108,9 +112,9 @@ def _strip_end(text: str) -> tuple[str, bool]:
     return text, ended
 
 
-def _tags(text: str) -> Parts:
-    head, closed, tail = text.partition("</think>")
-    reasoning = head.replace("<think>", "", 1).strip()
+def _tags(text: str, opening: str = "<think>", closing: str = "</think>") -> Parts:
+    head, closed, tail = text.partition(closing)
+    reasoning = head.replace(opening, "", 1).strip()
     if closed:
         return Parts(reasoning, tail.strip(), bool(tail.strip()), "unknown")
     return _never_closed(reasoning)

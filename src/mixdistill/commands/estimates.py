@@ -11,9 +11,9 @@ import shutil
 from collections import Counter
 
 from mixdistill import executor, prompts, resolve
+from mixdistill.collect import TABLE as TRACES
 from mixdistill.commands.faults import PEEK, Found, standing
 from mixdistill.commands.plans import Amount, Disk, Time
-from mixdistill.generate import TABLE as TRACES
 from mixdistill.generate import author
 from mixdistill.recipe import BASE, Recipe, Teacher
 from mixdistill.store import Store
@@ -144,7 +144,7 @@ def cost_at_most(teacher: Teacher, problems: list[Problem]) -> Amount:
         return Amount(value=None, basis="no price")
     if limit is None and price.completion > 0:
         return Amount(value=None, basis="not known without max_tokens")
-    ask, samples = prompts.of(teacher), teacher.max_samples or teacher.samples
+    ask, samples = prompts.of(teacher), teacher.most_samples
     asked = sum(len(prompt_text(ask(p.prompt)).encode()) for p in problems)
     each = asked * price.prompt + len(problems) * (limit or 0) * price.completion
     return Amount(value=samples * each / 1e6, basis="every trace at the limit of tokens")

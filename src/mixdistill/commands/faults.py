@@ -16,9 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from mixdistill import lock, prompts, resolve
+from mixdistill.collect import request_seed
 from mixdistill.columns import Columns
 from mixdistill.errors import DataError, MissingExtra, MixdistillError, said
-from mixdistill.generate import request_seed
 from mixdistill.pipeline import BOUGHT, refuse_early
 from mixdistill.problems import load_all
 from mixdistill.recipe import Problems, Recipe, Source, Teacher

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING
 
 from mixdistill import projection as foresight
 from mixdistill.analyze import TABLE as COMPLEXITY
+from mixdistill.collect import TABLE as TRACES
 from mixdistill.commands import estimates, faults
 from mixdistill.commands.check import Line, laid_out
 from mixdistill.commands.faults import Found
 from mixdistill.commands.plans import Amount
 from mixdistill.errors import MissingExtra
 from mixdistill.files import write_atomically
-from mixdistill.generate import TABLE as TRACES
 from mixdistill.page.wording import dollars, rough_time, short_number
 from mixdistill.pipeline import PILOT
 from mixdistill.projection import PilotTeacher, Projected, Projection
 from mixdistill.recipe import Recipe, Teacher
+from mixdistill.spending import price_of
 from mixdistill.store import Store
 from mixdistill.types import Complexity, Interval, Outcome, Problem, Trace
 from mixdistill.units import State, drawn, plan, read_json
@@ -75,7 +76,7 @@ def _unasked(recipe: Recipe, store: Store, limit: int | None) -> int:
     anew = {u.key[0] for u, s in plan(recipe, store, "generate") if s is State.CHANGED} if begun else set()
     asked = [t for n, t in teachers.items() if n in anew or len(estimates.answers_there(store, n)) <= seen]
     cost = _least(sum(_at_most_of(t, train) for t in asked if t.price is not None), recipe.spend.cost)
-    traces = sum(len(train) * (t.max_samples or t.samples) for t in asked if t.price is None)
+    traces = sum(len(train) * t.most_samples for t in asked if t.price is None)
     return SIZE if cost > SMALL_COST or traces > MANY_TRACES else 0
 
 
@@ -212,10 +213,7 @@ def _paid(traces: Sequence[Trace], teacher: Teacher) -> dict[str, float]:
     found: dict[str, float] = defaultdict(float)
     known = teacher.price is None and not _may_cost(teacher)
     for t in traces:
-        cost = t.cost
-        if cost is None and teacher.price and t.usage.completion_tokens is not None:
-            prompt = (t.usage.prompt_tokens or 0) * teacher.price.prompt
-            cost = (prompt + t.usage.completion_tokens * teacher.price.completion) / 1e6
+        cost = price_of(t.usage, teacher.price) if t.cost is None else t.cost
         known |= cost is not None
         found[t.problem_id] += cost or 0.0
     return dict(found) if known else {}

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixdistill import recipe
+from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import DataError, RecipeError, StoreError
 from mixdistill.evaluate import VERDICTS
-from mixdistill.generate import TABLE as TRACES
 from mixdistill.pipeline import RECIPE
 from mixdistill.recipe import BASE
 from mixdistill.store import UNUSED, Store
