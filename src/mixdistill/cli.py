@@ -245,14 +245,34 @@ def run(
     retry: RetryOption = False,
     limit: LimitOption = None,
     workers: WorkersOption = None,
+    pilot: Annotated[
+        int | None,
+        typer.Option(
+            "--pilot",
+            metavar="N",
+            min=0,
+            help="Ask the teachers N random problems first, then you; 0: never. Else: 50 where it may be dear.",
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Go on after a pilot without asking; without a terminal it stops there.")
+    ] = False,
     json_: JsonOption = False,
     rehearse: RehearseOption = False,
 ) -> None:
-    """Carry out a whole study: generate, verify, analyze, mix, train, evaluate, report."""
+    """Carry out a whole study: generate, verify, analyze, mix, train, evaluate, report.
+
+    Where teachers may cost more than 5 dollars, or would write more than 2,000
+    traces at an unknown price, a pilot comes first: 50 random problems, then what
+    the whole study will take, with intervals, and the question whether to go on.
+    What a pilot buys is part of the run: nothing is bought twice.
+    """
     from mixdistill.pipeline import STAGES
 
-    how = {"fresh": fresh, "retry": retry, "limit": limit, "workers": workers, "as_json": json_}
-    _carry_out(recipe, set_, out, STAGES, rehearse=rehearse, **how)
+    how: dict[str, Any] = {"fresh": fresh, "retry": retry, "limit": limit, "workers": workers, "as_json": json_}
+    _carry_out(
+        recipe, set_, out, STAGES, rehearse=rehearse, pilot=0 if rehearse and pilot is None else pilot, yes=yes, **how
+    )
 
 
 def _stage_command(stage: str, summary: str) -> None:

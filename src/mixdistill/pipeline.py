@@ -39,6 +39,7 @@ from mixdistill.units import (
     changed_keys,
     grown,
     held,
+    lacking,
     made,
     module,
     plan,
@@ -63,6 +64,8 @@ OTHER_DATA = (
     "use --fresh to set the old trainings aside and train on them, or --out for a new run"
 )
 SESSIONS = "sessions.json"
+PILOT, PILOTED = "pilot.json", ("generate", "verify", "analyze")
+"""What a pilot said of the whole study; its stages."""
 SEEN_SECONDS = 5.0
 """A killed session is known to have lasted to within this."""
 
@@ -96,12 +99,14 @@ def run(
     retry: bool = False,
     limit: int | None = None,
     workers: int | None = None,
+    pilot: int | None = None,
 ) -> list[str]:
     """Carry out stages of a recipe in its run folder. Returns one line per failed or blocked unit.
 
-    `retry`: requests that failed for good are asked again. Raises Refused when a bought unit was made with other
-    settings and `fresh` is not set, and where a stage would work on what another recipe made. A failed unit does not
-    stop the others; what depends on it is blocked and said to be missing.
+    `retry`: requests that failed for good are asked again. `pilot`: only so many problems, drawn at random, and only as
+    far as their traces are judged and measured; the same call without it goes on. Raises Refused when a bought unit was
+    made with other settings and `fresh` is not set, and where a stage would work on what another recipe made. A failed
+    unit does not stop the others; what depends on it is blocked and said to be missing.
     """
     failures: list[str] = []
     stages = tuple(stages)
@@ -119,9 +124,9 @@ def run(
         with Local(workers) as executor, _recipe_kept_if_refused(store):
             if set(stages) & set(MAKING):
                 write_atomically(store.root / RECIPE, render(recipe).encode())
-            for stage in stages:
+            for stage in stages if pilot is None else [s for s in stages if s in PILOTED]:
                 seen(0.0)
-                planned = plan(recipe, store, stage)
+                planned = plan(recipe, store, stage, pilot=pilot)
                 if retry:
                     planned = _to_be_retried(planned, store, fresh)
                 failures += _run_stage(stage, planned, recipe, store, executor, watcher, fresh, seen)
@@ -223,6 +228,9 @@ def _refuse_stale(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None
     making = [s for s in stages if s in MAKING]
     for stage in MAKING[: MAKING.index(making[0])] if making else ():
         for unit, s in plan(recipe, store, stage):
+            if s is State.EXTEND and stage == "generate" and (store.root / PILOT).exists():
+                more = f"{unit.label} holds a pilot, and {len(lacking(unit, store)):,} more traces are wanted"
+                raise Refused(f"{store.root}: {more}; go on with mixdistill run, or carry out generate first")
             if s is State.CHANGED and unit.stage == stage != "analyze":  # nobody works on its rows
                 raise Refused(
                     f"{store.root}: {unit.label} was made otherwise: {'; '.join(changed_keys(unit, store))}; carry out "

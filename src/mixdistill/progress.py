@@ -16,6 +16,8 @@ from mixdistill.units import State, Unit
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from mixdistill.projection import Projection
+
 
 LOGGED_APART = 60.0
 """Seconds between lines of a log about a unit that goes on."""
@@ -39,6 +41,7 @@ class Json:
     {"event": "problems", "problems": {list: n}, "unused": {reason: n}}             what is solved, what was left out
     {"event": "stage", "stage", "todo", "done", "blocked"}                          a stage begins
     {"event": "unit", "unit", "state": "done" | "failed", "seconds", "counts", "error", "left"}    a unit ended
+    {"event": "projection", "goes_on": bool, ...}     after a pilot, a Projection; without goes_on it is the end
     {"event": "result", "failures": [line], "report": path | null, "gaps": [Gap]}   the end, also of a refused run
     """
 
@@ -97,6 +100,10 @@ class Json:
         )
         if self.beside:
             self.beside.unit(unit, error, seconds, counts)
+
+    def projection(self, found: Projection, *, goes_on: bool) -> None:
+        """What a pilot says of the whole study, and whether the run goes on to carry it out."""
+        self._say(event="projection", goes_on=goes_on, **found.model_dump(mode="json"))
 
     def stopping(self) -> None:
         """For a person."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mixdistill.errors import DataError
 from mixdistill.types import Interval
@@ -122,7 +122,7 @@ class Spread:
         """
         import numpy as np
 
-        t_seeds, t_problems = _t(alpha, self.seeds - 1), _t(alpha, self.problems - 1)
+        t_seeds, t_problems = t_quantile(alpha, self.seeds - 1), t_quantile(alpha, self.problems - 1)
         crossed = t_seeds**2 * self.seed_part + t_problems**2 * self.problem_part
         return np.sqrt(np.maximum(crossed, t_problems**2 * self.checkpoint_part))
 
@@ -143,12 +143,12 @@ class Spread:
 
         low, high = sorted((self.seeds - 1, self.problems - 1))
         se = float(self.variance) ** 0.5
-        ratio = float(self.half()) / se if se > 0 else _t(ALPHA, self.problems - 1)
-        if ratio >= _t(ALPHA, low):
+        ratio = float(self.half()) / se if se > 0 else t_quantile(ALPHA, self.problems - 1)
+        if ratio >= t_quantile(ALPHA, low):
             return float(low)
-        if ratio <= _t(ALPHA, high):
+        if ratio <= t_quantile(ALPHA, high):
             return float(high)
-        return float(brentq(lambda df: _t(ALPHA, df) - ratio, low, high))
+        return float(brentq(lambda df: t_quantile(ALPHA, df) - ratio, low, high))
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def gap(d: Array) -> Estimate:
     estimate = Estimate(delta, seed_deltas, seeds, problems, checkpoints=None)
     if problems < 2:
         return estimate
-    half = _t(ALPHA, problems - 1) * float(_checkpoint_variance(d)) ** 0.5
+    half = t_quantile(ALPHA, problems - 1) * float(_checkpoint_variance(d)) ** 0.5
     estimate = replace(estimate, checkpoints=_around(delta, half))
     if seeds < 2:
         return estimate
@@ -203,6 +203,24 @@ def gap(d: Array) -> Estimate:
         detectable=_detectable(spread) if spread.variance > 0 else None,
         components=Components(*(max(float(c), 0.0) for c in spread.components)),
     )
+
+
+def foreseen(components: Components, seeds: int, problems: int) -> float:
+    """Smallest true difference, in 0..1, that a study with these components of variance finds in 4 of 5 repetitions.
+
+    For a plan: at least two seeds and two problems.
+    """
+    noise = components.noise / (seeds * problems)
+    spread = Spread(
+        delta=cast("Array", 0.0),
+        seed_part=cast("Array", components.seeds / seeds + noise),
+        problem_part=cast("Array", components.problems / problems),
+        checkpoint_part=cast("Array", components.problems / problems + noise),
+        components=cast("tuple[Array, Array, Array]", (components.seeds, components.problems, components.noise)),
+        seeds=seeds,
+        problems=problems,
+    )
+    return _least(float(spread.variance) ** 0.5, spread.df())
 
 
 def verdict(a: str, b: str, estimate: Estimate, p_holm: float | None = None) -> str:
@@ -290,10 +308,12 @@ def mean_interval(scores: Array) -> Mean:
     seeds, problems = scores.shape
     mean, checkpoints, data = float(scores.mean()), None, None
     if problems > 1:
-        checkpoints = _wilson(mean, float(scores.mean(0).var(ddof=1)) / problems, _t(ALPHA, problems - 1), problems)
+        checkpoints = _wilson(
+            mean, float(scores.mean(0).var(ddof=1)) / problems, t_quantile(ALPHA, problems - 1), problems
+        )
     if problems > 1 and seeds > 1:
         spread = Spread.of(scores - mean)  # centred: the floor under a difference's variance is not meant for scores
-        data = _wilson(mean, float(spread.variance), _t(ALPHA, spread.df()), problems)
+        data = _wilson(mean, float(spread.variance), t_quantile(ALPHA, spread.df()), problems)
     return Mean(mean, checkpoints, data)
 
 
@@ -351,7 +371,7 @@ def _array(scores: Scores, seeds: Sequence[int | None], problems: Sequence[str])
     return np.array([[scores[seed][problem] for problem in problems] for seed in seeds], dtype=float)
 
 
-def _t(alpha: float, df: float) -> float:
+def t_quantile(alpha: float, df: float) -> float:
     """Student's t quantile, two-sided."""
     from scipy.special import stdtrit
 
@@ -378,15 +398,14 @@ def _around(centre: float, half: float) -> Interval:
 
 
 def _detectable(spread: Spread) -> Detectable:
-    """Shift of a noncentral t that its two-sided 5 % test finds with power 0.8, times the standard error.
+    """What `_least` says of the standard errors found.
 
-    The standard error is made median-unbiased first: with three seeds it is estimated 17 % too small half of the time.
+    They are made median-unbiased first: with three seeds one is estimated 17 % too small half of the time.
     """
-    from scipy.special import chdtri, nctdtrinc
+    from scipy.special import chdtri
 
     def least(variance: float, df: float) -> float:
-        se = (max(variance, 0.0) * df / float(chdtri(df, 0.5))) ** 0.5
-        return float(nctdtrinc(df, 1 - POWER, _t(ALPHA, df))) * se
+        return _least((max(variance, 0.0) * df / float(chdtri(df, 0.5))) ** 0.5, df)
 
     of_seeds, of_problems, _ = (float(c) for c in spread.components)
     return Detectable(
@@ -394,6 +413,13 @@ def _detectable(spread: Spread) -> Detectable:
         endless_problems=least(of_seeds / spread.seeds, spread.seeds - 1),
         endless_seeds=least(of_problems / spread.problems, spread.problems - 1),
     )
+
+
+def _least(se: float, df: float) -> float:
+    """Shift of a noncentral t that its two-sided 5 % test finds with power 0.8, times the standard error."""
+    from scipy.special import nctdtrinc
+
+    return float(nctdtrinc(df, 1 - POWER, t_quantile(ALPHA, df))) * se
 
 
 def _unsure(estimate: Estimate) -> str:

@@ -61,6 +61,15 @@ class Extent(Set[str]):
         return frozenset(it)
 
 
+def drawn(problems: tuple[str, ...], size: int) -> tuple[str, ...]:
+    """A pilot's problems, in their order: at random, but by their ids alone, so that the draw never changes and a
+    smaller pilot lies in every larger one."""
+    if size >= len(problems):
+        return problems
+    chosen = set(sorted(problems, key=lambda p: content_hash("pilot", p))[:size])
+    return tuple(p for p in problems if p in chosen)
+
+
 @lru_cache(maxsize=32)
 def _digest(problems: tuple[str, ...]) -> str:
     """Every cell is asked the same problems."""
@@ -232,10 +241,16 @@ def changed_keys(unit: Unit, store: Store) -> list[str]:
     return lines
 
 
-def plan(recipe: Recipe, store: Store, stage: str) -> list[tuple[Unit, State]]:
-    """A stage's units and where they stand."""
+def plan(recipe: Recipe, store: Store, stage: str, *, pilot: int | None = None) -> list[tuple[Unit, State]]:
+    """A stage's units and where they stand. With a `pilot` of so many problems, no more is wanted of what is not whole;
+    what is done for some is extended later.
+    """
     look = store.glance()
-    return [(unit, state(unit, look)) for unit in units_of(stage, recipe, look)]
+    planned = [(unit, state(unit, look)) for unit in units_of(stage, recipe, look)]
+    if pilot is None:
+        return planned
+    cut = [(s, replace(u, wanted=replace(u.wanted, problems=drawn(u.wanted.problems, pilot)))) for u, s in planned]
+    return [(u, s if s is State.DONE else state(u, look)) for s, u in cut]
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -281,6 +281,12 @@ def test_too_little_disk_is_a_warning(raw, monkeypatch):
     )
 
 
+def test_a_teacher_with_a_price_costs_so_much_at_the_most(raw):
+    raw["teachers"]["long"] |= {"price": {"completion": 100}, "sampling": {"max_tokens": 5000}}
+    assert "\n              at most $6.00 (every trace at the limit of tokens)\n" in written(raw)
+    assert planned(raw).teachers[1].cost_at_most.value is None
+
+
 def test_a_library_that_is_not_installed_is_a_warning(raw, monkeypatch):
     monkeypatch.setattr(check, "find_spec", lambda name: None if name in ("trl", "scipy") else name)
     assert planned(raw).warnings == [

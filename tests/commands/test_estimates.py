@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from mixdistill.commands import estimates
-from mixdistill.commands.estimates import disk, lengths, other_unit, parameters, template, time, traces_there, updates
+from mixdistill.commands.estimates import (
+    answers_there,
+    cost_at_most,
+    disk,
+    lengths,
+    other_unit,
+    parameters,
+    template,
+    time,
+    traces_there,
+    updates,
+)
 from mixdistill.commands.faults import Found, find
 from mixdistill.commands.plans import Amount
 from mixdistill.recipe import Recipe, build
@@ -154,5 +165,22 @@ def test_traces_in_a_journal_count_and_a_torn_line_stays_as_it_is(raw, tmp_path)
     with open(journal, "a") as f:
         f.write('{"id": "half')
     before = journal.read_bytes()
+    assert answers_there(store, "long") == {p.id: 1 for p in train[:2]}
     assert traces_there(store, "long", train, recipe.teachers["long"].samples) == 2
     assert journal.read_bytes() == before
+
+
+def test_the_most_that_traces_can_cost_is_every_one_at_the_limit(raw, tmp_path):
+    price = {"prompt": 2, "completion": 50}
+    raw["teachers"]["long"] |= {"price": price, "samples": 3, "sampling": {"max_tokens": 1000}}
+    recipe, _, found = looked(raw, tmp_path)
+    train = found.problems["train"]
+    prompts = sum(len(str(p.prompt)) for p in train)
+    most = cost_at_most(recipe.teachers["long"], train)
+    assert most.value == pytest.approx(3 * (2 * prompts + 50 * 12 * 1000) / 1e6)
+    assert most.basis == "every trace at the limit of tokens"
+    raw["teachers"]["long"] |= {"until_correct": 1, "max_samples": 8}
+    assert cost_at_most(build(raw).teachers["long"], train).value == pytest.approx((most.value or 0) * 8 / 3)
+    raw["teachers"]["long"]["sampling"] = {}
+    assert cost_at_most(build(raw).teachers["long"], train) == Amount(value=None, basis="not known without max_tokens")
+    assert cost_at_most(recipe.teachers["short"], train) == Amount(value=None, basis="no price")

@@ -28,7 +28,7 @@ from mixdistill.commands.plans import (
     Time,
 )
 from mixdistill.errors import RecipeError
-from mixdistill.page.wording import pct, recipe_words, rough_size, rough_time, short_number
+from mixdistill.page.wording import dollars, pct, recipe_words, rough_size, rough_time, short_number
 from mixdistill.problems import shared, shared_line
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
@@ -130,6 +130,7 @@ def _teacher(study: Recipe, store: Store, found: Found, name: str, tokens: Amoun
         there=estimates.traces_there(store, name, train, spec.samples),
         tokens=tokens,
         asked=None if not train or asked == train[0].prompt else asked,
+        cost_at_most=estimates.cost_at_most(spec, train),
         join=join
         and PlannedJoin(
             columns=join.get("columns"),
@@ -283,10 +284,11 @@ def text(plan: Plan, width: int = 100) -> Text:
         ("disk", _disk_lines(plan)),
         ("warning", [((), [w]) for w in plan.warnings]),
     ]
-    return _page(blocks, width)
+    return laid_out(blocks, width)
 
 
-def _page(blocks: list[tuple[str, list[Line]]], width: int) -> Text:
+def laid_out(blocks: list[tuple[str, list[Line]]], width: int) -> Text:
+    """Blocks of lines, each with its heading beside it."""
     from rich.text import Text
 
     page = Text()
@@ -349,6 +351,8 @@ def _teacher_line(t: PlannedTeacher) -> Line:
     traces = f"{t.traces:,} traces" + (f", {t.there:,} there" if t.there else "")
     tokens = f"{t.tokens.value:,.0f} tokens each ({t.tokens.basis})" if t.tokens.value else f"tokens {t.tokens.basis}"
     notes = [f"{t.model} is {t.missing_model}"] if t.missing_model else []
+    if t.cost_at_most.value is not None:
+        notes.append(f"at most {dollars(t.cost_at_most.value)} ({t.cost_at_most.basis})")
     return (t.name, _end(t.backend), _end(t.model), traces, tokens), notes + (_join_lines(t.join) if t.join else [])
 
 

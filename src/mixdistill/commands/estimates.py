@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 
-from mixdistill import executor, resolve
+from mixdistill import executor, prompts, resolve
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.commands.faults import PEEK, Found, standing
 from mixdistill.commands.plans import Amount, Disk, Time
 from mixdistill.generate import author
-from mixdistill.recipe import BASE, Recipe
+from mixdistill.recipe import BASE, Recipe, Teacher
 from mixdistill.store import Store
 from mixdistill.tokens import Template
-from mixdistill.types import Problem, trace_id
+from mixdistill.types import Problem, prompt_text, trace_id
 
 TRAIN_RATE = {"core": 2e10, "GPU": 1e14}
 """Operations a second in training, 6 a weight and token. Measured on a core with the lab's students; no GPU was."""
@@ -108,8 +109,22 @@ def prompt_tokens(recipe: Recipe, few: list[Problem]) -> float:
 
 def traces_there(store: Store, teacher: str, problems: list[Problem], samples: int) -> int:
     """How many of a teacher's wanted traces are there already, sealed or in its journal. Writes nothing."""
+    there = _answers(store, teacher)
+    return len(there.keys() & {trace_id(author(teacher), p.id, i) for p in problems for i in range(samples)})
+
+
+def answers_there(store: Store, teacher: str) -> Counter[str]:
+    """Problem -> how many of a teacher's traces of it are there already. Writes nothing."""
+    return Counter(_answers(store, teacher).values())
+
+
+def _answers(store: Store, teacher: str) -> dict[str, str]:
+    """Trace -> its problem, of a teacher's traces that did not fail."""
     folder = store.folder("generate", teacher)
-    there = store.ids(folder, TRACES, without_error=True)
+    there: dict[str, str] = {}
+    if (folder / f"{TRACES}.parquet").exists():
+        rows = store.frame(folder, TRACES, ["id", "problem_id", "error"]).iter_rows()
+        there = {trace: problem for trace, problem, error in rows if error is None}
     journal = folder / f"{TRACES}.jsonl"
     for line in journal.read_bytes().splitlines() if journal.exists() else []:
         try:
@@ -117,8 +132,22 @@ def traces_there(store: Store, teacher: str, problems: list[Problem], samples: i
         except ValueError:
             continue  # the line that is being written
         if row["error"] is None:
-            there.add(row["id"])
-    return len(there & {trace_id(author(teacher), p.id, i) for p in problems for i in range(samples)})
+            there[row["id"]] = row["problem_id"]
+    return there
+
+
+def cost_at_most(teacher: Teacher, problems: list[Problem]) -> Amount:
+    """US dollars of all of a teacher's traces, were every one of them as long as it may be. A byte of a prompt counts
+    as a token: no tokenizer makes more of it."""
+    limit, price = teacher.sampling.max_tokens, teacher.price
+    if price is None:
+        return Amount(value=None, basis="no price")
+    if limit is None and price.completion > 0:
+        return Amount(value=None, basis="not known without max_tokens")
+    ask, samples = prompts.of(teacher), teacher.most_samples
+    asked = sum(len(prompt_text(ask(p.prompt)).encode()) for p in problems)
+    each = asked * price.prompt + len(problems) * (limit or 0) * price.completion
+    return Amount(value=samples * each / 1e6, basis="every trace at the limit of tokens")
 
 
 def trained(store: Store, cell: tuple[str, str, int]) -> bool:

@@ -105,6 +105,8 @@ class PlannedTeacher(Row):
     """Tokens of one of its traces, as the first student counts."""
     asked: str | list[Message] | None
     """The first training problem as this teacher is asked it; None where it is the problem as it stands."""
+    cost_at_most: Amount
+    """US dollars of all its traces, were each as long as it may be."""
     join: PlannedJoin | None
     """Of recorded traces."""
     missing_model: str | None

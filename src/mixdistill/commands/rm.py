@@ -10,10 +10,10 @@ from mixdistill.commands.complete import is_run
 from mixdistill.commands.status import human, no_run, size
 from mixdistill.errors import StoreError
 from mixdistill.lock import CLAIM, LOCK
-from mixdistill.pipeline import RECIPE, SESSIONS, STAGES
+from mixdistill.pipeline import PILOT, RECIPE, SESSIONS, STAGES
 from mixdistill.store import SET_ASIDE, Store
 
-OURS = {"problems", *STAGES, SET_ASIDE, RECIPE, SESSIONS, LOCK, CLAIM, ".progress"}
+OURS = {"problems", *STAGES, SET_ASIDE, RECIPE, SESSIONS, PILOT, LOCK, CLAIM, ".progress"}
 LAST = ("problems", RECIPE, LOCK, CLAIM)
 """By the first two a folder is known as a run's: a deletion that was stopped before them can be called again."""
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mixdistill import pipeline, progress, solved
 from mixdistill.commands import faults
+from mixdistill.commands import pilot as pilots
 from mixdistill.errors import RecipeError, StoreError
 from mixdistill.page import wording
+from mixdistill.projection import Projection
 from mixdistill.recipe import Recipe, load
 from mixdistill.store import Store
 
@@ -30,32 +33,63 @@ def carry_out(
     workers: int | None = None,
     as_json: bool = False,
     models_looked_at: bool = False,
+    pilot: int | None = 0,
+    yes: bool = False,
 ) -> int:
     """Carry out stages of a recipe; the exit code. Raises the user's mistakes as MixdistillError.
 
     `models_looked_at`: the caller knows which models can be loaded, and asks for no stage that needs another.
+    `pilot`: problems of a pilot before it; None: where the costs are not small. `yes`: nobody is asked after it.
     """
     loaded = recipe if isinstance(recipe, Recipe) else load(recipe, overrides)
     store = Store(out or Path("runs") / loaded.name)
     _ensure_models(loaded, say, bought=models_looked_at or store.folder("generate").exists())
+    size = pilots.size(loaded, store, pilot, limit=limit)
+    watcher = progress.watcher(as_json=as_json)
+    how: dict[str, Any] = {"fresh": fresh, "retry": retry, "limit": limit, "workers": workers}
+
+    def go(pilot: int | None = None) -> list[str]:
+        with watcher:
+            return pipeline.run(loaded, store, stages=stages, watcher=watcher, pilot=pilot, **how)
+
     try:
-        with progress.watcher(as_json=as_json) as watcher:
-            failures = pipeline.run(
-                loaded, store, stages=stages, watcher=watcher, fresh=fresh, retry=retry, limit=limit, workers=workers
-            )
+        failures, goes_on = (go(size), False) if size else ([], True)
+        if size and not failures:
+            goes_on = _goes_on(pilots.project(loaded, store, size, workers=workers), watcher, yes, say)
+        if goes_on:
+            failures = go()
         if isinstance(watcher, progress.Json):
-            watcher.result(failures, store, reported="report" in stages)
+            watcher.result(failures, store, reported=goes_on and "report" in stages)
     except KeyboardInterrupt:  # here, since typer would make "Aborted" of it
         say("mixdistill: stopped; run the same command again to go on")
         return STOPPED
     for line in failures:
         say(f"mixdistill: {line}")
-    folder = store.folder("report")
-    if "report" in stages and not as_json and store.marker(folder):  # where it failed, an older one would mislead
+    folder, reported = store.folder("report"), goes_on and "report" in stages
+    if reported and not as_json and store.marker(folder):  # where it failed, an older one would mislead
         sys.stdout.write((folder / "summary.txt").read_text(encoding="utf-8") + f"The page: {folder / 'index.html'}\n")
-    elif "verify" in stages and not as_json and not failures:
+    elif goes_on and "verify" in stages and not as_json and not failures:
         sys.stdout.write(wording.solved_words(solved.steps(loaded, store)) + "\n")
     return 1 if failures else 0
+
+
+def _goes_on(
+    found: Projection, watcher: progress.Log | progress.Live | progress.Json, yes: bool, say: Callable[[str], None]
+) -> bool:
+    """Say what a pilot showed, and whether the run goes on: by `--yes`, or as the person at the terminal says."""
+    if isinstance(watcher, progress.Json):
+        watcher.projection(found, goes_on=yes)
+        return yes
+    pilots.show(found)
+    if yes:
+        return True
+    if not pilots.can_ask():
+        say("mixdistill: stopped after the pilot, since nobody can be asked here; --yes goes on")
+        return False
+    if pilots.agreed():
+        return True
+    say("mixdistill: stopped after the pilot; its traces are kept, and mixdistill run goes on from there")
+    return False
 
 
 def _ensure_models(recipe: Recipe, say: Callable[[str], None], *, bought: bool) -> None:

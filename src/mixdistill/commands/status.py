@@ -23,7 +23,7 @@ from typing import Any
 from mixdistill import lock, pipeline, units
 from mixdistill.commands.complete import is_run, run_folders
 from mixdistill.errors import MixdistillError, StoreError, said
-from mixdistill.pipeline import RECIPE, STAGES, TRACEBACK
+from mixdistill.pipeline import PILOT, RECIPE, STAGES, TRACEBACK
 from mixdistill.recipe import BASE, Recipe, load
 from mixdistill.store import MARKER, SET_ASIDE, UNUSED, Store
 from mixdistill.units import STARTED, State
@@ -49,6 +49,7 @@ def describe(root: Path) -> Facts:
         "held_by": held_by,
         "progress": store.beats() if held_by else [],
         "problems": _problems(store),
+        "pilot": _pilot(store, stages),
         "seconds": pipeline.sessions_seconds(store),
         "bytes": size(root),
         "stages": stages,
@@ -199,6 +200,13 @@ def _problems(store: Store) -> dict[str, int]:
     return dict(sorted(rows.items(), key=lambda item: (item[0] != "train", item[0])))
 
 
+def _pilot(store: Store, stages: list[Facts]) -> int | None:
+    """Problems of a pilot beyond which nothing was bought; None where there is no such pilot."""
+    made = _read(store.root / PILOT)
+    bought = next(s for s in stages if s["stage"] == "generate")
+    return made.get("pilot") if made and bought["resumable"] and not bought["running"] else None
+
+
 def _set_aside(root: Path) -> Facts | None:
     folder = root / SET_ASIDE
     if not folder.is_dir():
@@ -225,6 +233,8 @@ def text(facts: Facts, width: int) -> str:
     lines = [("run", f"{facts['run']}: {facts['description'] or facts['name']}"), ("now", _now(facts))]
     lines += [("", _beat(b)) for b in facts["progress"]]
     lines.append(("problems", ", ".join(f"{name} {n:,}" for name, n in facts["problems"].items()) or "none yet"))
+    if facts["pilot"]:
+        lines.append(("pilot", f"{facts['pilot']:,} of the training problems were asked; the others are still missing"))
     lines.append(("spent", f"{clock(facts['seconds'])} in all, {human(facts['bytes'])} on disk"))
     head = ("stage", "done", "time", "")
     rows = [(s["stage"], f"{s['done']}/{s['wanted']}", clock(s["seconds"]), _words(s)) for s in facts["stages"]]

@@ -304,6 +304,13 @@ def rough_time(seconds: float) -> str:
     return f"{max(1, round(seconds))} s"
 
 
+def dollars(value: float) -> str:
+    """1234.5 -> $1,234; 12.3 -> $12.30; 0.0123 -> $0.012."""
+    if value >= 100:
+        return f"${value:,.0f}"
+    return f"${value:.2f}" if value >= 0.1 or value == 0 else f"${value:.2g}"
+
+
 def rough_size(count: float) -> str:
     """3400000 bytes -> 3.2 MiB."""
     for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB")):
