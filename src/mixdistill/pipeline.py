@@ -28,6 +28,7 @@ from mixdistill.files import file_hash, versions, write_atomically
 from mixdistill.lock import CLAIM, LOCK
 from mixdistill.prompts import KEPT
 from mixdistill.recipe import Recipe, render
+from mixdistill.spending import SPENT
 from mixdistill.store import ABSENT, MARKER, UNUSED, Store
 from mixdistill.types import content_hash
 from mixdistill.units import (
@@ -52,6 +53,8 @@ ASKING = ("generate", "evaluate")
 BOUGHT = ("generate", "train")
 """Stages whose rows cost money or training: a changed identity refuses instead of redoing."""
 TRACEBACK = "traceback.txt"
+SERVER_LOG = "serve.log"
+"""What the server said that a unit started, where it started one."""
 RECIPE = "recipe.yaml"
 MAKING = ("generate", "verify", "analyze", "mix", "train")
 """Stages after which the folder's recipe is the one given: what only evaluates or reports did not make the folder."""
@@ -342,7 +345,7 @@ def _holds_rows(folder: Path) -> bool:
     def counts(path: Path) -> bool:
         if path.suffix == ".jsonl":
             return b'"error":null' in path.read_bytes()  # quotes inside a text are escaped, so this is the field
-        return path.name not in (STARTED, TRACEBACK, KEPT)
+        return path.name not in (STARTED, TRACEBACK, KEPT, SERVER_LOG, SPENT)
 
     return any(p.is_file() and counts(p) for p in folder.rglob("*"))
 

@@ -106,6 +106,42 @@ class Spend(Section):
     """Sampled tokens."""
 
 
+class Serve(Section):
+    """A server of one's own for a model: started when the model is needed, ended when it no longer is. `serve: vllm` is
+    `serve: {engine: vllm}`."""
+
+    engine: Literal["vllm"] = "vllm"
+    """What serves: vLLM, in an environment that has it."""
+    dtype: str = "auto"
+    """Precision of the weights; `auto`: as they were saved, and for a student as it was trained."""
+    quantization: str | None = None
+    """As vLLM names it, where the model does not say."""
+    max_model_len: int | None = Field(default=None, ge=1)
+    """Most tokens of prompt and completion together; the model's context when not given."""
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    """GPUs that the model is spread over."""
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
+    """Share of the GPU's memory that the server may take; vLLM's own when not given."""
+    enforce_eager: bool = False
+    """Start at once, without compiling and recording the model; it is slower then."""
+    start_seconds: float = Field(default=900.0, gt=0)
+    """How long the server may take to start."""
+    args: list[str] = []
+    """Further arguments of the server, as on its command line."""
+
+    @property
+    def of_rows(self) -> dict[str, Any]:
+        """The settings that change what is sampled; the others change how fast."""
+        return self.model_dump(include={"engine", "dtype", "quantization", "max_model_len", "args"}, exclude_none=True)
+
+
+def _serve(value: Any) -> Any:
+    return {"engine": value} if isinstance(value, str) else value
+
+
+Served = Annotated[Serve, BeforeValidator(_serve)]
+
+
 class Teacher(OpenSection):
     """A named source of traces. Further keys are options of the backend."""
 
@@ -133,6 +169,9 @@ class Teacher(OpenSection):
     """Where it is left out, and the server does not say either, only tokens are counted."""
     spend: Spend = Spend()
     """Limits for this teacher alone."""
+    serve: Served | None = None
+    """`vllm`: the backend `openai` talks to a server that is started for this teacher; `model` is a hub id, a folder or
+    `lab:<name>`."""
 
     @property
     def most_samples(self) -> int:
@@ -196,6 +235,12 @@ class Student(Section):
     """Training keys that this student overrides, for all its arms."""
     seeds: int | list[int] | None = None
     """Overrides the study's `seeds`."""
+    backend: Literal["transformers", "vllm"] = "transformers"
+    """What it is sampled with when it is evaluated, untuned and trained alike."""
+    backend_options: dict[str, Any] = {}
+    """Options of that backend; its precision is that of the training."""
+    serve: Served | None = None
+    """`vllm`: a server is started for each of its evaluations instead."""
 
 
 class Arm(OpenSection):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from mixdistill import prompts, resolve
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
-from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, OpenSection, Recipe, Teacher, Train
+from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, OpenSection, Recipe, Student, Teacher, Train
 from mixdistill.store import UNUSED
 from mixdistill.types import Sampling
 
@@ -83,6 +83,7 @@ def cross_check(recipe: Recipe) -> list[str]:
     for name, teacher in recipe.teachers.items():
         found += _check_reference(f"teachers.{name}", "backend", teacher.backend, teacher)
         found += _check_prompt(f"teachers.{name}", teacher)
+        found += _check_serve(f"teachers.{name}", teacher)
         found += _check_sampling(f"teachers.{name}.sampling", teacher.sampling)
         found += _check_samples(f"teachers.{name}", teacher)
     found += _check_sampling("evaluate.sampling", recipe.evaluate.sampling)
@@ -91,7 +92,8 @@ def cross_check(recipe: Recipe) -> list[str]:
     for metric in recipe.analyze.metrics:
         found += _check_reference("analyze.metrics", "metric", metric)
     found += _check_columns_of_metrics(recipe.analyze.metrics)
-    for name in recipe.students:
+    for name, student in recipe.students.items():
+        found += _check_sampler(f"students.{name}", student)
         try:
             recipe.train_of(name)
         except ValidationError as e:
@@ -215,6 +217,27 @@ def _check_reference(where: str, kind: str, name: str, section: OpenSection | No
     if kind == "mixture":
         given |= {k: None for k in ("rng", "unit") if resolve.takes(obj, k)}  # supplied by the mix stage
     return found or resolve.check_options(where, obj, given, also=type(section).model_fields if section else ())
+
+
+def _check_serve(where: str, teacher: Teacher) -> list[str]:
+    """A server that is started is talked to by one backend, at the address it gets."""
+    if teacher.serve is None:
+        return []
+    if teacher.backend != "openai":
+        return [f"{where}.serve: only backend openai talks to a server (got '{teacher.backend}'); leave one out"]
+    clash = next((key for key in ("base_url", "api_key_env") if key in teacher.options), None)
+    return [f"{where}.{clash}: is that of the server that serve starts; leave one of the two out"] if clash else []
+
+
+def _check_sampler(where: str, student: Student) -> list[str]:
+    """What samples a student: one backend or server, with options that it takes."""
+    if student.serve is not None:
+        clash = next((key for key in ("backend", "backend_options") if key in student.model_fields_set), None)
+        return [f"{where}.{clash}: serve samples this student; leave one of the two out"] if clash else []
+    backend = resolve.load(resolve.reference("backend", student.backend))
+    ours = [key for key in ("dtype", "chat_template_kwargs") if key in student.backend_options]
+    found = [f"{where}.backend_options.{key}: follows from the student; leave it out" for key in ours]
+    return found + resolve.check_options(f"{where}.backend_options", backend, student.backend_options)
 
 
 def _check_samples(where: str, teacher: Teacher) -> list[str]:

@@ -31,6 +31,7 @@ shipped recipe can name a file beside itself, and its copy in a run folder still
 BUILTIN: dict[str, dict[str, str]] = {
     "backend": {
         "transformers": "mixdistill.backends.transformers:Transformers",
+        "vllm": "mixdistill.backends.vllm:VLLM",
         "openai": "mixdistill.backends.openai:OpenAI",
         "recorded": "mixdistill.backends.recorded:Recorded",
         "scripted": "mixdistill.lab.teachers:Scripted",

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConfig:
     """The trainer's settings: one update a step, in the order given, nothing cut, nothing reported anywhere."""
     cpu = not torch.cuda.is_available()
+    known = SFTConfig.__dataclass_fields__
+    # The older name is that of transformers before 5.20, which is what vLLM goes with.
+    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    checkpointing: dict[str, Any] = {name: not cpu}
     return SFTConfig(
         output_dir=str(out),
         max_steps=updates,
@@ -41,7 +45,7 @@ def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConf
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
-        activation_checkpointing=not cpu,
+        **checkpointing,
         use_cpu=cpu,
         dataloader_pin_memory=not cpu,
         seed=seed,

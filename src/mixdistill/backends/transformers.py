@@ -50,7 +50,7 @@ def in_force(model: str, sampling: Sampling) -> InForce:
     from transformers import AutoConfig
 
     own, config = generation_config(model), AutoConfig.from_pretrained(model).get_text_config(decoder=True)
-    temperature, top_k, top_p = _decoding(sampling, own)
+    temperature, top_k, top_p = decoding_of(sampling, own)
     new = _first(sampling.max_tokens, own.max_new_tokens, 0)
     settings = {
         "temperature": temperature,
@@ -59,9 +59,9 @@ def in_force(model: str, sampling: Sampling) -> InForce:
         "max_tokens": new,
         "max_length": 0 if new else own.max_length,
         "context": getattr(config, "max_position_embeddings", None),
-        "stop_tokens": _own_stop_ids(own),
+        "stop_tokens": own_stop_ids(own),
     }
-    return InForce({k: v for k, v in settings.items() if v or k == "temperature"}, _ignored(own))
+    return InForce({k: v for k, v in settings.items() if v or k == "temperature"}, ignored_of(own))
 
 
 def generation_config(model: str) -> Any:
@@ -74,7 +74,7 @@ def generation_config(model: str) -> Any:
         return GenerationConfig.from_model_config(AutoConfig.from_pretrained(model))
 
 
-def _own_stop_ids(settings: GenerationConfig) -> list[int]:
+def own_stop_ids(settings: GenerationConfig) -> list[int]:
     eos = settings.eos_token_id
     return [] if eos is None else [eos] if isinstance(eos, int) else sorted(eos)
 
@@ -162,7 +162,7 @@ class Transformers:
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise DataError(f"{self.model}: cannot be loaded ({reason}); give a folder or hub id") from error
-        for name, value in _ignored(model.generation_config).items():
+        for name, value in ignored_of(model.generation_config).items():
             warnings.warn(
                 f"{self.model}: generation_config sets {name}={value}, which is not applied here", stacklevel=2
             )
@@ -177,7 +177,7 @@ class Transformers:
     @cached_property
     def _stop_ids(self) -> frozenset[int]:
         """Tokens that end a completion: the template's and the model's own."""
-        return self._template.stop_ids.union(_own_stop_ids(self._loaded.generation_config))
+        return self._template.stop_ids.union(own_stop_ids(self._loaded.generation_config))
 
     def _row(self, position: int, request: Request) -> Prepared | Completion:
         """A request made ready for decoding, or the completion that says why it cannot be."""
@@ -186,10 +186,10 @@ class Transformers:
         context = getattr(config, "max_position_embeddings", None)
         if context is not None and len(prompt) >= context:
             return Completion(error=f"prompt has {len(prompt)} tokens, context is {context}")
-        limit = _token_limit(request.sampling, settings, len(prompt), context)
+        limit = token_limit(request.sampling, settings, len(prompt), context)
         if limit is None or limit < 1:
             return Completion(error=f"no token may be sampled after {len(prompt)} (got limit {limit}); set max_tokens")
-        temperature, top_k, top_p = _decoding(request.sampling, settings)
+        temperature, top_k, top_p = decoding_of(request.sampling, settings)
         return Prepared(position, prompt, limit, temperature, top_k, top_p, request.seed)
 
     def _completion(self, row: Prepared, sampled: list[int], seconds: float) -> Completion:
@@ -205,7 +205,7 @@ class Transformers:
         )
 
 
-def _token_limit(sampling: Sampling, settings: GenerationConfig, prompt: int, context: int | None) -> int | None:
+def token_limit(sampling: Sampling, settings: GenerationConfig, prompt: int, context: int | None) -> int | None:
     """Tokens that may be sampled after a prompt of `prompt` tokens; None when nothing says."""
     limits = [] if context is None else [context - prompt]
     if sampling.max_tokens is not None:
@@ -217,7 +217,7 @@ def _token_limit(sampling: Sampling, settings: GenerationConfig, prompt: int, co
     return min(limits, default=None)
 
 
-def _decoding(sampling: Sampling, settings: GenerationConfig) -> tuple[float, int, float]:
+def decoding_of(sampling: Sampling, settings: GenerationConfig) -> tuple[float, int, float]:
     """(temperature, top_k, top_p) in force; 0 is greedy, top_k 0 and top_p 1 are off."""
     temperature = sampling.temperature
     if temperature is None:
@@ -232,7 +232,7 @@ def _first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
 
-def _ignored(settings: GenerationConfig) -> dict[str, Any]:
+def ignored_of(settings: GenerationConfig) -> dict[str, Any]:
     """The model's generation settings that are not applied: they change what it would say elsewhere."""
     found = {name: getattr(settings, name, None) for name in IGNORED_SETTINGS}
     return {name: value for name, value in found.items() if value is not None and value != IGNORED_SETTINGS[name]}

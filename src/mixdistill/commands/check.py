@@ -89,6 +89,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         time=estimates.time(study, store, found, known),
         disk=disk,
         warnings=_warnings(str(store.root), disk)
+        + faults.without_vllm(study)
         + [f"problems.eval.{shared_line(which, both)}" for which, both in shared(found.problems).items()]
         + _shown(study, found)
         + _overlong(study, found)
@@ -119,7 +120,7 @@ def _unused(rows: list[Unused]) -> list[PlannedUnused]:
 def _teacher(study: Recipe, store: Store, found: Found, name: str, tokens: Amount) -> PlannedTeacher:
     spec, train = study.teachers[name], found.problems["train"]
     join = found.joins.get(name)
-    local = spec.backend == "transformers" or spec.model.startswith("lab:")
+    local = faults.loaded_here(spec) or spec.model.startswith("lab:")
     asked = next(iter(found.asked.get(name, [])), None)
     return PlannedTeacher(
         name=name,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,8 @@ def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
 def of_models(recipe: Recipe) -> list[str]:
     """Faults of the models that a run will load: found before its first trace is bought. Asks the hub for each once."""
     named = {f"students.{name}.model": (s.model, s.chat_template_kwargs) for name, s in recipe.students.items()}
-    named |= {f"teachers.{n}.model": (t.model, {}) for n, t in recipe.teachers.items() if t.backend == "transformers"}
-    lines = []
+    named |= {f"teachers.{n}.model": (t.model, {}) for n, t in recipe.teachers.items() if loaded_here(t)}
+    lines = without_vllm(recipe)
     for key, (model, template_kwargs) in named.items():
         given = resolve.from_environment(model)
         lines += _model(key, given, template_kwargs) or _unreachable(key, given)
@@ -156,10 +157,12 @@ def _teacher(name: str, spec: Teacher, found: Found) -> list[str]:
     where = f"teachers.{name}"
     if resolve.unset(_substituted(spec)):
         return []  # said already, and nothing can be read
-    if spec.backend == "transformers" or spec.model.startswith("lab:"):
+    if loaded_here(spec) or spec.model.startswith("lab:"):
         lines = _model(f"{where}.model", resolve.from_environment(spec.model))
         if lines:
             return lines
+    if spec.serve is not None:
+        return []  # its backend is made when the server is there
     train = found.problems.get("train", [])
     try:
         ask = prompts.of(spec)
@@ -196,6 +199,21 @@ def _backend(spec: Teacher) -> Any:
     folder = resolve.folder_of(model) if model.startswith("lab:") else None
     made = resolve.load(resolve.reference("backend", spec.backend))
     return made(str(folder or model), **resolve.from_environment(spec.options))
+
+
+def without_vllm(recipe: Recipe) -> list[str]:
+    """One line where something is sampled with vLLM and it is not installed."""
+    uses = [f"teachers.{n}" for n, t in recipe.teachers.items() if t.serve or t.backend == "vllm"]
+    uses += [f"students.{n}" for n, s in recipe.students.items() if s.serve or s.backend == "vllm"]
+    if not uses or find_spec("vllm") is not None:
+        return []
+    need = "needs" if len(uses) == 1 else "need"
+    return [f"vllm: not installed, and {', '.join(uses)} {need} it; run: pip install 'mixdistill[vllm]'"]
+
+
+def loaded_here(spec: Teacher) -> bool:
+    """Whether a teacher's model is loaded on this machine."""
+    return spec.backend in ("transformers", "vllm") or spec.serve is not None
 
 
 def not_joined(join: dict[str, Any]) -> list[str]:
