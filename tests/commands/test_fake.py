@@ -133,17 +133,19 @@ def test_the_environment_is_as_it_was(folder: Path, inline: None, monkeypatch: p
 
 
 def test_only_what_is_bought_is_played(raw: dict[str, Any]):
-    served = {"backend": "transformers", "model": "m", "serve": "vllm"}
+    engine = {"backend": "vllm", "model": "m", "max_model_len": 64}
+    own = {"backend": "openai", "model": "m", "serve": "vllm"}
     bought = {"backend": "openai", "model": "m"}
-    recipe = build({**raw, "teachers": {**raw["teachers"], "api": bought}})
-    recipe = recipe.model_copy(update={"teachers": {**recipe.teachers, "served": Teacher(**served)}})
-    assert fake.played(recipe) == ["api", "served"]
+    recipe = build({**raw, "teachers": {**raw["teachers"], "api": bought, "own": own}})
+    recipe = recipe.model_copy(update={"teachers": {**recipe.teachers, "engine": Teacher(**engine)}})
+    assert fake.played(recipe) == ["api", "own", "engine"]
     study = fake.rehearsed(recipe, models_there=True)
     assert {n: (t.backend, t.model) for n, t in study.teachers.items()} == {
         "long": ("scripted", "long"), "short": ("scripted", "short"),
-        "api": ("openai", "fake/m"), "served": ("openai", "fake/m"),
+        "api": ("openai", "fake/m"), "own": ("openai", "fake/m"), "engine": ("openai", "fake/m"),
     }  # fmt: skip
-    assert study.teachers["served"].options == {
+    assert not any(t.serve for t in study.teachers.values()), "no server is started"
+    assert study.teachers["engine"].options == {
         "base_url": "${MIXDISTILL_FAKE_URL}", "api_key_env": "MIXDISTILL_FAKE_KEY",
     }  # fmt: skip
 

@@ -26,16 +26,18 @@ from typing import Any
 
 from soak import survivors
 
+from mixdistill import prompts
 from mixdistill.collect import request_seed
 from mixdistill.errors import MixdistillError
 from mixdistill.fake import faults
 from mixdistill.fake.answers import Known, Manner, answer, identity
 from mixdistill.fake.server import WHOLE, Pace, Provider, serving
-from mixdistill.recipe import Source
+from mixdistill.recipe import Source, Teacher
 from mixdistill.store import Store
 from mixdistill.types import Problem, Trace
 
 MODEL = "fake/long"
+PROMPT = "boxed"
 SAMPLES = 4
 TIMEOUT = 5.0
 """Seconds after which the client gives a try up."""
@@ -133,7 +135,7 @@ def write_study(folder: Path, url: str, problems: int, concurrency: int) -> None
     (folder / "eval.jsonl").write_text(json.dumps({"question": "What is nothing?", "answer": "0"}) + "\n")
     teacher = {
         "backend": "openai", "model": MODEL, "base_url": url, "samples": SAMPLES, "concurrency": concurrency,
-        "timeout": TIMEOUT, "max_retries": 8, "prompt": "boxed", "sampling": {"max_tokens": MAX_TOKENS},
+        "timeout": TIMEOUT, "max_retries": 8, "prompt": PROMPT, "sampling": {"max_tokens": MAX_TOKENS},
     }  # fmt: skip
     study = {
         "name": "soak",
@@ -157,11 +159,15 @@ def known(folder: Path) -> tuple[list[Problem], Known]:
     return found, Known(found, lambda p: f"\\boxed{{{p.answer}}}", working=True)
 
 
+def prompt_messages(prompt: prompts.Prompt) -> list[dict[str, str]]:
+    """A prompt as a request has it."""
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [m.model_dump() for m in prompt]
+
+
 def table_faults(soak: Soak, problems: list[Problem], manner: Manner) -> list[str]:
     """What is wrong with the sealed table: rows that lack, stand twice, failed, or say what was said to another."""
-    from mixdistill.prompts import apply, load
-
-    template, store = load("boxed"), Store(soak.run)
+    ask = prompts.of(Teacher(backend="openai", model=MODEL, prompt=PROMPT))
+    store = Store(soak.run)
     traces = list(store.rows(store.folder("generate", "t"), Trace, "traces"))
     there = Counter((t.problem_id, t.sample) for t in traces)
     wanted = {(p.id, n): p for p in problems for n in range(SAMPLES)}
@@ -171,8 +177,8 @@ def table_faults(soak: Soak, problems: list[Problem], manner: Manner) -> list[st
     for trace in traces:
         problem = wanted[trace.problem_id, trace.sample]
         seed = request_seed(0, problem.id, trace.sample)
-        body = {"model": MODEL, "seed": seed, "max_tokens": MAX_TOKENS,
-                "messages": [{"role": "user", "content": apply(template, problem.prompt)}]}  # fmt: skip
+        turns = prompt_messages(ask(problem.prompt))
+        body = {"model": MODEL, "seed": seed, "max_tokens": MAX_TOKENS, "messages": turns}
         right = answer(soak.provider.known, manner, body, str(problem.prompt))
         said = (trace.reasoning, trace.content, trace.finish_reason, trace.usage.completion_tokens)
         if trace.error or said != tuple(right):

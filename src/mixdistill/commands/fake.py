@@ -41,7 +41,7 @@ COUNTED = "lab:s"
 
 def played(recipe: Recipe) -> list[str]:
     """Teachers that the fake provider plays. Raises RecipeError where there are none."""
-    names = [n for n, t in recipe.teachers.items() if t.backend in BOUGHT or "serve" in t.options]
+    names = [n for n, t in recipe.teachers.items() if t.backend in BOUGHT or t.serve]
     if not names:
         backends = ", ".join(f"{n}: {t.backend}" for n, t in recipe.teachers.items())
         raise RecipeError(f"{recipe.name}: no teacher is bought (got {backends}); run it as it is")
@@ -142,7 +142,7 @@ def _played(teacher: Teacher) -> Teacher:
     backend = resolve.load(resolve.reference("backend", "openai"))
     options = {k: v for k, v in teacher.options.items() if resolve.takes(backend, k)}
     options |= {"base_url": f"${{{URL}}}", "api_key_env": KEY}
-    fields = teacher.model_dump(exclude=set(teacher.options), exclude_unset=True)
+    fields = teacher.model_dump(exclude={*teacher.options, "serve"}, exclude_unset=True)
     model = teacher.model if teacher.model.startswith(FAKE) else FAKE + teacher.model
     return Teacher.model_validate({**fields, **options, "backend": "openai", "model": model})
 
