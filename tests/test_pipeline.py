@@ -104,6 +104,36 @@ def test_an_extended_table_equals_one_made_at_once(raw, store, tmp_path, inline)
     assert traces(store) == traces(other)
 
 
+@pytest.mark.parametrize("pilot", [5, None])
+def test_a_teacher_whose_extension_fails_holds_up_all_that_is_made_of_it(raw, store, notes: Notes, inline, pilot):
+    """Else students would be trained on the problems of a pilot."""
+    go(raw, store, DATA_STAGES, **({"pilot": pilot} if pilot else {"limit": 5}))
+    notes.do("raise")
+    assert [line.partition(" at ")[0].partition(";")[0] for line in go(raw, store, DATA_STAGES)] == [
+        "generate/short: ConnectionError: the server hung up",
+        "verify/short: not run",
+        "analyze/short: not run",
+        "mix/s/long/0: not run",
+        "mix/s/short/0: not run",
+    ]
+    notes.stop("raise")
+    assert go(raw, store, DATA_STAGES) == []
+    marker = store.marker(store.folder("mix", "s", "long", "0"))
+    assert marker
+    assert (len(traces(store)), marker["facts"]["problems"]) == (12, 12)
+
+
+def test_failed_requests_that_fail_once_more_hold_up_nothing(raw, store, notes: Notes, inline):
+    raw["error_rate"] = 0.5
+    notes.do("failing")
+    assert go(raw, store, DATA_STAGES[:3]) == []
+    marker = store.marker(store.folder("generate", "short"))
+    raw["error_rate"] = 0.2
+    notes.do("failing_all")
+    assert go(raw, store, retry=True)[0].startswith("generate/short: 4 of 12 requests failed")
+    assert store.marker(store.folder("generate", "short")) == marker
+
+
 def test_fewer_problems_buy_nothing_and_lose_nothing(raw, store, notes: Notes, watching, inline):
     go(raw, store, JUDGED)
     notes.calls()
@@ -334,9 +364,9 @@ def test_asking_again_is_refused_where_trainings_were_made_without_the_answers(r
 def test_a_failed_extension_leaves_what_was_finished(raw, store, notes: Notes, inline):
     go(raw, store, JUDGED, limit=4)
     notes.do("raise")
-    assert len(go(raw, store, JUDGED)) == 1
+    assert [line.partition(": ")[0] for line in go(raw, store, JUDGED)] == ["generate/short", "verify/short"]
     assert len(store.read(store.folder("verify", "short"), Verdict, "verdicts")) == 4
-    assert store.marker(store.folder("generate", "short")), "its table is still what the marker says"
+    assert len(traces(store)) == 4
     notes.stop("raise")
     assert go(raw, store, JUDGED) == []
     assert len(store.read(store.folder("verify", "short"), Verdict, "verdicts")) == 12

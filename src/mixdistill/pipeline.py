@@ -189,10 +189,18 @@ def _refuse_other_data(stages: tuple[str, ...], recipe: Recipe, store: Store, li
     if made and made["limit"] != limit:
         lines.append(f"--limit ({made['limit'] or 'none'}, now {limit or 'none'})")
     used = recipe.teachers_of([arm for _, arm, _ in cells])
-    extended = [u for u, s in plan(recipe, store, "generate") if s is State.EXTEND and u.key[0] in used]
+    planned = [(u, s) for u, s in plan(recipe, store, "generate") if u.key[0] in used]
+    # One that was being extended when it failed or was stopped has no marker.
+    extended = [u for u, s in planned if s is State.EXTEND or (s is State.RESUME and _sealed_lacks(u, store))]
     lines += [f"teachers.{u.key[0]}.{_what_grew(u, store)}" for u in extended if not lines]
     if lines:
         raise Refused(f"{store.root}: {', '.join(lines)} changed, and trainings were made before; {OTHER_DATA}")
+
+
+def _sealed_lacks(unit: Unit, store: Store) -> bool:
+    """Whether there is a sealed table in which wanted traces are missing."""
+    there = (store.folder(unit.stage, *unit.key) / f"{unit.table}.parquet").exists()
+    return there and bool(lacking(unit, store))
 
 
 def _what_grew(unit: Unit, store: Store) -> str:
@@ -363,6 +371,7 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
     folder = store.folder(unit.stage, *unit.key)
     described = {"identity": unit.identity, "options": unit.options, "inputs": unit.inputs, "given": unit.given}
     write_atomically(folder / STARTED, json.dumps(described, default=str).encode())
+    _open_again(unit, store)
     start = time.monotonic()
     (folder / TRACEBACK).unlink(missing_ok=True)
     try:
@@ -400,6 +409,15 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
     )
     (folder / STARTED).unlink(missing_ok=True)
     return seconds, done.counts
+
+
+def _open_again(unit: Unit, store: Store) -> None:
+    """What is being extended is unfinished: should that fail, nobody must take what there is, such as the traces of a
+    pilot, for the whole. Where only failed requests are asked again, nothing was missing."""
+    folder = store.folder(unit.stage, *unit.key)
+    marker = store.marker(folder)
+    if marker and (marker.get("identity") != unit.identity or marker.get("whole") != unit.wanted.digest):
+        (folder / MARKER).unlink()
 
 
 def _without_secrets(error: Exception) -> Exception:
