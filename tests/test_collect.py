@@ -160,6 +160,12 @@ def test_teacher_prompt_wraps_what_is_asked_and_the_trace_stays_with_the_problem
     assert traces[0].problem_id == PROBLEMS[0].id
 
 
+def test_failures_that_nobody_wants_any_more_do_not_fail_the_unit(tmp_path):
+    store = Store(tmp_path)
+    _collect(store, Echo(fails=lambda r: r.sample == 1))
+    assert len(_collect(store, Echo(), rule=fixed(1), error_rate=0)) == 8
+
+
 # -- until enough are right -------------------------------------------------------------------------------------------
 
 
@@ -339,6 +345,19 @@ def test_what_all_teachers_spend_counts_together(tmp_path):
         _collect(other, Live(), price=PRICE, purse=Purse(Spend(), study, other.root, Amount(2, 10)))
 
 
+def test_what_was_spent_before_there_was_a_limit_counts_for_the_others_too(tmp_path):
+    store, other = Store(tmp_path / "run" / "a"), Store(tmp_path / "run" / "b")
+    _collect(store, Live(), price=PRICE, purse=Purse(folder=store.root))
+    with pytest.raises(StageError, match=r"x: 2 of 8 traces are there; \$20\.00 spent on all teachers"):
+        _collect(other, Live(), price=PRICE, purse=Purse(Spend(), Spend(cost=20), other.root, Amount(2, 10)))
+
+
+def test_a_limit_in_dollars_for_the_study_does_not_ask_the_price_of_what_is_free(tmp_path):
+    store = Store(tmp_path)
+    purse = Purse(Spend(), Spend(cost=1), store.root / "unit", free=True)
+    assert len(_collect(store, Live(), purse=purse)) == 8
+
+
 def test_a_limit_in_dollars_where_nobody_knows_the_price_stops_at_once(tmp_path):
     store = Store(tmp_path)
     backend = Live(room=1)
@@ -371,3 +390,15 @@ def test_who_is_asked_to_stop_finishes_what_is_in_flight_and_goes_on_later(tmp_p
     store.go_on()
     assert len(_collect(store, rest)) == 8
     assert len(rest.asked) == 4
+
+
+def test_who_is_asked_to_stop_when_the_last_request_is_in_flight_is_through(tmp_path, monkeypatch):
+    monkeypatch.setattr("mixdistill.collect.LOOK_APART", -1)
+    store = Store(tmp_path)
+
+    class Told(Live):
+        def answer(self, request):
+            store.ask_to_stop()
+            return super().answer(request)
+
+    assert len(_collect(store, Told(room=8))) == 8

@@ -134,6 +134,11 @@ def test_failed_requests_that_fail_once_more_hold_up_nothing(raw, store, notes: 
     assert store.marker(store.folder("generate", "short")) == marker
 
 
+def test_a_limit_in_dollars_for_the_study_lets_teachers_that_cost_nothing_write(raw, store, inline):
+    raw["spend"] = {"cost": 50}
+    assert go(raw, store) == []
+
+
 def test_fewer_problems_buy_nothing_and_lose_nothing(raw, store, notes: Notes, watching, inline):
     go(raw, store, JUDGED)
     notes.calls()

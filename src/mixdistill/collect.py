@@ -333,7 +333,7 @@ class _Desk:
         """Raises StageError where no more may be asked for and more is wanted, and where too many requests failed."""
         label, wanted = self.buying.label, self.meter.total
         self.buying.purse.note(now=True)
-        if self.why is not None:
+        if self.why is not None and self.ready:  # what was in flight may have been the last
             raise StageError(f"{label}: {self.meter.done:,} of {wanted:,} traces are there; {self.why}")
         ours = {i: why for i, why in self.failed.items() if self._is_wanted(self.held[i])}
         if ours and len(ours) > self.buying.error_rate * wanted:
@@ -344,7 +344,8 @@ class _Desk:
             )
 
     def _is_wanted(self, held: _Held) -> bool:
-        return held.open and held.order[0] < len(self.numbers)
+        number, _, sample = held.order
+        return held.open and number < len(self.tallies) and sample < self.tallies[number].asked
 
     def rows(self) -> Iterator[Trace]:
         """The traces, in the order of the table; one at a time is in memory."""
@@ -357,22 +358,24 @@ class _Counts:
 
     def __init__(self) -> None:
         self.ended: Counter[str] = Counter()
-        self.tokens: list[int] = []
-        self.costs: list[float] = []
+        self.tokens: int | None = None
+        self.cost: float | None = None
 
     def passing(self, traces: Iterable[Trace]) -> Iterator[Trace]:
         """The traces, each counted on its way."""
         for trace in traces:
             self.ended["error" if trace.error else trace.finish_reason] += 1
-            self.tokens += [] if trace.usage.completion_tokens is None else [trace.usage.completion_tokens]
-            self.costs += [] if trace.cost is None else [trace.cost]
+            if trace.usage.completion_tokens is not None:
+                self.tokens = (self.tokens or 0) + trace.usage.completion_tokens
+            if trace.cost is not None:
+                self.cost = (self.cost or 0.0) + trace.cost
             yield trace
 
     def all(self) -> dict[str, Any]:
         """As they stand in a marker. A file of traces says nothing of tokens."""
         counts: dict[str, Any] = {"traces": self.ended.total(), **self.ended}
-        counts |= {"completion_tokens": sum(self.tokens)} if self.tokens else {}
-        return counts | ({"cost": round(sum(self.costs), 6)} if self.costs else {})
+        counts |= {} if self.tokens is None else {"completion_tokens": self.tokens}
+        return counts | ({} if self.cost is None else {"cost": round(self.cost, 6)})
 
 
 class _Meter:

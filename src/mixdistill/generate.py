@@ -18,6 +18,8 @@ from mixdistill.units import Done, Extent, Unit
 
 VERSION = "2"
 LIMIT = "sampling.max_tokens"
+FREE = ("scripted", "recorded", "transformers", "vllm")
+"""Backends whose traces cost no money."""
 HOW_MANY = frozenset({"samples", "until_correct", "max_samples", "price", "spend"})
 """Keys of a teacher that say how many of its traces are wanted, and what they may cost; never what they are."""
 
@@ -69,7 +71,7 @@ def _ask(unit: Unit, recipe: Recipe, store: Store, backend: Any) -> Done:
         sampling=teacher.sampling,
         ask=ask,
         price=teacher.price,
-        purse=Purse(teacher.spend, recipe.spend, folder, _at_most(teacher)),
+        purse=Purse(teacher.spend, recipe.spend, folder, _at_most(teacher), free=_free(teacher)),
     )
     if buying.rule.judges:
         table = f"judged-{_rule_hash(recipe, teacher)}"
@@ -145,6 +147,11 @@ def _options(teacher: Teacher) -> tuple[dict[str, Any], dict[str, str]]:
         options["backend"] = Path(teacher.backend).name  # the version tells files of one name apart
     version = resolve.version(backend)
     return options | {LIMIT: max_tokens, "stage": VERSION, "backend_version": version}, given
+
+
+def _free(teacher: Teacher) -> bool:
+    """Whether nobody asks money for its traces: they stand in a file, or are made on this machine."""
+    return teacher.backend in FREE or teacher.serve is not None
 
 
 def _at_most(teacher: Teacher) -> Amount | None:

@@ -58,6 +58,8 @@ class Purse:
     """This teacher's, beside those of the others."""
     at_most: Amount | None = None
     """What a request may take, as far as that is known before any was answered."""
+    free: bool = False
+    """Whether its traces cost nothing where nobody says what they cost: from a file, or made on this machine."""
     spent: Amount = field(default_factory=Amount)
     largest: Amount | None = None
     """Most that a request took so far."""
@@ -91,7 +93,7 @@ class Purse:
         """Why one more request, beside those in flight, must not be sent; None where it may."""
         if not self.limited:
             return None
-        if self.unpriced and (self.own.cost or self.study.cost):
+        if self.unpriced and (self.own.cost or (self.study.cost and not self.free)):
             return "spend.cost is set, and neither a price nor the server says what a request costs; set the price"
         each = self.largest or self.at_most
         if each is None:
@@ -103,8 +105,8 @@ class Purse:
         return found and (found if flying == 0 else "waiting")
 
     def note(self, *, now: bool = False) -> None:
-        """Leave word of what was spent, for the other teachers and for the next session."""
-        if self.limited and self.folder and (now or time.monotonic() - self._noted > NOTED_APART):
+        """Leave word of what was spent, for the other teachers and for the next session, which may have limits."""
+        if self.folder and (now or time.monotonic() - self._noted > NOTED_APART):
             self._noted = time.monotonic()
             text = json.dumps({"cost": self.spent.cost, "tokens": self.spent.tokens})
             write_atomically(self.folder / SPENT, text.encode())

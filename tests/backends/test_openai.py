@@ -609,6 +609,27 @@ def test_a_server_that_dies_in_the_middle_costs_twenty_rows_and_no_more(serve):
     assert [completion.error for _, completion in got] == [None] * 30 + ["status 500: dead (2 tries)"] * 20
 
 
+def test_what_is_being_paid_for_is_kept_when_twenty_others_failed_alike(serve, monkeypatch):
+    ended, end = threading.Event(), wire.Wire._end
+
+    def told(self, error, *, at_once):
+        end(self, error, at_once=at_once)
+        ended.set()
+
+    def answer(body, n):
+        prompt = body["messages"][0]["content"]
+        if prompt == "1":
+            ended.wait(20)
+        return FINE if prompt in ("0", "1") else (400, {"error": {"message": "not like that"}})
+
+    monkeypatch.setattr(wire.Wire, "_end", told)
+    line, got = fails(serve(answer), *prompts(60), concurrency=2)
+    assert line.endswith(
+        ": 20 requests in a row failed alike (status 400: not like that); mend that, and run again to go on"
+    )
+    assert [at for at, completion in got if completion.error is None] == [0, 1]
+
+
 def test_prompts_that_are_too_long_do_not_end_a_stage_that_works(serve):
     long = {"error": {"message": "maximum context length is 9 tokens"}}
     server = serve(lambda body, n: FINE if body["messages"][0]["content"] == "0" else (400, long))

@@ -385,7 +385,8 @@ class Wire:
             line = (
                 f"{where}: {self._row} requests in a row failed alike ({fault.text}); mend that, and run again to go on"
             )
-            self._end(StageError(line), at_once=True)
+            # A server that does not answer is not waited for once more.
+            self._end(StageError(line), at_once=not self._succeeded or fault.kind == "late")
 
     def _answer(self, job: _Job, completion: Completion) -> None:
         """Keep it until the loop has been through what else arrived: one hand-over for all."""

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from contextlib import nullcontext
 
 from mixdistill import executor, prompts, resolve
 from mixdistill.collect import TABLE as TRACES
@@ -126,13 +127,14 @@ def _answers(store: Store, teacher: str) -> dict[str, str]:
         rows = store.frame(folder, TRACES, ["id", "problem_id", "error"]).iter_rows()
         there = {trace: problem for trace, problem, error in rows if error is None}
     journal = folder / f"{TRACES}.jsonl"
-    for line in journal.read_bytes().splitlines() if journal.exists() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # the line that is being written
-        if row["error"] is None:
-            there[row["id"]] = row["problem_id"]
+    with open(journal, "rb") if journal.exists() else nullcontext([]) as lines:
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue  # the line that is being written
+            if row["error"] is None:
+                there[row["id"]] = row["problem_id"]
     return there
 
 
