@@ -19,7 +19,7 @@ from trl import SFTConfig, SFTTrainer
 
 from mixdistill.lab import domain, models
 from mixdistill.lab.teachers import Scripted
-from mixdistill.recipe import Train
+from mixdistill.sections import Train
 from mixdistill.tokens import Template
 from mixdistill.train import IGNORED, fine_tune
 from mixdistill.types import Example, Request

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from mixdistill import evidence, projection, recipe, resolve, types
+from mixdistill import evidence, projection, recipe, resolve, sections, types
 from mixdistill.commands import plans
 
 HERE = Path(__file__).parent
@@ -36,12 +36,15 @@ def main() -> None:
 
 def recipe_page() -> str:
     """Every section of the recipe with its keys, and what names may be used in it."""
-    sections = {
-        "recipe": recipe.Recipe, "problems": recipe.Problems, "problems.train, problems.eval.<name>": recipe.Source,
-        "teachers.<name>": recipe.Teacher, "teachers.<name>.sampling, evaluate.sampling": types.Sampling,
-        "verify": recipe.Verify, "analyze": recipe.Analyze, "students.<name>": recipe.Student,
-        "arms.<name>": recipe.Arm, "primary": recipe.Primary, "budget": recipe.Budget,
-        "train": recipe.Train, "evaluate": recipe.Evaluate,
+    models = {
+        "recipe": recipe.Recipe, "problems": sections.Problems, "problems.train, problems.eval.<name>": sections.Source,
+        "teachers.<name>": sections.Teacher,
+        "teachers.<name>.sampling, evaluate.sampling": types.Sampling,
+        "teachers.<name>.price": sections.Price, "teachers.<name>.spend, spend": sections.Spend,
+        "teachers.<name>.serve, students.<name>.serve": sections.Serve,
+        "verify": sections.Verify, "analyze": sections.Analyze, "students.<name>": sections.Student,
+        "arms.<name>": sections.Arm, "primary": sections.Primary, "budget": sections.Budget,
+        "train": sections.Train, "evaluate": sections.Evaluate,
     }  # fmt: skip
     parts = [
         HEAD,
@@ -50,7 +53,7 @@ def recipe_page() -> str:
         f"`${{{resolve.RECIPES}}}` is always there: the folder of the shipped recipes.\n",
     ]  # fmt: skip
     parts.append(IMPLIED.format(**_implied()))
-    for name, model in sections.items():
+    for name, model in models.items():
         parts.append(f"\n## `{name}`\n\n{_doc(model)}\n\n{_fields(model)}")
     parts.append("\n## Built-in names\n\n| kind | name | where |\n|---|---|---|\n")
     parts += [f"| {k} | `{n}` | `{r}` |\n" for k, names in resolve.BUILTIN.items() for n, r in names.items()]

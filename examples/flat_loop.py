@@ -16,7 +16,7 @@ from mixdistill.collect import request_seed
 from mixdistill.lab import domain, models
 from mixdistill.lab.teachers import Scripted
 from mixdistill.mix import Candidate, blend, schedule
-from mixdistill.recipe import Train
+from mixdistill.sections import Train
 from mixdistill.tokens import Template
 from mixdistill.train import fine_tune
 from mixdistill.types import Completion, Example, Outcome, Problem, Request, Sampling, Trace

@@ -6,7 +6,7 @@ import tiny
 from mixdistill import prompts
 from mixdistill.collect import TABLE, Buying, collect, fixed, request_seed, until_correct
 from mixdistill.errors import StageError
-from mixdistill.recipe import Price, Spend, Teacher
+from mixdistill.sections import Price, Spend, Teacher
 from mixdistill.spending import Amount, Purse
 from mixdistill.store import Store
 from mixdistill.types import Completion, Problem, Sampling, Trace, Usage, trace_id

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mixdistill.columns import LEVELS, Columns, as_answer, as_level, as_prompt, detect
-from mixdistill.recipe import Source
+from mixdistill.sections import Source
 from mixdistill.types import Message
 
 

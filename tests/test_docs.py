@@ -20,7 +20,8 @@ from mixdistill import cli, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
 from mixdistill.errors import DataError, RecipeError
 from mixdistill.fake import faults
-from mixdistill.recipe import Recipe, Source, Train, build, load, parse_yaml
+from mixdistill.recipe import Recipe, build, load, parse_yaml
+from mixdistill.sections import Source, Train
 from mixdistill.types import Outcome, Request, Trace, prompt_text
 from mixdistill.verifiers.grading import grade
 

@@ -15,7 +15,7 @@ from mixdistill import problems
 from mixdistill.columns import LONGEST_PROMPT, Columns
 from mixdistill.errors import DataError
 from mixdistill.problems import BAD, SEEN, Shared, counted, load, load_all, shared, shared_line
-from mixdistill.recipe import Problems, Source
+from mixdistill.sections import Problems, Source
 from mixdistill.spelling import loose
 from mixdistill.store import Store
 from mixdistill.tables import TableRow

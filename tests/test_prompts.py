@@ -11,7 +11,7 @@ import pytest
 from mixdistill import prompts
 from mixdistill.errors import RecipeError
 from mixdistill.prompts import Asked, Worked
-from mixdistill.recipe import Teacher
+from mixdistill.sections import Teacher
 from mixdistill.types import Message, content_hash
 
 BOXED_BY_THE_PAPER = (

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from mixdistill import recipe as recipes
+from mixdistill import sections
 from mixdistill.errors import RecipeError
 from mixdistill.recipe import build
 
@@ -135,7 +135,7 @@ def test_every_schedule_there_is_can_be_made_without_settings_of_its_own():
     import torch
     from transformers import get_scheduler
 
-    for name in get_args(recipes.Schedule):
+    for name in get_args(sections.Schedule):
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-3)
         assert get_scheduler(name, optimizer, num_warmup_steps=1, num_training_steps=4)
 

@@ -10,7 +10,7 @@ import torch
 
 import tiny
 from mixdistill.errors import Refused, StageError
-from mixdistill.recipe import Train
+from mixdistill.sections import Train
 from mixdistill.tokens import Template
 from mixdistill.train import IGNORED, check_rows, fine_tune, micro_batches, pad
 from mixdistill.types import Example

@@ -8,12 +8,26 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from mixdistill.commands import complete
+from mixdistill.commands import complete, lab
 from mixdistill.errors import MixdistillError
+from mixdistill.flags import (
+    ForceOption,
+    FreshOption,
+    JsonOption,
+    LimitOption,
+    OutOption,
+    RecipeArg,
+    RehearseOption,
+    RetryOption,
+    RunArg,
+    SetOption,
+    Style,
+    WorkersOption,
+)
 
 START = """\
 mixdistill measures which reasoning traces teach your small model: it trains it on long, short and
@@ -39,35 +53,7 @@ app = typer.Typer(
     help="Which reasoning traces teach your small model? Fair comparisons, honest intervals, the trained model.",
     epilog="First time here? Run: mixdistill demo",
 )
-lab = typer.Typer(no_args_is_help=True, help="The offline world: tiny models that the demo and the tests use.")
-app.add_typer(lab, name="lab", rich_help_panel="The lab")
-
-RecipeArg = Annotated[
-    Path,
-    typer.Argument(
-        metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.", autocompletion=complete.recipes
-    ),
-]
-RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=complete.runs)]
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs: JSON on stdout.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a key of the recipe. Repeatable.")
-]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder; else runs/ and the recipe's name.")]
-FreshOption = Annotated[
-    bool, typer.Option("--fresh", help="Set aside (never delete) what was made with other settings.")
-]
-RetryOption = Annotated[bool, typer.Option("--retry", help="Ask again for what failed for good.")]
-RehearseOption = Annotated[
-    bool, typer.Option("--rehearse", help="Bought teachers are played by a fake provider here; costs nothing.")
-]
-LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="At most this many problems of every set.")]
-Style = Literal["reasoning", "reasoning_content", "think"]
-"""As in fake.answers, which --help does not load."""
-WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Worker processes; else one per GPU, or one per core.")
-]
+app.add_typer(lab.app, name="lab", rich_help_panel="The lab")
 
 
 def main() -> None:
@@ -416,31 +402,6 @@ def demo(
         raise typer.BadParameter("--full and --quick exclude each other")
     name = "demo-full" if full else "demo-quick" if quick else "demo"
     _carry_out(shipped()[name], set_, out, STAGES, fresh=fresh, workers=workers, as_json=json_)
-
-
-@lab.command("list")
-def lab_list() -> None:
-    """Lab models: size, and whether they are shipped, built or still to be built."""
-    from mixdistill.lab import models
-
-    for model in map(models.describe, models.names()):
-        where = "shipped" if model.shipped else "built" if model.built else "built on first use"
-        sys.stdout.write(f"{model.name:<14} {model.parameters:>10,} parameters  {where:<18}  {model.path}\n")
-
-
-@lab.command("build")
-def lab_build(
-    name: Annotated[str, typer.Argument(help="A lab model, e.g. s, l, s@1 (another draw), teacher-large.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; else the cache.")] = None,
-) -> None:
-    """Train a lab model from nothing (seconds to minutes); how the shipped ones were made, too."""
-    from mixdistill.lab import models
-
-    if out is None:
-        models.ensure([name], say=_say)
-    else:
-        models.build(name, out)
-    sys.stdout.write(f"{out or models.path(name)}\n")
 
 
 def _say(text: str) -> None:

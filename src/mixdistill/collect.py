@@ -18,7 +18,7 @@ from typing import Any
 from mixdistill import resolve
 from mixdistill.errors import StageError
 from mixdistill.prompts import Prompt
-from mixdistill.recipe import Price
+from mixdistill.sections import Price
 from mixdistill.spending import Amount, Purse, amount, price_of
 from mixdistill.store import Store
 from mixdistill.types import Completion, Problem, Request, Sampling, Trace, content_hash, trace_id

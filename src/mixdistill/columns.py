@@ -12,7 +12,7 @@ from mixdistill.tables import BadRow, TableRow
 from mixdistill.types import Message, prompt_text
 
 if TYPE_CHECKING:
-    from mixdistill.recipe import Source
+    from mixdistill.sections import Source
 
 PROMPT = (
     "prompt", "question", "problem", "instruction", "input", "query", "messages", "conversations", "conversation",

@@ -22,7 +22,8 @@ from mixdistill.collect import Buying, Collected, collect, fixed
 from mixdistill.errors import StoreError
 from mixdistill.files import versions, write_atomically
 from mixdistill.generate import make_backend
-from mixdistill.recipe import BASE, Recipe, Student
+from mixdistill.recipe import BASE, Recipe
+from mixdistill.sections import Student
 from mixdistill.store import MARKER, Store
 from mixdistill.tokens import Template
 from mixdistill.train import MODEL, device_name

@@ -30,9 +30,10 @@ from mixdistill.evidence import (
 )
 from mixdistill.files import versions
 from mixdistill.gaps import accuracies, gaps
-from mixdistill.pipeline import other_problems, sessions_seconds
+from mixdistill.pipeline import sessions_seconds
 from mixdistill.problems import Shared, shared_line
 from mixdistill.recipe import BASE, Recipe, render
+from mixdistill.refusals import other_problems
 from mixdistill.solved import judged, levels_of, shared
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Score

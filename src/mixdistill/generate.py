@@ -10,7 +10,8 @@ from typing import Any
 
 from mixdistill import prompts, resolve
 from mixdistill.collect import TABLE, Buying, Rule, collect, fixed, until_correct
-from mixdistill.recipe import Recipe, Teacher
+from mixdistill.recipe import Recipe
+from mixdistill.sections import Teacher
 from mixdistill.spending import Amount, Purse
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Trace, Verdict, content_hash

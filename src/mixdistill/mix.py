@@ -18,7 +18,8 @@ from typing import Any
 
 from mixdistill import resolve
 from mixdistill.errors import StageError
-from mixdistill.recipe import Arm, Budget, Recipe
+from mixdistill.recipe import Recipe
+from mixdistill.sections import Arm, Budget
 from mixdistill.store import Store
 from mixdistill.tokens import CLOSE, OPEN, Template
 from mixdistill.types import Drop, Example, Outcome, Problem, Trace, Update

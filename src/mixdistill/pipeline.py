@@ -25,10 +25,22 @@ from mixdistill import interrupt, resolve
 from mixdistill.errors import MixdistillError, Refused, StageError, StoreError, said
 from mixdistill.executor import Local, never
 from mixdistill.files import file_hash, versions, write_atomically
-from mixdistill.lock import CLAIM, LOCK
-from mixdistill.prompts import KEPT
 from mixdistill.recipe import Recipe, render
-from mixdistill.spending import SPENT
+from mixdistill.refusals import (
+    BOUGHT,
+    MAKING,
+    PILOTED,
+    RECIPE,
+    SESSIONS,
+    TRACEBACK,
+    holds_rows,
+    refuse,
+    refuse_early,
+    refuse_foreign,
+    refuse_other_data,
+    refuse_other_problems,
+    refuse_stale,
+)
 from mixdistill.store import ABSENT, MARKER, UNUSED, Store
 from mixdistill.types import content_hash
 from mixdistill.units import (
@@ -36,36 +48,16 @@ from mixdistill.units import (
     Done,
     State,
     Unit,
-    changed_keys,
-    grown,
     held,
-    lacking,
-    made,
     module,
     plan,
     read_json,
     state,
-    units_of,
 )
 
 STAGES = ("generate", "verify", "analyze", "mix", "train", "evaluate", "report")
 ASKING = ("generate", "evaluate")
 """Stages with requests in flight, which the first Ctrl-C lets finish."""
-BOUGHT = ("generate", "train")
-"""Stages whose rows cost money or training: a changed identity refuses instead of redoing."""
-TRACEBACK = "traceback.txt"
-SERVER_LOG = "serve.log"
-"""What the server said that a unit started, where it started one."""
-RECIPE = "recipe.yaml"
-MAKING = ("generate", "verify", "analyze", "mix", "train")
-"""Stages after which the folder's recipe is the one given: what only evaluates or reports did not make the folder."""
-OTHER_DATA = (
-    "other problems or samples change the training data, and the traces are kept; "
-    "use --fresh to set the old trainings aside and train on them, or --out for a new run"
-)
-SESSIONS = "sessions.json"
-PILOT, PILOTED = "pilot.json", ("generate", "verify", "analyze")
-"""What a pilot said of the whole study; its stages."""
 SEEN_SECONDS = 5.0
 """A killed session is known to have lasted to within this."""
 
@@ -110,17 +102,17 @@ def run(
     """
     failures: list[str] = []
     stages = tuple(stages)
-    _refuse_foreign(store)
+    refuse_foreign(store)
     with store.lock(), _session(store) as seen:
         store.sweep([*STAGES, "problems"])
         if not fresh:
             refuse_early(stages, recipe, store)
-            _refuse_other_data(stages, recipe, store, limit)
+            refuse_other_data(stages, recipe, store, limit)
         if stages != ("report",) or store.marker(store.folder("problems")) is None:  # a report draws nothing anew
             if not set(stages) & set(MAKING):
-                _refuse_other_problems(recipe, store, limit)
+                refuse_other_problems(recipe, store, limit)
             watcher.problems(prepare(recipe, store, limit=limit))
-        _refuse_stale(stages, recipe, store)
+        refuse_stale(stages, recipe, store)
         with Local(workers) as executor, _recipe_kept_if_refused(store):
             if set(stages) & set(MAKING):
                 write_atomically(store.root / RECIPE, render(recipe).encode())
@@ -166,61 +158,6 @@ def problem_options(recipe: Recipe, limit: int | None) -> dict[str, Any]:
     return {"problems": recipe.problems.model_dump(mode="json"), "limit": limit}
 
 
-def other_problems(recipe: Recipe, store: Store) -> bool:
-    """Whether the training problems in the folder are another recipe's; their number aside."""
-    made = (store.marker(store.folder("problems")) or {}).get("options")
-    return made is not None and made["problems"]["train"] != recipe.problems.model_dump(mode="json")["train"]
-
-
-def _refuse_foreign(store: Store) -> None:
-    """A folder with somebody's files in it is no place for a run, nor ever for its deletion."""
-    there = os.listdir(store.root) if store.root.is_dir() else []
-    if there and not {"problems", RECIPE, SESSIONS, LOCK, CLAIM} & set(there):
-        raise StoreError(f"{store.root}: holds something else than a run ('{sorted(there)[0]}'); choose another --out")
-
-
-def _refuse_other_data(stages: tuple[str, ...], recipe: Recipe, store: Store, limit: int | None) -> None:
-    """Trainings of this recipe would not match other problems or more samples: said before anything is bought."""
-    cells = [c for c in recipe.cells() if store.marker(store.folder("train", *map(str, c)))]
-    if "train" not in stages or not cells:
-        return
-    made = (store.marker(store.folder("problems")) or {}).get("options")
-    lines = ["the training problems"] if other_problems(recipe, store) else []
-    if made and made["limit"] != limit:
-        lines.append(f"--limit ({made['limit'] or 'none'}, now {limit or 'none'})")
-    used = recipe.teachers_of([arm for _, arm, _ in cells])
-    planned = [(u, s) for u, s in plan(recipe, store, "generate") if u.key[0] in used]
-    # One that was being extended when it failed or was stopped has no marker.
-    extended = [u for u, s in planned if s is State.EXTEND or (s is State.RESUME and _sealed_lacks(u, store))]
-    lines += [f"teachers.{u.key[0]}.{_what_grew(u, store)}" for u in extended if not lines]
-    if lines:
-        raise Refused(f"{store.root}: {', '.join(lines)} changed, and trainings were made before; {OTHER_DATA}")
-
-
-def _sealed_lacks(unit: Unit, store: Store) -> bool:
-    """Whether there is a sealed table in which wanted traces are missing."""
-    there = (store.folder(unit.stage, *unit.key) / f"{unit.table}.parquet").exists()
-    return there and bool(lacking(unit, store))
-
-
-def _what_grew(unit: Unit, store: Store) -> str:
-    """The key of a teacher that asks for more of its traces than were wanted before."""
-    if changed_keys(unit, store):
-        return "sampling.max_tokens"
-    return "until_correct" if unit.wanted.rule else "samples"
-
-
-def _refuse_other_problems(recipe: Recipe, store: Store, limit: int | None) -> None:
-    """What only evaluates or reports may add a benchmark, and never draw other training problems."""
-    made = (store.marker(store.folder("problems")) or {}).get("options")
-    if made and (other_problems(recipe, store) or made["limit"] != limit):
-        was = "" if made["limit"] is None else f" with --limit {made['limit']}"
-        raise Refused(
-            f"{store.root}: its training problems were drawn by another recipe or limit{was}; give that one, or carry "
-            "out the whole of this one with mixdistill run"
-        )
-
-
 def _file_hashes(recipe: Recipe) -> dict[str, str]:
     """Local files that problems come from -> content hash, of those that are there."""
     sources = {s.source for s in (recipe.problems.train, *recipe.problems.eval.values())}
@@ -229,21 +166,6 @@ def _file_hashes(recipe: Recipe) -> dict[str, str]:
     hashes = {s: file_hash(file) for s, file in readable.items()}
     # A name out of the environment is no secret here, and another name is another data set.
     return hashes | {s: content_hash(f) for s, f in files.items() if "${" in s and s not in hashes}
-
-
-def _refuse_stale(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
-    """Nothing is trained or mixed from what an earlier stage made otherwise and is not asked to make again."""
-    making = [s for s in stages if s in MAKING]
-    for stage in MAKING[: MAKING.index(making[0])] if making else ():
-        for unit, s in plan(recipe, store, stage):
-            if s is State.EXTEND and stage == "generate" and (store.root / PILOT).exists():
-                more = f"{unit.label} holds a pilot, and {len(lacking(unit, store)):,} more traces are wanted"
-                raise Refused(f"{store.root}: {more}; go on with mixdistill run, or carry out generate first")
-            if s is State.CHANGED and unit.stage == stage != "analyze":  # nobody works on its rows
-                raise Refused(
-                    f"{store.root}: {unit.label} was made otherwise: {'; '.join(changed_keys(unit, store))}; carry out "
-                    f"{stage} first, or the whole recipe with mixdistill run"
-                )
 
 
 def _to_be_retried(planned: list[tuple[Unit, State]], store: Store, fresh: bool) -> list[tuple[Unit, State]]:
@@ -310,41 +232,11 @@ def _failure(unit: Unit, error: BaseException, store: Store) -> str:
     return line + (f"; traceback in {kept}" if kept.exists() else "")
 
 
-def refuse_early(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
-    """Refuse what other options made before anything is bought or redone. Changed inputs show when their turn comes."""
-    store = store.glance()
-    begun = [stage for stage in BOUGHT if stage in stages and store.folder(stage).exists()]
-    there = [u for stage in begun for u in units_of(stage, recipe, store)]
-    _refuse([u for u in there if _holds_rows(store.folder(u.stage, *u.key)) and _options_changed(u, store)], store)
-
-
-def _options_changed(unit: Unit, store: Store) -> bool:
-    begun = made(unit, store)
-    if begun is None or grown(unit, begun):
-        return False
-    return begun["options"] != json.loads(json.dumps(unit.options, default=str))
-
-
-def _refuse(units: list[Unit], store: Store) -> None:
-    """Raise Refused when there are any, with what differs and what to do."""
-    lines = []
-    for unit in units[:5]:
-        keys = changed_keys(unit, store)
-        advice = "use --out for a new run or --fresh to set the old aside"
-        if unit.stage == "train" and any(k.removesuffix(" changed") in unit.inputs for k in keys):
-            advice = OTHER_DATA
-        lines.append(f"{store.root}: {unit.label} was made otherwise: {'; '.join(keys)}; {advice}")
-    if len(units) > 5:
-        lines.append(f"{store.root}: and {len(units) - 5} more units")
-    if lines:
-        raise Refused("\n".join(lines))
-
-
 def _settle_changed(units: list[Unit], store: Store, fresh: bool) -> None:
     """Refuse, set aside (`fresh`) or open for redoing what was made with other settings."""
-    bought = [u for u in units if u.stage in BOUGHT and _holds_rows(store.folder(u.stage, *u.key))]
+    bought = [u for u in units if u.stage in BOUGHT and holds_rows(store.folder(u.stage, *u.key))]
     if not fresh:
-        _refuse(bought, store)
+        refuse(bought, store)
     for unit in units:
         folder = store.folder(unit.stage, *unit.key)
         if unit in bought:
@@ -353,18 +245,6 @@ def _settle_changed(units: list[Unit], store: Store, fresh: bool) -> None:
         else:
             (folder / MARKER).unlink(missing_ok=True)
             (folder / STARTED).unlink(missing_ok=True)
-
-
-def _holds_rows(folder: Path) -> bool:
-    """Whether anything was made there: a unit of which no request succeeded has nothing to lose."""
-
-    def counts(path: Path) -> bool:
-        if path.suffix == ".jsonl":
-            with open(path, "rb") as rows:  # quotes inside a text are escaped, so this is the field
-                return any(b'"error":null' in row for row in rows)
-        return path.name not in (STARTED, TRACEBACK, KEPT, SERVER_LOG, SPENT)
-
-    return any(p.is_file() and counts(p) for p in folder.rglob("*"))
 
 
 def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from mixdistill import resolve, spelling, tables
 from mixdistill.columns import LEVELS, Columns, as_answer, as_level, detect, names, row_prompt
 from mixdistill.errors import DataError, did_you_mean, one_line
-from mixdistill.recipe import Problems, Source
+from mixdistill.sections import Problems, Source
 from mixdistill.tables import SHOWN, BadRow, TableRow, brief
 from mixdistill.types import Problem, Unused, content_hash, problem_id, prompt_text
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from mixdistill import resolve, tables
 from mixdistill.errors import DataError, RecipeError, did_you_mean, one_line, said
 from mixdistill.files import write_atomically
-from mixdistill.recipe import Teacher
+from mixdistill.sections import Teacher
 from mixdistill.types import Message, Row, content_hash
 
 if TYPE_CHECKING:

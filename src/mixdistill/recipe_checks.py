@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from mixdistill import prompts, resolve
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
-from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, OpenSection, Recipe, Student, Teacher, Train
+from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe
+from mixdistill.sections import OpenSection, Student, Teacher, Train
 from mixdistill.store import UNUSED
 from mixdistill.types import Sampling
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mixdistill.files import write_atomically
-from mixdistill.recipe import Price, Spend
+from mixdistill.sections import Price, Spend
 from mixdistill.types import Trace, Usage
 
 SPENT = "spent.json"

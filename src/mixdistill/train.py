@@ -20,7 +20,8 @@ from mixdistill.backends.transformers import generation_config
 from mixdistill.errors import MissingExtra, StageError
 from mixdistill.files import file_hash
 from mixdistill.mix import EXAMPLES, UPDATES
-from mixdistill.recipe import Recipe, Train
+from mixdistill.recipe import Recipe
+from mixdistill.sections import Train
 from mixdistill.store import Store
 from mixdistill.tokens import Template
 from mixdistill.types import Example, Update, content_hash

@@ -12,7 +12,7 @@ from transformers import PrinterCallback  # noqa: TID253
 from trl import SFTConfig, SFTTrainer  # noqa: TID253
 
 from mixdistill.errors import StageError
-from mixdistill.recipe import Train
+from mixdistill.sections import Train
 from mixdistill.train import checkpoint_step, remove_checkpoint
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from mixdistill import generate
 from mixdistill.backends import adapters, guarded, serve
 from mixdistill.backends.serve import Served
 from mixdistill.errors import DataError, MissingExtra, RecipeError, StageError
-from mixdistill.recipe import Serve, build
+from mixdistill.recipe import build
+from mixdistill.sections import Serve
 from mixdistill.types import Request
 
 FAKE = '''

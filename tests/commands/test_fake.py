@@ -19,7 +19,8 @@ from mixdistill import cli, pipeline
 from mixdistill.commands import fake
 from mixdistill.errors import RecipeError, Refused
 from mixdistill.fake.answers import STYLES, Manner
-from mixdistill.recipe import Recipe, Teacher, build, load, render
+from mixdistill.recipe import Recipe, build, load, render
+from mixdistill.sections import Teacher
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Trace, Verdict
 

@@ -12,7 +12,8 @@ import pytest
 from mixdistill import cli, pipeline, problems
 from mixdistill.commands import init
 from mixdistill.errors import DataError, MixdistillError, RecipeError, StoreError
-from mixdistill.recipe import Source, load
+from mixdistill.recipe import load
+from mixdistill.sections import Source
 from mixdistill.store import Store
 from mixdistill.tables import TableRow
 from mixdistill.types import Problem, Trace

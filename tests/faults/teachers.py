@@ -32,7 +32,7 @@ from mixdistill.errors import MixdistillError
 from mixdistill.fake import faults
 from mixdistill.fake.answers import Known, Manner, answer, identity
 from mixdistill.fake.server import WHOLE, Pace, Provider, serving
-from mixdistill.recipe import Source, Teacher
+from mixdistill.sections import Source, Teacher
 from mixdistill.store import Store
 from mixdistill.types import Problem, Trace
 

@@ -24,7 +24,7 @@ from mixdistill.backends import serve
 from mixdistill.backends.openai import OpenAI
 from mixdistill.backends.transformers import Transformers
 from mixdistill.errors import StageError
-from mixdistill.recipe import Serve
+from mixdistill.sections import Serve
 from mixdistill.store import Store
 from mixdistill.tokens import Template
 from mixdistill.types import Message, Sampling, Trace

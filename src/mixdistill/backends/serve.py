@@ -27,7 +27,7 @@ from mixdistill import resolve
 from mixdistill.backends import adapters, guarded
 from mixdistill.backends.vllm import environment, lora_rank
 from mixdistill.errors import MissingExtra, StageError, one_line
-from mixdistill.recipe import Serve
+from mixdistill.sections import Serve
 from mixdistill.types import Completion, Request, Sampling
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from mixdistill.collect import TABLE as TRACES
 from mixdistill.commands.faults import PEEK, Found, standing
 from mixdistill.commands.plans import Amount, Disk, Time
 from mixdistill.generate import author
-from mixdistill.recipe import BASE, Recipe, Teacher
+from mixdistill.recipe import BASE, Recipe
+from mixdistill.sections import Teacher
 from mixdistill.store import Store
 from mixdistill.tokens import Template
 from mixdistill.types import Problem, prompt_text, trace_id

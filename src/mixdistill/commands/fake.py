@@ -21,7 +21,8 @@ from mixdistill.errors import RecipeError
 from mixdistill.fake.answers import Known, Manner
 from mixdistill.fake.server import HOST, Provider, serving
 from mixdistill.problems import load as load_problems
-from mixdistill.recipe import Recipe, Teacher, load
+from mixdistill.recipe import Recipe, load
+from mixdistill.sections import Teacher
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Trace
 

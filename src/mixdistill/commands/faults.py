@@ -21,9 +21,10 @@ from mixdistill import lock, prompts, resolve
 from mixdistill.collect import request_seed
 from mixdistill.columns import Columns
 from mixdistill.errors import DataError, MissingExtra, MixdistillError, said
-from mixdistill.pipeline import BOUGHT, refuse_early
 from mixdistill.problems import load_all
-from mixdistill.recipe import Problems, Recipe, Source, Teacher
+from mixdistill.recipe import Recipe
+from mixdistill.refusals import BOUGHT, refuse_early
+from mixdistill.sections import Problems, Source, Teacher
 from mixdistill.store import Store
 from mixdistill.tokens import Template
 from mixdistill.types import Completion, Problem, Request, Unused, prompt_text

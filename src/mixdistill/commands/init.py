@@ -20,7 +20,8 @@ from mixdistill.commands.recipes import next_steps, plain, study_name, write_new
 from mixdistill.commands.status import wrapped
 from mixdistill.errors import DataError, RecipeError, did_you_mean
 from mixdistill.problems import distinct, hub_rows, load
-from mixdistill.recipe import Source, build
+from mixdistill.recipe import build
+from mixdistill.sections import Source
 from mixdistill.types import Message, Problem, Request, Unused
 from mixdistill.yaml_text import inline, parse_yaml
 

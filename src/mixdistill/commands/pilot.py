@@ -24,9 +24,10 @@ from mixdistill.commands.plans import Amount
 from mixdistill.errors import MissingExtra
 from mixdistill.files import write_atomically
 from mixdistill.page.wording import dollars, rough_time, short_number
-from mixdistill.pipeline import PILOT
 from mixdistill.projection import PilotTeacher, Projected, Projection
-from mixdistill.recipe import Recipe, Teacher
+from mixdistill.recipe import Recipe
+from mixdistill.refusals import PILOT
+from mixdistill.sections import Teacher
 from mixdistill.spending import price_of
 from mixdistill.store import Store
 from mixdistill.types import Complexity, Interval, Outcome, Problem, Trace

@@ -10,7 +10,8 @@ from mixdistill.commands.complete import is_run
 from mixdistill.commands.status import human, no_run, size
 from mixdistill.errors import StoreError
 from mixdistill.lock import CLAIM, LOCK
-from mixdistill.pipeline import PILOT, RECIPE, SESSIONS, STAGES
+from mixdistill.pipeline import STAGES
+from mixdistill.refusals import PILOT, RECIPE, SESSIONS
 from mixdistill.store import SET_ASIDE, Store
 
 OURS = {"problems", *STAGES, SET_ASIDE, RECIPE, SESSIONS, PILOT, LOCK, CLAIM, ".progress"}

@@ -9,8 +9,8 @@ from mixdistill import prompts, recipe
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import DataError, RecipeError, StoreError
 from mixdistill.evaluate import VERDICTS
-from mixdistill.pipeline import RECIPE
 from mixdistill.recipe import BASE
+from mixdistill.refusals import RECIPE
 from mixdistill.store import UNUSED, Store
 from mixdistill.types import Message, Outcome, Problem, Row, Trace, Verdict, prompt_text
 

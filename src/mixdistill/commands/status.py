@@ -23,8 +23,9 @@ from typing import Any
 from mixdistill import lock, pipeline, units
 from mixdistill.commands.complete import is_run, run_folders
 from mixdistill.errors import MixdistillError, StoreError, said
-from mixdistill.pipeline import PILOT, RECIPE, STAGES, TRACEBACK
+from mixdistill.pipeline import STAGES
 from mixdistill.recipe import BASE, Recipe, load
+from mixdistill.refusals import PILOT, RECIPE, TRACEBACK
 from mixdistill.store import MARKER, SET_ASIDE, UNUSED, Store
 from mixdistill.units import STARTED, State
 

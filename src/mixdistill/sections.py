@@ -1,0 +1,273 @@
+"""The sections of a recipe, each with its keys, their defaults and what they mean. recipe.py puts them together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from mixdistill.types import Sampling
+
+Schedule = Literal[
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
+]
+"""Those of `transformers.SchedulerType` that need no settings of their own."""
+
+
+class Section(BaseModel):
+    """Base of the recipe's models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class OpenSection(BaseModel):
+    """A section whose further keys are the options of the backend, verifier or mixture it names."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The further keys."""
+        return dict(self.model_extra or {})
+
+
+class Source(Section):
+    """Where problems come from and which columns hold what."""
+
+    source: str = Field(min_length=1)
+    """A local .jsonl, .json, .csv, .tsv or .parquet file, a Hugging Face hub id, or `lab:signs`."""
+    subset: str | None = None
+    """Configuration name of a hub data set."""
+    split: str = "train"
+    """Split of a hub data set or of the lab's domain (`train`, `search`, `eval`)."""
+    prompt: str | None = None
+    """Column with the prompt; detected when it has a usual name. A prompt is text or a list of {role, content}."""
+    answer: str | None = None
+    """Column with the reference answer; detected when it has a usual name. What is no text is taken as JSON text."""
+    answer_after: str | None = None
+    """The answer is what follows the last occurrence of this text in its column. `####` is detected where 95 % of the
+    answers hold it; "" takes the whole column."""
+    level: str | None = None
+    """Column with a difficulty level; detected when it has a usual name and at most 20 different values in all."""
+    part: tuple[float, float] | None = None
+    """[a, b], with 0 <= a < b <= 1: only the problems whose place, a hash of the prompt without its typography, is
+    in [a, b). So one file gives training and evaluation parts that never meet, and no problem moves when others are
+    added."""
+    skip: int = Field(default=0, ge=0)
+    """Leave out this many problems at the start (of the part)."""
+    limit: int | None = Field(default=None, ge=1)
+    """Take at most this many problems."""
+
+    @field_validator("part")
+    @classmethod
+    def _part(cls, part: tuple[float, float] | None) -> tuple[float, float] | None:
+        if part is not None and not 0 <= part[0] < part[1] <= 1:
+            raise PydanticCustomError("part", "must be [a, b] with 0 <= a < b <= 1")
+        return part
+
+
+class Problems(Section):
+    """Training problems and the benchmarks."""
+
+    train: Source
+    """Problems the teachers solve."""
+    eval: dict[str, Source] = Field(min_length=1)
+    """Benchmark name -> its problems. They never overlap with the training problems: what does is dropped there."""
+
+
+class Price(Section):
+    """What a model's tokens cost."""
+
+    prompt: float = Field(default=0.0, ge=0)
+    """US dollars per million tokens of the prompt."""
+    completion: float = Field(ge=0)
+    """US dollars per million sampled tokens, reasoning included."""
+
+
+class Spend(Section):
+    """How much may be spent on traces. No request is sent that could go over it; raise it to go on."""
+
+    cost: float | None = Field(default=None, gt=0)
+    """US dollars. Needs a price, or a server that says what a request cost."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Sampled tokens."""
+
+
+class Serve(Section):
+    """A server of one's own for a model: started when the model is needed, ended when it no longer is. `serve: vllm` is
+    `serve: {engine: vllm}`."""
+
+    engine: Literal["vllm"] = "vllm"
+    """What serves: vLLM, in an environment that has it."""
+    dtype: str = "auto"
+    """Precision of the weights; `auto`: as they were saved, and for a student as it was trained."""
+    quantization: str | None = None
+    """As vLLM names it, where the model does not say."""
+    max_model_len: int | None = Field(default=None, ge=1)
+    """Most tokens of prompt and completion together; the model's context when not given."""
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    """GPUs that the model is spread over."""
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
+    """Share of the GPU's memory that the server may take; vLLM's own when not given."""
+    enforce_eager: bool = False
+    """Start at once, without compiling and recording the model; it is slower then."""
+    start_seconds: float = Field(default=900.0, gt=0)
+    """How long the server may take to start."""
+    args: list[str] = []
+    """Further arguments of the server, as on its command line."""
+
+    @property
+    def of_rows(self) -> dict[str, Any]:
+        """The settings that change what is sampled; the others change how fast."""
+        return self.model_dump(include={"engine", "dtype", "quantization", "max_model_len", "args"}, exclude_none=True)
+
+
+def _serve(value: Any) -> Any:
+    return {"engine": value} if isinstance(value, str) else value
+
+
+Served = Annotated[Serve, BeforeValidator(_serve)]
+
+
+class Teacher(OpenSection):
+    """A named source of traces. Further keys are options of the backend."""
+
+    backend: str
+    """`openai`, `transformers`, `recorded`, `scripted`, or your own `package.module:Class`."""
+    model: str
+    """Model name, hub id, folder, or file of recorded traces."""
+    samples: int = Field(default=1, ge=1)
+    """Traces per problem that are asked for in any case."""
+    until_correct: int | None = Field(default=None, ge=1)
+    """Ask on, sample after sample, until this many traces of a problem are correct and ended by themselves."""
+    max_samples: int | None = Field(default=None, ge=1)
+    """Most traces per problem; `until_correct` needs it."""
+    sampling: Sampling = Sampling()
+    """How they are drawn. A higher `max_tokens` asks again for the traces that were cut, and for no others."""
+    prompt: str = "plain"
+    """What the teacher is asked: a shipped prompt by name (`boxed`, `paper`), a file of your own (text with
+    `{problem}`, or `.jinja` with `{{ problem }}`), or `plain` for the problem alone."""
+    system: str | None = Field(default=None, min_length=1)
+    """Its system prompt: this text as it stands, never a path. A problem's own follows it in the same turn."""
+    examples: str | None = Field(default=None, min_length=1)
+    """A file of worked examples with the columns `prompt` and `completion`, all of which are shown before the problem
+    as earlier turns."""
+    price: Price | None = None
+    """Where it is left out, and the server does not say either, only tokens are counted."""
+    spend: Spend = Spend()
+    """Limits for this teacher alone."""
+    serve: Served | None = None
+    """`vllm`: the backend `openai` talks to a server that is started for this teacher; `model` is a hub id, a folder or
+    `lab:<name>`."""
+
+    @property
+    def most_samples(self) -> int:
+        """Most traces of a problem that may be there."""
+        return self.samples if self.until_correct is None else self.max_samples or self.samples
+
+
+class Verify(OpenSection):
+    """How answers are judged. Further keys are options of the verifier."""
+
+    verifier: str
+    """`math`, `exact`, `json`, `signs`, or your own `path/file.py:function`."""
+    deadline: float = Field(default=20.0, gt=0)
+    """Seconds after which a verifier is killed and the outcome is `error`."""
+
+
+class Analyze(Section):
+    """What is measured of every teacher's traces besides tokens."""
+
+    tokenizer: str | None = None
+    """Model whose tokenizer counts; the first student's when not given."""
+    metrics: list[str] = ["steps"]
+    """Metric names or references."""
+
+
+class Train(Section):
+    """One training, the same for all arms. Names are those of Hugging Face `TrainingArguments`."""
+
+    learning_rate: float = Field(default=1e-5, gt=0)
+    """Peak learning rate. 1e-5 is for full fine-tuning of billion-parameter models."""
+    num_train_epochs: float = Field(default=2.0, gt=0)
+    """Passes over the problems; in `loss_tokens`, passes of the arm with the fewest tokens."""
+    lr_scheduler_type: Schedule = "cosine"
+    """Schedule of the learning rate."""
+    warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the updates spent warming up."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.999, ge=0, lt=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_length: int = Field(default=16384, ge=1)
+    """Most tokens of prompt and completion together."""
+    overlong: Literal["refuse", "drop"] = "refuse"
+    """What happens when traces exceed `max_length`: stop with a message, or drop them from every arm and list them."""
+    micro_batch_tokens: int = Field(default=16384, ge=1)
+    """Padded tokens per forward pass; an update is cut into as many as it needs. Changes memory and rounding only."""
+    bf16: bool = False
+    """Compute in bfloat16. Weights and optimizer stay float32: in bfloat16, updates at 1e-5 round to nothing."""
+    save_steps: int = Field(default=500, ge=1)
+    """Updates between checkpoints; a killed training goes on from the last."""
+
+
+class Student(Section):
+    """A model to be trained."""
+
+    model: str
+    """Hub id, folder, or `lab:<name>`."""
+    chat_template_kwargs: dict[str, Any] = {}
+    """Passed to its chat template, in training and in evaluation alike."""
+    train: dict[str, Any] = {}
+    """Training keys that this student overrides, for all its arms."""
+    seeds: int | list[int] | None = None
+    """Overrides the study's `seeds`."""
+    backend: Literal["transformers", "vllm"] = "transformers"
+    """What it is sampled with when it is evaluated, untuned and trained alike."""
+    backend_options: dict[str, Any] = {}
+    """Options of that backend; its precision is that of the training."""
+    serve: Served | None = None
+    """`vllm`: a server is started for each of its evaluations instead."""
+
+
+class Arm(OpenSection):
+    """A named training set. Further keys are options of the mixture."""
+
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(min_length=1)
+    """Teacher -> share, in the budget's unit; they add up to 1."""
+    mixture: str = "blend"
+    """How traces are put together."""
+
+
+class Primary(Section):
+    """The one comparison that decides, declared before the run. Everything else is exploratory."""
+
+    contrast: str
+    benchmark: str
+    max_tokens: int | None = None
+    """Token cap; none: the generation's own limit."""
+
+
+class Budget(Section):
+    """What every update holds equally, in every arm."""
+
+    unit: Literal["examples", "loss_tokens"] = "examples"
+    """The unit of `per_update` and of the arms' weights. The other unit is always printed."""
+    per_update: int = Field(default=16, ge=1)
+    """Examples, or loss tokens, per optimizer step. Must be given for `loss_tokens`."""
+    problems: Literal["shared", "each"] = "shared"
+    """`shared`: problems that every teacher of the compared arms solved; `each`: every arm its own."""
+
+
+class Evaluate(Section):
+    """How students are sampled and where their answers are cut."""
+
+    sampling: Sampling = Sampling()
+    """Decoding; what is not set comes from the student's generation_config."""
+    k: int = Field(default=1, ge=1)
+    """Samples per problem."""
+    caps: list[Annotated[int, Field(ge=1)]] = []
+    """Further token caps below the generation's own limit, read off the same generation as prefixes."""
+    batch_size: int = Field(default=64, ge=1)
+    """Prompts decoded together."""
