@@ -18,10 +18,11 @@ from conftest import DATA_STAGES, Notes, Watching
 from mixdistill import pipeline, units
 from mixdistill import store as stores
 from mixdistill.errors import Refused, StageError, StoreError
+from mixdistill.lab.teachers import Scripted
 from mixdistill.pipeline import STAGES
 from mixdistill.recipe import build, load
 from mixdistill.store import Store
-from mixdistill.types import Problem, Trace, Verdict
+from mixdistill.types import Completion, Problem, Trace, Verdict
 from mixdistill.units import Done, State, Unit, plan
 
 FIRST = ("generate",)
@@ -137,6 +138,32 @@ def test_failed_requests_that_fail_once_more_hold_up_nothing(raw, store, notes: 
 def test_a_limit_in_dollars_for_the_study_lets_teachers_that_cost_nothing_write(raw, store, inline):
     raw["spend"] = {"cost": 50}
     assert go(raw, store) == []
+
+
+def test_retry_asks_again_for_a_cut_trace_of_which_the_longer_one_failed(raw, store, inline, monkeypatch):
+    whole = Scripted.generate
+
+    def cut(self, requests):
+        for position, completion in whole(self, requests):
+            short = requests[position].sampling.max_tokens == 5
+            cut = completion.model_copy(update={"finish_reason": "length"})
+            yield position, cut if short else Completion(error="status 500") if position == 0 else completion
+
+    monkeypatch.setattr(Scripted, "generate", cut)
+    raw |= {"error_rate": 0.5}
+    raw["teachers"]["short"]["sampling"] = {"max_tokens": 5}
+    go(raw, store)
+    raw["teachers"]["short"]["sampling"] = {"max_tokens": 500}
+    go(raw, store)
+    assert [t["sampling"]["max_tokens"] for t in traces(store)] == [5] + [500] * 11
+    monkeypatch.setattr(Scripted, "generate", whole)
+    go(raw, store)
+    assert traces(store)[0]["sampling"]["max_tokens"] == 5
+    go(raw, store, retry=True)
+    assert [t["sampling"]["max_tokens"] for t in traces(store)] == [500] * 12
+    again = Watching()
+    go(raw, store, watcher=again, retry=True)
+    assert again.ended == []
 
 
 def test_fewer_problems_buy_nothing_and_lose_nothing(raw, store, notes: Notes, watching, inline):

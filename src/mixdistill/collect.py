@@ -104,6 +104,8 @@ class Collected:
     """Traces by how they ended, tokens, cost."""
     absent: frozenset[str]
     """Ids of wanted traces that there are none of and never will be, as the backend says (a file of recorded ones)."""
+    still_cut: int = 0
+    """Traces that were cut at a lower limit and stayed, since the request for another failed."""
 
 
 def collect(store: Store, folder: Path, backend: Any, buying: Buying) -> Collected:
@@ -127,7 +129,7 @@ def collect(store: Store, folder: Path, backend: Any, buying: Buying) -> Collect
     counts = _Counts()
     table = store.seal(folder, Trace, counts.passing(desk.rows()), TABLE)
     absent = {"absent": len(desk.absent)} if desk.absent else {}
-    return Collected(table, counts.all() | absent, frozenset(desk.absent))
+    return Collected(table, counts.all() | absent, frozenset(desk.absent), desk.still_cut())
 
 
 @dataclass(slots=True)
@@ -346,6 +348,10 @@ class _Desk:
     def _is_wanted(self, held: _Held) -> bool:
         number, _, sample = held.order
         return held.open and number < len(self.tallies) and sample < self.tallies[number].asked
+
+    def still_cut(self) -> int:
+        """How many traces stayed as they were cut, since the request for another failed."""
+        return sum(self._is_wanted(held) and not held.failed for held in map(self.held.__getitem__, self.failed))
 
     def rows(self) -> Iterator[Trace]:
         """The traces, in the order of the table; one at a time is in memory."""

@@ -15,7 +15,7 @@ from mixdistill.sections import Teacher
 from mixdistill.spending import Amount, Purse
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Trace, Verdict, content_hash
-from mixdistill.units import Done, Extent, Unit
+from mixdistill.units import STILL_CUT, Done, Extent, Unit
 
 VERSION = "2"
 LIMIT = "sampling.max_tokens"
@@ -86,6 +86,7 @@ def _ask(unit: Unit, recipe: Recipe, store: Store, backend: Any) -> Done:
         collected = collect(store, folder, backend, buying)
     if isinstance(notes := getattr(backend, "notes", None), dict) and notes:
         facts["notes"] = notes
+    facts |= {STILL_CUT: collected.still_cut} if collected.still_cut else {}
     return Done(counts=collected.counts, tables={TABLE: collected.table}, facts=facts, absent=collected.absent)
 
 

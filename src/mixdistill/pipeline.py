@@ -45,6 +45,7 @@ from mixdistill.store import ABSENT, MARKER, UNUSED, Store
 from mixdistill.types import content_hash
 from mixdistill.units import (
     STARTED,
+    STILL_CUT,
     Done,
     State,
     Unit,
@@ -172,7 +173,7 @@ def _to_be_retried(planned: list[tuple[Unit, State]], store: Store, fresh: bool)
     """Finished units of which requests failed are open again."""
     found = []
     for unit, s in planned:
-        failed = s is State.DONE and unit.wanted and store.failed(store.folder(unit.stage, *unit.key), unit.table)
+        failed = _failed(unit, store) if s is State.DONE and unit.wanted else 0
         if failed and unit.stage == "generate" and not fresh and any(store.folder("train").rglob(MARKER)):
             raise Refused(
                 f"{store.root}: {unit.label}: {failed:,} failed requests would be asked again, and trainings were made "
@@ -180,6 +181,13 @@ def _to_be_retried(planned: list[tuple[Unit, State]], store: Store, fresh: bool)
             )
         found.append((unit, State.EXTEND if failed else s))
     return found
+
+
+def _failed(unit: Unit, store: Store) -> int:
+    """Requests of a finished unit that failed for good, those for another trace in the place of a cut one included."""
+    folder = store.folder(unit.stage, *unit.key)
+    facts = (store.marker(folder) or {}).get("facts", {})
+    return store.failed(folder, unit.table) + facts.get(STILL_CUT, 0)
 
 
 def _run_stage(

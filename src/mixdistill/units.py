@@ -25,6 +25,8 @@ CONTENT = ("file:", "folder:")
 """How what counts by its content begins in an identity."""
 STARTED = "started.json"
 """What a unit was begun with, until its marker says so."""
+STILL_CUT = "still_cut"
+"""Fact of a marker: rows that a failed request left as an earlier recipe cut them."""
 DESCRIBED = ("identity", "options", "inputs")
 """What both say."""
 
