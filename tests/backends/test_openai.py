@@ -609,6 +609,28 @@ def test_a_server_that_dies_in_the_middle_costs_twenty_rows_and_no_more(serve):
     assert [completion.error for _, completion in got] == [None] * 30 + ["status 500: dead (2 tries)"] * 20
 
 
+def test_what_ended_the_stream_is_said_even_where_a_request_was_just_being_drawn(serve):
+    answered = threading.Event()
+
+    def answer(body, n):
+        if body["messages"][0]["content"] == "0":
+            return FINE
+        answered.wait(20)
+        return 401, {"error": {"message": "expired"}}
+
+    def drawn():
+        yield from (*prompts(2), None)
+        (loop,) = (thread for thread in threading.enumerate() if thread.name == "openai")
+        answered.set()
+        loop.join(20)
+        yield Request(prompt="2")
+
+    server, got = serve(answer), []
+    with pytest.raises(StageError, match="the key in OPENAI_API_KEY was refused"):
+        got.extend(OpenAI("m", base_url=server.url).generate(drawn()))
+    assert len(server.bodies) == 2
+
+
 def test_what_is_being_paid_for_is_kept_when_twenty_others_failed_alike(serve, monkeypatch):
     ended, end = threading.Event(), wire.Wire._end
 
