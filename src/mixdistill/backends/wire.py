@@ -131,7 +131,8 @@ class Wire:
             self.drawn += 1
             self.held += 1
         if batch:
-            self._loop.call_soon_threadsafe(self._given, batch)
+            with suppress(RuntimeError):  # the loop ended by an error, which `_take` raises
+                self._loop.call_soon_threadsafe(self._given, batch)
 
     def _take(self) -> list[tuple[int, Completion]]:
         """What has arrived, at least one; or nothing, where there is room for more."""
