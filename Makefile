@@ -46,6 +46,7 @@ bench: $(STAMP) ## speed ratios against named peers, side by side in one run; wh
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/teachers.py --transports
 	$(BIN)/python benchmarks/planning.py
+	$(BIN)/python benchmarks/resume.py
 
 setup: $(STAMP)
 

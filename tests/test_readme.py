@@ -12,8 +12,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_recipe_in_the_readme_is_valid_and_implies_what_the_readme_says():
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    block, buying = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     recipe = build(parse_yaml(block, "README.md"), where="README.md")
+    more = parse_yaml(buying, "README.md")["teachers"]
+    long = {**parse_yaml(block, "README.md")["teachers"]["long"], **more["long"]}
+    assert build({**parse_yaml(block, "README.md"), "teachers": {"long": long}}).teachers["long"].most_samples == 8
     assert list(recipe.arms) == ["long", "short", "mix-long", "mix-long-50"]
     assert {"long_cot_gap", "mix_gain"} <= set(recipe.contrasts)
 

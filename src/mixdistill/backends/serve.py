@@ -46,6 +46,10 @@ _PREFIX = re.compile(r"^(?:\(\w+ pid=\d+\) )?(?:[A-Z]+ \d\d-\d\d [\d:]+ )?(?:\[[
 """What vLLM writes before every line: process, level, time, place."""
 
 
+DYING_SECONDS = 5.0
+"""How long a server that cannot be reached may take to be gone."""
+
+
 class Served:
     """A model, and any number of LoRA adapters on it, behind an OpenAI-compatible server: a context manager.
 
@@ -105,6 +109,9 @@ class Served:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         assert self.process
         died = self.process.poll()
+        if died is None and isinstance(error, StageError):  # its connections go before its process does
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                died = self.process.wait(DYING_SECONDS)
         self._end()
         if isinstance(error, Exception) and died is not None:
             raise StageError(self._ended(died, "while it was used")) from error

@@ -131,7 +131,7 @@ class Wire:
             self.drawn += 1
             self.held += 1
         if batch:
-            with suppress(RuntimeError):  # it has ended in between, and `_take` says why
+            with suppress(RuntimeError):  # the loop ended by an error, which `_take` raises
                 self._loop.call_soon_threadsafe(self._given, batch)
 
     def _take(self) -> list[tuple[int, Completion]]:
