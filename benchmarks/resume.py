@@ -14,9 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from mixdistill.collect import TABLE, Buying, collect, fixed
+from mixdistill.collect import TABLE, Buying, collect
 from mixdistill.store import Store
 from mixdistill.types import Problem, Trace, Usage, problem_id, trace_id
+from mixdistill.wanted import fixed
 
 REASONING = "First the sum of both sides, then the difference, and so on. " * 15
 

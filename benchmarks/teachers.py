@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill.backends.openai import OpenAI
-from mixdistill.collect import Buying, collect, fixed
+from mixdistill.collect import Buying, collect
 from mixdistill.store import Store
 from mixdistill.types import Problem, Request, Sampling, problem_id
+from mixdistill.wanted import fixed
 
 MARKS = {256: (3.0, 0.2), 32: (0.95, 1.0)}
 """In flight -> what `collect` must reach: how many times the peer's requests/s, and with which part of its CPU."""

@@ -4,12 +4,13 @@ import pytest
 
 import tiny
 from mixdistill import prompts
-from mixdistill.collect import TABLE, Buying, collect, fixed, request_seed, until_correct
+from mixdistill.collect import TABLE, Buying, collect, request_seed
 from mixdistill.errors import StageError
 from mixdistill.sections import Price, Spend, Teacher
 from mixdistill.spending import Amount, Purse
 from mixdistill.store import Store
 from mixdistill.types import Completion, Problem, Sampling, Trace, Usage, trace_id
+from mixdistill.wanted import fixed, until_correct
 
 
 class Echo:
@@ -268,6 +269,19 @@ def test_a_trace_that_did_not_end_by_itself_is_not_right(tmp_path):
     backend = Live(finish=lambda request: "length" if request.sample == 0 else "stop")
     _collect(Store(tmp_path), backend, rule=until_correct(1, samples=1, max_samples=3), judge=judge)
     assert len(backend.asked) == 2 * 4
+
+
+def test_a_sample_that_failed_is_not_asked_again_where_enough_are_right_without_it(tmp_path):
+    class Fails(Live):
+        def answer(self, request):
+            return Completion(error="status 500") if request.sample == 1 else super().answer(request)
+
+    store, again = Store(tmp_path), Live()
+    rule = until_correct(1, samples=1, max_samples=4)
+    _collect(store, Fails(right=_third), rule=rule, judge=judge)
+    traces = _collect(store, again, rule=rule, judge=judge, error_rate=0)
+    assert again.asked == []
+    assert [t.sample for t in traces if t.error] == [1] * 4
 
 
 # -- a higher limit ---------------------------------------------------------------------------------------------------

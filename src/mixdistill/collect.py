@@ -22,6 +22,7 @@ from mixdistill.sections import Price
 from mixdistill.spending import Amount, Purse, amount, price_of
 from mixdistill.store import Store
 from mixdistill.types import Completion, Problem, Request, Sampling, Trace, content_hash, trace_id
+from mixdistill.wanted import Rule, Tally
 
 TABLE = "traces"
 LOOK_APART = 0.1
@@ -29,45 +30,6 @@ LOOK_APART = 0.1
 JUDGED_APART = 0.5
 """Seconds between traces that are judged for the display alone."""
 STOPPED = "stopped; run again to go on"
-
-
-@dataclass(slots=True)
-class Tally:
-    """How far a problem has come."""
-
-    asked: int = 0
-    """Samples asked for, those in flight included."""
-    answered: int = 0
-    """Samples that are there, failed ones included."""
-    right: int = 0
-    """Of these, those that are correct and ended by themselves; counted only where the rule judges."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How many samples of a problem there should be."""
-
-    wanted: Callable[[Problem, Tally], int]
-    judges: bool = False
-    """Whether it wants to know which are right."""
-
-
-def fixed(samples: int) -> Rule:
-    """As many for every problem."""
-    return Rule(lambda _, tally: samples)
-
-
-def until_correct(right: int, *, samples: int, max_samples: int) -> Rule:
-    """`samples` in any case, then as many as are still missing to `right`, up to `max_samples`.
-
-    As many are in flight as would all be needed if every one of them were right: none that asking one after another
-    would have spared.
-    """
-
-    def wanted(_: Problem, tally: Tally) -> int:
-        return max(samples, min(max_samples, tally.answered + max(0, right - tally.right)))
-
-    return Rule(wanted, judges=True)
 
 
 @dataclass
@@ -233,11 +195,16 @@ class _Desk:
             wanted = trace_id(self.buying.author, problem.id, sample)
             if wanted in self.absent:
                 tally.answered += 1
-            elif (held := self.held.get(wanted)) is None or held.open:
+            elif (held := self.held.get(wanted)) is None or (held.open and not self._is_spared(held, tally)):
                 self.ready.append((number, sample))
             else:
                 self.meter.done += 1
             self.meter.total += 1
+
+    def _is_spared(self, held: _Held, tally: Tally) -> bool:
+        if self.buying.rule.spares(held.order[2], tally):
+            held.open = False  # and nobody holds it against the author
+        return not held.open
 
     def more(self) -> bool:
         """Whether anything is to be asked for."""
@@ -259,7 +226,7 @@ class _Desk:
     def __next__(self) -> Request | None:
         if self.stopped() or not (self.ready or (self.flying and self.buying.rule.judges)):
             raise StopIteration
-        if not self.ready or self.buying.purse.refusal(len(self.flying)):
+        if self.flying and (not self.ready or self.buying.purse.refusal(len(self.flying))):
             return None
         number, sample = self.ready.popleft()
         problem = self.buying.problems[number]

@@ -18,7 +18,7 @@ from typing import Any
 from mixdistill import resolve
 from mixdistill.backends.transformers import in_force
 from mixdistill.collect import TABLE as TRACES
-from mixdistill.collect import Buying, Collected, collect, fixed
+from mixdistill.collect import Buying, Collected, collect
 from mixdistill.errors import StoreError
 from mixdistill.files import versions, write_atomically
 from mixdistill.generate import make_backend
@@ -39,6 +39,7 @@ from mixdistill.types import (
 )
 from mixdistill.units import Done, Extent, Unit
 from mixdistill.verify import check_errors, grade, grading_options
+from mixdistill.wanted import fixed
 
 VERSION = "2"
 VERDICTS, SCORES = "verdicts", "scores"

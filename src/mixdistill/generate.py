@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill import prompts, resolve
-from mixdistill.collect import TABLE, Buying, Rule, collect, fixed, until_correct
+from mixdistill.collect import TABLE, Buying, collect
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Teacher
 from mixdistill.spending import Amount, Purse
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Trace, Verdict, content_hash
 from mixdistill.units import STILL_CUT, Done, Extent, Unit
+from mixdistill.wanted import Rule, fixed, until_correct
 
 VERSION = "2"
 LIMIT = "sampling.max_tokens"
@@ -176,6 +177,8 @@ def _judge(
             return False
         if trace.id not in known:
             verdict = grade(recipe, [(problem, trace)])[0]
+            if verdict.outcome is Outcome.ERROR:  # a verifier that failed may do better next time
+                return False
             note(verdict)
             known[trace.id] = verdict.outcome is Outcome.CORRECT
         return known[trace.id]
