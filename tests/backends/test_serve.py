@@ -25,7 +25,7 @@ from mixdistill.types import Request
 
 FAKE = '''
 """Answers like vLLM's server. The model's name says how it fails."""
-import json, os, subprocess, sys, time
+import json, os, subprocess, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
@@ -38,7 +38,7 @@ if model == "dies":
     print("(EngineCore pid=8) ERROR 11-24 17:39:20 [core.py:9] ValueError: no such quantization")
     print("RuntimeError: Engine core initialization failed. See root cause above.", flush=True)
     os._exit(3)
-tries = 0
+tries, noting = 0, threading.Lock()
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
@@ -53,11 +53,12 @@ class Handler(BaseHTTPRequestHandler):
         if model == "breaks":
             print("MemoryError: no room for the cache", flush=True)
             os._exit(4)
-        with open(notes) as f:
-            noted = json.load(f)
-        noted["asked"].append(body)
-        with open(notes, "w") as f:
-            json.dump(noted, f)
+        with noting:
+            with open(notes) as f:
+                noted = json.load(f)
+            noted["asked"].append(body)
+            with open(notes, "w") as f:
+                json.dump(noted, f)
         right = self.headers["Authorization"] == "Bearer " + os.environ["VLLM_API_KEY"]
         message = {"role": "assistant", "content": "shown"}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "token_ids": json.loads(os.environ["IDS"])}

@@ -207,7 +207,7 @@ def test_the_verb_serves_until_ctrl_c_and_the_command_it_prints_works(folder: Pa
         assert done.returncode == 0, done.stderr
     finally:
         server.send_signal(signal.SIGINT)
-        out, err = server.communicate(timeout=20)
+        out, err = server.communicate(timeout=60)
     assert (server.returncode, out, err) == (0, "requests: 16 whole\n", "")
     store = Store(folder / "runs" / "long-vs-short-fake")
     assert len(store.read(store.folder("generate", "short"), Trace, "traces")) == 8
