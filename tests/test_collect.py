@@ -372,6 +372,15 @@ def test_a_limit_in_dollars_for_the_study_does_not_ask_the_price_of_what_is_free
     assert len(_collect(store, Live(), purse=purse)) == 8
 
 
+def test_what_was_spent_on_traces_that_were_set_aside_is_spent(tmp_path):
+    store, study = Store(tmp_path / "run" / "generate" / "a"), Spend(cost=20)
+    _collect(store, Live(), price=PRICE, purse=Purse(Spend(), study, store.root, Amount(2, 10)))
+    Store(tmp_path / "run").set_aside(store.root)
+    with pytest.raises(StageError, match=r"\$16\.00 spent on all teachers") as e:
+        _collect(store, Live(room=1), price=PRICE, purse=Purse(Spend(), Spend(cost=17), store.root, Amount(2, 10)))
+    assert str(e.value).startswith("x: 0 of 8 traces are there")
+
+
 def test_a_limit_in_dollars_where_nobody_knows_the_price_stops_at_once(tmp_path):
     store = Store(tmp_path)
     backend = Live(room=1)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mixdistill.files import write_atomically
 from mixdistill.sections import Price, Spend
+from mixdistill.store import SET_ASIDE
 from mixdistill.types import Trace, Usage
 
 SPENT = "spent.json"
@@ -114,7 +115,9 @@ class Purse:
     def _of_others(self) -> Amount:
         if self.folder and time.monotonic() - self._looked > NOTED_APART:
             self._looked = time.monotonic()
-            others = (p.parent for p in self.folder.parent.glob(f"*/{SPENT}") if p.parent != self.folder)
+            generate = self.folder.parent
+            others = [p.parent for p in generate.glob(f"*/{SPENT}") if p.parent != self.folder]
+            others += [p.parent for p in (generate.parent / SET_ASIDE / generate.name).glob(f"*/{SPENT}")]
             self._others = sum((_noted(folder) for folder in others), Amount())
         return self._others
 
