@@ -192,7 +192,9 @@ def test_the_verb_serves_until_ctrl_c_and_the_command_it_prints_works(folder: Pa
     keys = [*LOCAL, "students.qwen-1.5b.model=lab:s", "teachers.long.price={completion: 2}"]
     mixdistill = [sys.executable, "-m", "mixdistill"]
     command = [*mixdistill, "fake", "long-vs-short", *(word for key in keys for word in ("--set", key))]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell has what it runs in the background ignore Ctrl-C, and that is inherited.
+    heeding = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
     try:
         assert server.stdout
         first = server.stdout.readline()
