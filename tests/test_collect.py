@@ -5,7 +5,7 @@ import pytest
 import tiny
 from mixdistill import prompts
 from mixdistill.collect import TABLE, Buying, collect, request_seed
-from mixdistill.errors import StageError
+from mixdistill.errors import StageError, Stopped
 from mixdistill.sections import Price, Spend, Teacher
 from mixdistill.spending import Amount, Purse
 from mixdistill.store import Store
@@ -351,6 +351,12 @@ def test_no_request_is_sent_that_could_go_over_what_may_be_spent_and_raising_it_
     assert len(rest.asked) == 5
 
 
+def test_a_limit_holds_though_the_first_traces_were_short(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(StageError, match="30 tokens sampled, and the next request could go over"):
+        _collect(store, Live(room=1), purse=Purse(Spend(tokens=100), Spend(), store.root / "unit", Amount(0, 80)))
+
+
 def test_what_all_teachers_spend_counts_together(tmp_path):
     store, other = Store(tmp_path / "run" / "a"), Store(tmp_path / "run" / "b")
     study = Spend(cost=20)
@@ -406,7 +412,7 @@ def test_who_is_asked_to_stop_finishes_what_is_in_flight_and_goes_on_later(tmp_p
             return super().answer(request)
 
     told, rest = Told(), Live()
-    with pytest.raises(StageError) as e:
+    with pytest.raises(Stopped) as e:
         _collect(store, told)
     assert len(told.asked) == len(store.journal(store.root / "unit", Trace, TABLE)) == 4
     assert str(e.value) == "x: 4 of 8 traces are there; stopped; run again to go on"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill import resolve
-from mixdistill.errors import StageError
+from mixdistill.errors import StageError, Stopped
 from mixdistill.prompts import Prompt
 from mixdistill.sections import Price
 from mixdistill.spending import Amount, Purse, amount, price_of
@@ -303,7 +303,8 @@ class _Desk:
         label, wanted = self.buying.label, self.meter.total
         self.buying.purse.note(now=True)
         if self.why is not None and self.ready:  # what was in flight may have been the last
-            raise StageError(f"{label}: {self.meter.done:,} of {wanted:,} traces are there; {self.why}")
+            kind = Stopped if self.why == STOPPED else StageError
+            raise kind(f"{label}: {self.meter.done:,} of {wanted:,} traces are there; {self.why}")
         ours = {i: why for i, why in self.failed.items() if self._is_wanted(self.held[i])}
         if ours and len(ours) > self.buying.error_rate * wanted:
             raise StageError(

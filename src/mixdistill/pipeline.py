@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mixdistill import interrupt, resolve
-from mixdistill.errors import MixdistillError, Refused, StageError, StoreError, said
+from mixdistill.errors import MixdistillError, Refused, StageError, Stopped, StoreError, said
 from mixdistill.executor import Local, never
 from mixdistill.files import file_hash, versions, write_atomically
 from mixdistill.recipe import Recipe, render
@@ -266,6 +266,8 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
     try:
         done: Done = module(stage).run(unit, recipe, store)
     except Exception as caught:
+        if isinstance(caught, Stopped):  # no failure: the next run goes on
+            raise
         e = _without_secrets(caught)
         ours = isinstance(e, MixdistillError)
         unwritable = None if ours else store.unwritable(folder, e)

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from mixdistill.errors import MixdistillError
+from mixdistill.errors import MixdistillError, Stopped
 from mixdistill.store import UNUSED, Store
 from mixdistill.units import State, Unit
 
@@ -164,7 +164,9 @@ class Log:
     def unit(self, unit: Unit, error: BaseException | None, seconds: float, counts: dict[str, Any]) -> None:
         """One line per ended unit."""
         self.left -= 1
-        what = f"FAILED: {error}" if error else f"{seconds:.1f} s  {_counts(counts)}"
+        what = f"{seconds:.1f} s  {_counts(counts)}"
+        if error:
+            what = ("" if isinstance(error, Stopped) else "FAILED: ") + str(error).removeprefix(f"{unit.label}: ")
         self._say(f"  {unit.label}: {what}  ({self.left} left)")
 
     def stopping(self) -> None:
@@ -233,7 +235,9 @@ class Live:
         self.spent_cost += self.costs.get(unit.label, 0.0)
         if error:
             # Not markup: a message may hold brackets of its own, as in pip install 'mixdistill[train]'.
-            self.console.print("[red]✗[/]", escape(f"{unit.label}: {error}"), highlight=False)
+            said = str(error).removeprefix(f"{unit.label}: ")
+            mark = "[yellow]■[/]" if isinstance(error, Stopped) else "[red]✗[/]"
+            self.console.print(mark, escape(f"{unit.label}: {said}"), highlight=False)
         if self.ended == self.total:
             self._close()
         self.live.update(self._draw())

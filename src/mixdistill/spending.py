@@ -58,7 +58,7 @@ class Purse:
     folder: Path | None = None
     """This teacher's, beside those of the others."""
     at_most: Amount | None = None
-    """What a request may take, as far as that is known before any was answered."""
+    """Most that a request may take, where `max_tokens` says; else the largest so far stands for it."""
     free: bool = False
     """Whether its traces cost nothing where nobody says what they cost: from a file, or made on this machine."""
     spent: Amount = field(default_factory=Amount)
@@ -86,8 +86,7 @@ class Purse:
         self.spent += took
         if trace.error is None:
             self.unpriced |= trace.cost is None
-            known = self.largest or Amount()
-            self.largest = Amount(max(known.cost, took.cost), max(known.tokens, took.tokens))
+            self.largest = _larger(self.largest or Amount(), took)
         self.note()
 
     def refusal(self, flying: int) -> str | None:
@@ -96,9 +95,9 @@ class Purse:
             return None
         if self.unpriced and (self.own.cost or (self.study.cost and not self.free)):
             return "spend.cost is set, and neither a price nor the server says what a request costs; set the price"
-        each = self.largest or self.at_most
-        if each is None:
+        if self.largest is None and self.at_most is None:
             return None if flying < BLIND else "waiting"
+        each = _larger(self.largest or Amount(), self.at_most or Amount())
         ahead = each.times(flying + 1)
         found = _over(self.own, self.spent, ahead)
         if found is None and self.study != Spend():
@@ -122,9 +121,15 @@ class Purse:
         return self._others
 
 
+def _larger(a: Amount, b: Amount) -> Amount:
+    return Amount(max(a.cost, b.cost), max(a.tokens, b.tokens))
+
+
 def _over(limit: Spend, spent: Amount, ahead: Amount, whose: str = "") -> str | None:
+    from mixdistill.page.wording import dollars
+
     if limit.cost is not None and spent.cost + ahead.cost > limit.cost:
-        said = f"${spent.cost:,.2f} spent{whose}, and the next request could go over spend.cost={limit.cost:g}"
+        said = f"{dollars(spent.cost)} spent{whose}, and the next request could go over spend.cost={limit.cost:g}"
     elif limit.tokens is not None and spent.tokens + ahead.tokens > limit.tokens:
         said = f"{spent.tokens:,} tokens sampled{whose}, and the next request could go over spend.tokens={limit.tokens}"
     else:

@@ -11,7 +11,7 @@ import pytest
 from conftest import Notes, Watching
 from mixdistill import pipeline
 from mixdistill.backends.recorded import Recorded
-from mixdistill.commands import check, estimates
+from mixdistill.commands import check, estimates, faults
 from mixdistill.commands.check import plan, text
 from mixdistill.commands.plans import Plan
 from mixdistill.errors import RecipeError
@@ -313,3 +313,16 @@ def test_faults_are_raised_all_at_once_with_the_name_of_the_recipe(raw):
     with pytest.raises(RecipeError) as e:
         plan(build(raw), out=Path("run/here"), where="my.yaml")
     assert [line.partition(": ")[0] for line in e.value.findings] == ["my.yaml", "my.yaml", "run/here"]
+
+
+def test_limits_that_cannot_be_kept_to_the_letter_are_said(raw: dict[str, Any]):
+    raw["teachers"]["long"] = {"backend": "openai", "model": "m", "base_url": "http://localhost:1/v1"}
+    raw["spend"] = {"cost": 5}
+    assert faults.vague_limits(build(raw)) == [
+        "teachers.long.price: missing, and spend.cost is set; the run stops after its first requests, unless the server "
+        "says what they cost",
+        "teachers.long.sampling.max_tokens: missing, and spend is set; what a request may take is only guessed from "
+        "those before it",
+    ]
+    raw["teachers"]["long"] |= {"price": {"completion": 1}, "sampling": {"max_tokens": 9}}
+    assert faults.vague_limits(build(raw)) == []

@@ -202,6 +202,26 @@ def _backend(spec: Teacher) -> Any:
     return made(str(folder or model), **resolve.from_environment(spec.options))
 
 
+def vague_limits(study: Recipe) -> list[str]:
+    """Limits of spending that cannot be kept to the letter: nobody knows what the next request takes."""
+    lines = []
+    for name, teacher in study.teachers.items():
+        cost, tokens = teacher.spend.cost or study.spend.cost, teacher.spend.tokens or study.spend.tokens
+        if teacher.backend != "openai" or teacher.serve or not (cost or tokens):
+            continue
+        if cost and teacher.price is None:
+            lines.append(
+                f"teachers.{name}.price: missing, and spend.cost is set; the run stops after its first requests, "
+                "unless the server says what they cost"
+            )
+        if teacher.sampling.max_tokens is None:
+            lines.append(
+                f"teachers.{name}.sampling.max_tokens: missing, and spend is set; what a request may take is only "
+                "guessed from those before it"
+            )
+    return lines
+
+
 def without_vllm(recipe: Recipe) -> list[str]:
     """One line where something is sampled with vLLM and it is not installed."""
     uses = [f"teachers.{n}" for n, t in recipe.teachers.items() if t.serve or t.backend == "vllm"]
