@@ -86,9 +86,9 @@ class Price(Section):
 
 
 class Spend(Section):
-    """How much may be spent on traces. No request is sent that could go over it, by `sampling.max_tokens` or, without that,
-    by the largest so far; raise it to go on. Teachers that are asked at the same time do not see what the others have in
-    flight: together they may go over by as much."""
+    """How much may be spent on traces. No request is sent that could go over it, by `sampling.max_tokens` or, without
+    that, by the largest so far; raise it to go on. Teachers that are asked at the same time do not see what the others
+    have in flight: together they may go over by as much."""
 
     cost: float | None = Field(default=None, gt=0)
     """US dollars. Needs a price, or a server that says what a request cost."""

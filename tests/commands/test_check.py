@@ -319,8 +319,8 @@ def test_limits_that_cannot_be_kept_to_the_letter_are_said(raw: dict[str, Any]):
     raw["teachers"]["long"] = {"backend": "openai", "model": "m", "base_url": "http://localhost:1/v1"}
     raw["spend"] = {"cost": 5}
     assert faults.vague_limits(build(raw)) == [
-        "teachers.long.price: missing, and spend.cost is set; the run stops after its first requests, unless the server "
-        "says what they cost",
+        "teachers.long.price: missing, and spend.cost is set; the run stops after its first requests, unless the "
+        "server says what they cost",
         "teachers.long.sampling.max_tokens: missing, and spend is set; what a request may take is only guessed from "
         "those before it",
     ]
