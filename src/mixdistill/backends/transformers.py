@@ -133,7 +133,12 @@ class Transformers:
             try:
                 for row, tokens, seconds in decode(self._loaded, batch, self._template.pad_id, self._stop_ids):
                     finished.add(row.position)
-                    yield row.position, self._completion(row, tokens, seconds)
+                    yield (
+                        row.position,
+                        completion_of(
+                            tokens, self._template, self._stop_ids, prompt_tokens=len(row.prompt), seconds=seconds
+                        ),
+                    )
                 exhausted = False
             except torch.OutOfMemoryError:
                 exhausted = True
@@ -192,17 +197,21 @@ class Transformers:
         temperature, top_k, top_p = decoding_of(request.sampling, settings)
         return Prepared(position, prompt, limit, temperature, top_k, top_p, request.seed)
 
-    def _completion(self, row: Prepared, sampled: list[int], seconds: float) -> Completion:
-        stopped = sampled[-1] in self._stop_ids
-        reasoning, content = self._template.split(sampled[:-1] if stopped else sampled)
-        return Completion(
-            reasoning=reasoning,
-            content=content,
-            finish_reason="stop" if stopped else "length",
-            usage=Usage(prompt_tokens=len(row.prompt), completion_tokens=len(sampled)),
-            token_ids=sampled,
-            seconds=seconds,
-        )
+
+def completion_of(
+    sampled: list[int], template: Template, stop_ids: frozenset[int], *, prompt_tokens: int, seconds: float
+) -> Completion:
+    """What was sampled, its stop token included where there is one, as a completion."""
+    stopped = bool(sampled) and sampled[-1] in stop_ids
+    reasoning, content = template.split(sampled[:-1] if stopped else sampled)
+    return Completion(
+        reasoning=reasoning,
+        content=content,
+        finish_reason="stop" if stopped else "length",
+        usage=Usage(prompt_tokens=prompt_tokens, completion_tokens=len(sampled)),
+        token_ids=sampled,
+        seconds=seconds,
+    )
 
 
 def token_limit(sampling: Sampling, settings: GenerationConfig, prompt: int, context: int | None) -> int | None:

@@ -17,9 +17,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixdistill.backends import adapters
-from mixdistill.backends.transformers import decoding_of, generation_config, ignored_of, own_stop_ids, token_limit
+from mixdistill.backends.transformers import (
+    completion_of,
+    decoding_of,
+    generation_config,
+    ignored_of,
+    own_stop_ids,
+    token_limit,
+)
 from mixdistill.errors import DataError, MissingExtra, MixdistillError, StageError, said
-from mixdistill.types import Completion, Request, Usage
+from mixdistill.types import Completion, Request
 
 if TYPE_CHECKING:
     from mixdistill.tokens import Template
@@ -150,17 +157,8 @@ class VLLM:
             raise StageError(f"{self.model}: vLLM's engine failed ({said(e, 300)}); run again to go on") from e
 
     def _completion(self, output: Any, seconds: float) -> Completion:
-        sampled = list(output.outputs[0].token_ids)
-        stopped = bool(sampled) and sampled[-1] in self._stop_ids
-        reasoning, content = self._template.split(sampled[:-1] if stopped else sampled)
-        return Completion(
-            reasoning=reasoning,
-            content=content,
-            finish_reason="stop" if stopped else "length",
-            usage=Usage(prompt_tokens=len(output.prompt_token_ids), completion_tokens=len(sampled)),
-            token_ids=sampled,
-            seconds=seconds,
-        )
+        sampled, prompt = list(output.outputs[0].token_ids), len(output.prompt_token_ids)
+        return completion_of(sampled, self._template, self._stop_ids, prompt_tokens=prompt, seconds=seconds)
 
     @property
     def _engine(self) -> Any:
