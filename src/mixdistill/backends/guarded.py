@@ -16,9 +16,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 GRACE = 10.0
 """Seconds between asking and killing."""
+GONE_SECONDS = 1.0
+"""How long those that were killed may take to be gone."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -47,12 +50,22 @@ def _watch(server: subprocess.Popen[bytes]) -> None:
     """When the command has ended, end what it left behind, and this."""
     status = server.wait()
     _tell(server, signal.SIGKILL)
+    _await_end(server)
     os._exit(status if status >= 0 else 128 - status)
 
 
 def _tell(server: subprocess.Popen[bytes], what: signal.Signals) -> None:
     with contextlib.suppress(OSError):
         os.killpg(server.pid, what)
+
+
+def _await_end(server: subprocess.Popen[bytes]) -> None:
+    """Return when none of the group is left: a process that was killed still takes a moment to be gone."""
+    give_up = time.monotonic() + GONE_SECONDS  # where nobody reaps orphans, they stay
+    with contextlib.suppress(OSError):
+        while time.monotonic() < give_up:
+            os.killpg(server.pid, 0)
+            time.sleep(0.01)
 
 
 def _ended_with_parent() -> None:
