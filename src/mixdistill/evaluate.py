@@ -329,7 +329,7 @@ def _scores(
             seed=None if cell[1] == BASE else int(cell[2]),
             benchmark=benchmark,
             group=group,
-            verifier=recipe.verify.verifier,
+            verifier=recipe.verify.name,
             k=recipe.evaluate.k,
             max_tokens=cap,
             examples=len(members),

@@ -53,7 +53,7 @@ def gaps(recipe: Recipe, correct: Cells, levels: Levels) -> list[Gap]:
     """
     found = list(_comparisons(recipe, correct, levels))
     adjusted = iter(stats.holm([stats.beats_each(c.estimates)[1].p for c in found if c.primary]))
-    return [_gap(c, recipe.verify.verifier, next(adjusted) if c.primary else None) for c in found]
+    return [_gap(c, recipe.verify.name, next(adjusted) if c.primary else None) for c in found]
 
 
 def _comparisons(recipe: Recipe, correct: Cells, levels: Levels) -> Iterator[_Comparison]:

@@ -57,7 +57,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         question=recipe.description,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         primary=Primary(**primary.model_dump()) if primary else None,
-        verifier=recipe.verify.verifier,
+        verifier=recipe.verify.name,
         budget=recipe.budget.unit,
         students=_students(recipe, store),
         arms=[ArmFacts(name=BASE, weights={}), *(ArmFacts(name=n, weights=a.weights) for n, a in recipe.arms.items())],

@@ -89,7 +89,7 @@ def cross_check(recipe: Recipe) -> list[str]:
         found += _check_samples(f"teachers.{name}", teacher)
     found += _check_sampling("evaluate.sampling", recipe.evaluate.sampling)
     found += _check_limits(recipe)
-    found += _check_reference("verify", "verifier", recipe.verify.verifier, recipe.verify)
+    found += _check_reference("verify", "verifier", recipe.verify.chain[0].name, recipe.verify)
     for metric in recipe.analyze.metrics:
         found += _check_reference("analyze.metrics", "metric", metric)
     found += _check_columns_of_metrics(recipe.analyze.metrics)

@@ -168,8 +168,14 @@ class Verdict(Row):
     """The verifier module's `VERSION`, else a hash of its file; stamped by mixdistill."""
     max_tokens: int | None = None
     """Only the trace's first this many completion tokens were judged; None: the whole trace."""
+    judged: str = ""
+    """Hash of everything the verdict follows from: the problem, the text judged, the verifier, its version and options.
+    Where it is the same again, so is the verdict, and nobody is asked; stamped by mixdistill."""
     outcome: Outcome
-    """One of five."""
+    """One of five. Where the verifier reads an answer in two ways, this is the `flexible` reading."""
+    strict: Outcome | None = None
+    """The `strict` reading: only an answer counts that is marked as such, in a trace that ended by itself. None: this
+    verifier has one reading."""
     score: float | None = None
     """Partial credit in 0..1, for verifiers that give it."""
     answer: str | None = None
@@ -178,6 +184,24 @@ class Verdict(Row):
     """Which rule found or judged the answer."""
     explanation: str = ""
     """One line, for people."""
+
+
+class Decision(Row):
+    """What all verdicts on one trace, or on its first `max_tokens` tokens, come to."""
+
+    trace_id: str
+    """The trace."""
+    max_tokens: int | None = None
+    """As in `Verdict`."""
+    outcome: Outcome
+    """What counts in training sets, scores and gaps: that of the three below which the recipe's `verify.rule` names."""
+    strict: Outcome
+    """Under the strict reading of the first verifier."""
+    flexible: Outcome
+    """Under its flexible reading."""
+    judge: Outcome
+    """After every verifier of the chain: what the first did not accept, and a later one did, is correct. `flexible`
+    where there is one verifier alone."""
 
 
 class Complexity(Row):

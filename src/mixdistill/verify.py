@@ -68,11 +68,11 @@ def grade(recipe: Recipe, items: list[tuple[Problem, Trace]]) -> list[Verdict]:
     """One verdict per (problem, trace), in order, by the recipe's verifier in killable worker processes."""
     from mixdistill.verifiers.grading import grade as grade_in_workers
 
-    name = recipe.verify.verifier
+    name = recipe.verify.chain[0].name
     return grade_in_workers(
         items,
         resolve.reference("verifier", name),
-        recipe.verify.options,
+        recipe.verify.chain[0].options,
         name=name,
         deadline=recipe.verify.deadline,
     )
@@ -91,7 +91,7 @@ def check_errors(label: str, verdicts: Sequence[Verdict], error_rate: float) -> 
 
 def grading_options(recipe: Recipe) -> tuple[dict[str, Any], dict[str, str]]:
     """(what changes a verdict: the verifier, its version, its options, files among them by content; these as given)."""
-    verifier = resolve.load(resolve.reference("verifier", recipe.verify.verifier))
+    verifier = resolve.load(resolve.reference("verifier", recipe.verify.chain[0].name))
     said = recipe.verify.model_dump(mode="json", exclude_none=True)
     name = said.pop("verifier")
     options, given = resolve.by_content(said, "verify.")

@@ -37,7 +37,7 @@ from mixdistill.verifiers.extract import clean, extract, last_box
     ],
 )
 def test_ordinary_answers_are_found_by_the_expected_rule(text, answer, rule):
-    assert extract(text) == (answer, rule)
+    assert extract(text)[:2] == (answer, rule)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_an_empty_box_is_no_box():
 
 
 def test_a_heading_of_level_four_is_no_answer():
-    assert extract("#### Step 3\nIt is 8.") == ("8", "last_number")
-    assert extract("#### 2. Compute\nIt is 8.") == ("8", "last_number")
+    assert extract("#### Step 3\nIt is 8.")[:2] == ("8", "last_number")
+    assert extract("#### 2. Compute\nIt is 8.")[:2] == ("8", "last_number")
 
 
 def test_a_later_answer_is_beats_an_earlier_one():
@@ -75,7 +75,7 @@ def test_a_later_answer_is_beats_an_earlier_one():
 
 def test_without_guessing_a_number_on_the_way_is_no_answer():
     assert extract("16 - 3 = 13, and then", guess=False) is None
-    assert extract("so the answer is 13, and then", guess=False) == ("13", "answer_is")
+    assert extract("so the answer is 13, and then", guess=False)[:2] == ("13", "answer_is")
 
 
 @pytest.mark.parametrize(

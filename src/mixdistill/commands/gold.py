@@ -83,7 +83,7 @@ def grade(recipe: Recipe, *, limit: int | None = None, where: str = "recipe") ->
     verdicts = verify.grade(recipe, [(problem, trace) for _, problem, trace in items])
     judged = list(zip(items, verdicts, strict=True))
     return Gold(
-        verifier=recipe.verify.verifier,
+        verifier=recipe.verify.name,
         unused=counted(unused),
         problems={name: len(problems) for name, problems in sets.items()},
         accepted=dict.fromkeys(sets, 0) | Counter(i[0] for i, v in judged if v.outcome is Outcome.CORRECT),
@@ -93,11 +93,11 @@ def grade(recipe: Recipe, *, limit: int | None = None, where: str = "recipe") ->
 
 def phrasing(recipe: Recipe) -> Callable[[Problem], str]:
     """How a right answer is put: the verifier module's `gold`, else the bare reference."""
-    verifier = resolve.load(resolve.reference("verifier", recipe.verify.verifier))
+    verifier = resolve.load(resolve.reference("verifier", recipe.verify.chain[0].name))
     phrase = getattr(sys.modules[verifier.__module__], "gold", None)
     if phrase is None:
         return lambda problem: problem.answer
-    return partial(phrase, **{k: v for k, v in recipe.verify.options.items() if resolve.takes(phrase, k)})
+    return partial(phrase, **{k: v for k, v in recipe.verify.chain[0].options.items() if resolve.takes(phrase, k)})
 
 
 def _trace(problem: Problem, content: str) -> Trace:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import unicodedata
 
-from mixdistill.types import Outcome, Problem, Trace, Verdict
-from mixdistill.verifiers.extract import Found
+from mixdistill.types import Problem, Trace, Verdict
+from mixdistill.verifiers.verdicts import Found, compared, is_cut, no_answer, no_reference
 
 VERSION = "1"
 
@@ -29,25 +29,12 @@ def verify(
     """
     gold = normal(problem.answer, ignore_space=ignore_space, ignore_case=ignore_case)
     if not gold:
-        return Verdict(
-            trace_id=trace.id,
-            outcome=Outcome.ERROR,
-            rule="reference",
-            explanation="the problem has no reference answer",
-        )
-    cut = trace.finish_reason == "length"
-    found = find(trace.content, answer_after, cut=cut)
+        return no_reference(trace)
+    found = find(trace.content, answer_after, cut=is_cut(trace))
     if found is None:
-        outcome = Outcome.TRUNCATED if cut else Outcome.NO_ANSWER
-        return Verdict(trace_id=trace.id, outcome=outcome, explanation=f"no answer found; reference: {gold}")
+        return no_answer(trace, gold)
     right = normal(found.answer, ignore_space=ignore_space, ignore_case=ignore_case) == gold
-    return Verdict(
-        trace_id=trace.id,
-        outcome=Outcome.CORRECT if right else Outcome.INCORRECT,
-        answer=found.answer,
-        rule=f"{found.rule}/text",
-        explanation="" if right else f"reference: {gold}",
-    )
+    return compared(trace, found, gold, right, "text")
 
 
 def gold(problem: Problem, *, answer_after: str | None = None) -> str:

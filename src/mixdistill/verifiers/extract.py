@@ -13,15 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
 
-
-class Found(NamedTuple):
-    """An answer and the rule that found it."""
-
-    answer: str
-    rule: str
-
+from mixdistill.verifiers.verdicts import Found
 
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed\s+([^\s{}$\\.,;]+)")
@@ -60,7 +53,7 @@ def extract(text: str, *, guess: bool = True) -> Found | None:
     for rule, find in rules if guess else rules[:-1]:
         answer = find(text)
         if answer:
-            return Found(answer, rule)
+            return Found(answer, rule, marked=rule != "last_number")
     return None
 
 

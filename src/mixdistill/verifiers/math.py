@@ -18,8 +18,9 @@ from functools import lru_cache
 from itertools import product
 from typing import Any, NamedTuple
 
-from mixdistill.types import Outcome, Problem, Trace, Verdict
+from mixdistill.types import Problem, Trace, Verdict
 from mixdistill.verifiers.extract import clean, extract
+from mixdistill.verifiers.verdicts import compared, is_cut, no_answer, no_reference
 
 VERSION = "1"
 MOST_WORDS = 8
@@ -35,25 +36,11 @@ def verify(problem: Problem, trace: Trace, *, timeout: int = 5) -> Verdict:
     """
     gold = reference(problem.answer)
     if not gold:
-        return Verdict(
-            trace_id=trace.id,
-            outcome=Outcome.ERROR,
-            rule="reference",
-            explanation="the problem has no reference answer",
-        )
-    cut = trace.finish_reason == "length"
-    found = extract(trace.content, guess=not cut)
+        return no_reference(trace)
+    found = extract(trace.content, guess=not is_cut(trace))
     if found is None:
-        outcome = Outcome.TRUNCATED if cut else Outcome.NO_ANSWER
-        return Verdict(trace_id=trace.id, outcome=outcome, explanation=f"no answer found; reference: {gold}")
-    right, step = equal(gold, found.answer, timeout=timeout)
-    return Verdict(
-        trace_id=trace.id,
-        outcome=Outcome.CORRECT if right else Outcome.INCORRECT,
-        answer=found.answer,
-        rule=f"{found.rule}/{step}",
-        explanation="" if right else f"reference: {gold}",
-    )
+        return no_answer(trace, gold)
+    return compared(trace, found, gold, *equal(gold, found.answer, timeout=timeout))
 
 
 def reference(answer: str) -> str:
