@@ -40,6 +40,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "math": "mixdistill.verifiers.math:verify",
         "exact": "mixdistill.verifiers.exact:verify",
         "json": "mixdistill.verifiers.json_fields:verify",
+        "code": "mixdistill.verifiers.code:verify",
         "signs": "mixdistill.lab.domain:verify",
     },
     "metric": {
