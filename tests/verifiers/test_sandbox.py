@@ -20,7 +20,8 @@ import pytest
 
 from mixdistill.errors import StageError
 from mixdistill.verifiers import launcher, sandbox, seccomp
-from mixdistill.verifiers.sandbox import Ended, Limits, Opaque, Raised, Sandbox, protection, run_script
+from mixdistill.verifiers.code_values import Opaque
+from mixdistill.verifiers.sandbox import Ended, Limits, Raised, Sandbox, protection, run_script
 
 QUICK = Limits(cpu_seconds=1, wall_seconds=10, all_cpu_seconds=3, memory_mib=512)
 LONGEST = 15.0
@@ -73,7 +74,7 @@ def test_sets_have_the_same_order_every_time():
 def test_an_exit_with_status_0_is_an_end_and_any_other_says_how():
     assert run("print(1); import sys; sys.exit(0)") == "1\n"
     assert run("import os; os.write(1, b'2'); os._exit(0)") == "2"
-    assert why("import os; os._exit(3)") == "ended with status 3"
+    assert why("import os; os._exit(3)") == "status 3"
     assert why("import sys; sys.exit('sorry')") == "sorry"
     assert why("def f(:") == "SyntaxError: invalid syntax"
     assert why("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)") == "killed by SIGSEGV"
@@ -348,6 +349,7 @@ def test_nothing_of_a_program_is_left():
 
 ABANDONED = """
 import os, sys
+from mixdistill.verifiers.code_values import Opaque
 from mixdistill.verifiers.sandbox import Limits, Sandbox
 box = Sandbox(Limits(), unprotected=True)
 print(box.process.pid, flush=True)

@@ -88,7 +88,7 @@ def of_models(recipe: Recipe) -> list[str]:
 
 def of_verifiers(recipe: Recipe, companion: str = "unfit") -> list[str]:
     """What keeps the verifiers from their work: what a function `unfit(*, deadline, option=...)` beside one says. Or
-    `notes`: what should be known of it."""
+    `caveats`: what should be known of it."""
     lines = []
     for link in recipe.verify.chain:
         verifier = resolve.load(resolve.reference("verifier", link.name))

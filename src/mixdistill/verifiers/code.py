@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import math
 import re
 import textwrap
 import time
@@ -29,7 +28,8 @@ from typing import Any, NamedTuple
 from mixdistill.errors import one_line
 from mixdistill.types import Outcome, Problem, Trace, Verdict, prompt_text
 from mixdistill.verifiers.code_tests import Script, Step, Tests, read
-from mixdistill.verifiers.sandbox import UNPROTECTED, Ended, Limits, Opaque, Raised, Sandbox, protection, run_script
+from mixdistill.verifiers.code_values import Opaque, same_output, same_value
+from mixdistill.verifiers.sandbox import UNPROTECTED, Ended, Limits, Raised, Sandbox, protection, run_script
 from mixdistill.verifiers.verdicts import Found, compared, is_cut, no_answer, no_reference
 
 VERSION = "1"
@@ -54,10 +54,10 @@ def verify(
     """Whether the program in the answer part of `trace` passes the tests of `problem`; `score` is the share it passes.
 
     A test may take `cpu_seconds` (and three times that in wall time), all tests of a program together `seconds`, which
-    must be less than `verify.deadline`, and a program `memory_mib` of address space. Tests that were not reached in time
-    count as not passed where another failed; where none did, the outcome is `error`. `prelude` is Python that is run
-    before every program, where a platform imports things by itself. Raises StageError where this
-    machine cannot keep programs from the network and from writing files, unless `unprotected`.
+    must be less than `verify.deadline`, and a program `memory_mib` of address space. Tests that were not reached in
+    time count as not passed where another failed; where none did, the outcome is `error`. `prelude` is Python that is
+    run before every program, where a platform imports things by itself. Raises StageError where this machine cannot
+    keep programs from the network and from writing files, unless `unprotected`.
     """
     try:
         tests = read(problem.answer, prompt_text(problem.prompt))
@@ -92,7 +92,7 @@ def unfit(*, deadline: float, seconds: float = 15.0, unprotected: bool = False) 
     return lines
 
 
-def notes() -> list[str]:
+def caveats() -> list[str]:
     """What programs are not kept from on this machine: a line, where there is something."""
     missing = [name for name, by in protection()._asdict().items() if not by]
     return [f"verifier: on this machine nothing keeps programs from: {', '.join(missing)}"] if missing else []
@@ -309,60 +309,6 @@ def _verdict(trace: Trace, found: Found, form: str, results: list[Result], count
         f"; the last were {late}" if late else ""
     )
     return verdict.model_copy(update={"explanation": told})
-
-
-# -- comparing ---------------------------------------------------------------------------------------------------------
-
-_DECIMAL = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\Z")
-_LONGEST_NUMBER = 400
-
-
-def same_output(expected: str, got: str, tolerance: float) -> bool:
-    """Whether two outputs are the same: by lines, and where they differ, by words and numbers."""
-    a, b = _lines(expected), _lines(got)
-    return len(a) == len(b) and all(x == y or _same_words(x, y, tolerance) for x, y in zip(a, b, strict=True))
-
-
-def _lines(text: str) -> list[str]:
-    lines = [line.rstrip() for line in text.splitlines()]
-    while lines and not lines[-1]:
-        lines.pop()
-    start = next((n for n, line in enumerate(lines) if line), 0)
-    return lines[start:]
-
-
-def _same_words(a: str, b: str, tolerance: float) -> bool:
-    x, y = a.split(), b.split()
-    return len(x) == len(y) and all(v == w or _close(v, w, tolerance) for v, w in zip(x, y, strict=True))
-
-
-def _close(a: str, b: str, tolerance: float) -> bool:
-    """Whether two words are numbers, one of them with a decimal point or an exponent, that are nearly equal."""
-    if max(len(a), len(b)) > _LONGEST_NUMBER or not (_DECIMAL.match(a) and _DECIMAL.match(b)):
-        return False
-    return bool(set(a + b) & set(".eE")) and math.isclose(float(a), float(b), rel_tol=tolerance, abs_tol=tolerance)
-
-
-def same_value(expected: Any, got: Any, tolerance: float) -> bool:
-    """Whether a function's value is the expected one, which comes from JSON."""
-    if isinstance(expected, list) and len(expected) == 1 and not isinstance(got, list | tuple):
-        expected = expected[0]
-    return _same(expected, got, tolerance)
-
-
-def _same(expected: Any, got: Any, tolerance: float) -> bool:
-    if isinstance(expected, list) and isinstance(got, list | tuple):
-        return len(expected) == len(got) and all(_same(a, b, tolerance) for a, b in zip(expected, got, strict=True))
-    if isinstance(expected, dict) and isinstance(got, dict):
-        named = {k if isinstance(k, str) else str(k): v for k, v in got.items()}  # JSON has no other keys
-        return expected.keys() == named.keys() and all(_same(expected[k], named[k], tolerance) for k in expected)
-    if _is_number(expected) and _is_number(got) and isinstance(expected, float) | isinstance(got, float):
-        return expected == got or math.isclose(expected, got, rel_tol=tolerance, abs_tol=tolerance)
-    return expected == got
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _short(value: Any) -> str:

@@ -248,11 +248,22 @@ def _assertion(node: ast.Assert) -> Step:
     if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
         for asked, literal in ((test.left, test.comparators[0]), (test.comparators[0], test.left)):
             try:
-                expected = ast.literal_eval(literal)
+                expected = _literal(literal)
             except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
                 continue
             return Step("value", ast.unparse(asked), expected=expected, shown=ast.unparse(asked))
     return Step("run", ast.unparse(ast.Assert(node.test, None)), shown=shown)
+
+
+_MADE_OF = {"set": set, "frozenset": frozenset, "tuple": tuple, "list": list, "sorted": sorted}
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of a literal, or of `set(...)` and the like around one. Raises ValueError and others for all else."""
+    call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords and len(node.args) == 1
+    if call and node.func.id in _MADE_OF:
+        return _MADE_OF[node.func.id](ast.literal_eval(node.args[0]))
+    return ast.literal_eval(node)
 
 
 def _kind(value: Any) -> str:

@@ -33,12 +33,12 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable
-from fractions import Fraction
 from functools import lru_cache
 from typing import IO, Any, NamedTuple, Self
 
 from mixdistill.errors import StageError, one_line
 from mixdistill.verifiers import launcher, seccomp
+from mixdistill.verifiers.code_values import decoded
 
 OPEN_FILES = 64
 MOST_STDERR = 64 * 2**10
@@ -77,18 +77,6 @@ class Ended(Exception):
 
 class Raised(Exception):
     """A step raised an exception, which the text names; the program is still there."""
-
-
-class Opaque(NamedTuple):
-    """A value of none of Python's plain types, by the name of its type. Equal to no plain value."""
-
-    of_type: str
-
-    def __eq__(self, other: object) -> bool:
-        return False
-
-    def __hash__(self) -> int:
-        return hash(self.of_type)
 
 
 class Protection(NamedTuple):
@@ -405,7 +393,7 @@ def _how(status: int, stderr: bytes) -> str:
     """How a process ended: the signal, or what it said last."""
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
-    return _last_line(stderr) or f"ended with status {status}"
+    return _last_line(stderr) or f"status {status}"
 
 
 def _last_line(stderr: bytes) -> str:
@@ -425,25 +413,3 @@ def _said(token: str, line: bytearray, rest: bytearray) -> Any:
     if len(said) == 3:
         raise Raised(one_line(str(said[2])))
     return value
-
-
-def decoded(value: Any) -> Any:
-    """A value as `launcher.encoded` wrote it."""
-    if isinstance(value, list):
-        return [decoded(v) for v in value]
-    if not isinstance(value, dict):
-        return value
-    ((kind, inner),) = value.items()
-    return _DECODE[kind](inner)
-
-
-_DECODE: dict[str, Callable[[Any], Any]] = {
-    "tuple": lambda inner: tuple(map(decoded, inner)),
-    "set": lambda inner: frozenset(map(decoded, inner)),
-    "dict": lambda inner: {decoded(k): decoded(v) for k, v in inner},
-    "int": lambda inner: int(inner, 16),
-    "ratio": lambda inner: Fraction(*map(decoded, inner)),
-    "complex": lambda inner: complex(*inner),
-    "bytes": bytes.fromhex,
-    "other": Opaque,
-}
