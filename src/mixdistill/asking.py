@@ -124,7 +124,7 @@ class Questions:
             problems=[Problem(id=number, prompt=text, answer="") for number, text in self.texts.items()],
             rule=fixed(judge.votes),
             label=self.label,
-            error_rate=self.recipe.error_rate,
+            error_rate=1.0,  # of its verdicts: `Judged.check_errors`
             sampling=judge.sampling,
             price=judge.price,
             purse=self._purse(),

@@ -102,7 +102,7 @@ class Judged:
             failed = sum(mark.outcome is Outcome.ERROR for mark in marks)
             if failed > rate * len(marks):
                 first, whose = self.failed[n], f" of {link.name}" if len(links) > 1 else ""
-                asked = "look at its prompt and its sampling.max_tokens, or raise error_rate"
+                asked = "run again to ask again, look at its prompt and sampling.max_tokens, or raise error_rate"
                 advice = asked if asks(link.name) else "mend the verifier, or raise verify.deadline or error_rate"
                 raise StageError(
                     f"{label}: {failed:,} of {len(marks):,} verdicts{whose} are errors, more than error_rate={rate:g}; "

@@ -234,6 +234,11 @@ def _check_asking(where: str, judge: Any, options: dict[str, Any]) -> list[str]:
     except ValidationError as e:
         return [f"{where}.{line}".replace(".:", ":") for line in findings(e, judge)]
     found = _check_sampling(f"{where}.sampling", made.sampling)
+    if made.votes > 1 and made.sampling.temperature == 0:
+        found.append(
+            f"{where}.votes: at temperature 0 they are all the same (got {made.votes}); set sampling.temperature, or "
+            "leave votes out"
+        )
     try:
         if not resolve.unset(made.prompt):
             made.template  # noqa: B018 -- read

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from mixdistill import prompts, resolve
 from mixdistill.sections import OpenSection, Price, Spend
@@ -52,12 +52,6 @@ class Judge(OpenSection):
     """What its tokens cost. Where it is left out, and the server does not say either, only tokens are counted."""
     spend: Spend = Spend()
     """Limits for this judge in the whole study; the study's own limits are for teachers."""
-
-    @model_validator(mode="after")
-    def _votes_differ(self) -> Judge:
-        if self.votes > 1 and self.sampling.temperature == 0:
-            raise ValueError("votes at temperature 0 are all the same; set sampling.temperature, or leave votes out")
-        return self
 
     @cached_property
     def template(self) -> tuple[str, bool]:
