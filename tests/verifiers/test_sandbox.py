@@ -5,6 +5,7 @@ What a machine cannot enforce (`protection()` says so) is not asked of it.
 
 from __future__ import annotations
 
+import inspect
 import os
 import resource
 import signal
@@ -514,6 +515,30 @@ def why_unprotected(program: str) -> str:
 def test_without_seccomp_memory_and_time_are_limited_all_the_same(without_kernel):
     assert why_unprotected("while True: pass").startswith(("more than 1 s of CPU time", "not done", "killed by"))
     assert why_unprotected("import os; os.write(2, b'last'); os._exit(1)") == "last"
+
+
+def test_without_landlock_all_but_reading_is_refused_the_same(monkeypatch, tmp_path):
+    needs("network")
+    source = inspect.getsource(launcher)
+    assert "\n_LANDLOCK = 444\n" in source
+    older = compile(source.replace("\n_LANDLOCK = 444\n", "\n_LANDLOCK = 9999\n"), "launcher.py", "exec")
+    monkeypatch.setattr(sandbox, "_launcher", lambda: older)
+    protection.cache_clear()
+    try:
+        assert (protection().reading, protection().writing) == ("", "seccomp")
+        (tmp_path / "there").write_text("seen")
+        assert run(f"print(open({str(tmp_path / 'there')!r}).read())") == "seen\n"
+        assert why(f"open({str(tmp_path / 'new')!r}, 'w')").startswith("PermissionError")
+        assert why("import socket; socket.socket()") == REFUSED
+    finally:
+        protection.cache_clear()
+
+
+def test_where_cpu_time_cannot_be_read_the_clock_and_the_kernel_end_a_program(monkeypatch):
+    monkeypatch.setattr(sandbox, "_cpu_time", lambda pid: None)
+    assert why("while True: pass", QUICK._replace(wall_seconds=0.5)) == "not done after 0.5 s"
+    ended = why("while True: pass", QUICK._replace(all_cpu_seconds=0.1, wall_seconds=LONGEST))
+    assert ended in ("killed by SIGKILL", "killed by SIGXCPU")
 
 
 # -- the filter --------------------------------------------------------------------------------------------------------
