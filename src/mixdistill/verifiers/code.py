@@ -65,7 +65,7 @@ def verify(
         return no_reference(trace, str(e))
     found = find(trace.content, tests.names, cut=is_cut(trace))
     if found is None:
-        return no_answer(trace, f"{tests.total} tests").model_copy(update={"score": 0.0})
+        return no_answer(trace, f"{tests.total} test{'s' * (tests.total > 1)}").model_copy(update={"score": 0.0})
     limits = Limits(cpu_seconds, WALL * cpu_seconds, seconds, memory_mib)
     run = _Run([p for p in (prelude, found.answer) if p], limits, tolerance, unprotected, time.monotonic() + seconds)
     results = list(run.results(tests))
@@ -94,8 +94,17 @@ def unfit(*, deadline: float, seconds: float = 15.0, unprotected: bool = False) 
 
 def caveats() -> list[str]:
     """What programs are not kept from on this machine: a line, where there is something."""
-    missing = [name for name, by in protection()._asdict().items() if not by]
-    return [f"verifier: on this machine nothing keeps programs from: {', '.join(missing)}"] if missing else []
+    missing = [_KEPT_FROM[name] for name, by in protection()._asdict().items() if not by]
+    return [f"verifier: on this machine nothing keeps a program from {', '.join(missing)}"] if missing else []
+
+
+_KEPT_FROM = {
+    "network": "the network",
+    "writing": "writing files",
+    "processes": "starting and ending processes",
+    "reading": "reading what you can read",
+    "memory": "taking all memory",
+}
 
 
 # -- finding the program -----------------------------------------------------------------------------------------------
@@ -202,14 +211,13 @@ class _Run(NamedTuple):
     def _scripts(self, scripts: list[Script]) -> Iterator[Result]:
         for script in scripts:
             why = self._script(script)
-            yield Result(why)
-            if why is not None and _NO_PROGRAM.search(why):
+            yield Result(None if why is None else f"input {_short(script.stdin)}: {why}")
+            if why is not None and why.startswith(_NO_PROGRAM):
                 return
 
     def _script(self, script: Script) -> str | None:
         """Why a run of the program is not as it must be."""
         most = self.limits.output + 2 * len(script.expected)
-        given = f"input {_short(script.stdin)}"
         try:
             got = self._in_time(
                 lambda seconds: run_script(
@@ -220,10 +228,10 @@ class _Run(NamedTuple):
                 )
             )
         except Ended as e:
-            return f"{given}: {e}"
+            return str(e)
         if same_output(script.expected, got, self.tolerance):
             return None
-        return f"{given}: expected {_short(script.expected)}, got {_short(got)}"
+        return f"expected {_short(script.expected)}, got {_short(got)}"
 
     def _steps(self, steps: list[Step]) -> Iterator[Result]:
         """A program that one test ends is loaded again for the next."""
@@ -249,9 +257,9 @@ class _Run(NamedTuple):
 
     def _load(self, box: Sandbox, before: list[Step]) -> str | None:
         """Load the program and what the tests set up before; why that cannot be done."""
-        typing = ["from typing import *"] if _TYPING.search(self.program[-1]) else []
+        names = ["from typing import *"] if _TYPING.search(self.program[-1]) else []
         try:
-            for part in typing + self.program:
+            for part in names + self.program:
                 self._in_time(lambda seconds, part=part: box.step("load", part, seconds=seconds))
             for step in before:
                 if not step.is_test:
@@ -284,7 +292,8 @@ class _Run(NamedTuple):
             raise
 
 
-_NO_PROGRAM = re.compile(r": (?:Syntax|Indentation|Tab)Error: ")
+_NO_PROGRAM = ("SyntaxError: ", "IndentationError: ", "TabError: ")
+"""It would fail every other test in the same way."""
 _TYPING = re.compile(r"\b(?:List|Dict|Set|Tuple|Optional|Union|Any|Callable|Iterable)\b")
 """Platforms on which functions are written import these by themselves, and many programs rely on it."""
 
@@ -305,15 +314,14 @@ def _verdict(trace: Trace, found: Found, form: str, results: list[Result], count
     verdict = compared(trace, found, "", failed is None, form, score=passed / count)
     if failed is None:
         return verdict
-    told = f"passed {passed} of {count}; test {failed[0]}, {failed[1].why}" + (
-        f"; the last were {late}" if late else ""
-    )
+    told = f"passed {passed} of {count}; test {failed[0]}, {failed[1].why}"
+    if late:
+        told += f"; the last were {late}"
     return verdict.model_copy(update={"explanation": told})
 
 
 def _short(value: Any) -> str:
     """A value or a text on one line."""
-    if isinstance(value, Opaque):
-        return f"a {value.of_type}"
-    text = one_line(value.strip() if isinstance(value, str) and value.strip() else repr(value))
+    plain = isinstance(value, str) and value.strip()
+    text = one_line(value.strip() if plain else f"a {value.of_type}" if isinstance(value, Opaque) else repr(value))
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -68,7 +68,10 @@ def read(answer: str, prompt: str = "") -> Tests:
     solution = given.get("solution")
     if solution is not None and not isinstance(solution, str):
         raise ValueError(f"the reference's solution is no text but {_kind(solution)}")
-    tests = _pairs(given) if "inputs" in given or "outputs" in given else _code(given or value, prompt)
+    try:
+        tests = _pairs(given) if "inputs" in given or "outputs" in given else _code(given or value, prompt)
+    except RecursionError:
+        raise ValueError("the tests are nested too deeply") from None
     if not tests.total:
         raise ValueError("the reference holds no test")
     return tests._replace(solution=solution)

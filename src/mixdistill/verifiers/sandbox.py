@@ -56,7 +56,7 @@ class Limits(NamedTuple):
 
     cpu_seconds: float = 4.0
     """Of one step: a test, or the whole of a script."""
-    wall_seconds: float = 8.0
+    wall_seconds: float = 12.0
     """Of one step."""
     all_cpu_seconds: float = 15.0
     """Of the whole process."""
@@ -366,6 +366,7 @@ def _plan(script: list[str] | None, limits: Limits, unprotected: bool, pid: int)
         "parent": os.getpid(),
         "limits": {f"RLIMIT_{name}": value for name, value in values.items()},
         "linux": sys.platform == "linux",
+        "longest": math.ceil(limits.all_cpu_seconds + limits.wall_seconds + START_SECONDS),
         "machine": machine,
         "filter": seccomp.program(machine, pid),
         "readable": _readable(),
@@ -411,5 +412,5 @@ def _said(token: str, line: bytearray, rest: bytearray) -> Any:
     except (ValueError, TypeError, LookupError, RecursionError):
         raise Ended("wrote into the harness's pipe") from None
     if len(said) == 3:
-        raise Raised(one_line(str(said[2])))
+        raise Raised(one_line(str(said[2]))[:300])
     return value
