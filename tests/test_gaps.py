@@ -33,7 +33,8 @@ def _gaps(
         for student in students
         for (arm, seed), n in right.items()
     }
-    return gaps(study, correct, {"signs": LEVELS})
+    (found,) = gaps(study, {"flexible": correct}, {"signs": LEVELS}).values()
+    return found
 
 
 def _gap(found: list[Gap], name: str, cap: int | None = None, group: str = "all") -> Gap:

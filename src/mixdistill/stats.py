@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from mixdistill.errors import DataError
-from mixdistill.types import Interval
+from mixdistill.types import Gap, Interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +29,8 @@ Scores = Mapping[int | None, Mapping[str, float]]
 
 ALPHA = 0.05
 POWER = 0.8
+CANNOT_TELL = "can't tell"
+"""What every verdict that speaks for no arm begins with."""
 
 
 def matrix(scores: Scores) -> Array:
@@ -229,7 +231,7 @@ def verdict(a: str, b: str, estimate: Estimate, p_holm: float | None = None) -> 
     if unsure or estimate.data is None:
         return unsure
     if (p_holm is not None and p_holm >= ALPHA) or estimate.data.low <= 0 <= estimate.data.high:
-        return "can't tell"
+        return CANNOT_TELL
     winner, loser = (a, b) if estimate.data.low > 0 else (b, a)
     return f"{winner} beats {loser}" if "base" in (a, b) else f"{winner} helps"
 
@@ -272,11 +274,20 @@ def verdict_each(gaps: Mapping[str, Estimate], p_holm: float | None = None) -> s
     if unsure or joint.data is None or joint.p is None:
         return unsure
     if (joint.p if p_holm is None else p_holm) >= ALPHA:
-        return "can't tell"
+        return CANNOT_TELL
     if joint.data.low > 0:
         return "blend beats every pure arm"
     own = gaps[decides].data
-    return f"{decides} beats the blend" if own is not None and own.high < 0 else "can't tell"
+    return f"{decides} beats the blend" if own is not None and own.high < 0 else CANNOT_TELL
+
+
+def opposes(found: Estimate | Gap, side: float) -> bool:
+    """Whether a difference lies on the other side of zero than `side`, beyond its noise: by more than a quarter of the
+    width of *these checkpoints*, which is about one standard error over problems.
+    """
+    if found.checkpoints is None or found.delta * side >= 0:
+        return False
+    return abs(found.delta) > (found.checkpoints.high - found.checkpoints.low) / 4
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
@@ -425,8 +436,8 @@ def _least(se: float, df: float) -> float:
 def _unsure(estimate: Estimate) -> str:
     """Why no verdict is possible, or an empty text."""
     if estimate.problems < 2:
-        return "can't tell (one problem)"
-    return "can't tell (one seed)" if estimate.data is None else ""
+        return f"{CANNOT_TELL} (one problem)"
+    return f"{CANNOT_TELL} (one seed)" if estimate.data is None else ""
 
 
 def _lowest(intervals: Sequence[Interval | None]) -> Interval | None:

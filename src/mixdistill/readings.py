@@ -1,0 +1,174 @@
+"""What every evaluated answer comes to under each reading, strict, flexible and judge: run folder -> shares and counts.
+
+A verifier that errs more often on one arm than on another moves the gap between them. The readings are the errors that
+can be seen without a person: answers that are not marked as final, answers in traces that were cut after them, and
+answers that only a later verifier of the chain accepts.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from mixdistill import stats
+from mixdistill.evidence import Agreement, ReadingFacts
+from mixdistill.gaps import Cells, Readings
+from mixdistill.recipe import Recipe
+from mixdistill.store import Store
+from mixdistill.types import Interval, Outcome, Rule
+from mixdistill.units import Unit
+from mixdistill.verify import DECISIONS
+from mixdistill.verify import TABLE as VERDICTS
+
+RULES: tuple[Rule, ...] = typing.get_args(Rule)
+
+
+class Outcomes(NamedTuple):
+    """One answer under every reading."""
+
+    strict: str
+    flexible: str
+    judge: str
+
+
+class Read(NamedTuple):
+    """All evaluations of a study, read in every way."""
+
+    correct: Readings
+    """Without the readings that are like another."""
+    alike: dict[Rule, Rule]
+    """Reading -> an earlier one under which the same answers are correct."""
+    facts: list[ReadingFacts]
+
+
+def read(recipe: Recipe, store: Store, done: list[Unit]) -> Read:
+    """Every evaluation in `done` under every reading; the one that counts comes first."""
+    rules = sorted(RULES, key=lambda rule: rule != recipe.verify.counts)
+    correct: dict[Rule, Cells] = {rule: {} for rule in rules}
+    counts: dict[tuple[str, str, str, int | None], Counter[Outcomes]] = defaultdict(Counter)
+    for unit in done:
+        student, arm, _, benchmark = cell = cell_of(unit.key)
+        problem_of = _problems(store, unit.key, recipe.evaluate.k)
+        for rule in rules:
+            correct[rule][cell] = {}
+        for cap, decisions in _decisions(store, unit.key).items():
+            for rule in rules:
+                right = {trace for trace, o in decisions.items() if getattr(o, rule) == Outcome.CORRECT}
+                correct[rule][cell][cap] = _shares(problem_of, right)
+            counts[student, arm, benchmark, cap].update(decisions[t] for t in problem_of if t in decisions)
+    first = {rule: next(r for r in rules if correct[r] == correct[rule]) for rule in rules}
+    return Read(
+        correct={rule: correct[rule] for rule in rules if first[rule] == rule},
+        alike={rule: like for rule, like in first.items() if like != rule},
+        facts=[_facts(*key, outcomes) for key, outcomes in counts.items()],
+    )
+
+
+def cell_of(key: tuple[str, ...]) -> tuple[str, str, int | None, str]:
+    """(student, arm, seed, benchmark) of the key of an evaluation."""
+    student, arm, *seed, benchmark = key
+    return student, arm, int(seed[0]) if seed else None, benchmark
+
+
+def _problems(store: Store, key: tuple[str, ...], k: int) -> dict[str, str]:
+    """Trace -> its problem. Traces of an earlier, larger k are kept but no longer graded."""
+    traces = store.frame(store.folder("evaluate", *key), "traces", ["id", "problem_id", "sample"])
+    return {trace: problem for trace, problem, sample in traces.iter_rows() if sample < k}
+
+
+def _decisions(store: Store, key: tuple[str, ...]) -> dict[int | None, dict[str, Outcomes]]:
+    """Token cap -> trace -> its outcomes."""
+    found: dict[int | None, dict[str, Outcomes]] = defaultdict(dict)
+    columns = ["trace_id", "max_tokens", *Outcomes._fields]
+    for trace, cap, *outcomes in store.frame(store.folder("evaluate", *key), DECISIONS, columns).iter_rows():
+        found[cap][trace] = Outcomes(*outcomes)
+    return found
+
+
+def _shares(problem_of: Mapping[str, str], right: set[str]) -> dict[str, float]:
+    """Problem -> share of its samples that are right. A trace without a verdict is not."""
+    samples = Counter(problem_of.values())
+    found = dict.fromkeys(samples, 0.0)
+    for trace, problem in problem_of.items():
+        if trace in right:
+            found[problem] += 1 / samples[problem]
+    return found
+
+
+def _facts(
+    student: str, arm: str, benchmark: str, max_tokens: int | None, counts: Mapping[Outcomes, int]
+) -> ReadingFacts:
+    def many(*, strict: Outcome, flexible: Outcome) -> int:
+        return sum(n for o, n in counts.items() if (o.strict, o.flexible) == (strict, flexible))
+
+    return ReadingFacts(
+        student=student,
+        arm=arm,
+        benchmark=benchmark,
+        max_tokens=max_tokens,
+        answers=sum(counts.values()),
+        correct={r: sum(n for o, n in counts.items() if getattr(o, r) == Outcome.CORRECT) for r in RULES},
+        unmarked_right=many(strict=Outcome.NO_ANSWER, flexible=Outcome.CORRECT),
+        unmarked_wrong=many(strict=Outcome.NO_ANSWER, flexible=Outcome.INCORRECT),
+        cut_right=many(strict=Outcome.TRUNCATED, flexible=Outcome.CORRECT),
+        cut_wrong=many(strict=Outcome.TRUNCATED, flexible=Outcome.INCORRECT),
+        judge_only=sum(n for o, n in counts.items() if o.judge == Outcome.CORRECT and o.flexible != Outcome.CORRECT),
+    )
+
+
+def agreement(recipe: Recipe, store: Store, done: list[Unit]) -> list[Agreement]:
+    """What every later verifier of the chain says of whole traces, by teacher, then by student, arm and benchmark."""
+    names = [link.name for link in recipe.verify.chain]
+    folders: dict[str, list[Path]] = defaultdict(list)
+    for teacher in recipe.teachers:
+        if store.marker(store.folder("verify", teacher)) is not None:
+            folders[f"teacher/{teacher}"].append(store.folder("verify", teacher))
+    for unit in done:
+        student, arm, _, benchmark = cell_of(unit.key)
+        folders[f"student/{student}/{arm}/{benchmark}"].append(store.folder("evaluate", *unit.key))
+    return [
+        _agreement(whose, later, names[: names.index(later)], [_verdicts(store, folder) for folder in mine])
+        for later in names[1:]
+        for whose, mine in folders.items()
+    ]
+
+
+def _verdicts(store: Store, folder: Path) -> dict[str, dict[str, str]]:
+    """Whole trace -> verifier -> outcome."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    columns = ["trace_id", "verifier", "max_tokens", "outcome"]
+    for trace, verifier, cap, outcome in store.frame(folder, VERDICTS, columns).iter_rows():
+        if cap is None:
+            found[trace][verifier] = outcome
+    return found
+
+
+def _agreement(whose: str, verifier: str, before: list[str], tables: list[dict[str, dict[str, str]]]) -> Agreement:
+    """One later verifier against those before it."""
+    seen = [said for table in tables for said in table.values() if verifier in said]
+    judged = [said for said in seen if said[verifier] != Outcome.ERROR]
+    audited, missed = [], []
+    for said in judged:
+        accepted = any(said.get(name) == Outcome.CORRECT for name in before)
+        (audited if accepted else missed).append(said[verifier] == Outcome.CORRECT)
+    return Agreement(
+        whose=whose,
+        verifier=verifier,
+        audited=len(audited),
+        audited_accepted=sum(audited),
+        audited_interval=_interval(audited),
+        missed=len(missed),
+        missed_accepted=sum(missed),
+        missed_interval=_interval(missed),
+        failed=len(seen) - len(judged),
+    )
+
+
+def _interval(accepted: list[bool]) -> Interval | None:
+    """95 % interval of the share of True, each drawn by itself."""
+    if len(accepted) < 2:
+        return None
+    return stats.mean_interval(stats.matrix({None: {str(i): float(a) for i, a in enumerate(accepted)}})).checkpoints
