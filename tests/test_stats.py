@@ -402,6 +402,36 @@ def test_the_arm_that_decides_is_the_one_surely_ahead_whatever_the_means():
     assert stats.verdict_each(gaps) == "short beats the blend"
 
 
+@pytest.mark.parametrize(
+    ("delta", "side", "is_opposite"),
+    [(-0.06, 1, True), (0.06, -1, True), (-0.04, 1, False), (0.04, -1, False), (0.06, 1, False), (0.0, 1, False)],
+)
+def test_a_gap_opposes_a_side_from_one_standard_error_on(delta, side, is_opposite):
+    found = stats.Estimate(delta, (), 2, 99, checkpoints=Interval(low=delta - 0.1, high=delta + 0.1))
+    assert stats.opposes(found, side) is is_opposite
+
+
+def test_a_gap_of_one_problem_opposes_nothing():
+    assert not stats.opposes(stats.Estimate(-1.0, (), 2, 1, checkpoints=None), 1)
+
+
+@pytest.mark.parametrize(("lost", "low", "high"), [((0.5, 0.5), 0, 0.02), ((0.9, 0.9), 0, 0.06), ((0.365, 0), 0.95, 1)])
+def test_a_reading_withdraws_a_verdict_where_the_sign_turns_and_rarely_where_it_only_finds_less(lost, low, high):
+    """A gap of 10 points, of whose right answers the strict reading loses a share in either arm."""
+    rng = np.random.default_rng(7)
+    scores, _, _ = answers(rng, 3, 300, 0.15, abilities=(0.26, -0.26), taste=0, studies=600)
+    strict = [arm * (rng.random(arm.shape) >= share) for arm, share in zip(scores, lost, strict=True)]
+    verdicts = withdrawn = 0
+    for flexible, other in zip(scores[0] - scores[1], strict[0] - strict[1], strict=True):
+        counting = gap(flexible)
+        assert counting.data is not None
+        if counting.data.low > 0:
+            verdicts += 1
+            withdrawn += stats.opposes(gap(other), 1)
+    assert verdicts > 150
+    assert low <= withdrawn / verdicts <= high
+
+
 def test_holm_of_a_worked_example():
     assert stats.holm([0.01, 0.04, 0.03, None]) == pytest.approx([0.03, 0.06, 0.06, None])
     assert stats.holm([0.5, 0.6]) == [1.0, 1.0]

@@ -198,12 +198,14 @@ def readings() -> list[ReadingFacts]:
 
 
 def agreement() -> list[Agreement]:
+    known = Interval(low=0.838, high=0.979)
+    whose = {"teacher/long": (29, 3), "student/s/long/signs": (0, 0)}
     return [
         Agreement(
-            whose=whose, verifier="judge", audited=50, audited_accepted=47, audited_interval=Interval(low=0.838, high=0.979),
-            missed=missed, missed_accepted=3 if missed else 0, missed_interval=None, failed=1,
+            whose=name, verifier="judge", audited=50, audited_accepted=47, audited_interval=known,
+            missed=missed, missed_accepted=accepted, missed_interval=None, failed=1,
         )
-        for whose, missed in (("teacher/long", 29), ("student/s/long/signs", 0))
+        for name, (missed, accepted) in whose.items()
     ]  # fmt: skip
 
 
