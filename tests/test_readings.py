@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 import tiny
-from mixdistill.readings import agreement, read
+from mixdistill.readings import COUNTS, agreement, read
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
-from mixdistill.types import Decision, Outcome, Trace, Verdict
+from mixdistill.types import Decision, Outcome, Trace
 from mixdistill.units import Unit
 
 PROBLEM = [tiny.problem(f"What is {i}?") for i in range(4)]
@@ -98,34 +98,32 @@ def test_samples_beyond_k_are_read_by_nobody(store):
     assert found.facts[0].unmarked_right == 0
 
 
-def _judged(store: Store, *key: str, said: list[tuple[Outcome, Outcome | None]], cap: int | None = None) -> None:
-    """Verdicts of the first verifier and of the judge (None: it did not see the trace) on one trace each."""
-    rows = [
-        Verdict(trace_id=f"{cap} {i}", verifier=name, max_tokens=cap, outcome=outcome)
-        for i, pair in enumerate(said)
-        for name, outcome in zip(("signs", "exact"), pair, strict=True)
-        if outcome is not None
-    ]
-    folder = store.folder(*key)
-    store.seal(folder, Verdict, [*store.rows(folder, Verdict, "verdicts"), *rows], "verdicts")
+def _mark(store: Store, *key: str, **counts: int) -> None:
+    """A finished unit whose later verifier said so much."""
+    row = {"verifier": "exact", **dict.fromkeys(COUNTS, 0), **counts}
+    store.mark(store.folder(*key), {"tables": {}, "facts": {"agreement": [row]}})
 
 
-def test_agreement_of_a_later_verifier_is_told_for_the_audited_and_for_the_misses_apart(store):
-    said = [(RIGHT, RIGHT), (RIGHT, RIGHT), (RIGHT, WRONG), (RIGHT, None), (WRONG, RIGHT), (NONE, WRONG)]
-    _judged(store, "verify", "long", said=[*said, (WRONG, Outcome.ERROR), (Outcome.ERROR, RIGHT)])
-    store.mark(store.folder("verify", "long"), {"tables": {}})
-    unit = _evaluated(store, "long/0", (None, ALIKE))
-    _judged(store, "evaluate", *unit.key, said=[(WRONG, RIGHT)])
-    _judged(store, "evaluate", *unit.key, said=[(WRONG, RIGHT)], cap=8)
-    teacher, student = agreement(_study(verifier=["signs", "exact"]), store, [unit])
+def test_what_a_later_verifier_said_is_told_by_teacher_and_of_students_over_seeds(store):
+    _mark(store, "verify", "long", accepted=90, audited=10, confirmed=9, missed=6, rescued=2, failed=1)
+    done = [_evaluated(store, f"long/{seed}", (None, ALIKE)) for seed in (0, 1)]
+    for unit in done:
+        _mark(store, "evaluate", *unit.key, accepted=2, audited=1, confirmed=1)
+    teacher, student = agreement(_study(verifier=["signs", "exact"]), store, done)
     assert (teacher.whose, teacher.verifier) == ("teacher/long", "exact")
-    assert (teacher.audited, teacher.audited_accepted) == (3, 2)
-    assert (teacher.missed, teacher.missed_accepted, teacher.failed) == (3, 2, 1)
+    assert [getattr(teacher, name) for name in COUNTS] == [90, 10, 9, 6, 2, 1]
     assert teacher.audited_interval is not None
-    assert 0 < teacher.audited_interval.low < 2 / 3 < teacher.audited_interval.high < 1
+    assert teacher.missed_interval is not None
+    assert 0 < teacher.audited_interval.low < 0.9 < teacher.audited_interval.high < 1
+    assert 0 < teacher.missed_interval.low < 1 / 3 < teacher.missed_interval.high < 1
     assert student.whose == "student/t/long/signs"
-    assert (student.audited, student.missed, student.missed_accepted) == (0, 1, 1), "whole traces alone"
-    assert student.audited_interval is student.missed_interval is None
+    assert [getattr(student, name) for name in COUNTS] == [4, 2, 2, 0, 0, 0]
+    assert student.missed_interval is None, "of nothing"
+
+
+def test_marker_that_says_nothing_of_agreement_has_no_row(store):
+    store.mark(store.folder("verify", "long"), {"tables": {}, "facts": {}})
+    assert agreement(_study(verifier=["signs", "exact"]), store, []) == []
 
 
 def test_one_verifier_alone_agrees_with_nobody(store):

@@ -457,6 +457,14 @@ def test_pass_at_k_refuses_impossible_counts():
         stats.pass_at_k(4, 5, 1)
 
 
+def test_share_of_two_or_more_has_an_interval_around_it():
+    """Wilson's with t(49) = 2.0096 and the 49 trials of the variance found."""
+    assert stats.share_interval(1, 1) is None
+    found = stats.share_interval(47, 50)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((0.8329, 0.9801), abs=1e-4)
+
+
 def test_errors_bound_an_accuracy_from_both_sides():
     assert stats.accuracy_bounds(correct=6, error=1, examples=10) == Interval(low=0.6, high=0.7)
 

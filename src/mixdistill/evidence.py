@@ -183,27 +183,29 @@ class ReadingFacts(Row):
     """Accepted by a later verifier of the chain and not by the first."""
 
 
-class Agreement(Row):
-    """What a later verifier of the chain said of one author's whole traces, those of a student over its seeds. Traces
-    on which it failed are among neither the audited nor the misses."""
+class AgreementFacts(Row):
+    """What a later verifier of the chain said of one author's whole traces, those of a student over its seeds."""
 
     whose: str
     """`teacher/<name>`, or `student/<student>/<arm>/<benchmark>`."""
     verifier: str
     """The later verifier."""
+    accepted: int
+    """Traces that one before it accepted."""
     audited: int
-    """Traces that one before it accepted, and that it judged as well: the audit sample."""
-    audited_accepted: int
-    """Of these, those that it accepts too."""
+    """Of these, those that it judged as well: the audit sample."""
+    confirmed: int
+    """Of the audited, those that it accepts too."""
     audited_interval: Interval | None
     """95 % interval of their share, traces resampled; None with fewer than two."""
     missed: int
     """Traces that none before it accepted, and that it judged."""
-    missed_accepted: int
+    rescued: int
     """Of these, those that it accepts."""
     missed_interval: Interval | None
+    """95 % interval of their share."""
     failed: int
-    """Traces on which it failed itself."""
+    """Traces on which it failed itself; neither audited nor missed."""
 
 
 class Confound(Row):
@@ -253,7 +255,7 @@ class Evidence(Row):
     alike: dict[Rule, Rule]
     """Reading -> another, under which the same answers are correct; of the first there are no gaps."""
     readings: list[ReadingFacts]
-    agreement: list[Agreement]
+    agreement: list[AgreementFacts]
     """Teachers first, a row for every later verifier of the chain; empty without a chain."""
     confounds: list[Confound]
     cells_wanted: int

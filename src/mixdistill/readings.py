@@ -10,18 +10,16 @@ from __future__ import annotations
 import typing
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from mixdistill import stats
-from mixdistill.evidence import Agreement, ReadingFacts
+from mixdistill.evidence import AgreementFacts, ReadingFacts
 from mixdistill.gaps import Cells, Readings
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
-from mixdistill.types import Interval, Outcome, Rule
+from mixdistill.types import Outcome, Rule
 from mixdistill.units import Unit
 from mixdistill.verify import DECISIONS
-from mixdistill.verify import TABLE as VERDICTS
 
 RULES: tuple[Rule, ...] = typing.get_args(Rule)
 
@@ -119,56 +117,30 @@ def _facts(
     )
 
 
-def agreement(recipe: Recipe, store: Store, done: list[Unit]) -> list[Agreement]:
+COUNTS = ("accepted", "audited", "confirmed", "missed", "rescued", "failed")
+"""What a marker's facts say of a later verifier; see `AgreementFacts`."""
+
+
+def agreement(recipe: Recipe, store: Store, done: list[Unit]) -> list[AgreementFacts]:
     """What every later verifier of the chain says of whole traces, by teacher, then by student, arm and benchmark."""
-    names = [link.name for link in recipe.verify.chain]
-    folders: dict[str, list[Path]] = defaultdict(list)
-    for teacher in recipe.teachers:
-        if store.marker(store.folder("verify", teacher)) is not None:
-            folders[f"teacher/{teacher}"].append(store.folder("verify", teacher))
+    markers = {f"teacher/{name}": [store.marker(store.folder("verify", name))] for name in recipe.teachers}
     for unit in done:
         student, arm, _, benchmark = cell_of(unit.key)
-        folders[f"student/{student}/{arm}/{benchmark}"].append(store.folder("evaluate", *unit.key))
+        mine = markers.setdefault(f"student/{student}/{arm}/{benchmark}", [])
+        mine.append(store.marker(store.folder("evaluate", *unit.key)))
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for link in recipe.verify.chain[1:]:
+        for whose, mine in markers.items():
+            rows = [row for m in mine if m for row in m["facts"].get("agreement", []) if row["verifier"] == link.name]
+            for row in rows:
+                counts[whose, link.name].update({name: row[name] for name in COUNTS})
     return [
-        _agreement(whose, later, names[: names.index(later)], [_verdicts(store, folder) for folder in mine])
-        for later in names[1:]
-        for whose, mine in folders.items()
+        AgreementFacts(
+            whose=whose,
+            verifier=verifier,
+            **{name: found[name] for name in COUNTS},
+            audited_interval=stats.share_interval(found["confirmed"], found["audited"]),
+            missed_interval=stats.share_interval(found["rescued"], found["missed"]),
+        )
+        for (whose, verifier), found in counts.items()
     ]
-
-
-def _verdicts(store: Store, folder: Path) -> dict[str, dict[str, str]]:
-    """Whole trace -> verifier -> outcome."""
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    columns = ["trace_id", "verifier", "max_tokens", "outcome"]
-    for trace, verifier, cap, outcome in store.frame(folder, VERDICTS, columns).iter_rows():
-        if cap is None:
-            found[trace][verifier] = outcome
-    return found
-
-
-def _agreement(whose: str, verifier: str, before: list[str], tables: list[dict[str, dict[str, str]]]) -> Agreement:
-    """One later verifier against those before it."""
-    seen = [said for table in tables for said in table.values() if verifier in said]
-    judged = [said for said in seen if said[verifier] != Outcome.ERROR]
-    audited, missed = [], []
-    for said in judged:
-        accepted = any(said.get(name) == Outcome.CORRECT for name in before)
-        (audited if accepted else missed).append(said[verifier] == Outcome.CORRECT)
-    return Agreement(
-        whose=whose,
-        verifier=verifier,
-        audited=len(audited),
-        audited_accepted=sum(audited),
-        audited_interval=_interval(audited),
-        missed=len(missed),
-        missed_accepted=sum(missed),
-        missed_interval=_interval(missed),
-        failed=len(seen) - len(judged),
-    )
-
-
-def _interval(accepted: list[bool]) -> Interval | None:
-    """95 % interval of the share of True, each drawn by itself."""
-    if len(accepted) < 2:
-        return None
-    return stats.mean_interval(stats.matrix({None: {str(i): float(a) for i, a in enumerate(accepted)}})).checkpoints

@@ -328,6 +328,15 @@ def mean_interval(scores: Array) -> Mean:
     return Mean(mean, checkpoints, data)
 
 
+def share_interval(part: int, whole: int) -> Interval | None:
+    """95 % interval of a share of `whole` things drawn each by itself; None of fewer than two."""
+    import numpy as np
+
+    if whole < 2:
+        return None
+    return mean_interval(np.repeat([1.0, 0.0], [part, whole - part])[None, :]).checkpoints
+
+
 def accuracy_bounds(correct: int, error: int, examples: int) -> Interval:
     """Accuracy with every error counted as wrong, and with every error counted as right."""
     return Interval(low=correct / examples, high=(correct + error) / examples)

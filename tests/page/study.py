@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mixdistill.evidence import (
-    Agreement,
+    AgreementFacts,
     ArmAccuracy,
     ArmFacts,
     CellFacts,
@@ -197,15 +197,15 @@ def readings() -> list[ReadingFacts]:
     ]  # fmt: skip
 
 
-def agreement() -> list[Agreement]:
+def agreement() -> list[AgreementFacts]:
     known = Interval(low=0.838, high=0.979)
     whose = {"teacher/long": (29, 3), "student/s/long/signs": (0, 0)}
     return [
-        Agreement(
-            whose=name, verifier="judge", audited=50, audited_accepted=47, audited_interval=known,
-            missed=missed, missed_accepted=accepted, missed_interval=None, failed=1,
+        AgreementFacts(
+            whose=name, verifier="judge", accepted=970, audited=50, confirmed=47, audited_interval=known,
+            missed=missed, rescued=rescued, missed_interval=None, failed=1,
         )
-        for name, (missed, accepted) in whose.items()
+        for name, (missed, rescued) in whose.items()
     ]  # fmt: skip
 
 

@@ -129,9 +129,9 @@ def test_what_the_readings_decide_differently_is_a_row_by_arm_with_the_primary_v
 def test_what_a_later_verifier_says_is_told_of_the_audited_and_of_the_misses_with_intervals() -> None:
     page, text = render.html(example()), render.markdown(example())
     share = f"94.0{SPACE}%, 83.8\N{EN DASH}97.9"
-    first = ["50", "47", share, "29", "3", f"10.3{SPACE}%", "1"]
+    first = ["970", "50", "47", share, "29", "3", f"10.3{SPACE}%", "1"]
     cells = "".join(f"<td>{cell}</td>" for cell in first)
     assert f'<th scope="row">teacher/long</th><td class="words">judge</td>{cells}</tr>' in page
     assert f"| teacher/long | judge | {' | '.join(first)} |" in text.splitlines()
-    assert f"| student/s/long/signs | judge | 50 | 47 | {share} | 0 | 0 | \N{EN DASH} | 1 |" in text.splitlines()
+    assert f"| student/s/long/signs | judge | 970 | 50 | 47 | {share} | 0 | 0 | \N{EN DASH} | 1 |" in text.splitlines()
     assert "What later verifiers of the chain say" not in render.html(alike())
