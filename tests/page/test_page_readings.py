@@ -51,6 +51,12 @@ def test_a_withdrawn_verdict_is_explained_with_both_numbers_in_every_form() -> N
     assert "beats" not in headline
 
 
+def test_the_picture_is_wide_enough_for_the_reason_of_a_withdrawn_verdict() -> None:
+    assert 'viewBox="0 0 800 ' in render.gap_svg(example())
+    picture = render.gap_svg(turned())
+    assert 'viewBox="0 0 900 ' in picture and "can&#39;t tell (turns under strict)" in picture
+
+
 def test_a_sign_that_turns_within_its_noise_or_without_a_verdict_is_told_as_such() -> None:
     s, m, *rest = gaps()
 
@@ -60,7 +66,7 @@ def test_a_sign_that_turns_within_its_noise_or_without_a_verdict_is_told_as_such
 
     start = f"Under strict the gap of m turns from +20.2 to {MINUS}"
     assert words(-0.21, "long helps") == [f"{start}0.8, within its noise."]
-    assert words(-0.30, "can't tell") == [f"{start}9.8; by the reading that counts there is no verdict anyway."]
+    assert words(-0.30, "can't tell") == [f"{start}9.8; there was no verdict to withdraw."]
 
 
 def test_a_blend_that_another_arm_beats_under_another_reading_is_told_by_the_arms() -> None:

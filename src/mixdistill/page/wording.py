@@ -210,7 +210,7 @@ def _turn(gap: Gap, other: Gap) -> str:
         return f"{text}, so there is no verdict: read what 'mixdistill disagreements' lists."
     if not opposes(other, gap.delta):
         return f"{text}, within its noise."
-    return f"{text}; by the reading that counts there is no verdict anyway."
+    return f"{text}; there was no verdict to withdraw."
 
 
 def caution(evidence: Evidence) -> str:
