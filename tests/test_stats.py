@@ -441,30 +441,6 @@ def test_holm_of_a_worked_example():
 # --- counts ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("n", "c", "k", "value"), [(4, 1, 1, 0.25), (4, 2, 2, 5 / 6), (4, 0, 4, 0), (5, 3, 3, 1)])
-def test_pass_at_k_of_worked_examples(n, c, k, value):
-    assert stats.pass_at_k(n, c, k) == pytest.approx(value)
-
-
-def test_pass_at_k_is_unbiased():
-    n, k, q = 6, 3, 0.3
-    mean = sum(scipy_stats.binom.pmf(c, n, q) * stats.pass_at_k(n, c, k) for c in range(n + 1))
-    assert mean == pytest.approx(1 - (1 - q) ** k)
-
-
-def test_pass_at_k_refuses_impossible_counts():
-    with pytest.raises(ValueError, match="n=4, c=5"):
-        stats.pass_at_k(4, 5, 1)
-
-
-def test_share_of_two_or_more_has_an_interval_around_it():
-    """Wilson's with t(49) = 2.0096 and the 49 trials of the variance found."""
-    assert stats.share_interval(1, 1) is None
-    found = stats.share_interval(47, 50)
-    assert found is not None
-    assert (found.low, found.high) == pytest.approx((0.8329, 0.9801), abs=1e-4)
-
-
 def test_errors_bound_an_accuracy_from_both_sides():
     assert stats.accuracy_bounds(correct=6, error=1, examples=10) == Interval(low=0.6, high=0.7)
 

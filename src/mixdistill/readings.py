@@ -17,7 +17,7 @@ from mixdistill.evidence import AgreementFacts, ReadingFacts
 from mixdistill.gaps import Cells, Readings
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
-from mixdistill.types import Outcome, Rule
+from mixdistill.types import Interval, Outcome, Rule
 from mixdistill.units import Unit
 from mixdistill.verify import DECISIONS
 
@@ -139,8 +139,17 @@ def agreement(recipe: Recipe, store: Store, done: list[Unit]) -> list[AgreementF
             whose=whose,
             verifier=verifier,
             **{name: found[name] for name in COUNTS},
-            audited_interval=stats.share_interval(found["confirmed"], found["audited"]),
-            missed_interval=stats.share_interval(found["rescued"], found["missed"]),
+            audited_interval=_interval(found["confirmed"], found["audited"]),
+            missed_interval=_interval(found["rescued"], found["missed"]),
         )
         for (whose, verifier), found in counts.items()
     ]
+
+
+def _interval(part: int, whole: int) -> Interval | None:
+    """95 % interval of a share of so many traces, each drawn by itself; None of fewer than two."""
+    import numpy as np
+
+    if whole < 2:
+        return None
+    return stats.mean_interval(np.repeat([1.0, 0.0], [part, whole - part])[None, :]).checkpoints

@@ -1,4 +1,4 @@
-"""How sure a difference is: two named intervals, tests, what could have been found, pass@k.
+"""How sure a difference is: two named intervals, tests, what could have been found.
 
 Scores of a comparison form a matrix D[seeds, problems]: score of arm a minus score of arm b, same seed number,
 same problem. Problems and seeds are crossed, D_sp = mu + a_s + b_p + e_sp, and two questions are kept apart:
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from mixdistill.errors import DataError
-from mixdistill.types import Gap, Interval
+from mixdistill.types import Interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,6 @@ Scores = Mapping[int | None, Mapping[str, float]]
 ALPHA = 0.05
 POWER = 0.8
 CANNOT_TELL = "can't tell"
-"""What every verdict that speaks for no arm begins with."""
 
 
 def matrix(scores: Scores) -> Array:
@@ -281,13 +280,11 @@ def verdict_each(gaps: Mapping[str, Estimate], p_holm: float | None = None) -> s
     return f"{decides} beats the blend" if own is not None and own.high < 0 else CANNOT_TELL
 
 
-def opposes(found: Estimate | Gap, side: float) -> bool:
-    """Whether a difference lies on the other side of zero than `side`, beyond its noise: by more than a quarter of the
-    width of *these checkpoints*, which is about one standard error over problems.
-    """
-    if found.checkpoints is None or found.delta * side >= 0:
-        return False
-    return abs(found.delta) > (found.checkpoints.high - found.checkpoints.low) / 4
+def opposes(estimate: Estimate, side: int) -> bool:
+    """Whether a difference lies on the other side of zero than `side` (1 or -1), beyond its noise: by more than a
+    quarter of the width of *these checkpoints*, which is about one standard error over problems."""
+    own = estimate.checkpoints
+    return own is not None and -side * estimate.delta > (own.high - own.low) / 4
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
@@ -328,27 +325,9 @@ def mean_interval(scores: Array) -> Mean:
     return Mean(mean, checkpoints, data)
 
 
-def share_interval(part: int, whole: int) -> Interval | None:
-    """95 % interval of a share of `whole` things drawn each by itself; None of fewer than two."""
-    import numpy as np
-
-    if whole < 2:
-        return None
-    return mean_interval(np.repeat([1.0, 0.0], [part, whole - part])[None, :]).checkpoints
-
-
 def accuracy_bounds(correct: int, error: int, examples: int) -> Interval:
     """Accuracy with every error counted as wrong, and with every error counted as right."""
     return Interval(low=correct / examples, high=(correct + error) / examples)
-
-
-def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that one of k samples is right, unbiased, from c right ones among n (Chen et al. 2021, eq. 1)."""
-    from math import comb
-
-    if not (0 <= c <= n and 1 <= k <= n):
-        raise ValueError(f"pass_at_k: needs 0 <= c <= n and 1 <= k <= n (got n={n}, c={c}, k={k})")
-    return 1 - comb(n - c, k) / comb(n, k)
 
 
 def bootstrap(d: Array, *, seeds: bool = False, draws: int = 2000) -> Interval:

@@ -41,7 +41,7 @@ def test_one_sentence_says_that_the_sign_does_not_depend_on_the_reading() -> Non
 def test_a_withdrawn_verdict_is_explained_with_both_numbers_in_every_form() -> None:
     line = (
         f"Under strict the gap of m turns from +20.2 to {MINUS}9.8, so there is no verdict: "
-        "read what 'mixdistill disagreements' lists."
+        "read what 'mixdistill disagreements RUN --between flexible strict' lists."
     )
     assert wording.readings_words(turned()) == [line]
     assert line.replace("'", "&#39;") in render.html(turned())
@@ -79,7 +79,7 @@ def test_a_blend_that_another_arm_beats_under_another_reading_is_told_by_the_arm
     )
     assert wording.readings_words(study) == [
         "Under strict it is short, not long, that m learns most from, so there is no verdict: "
-        "read what 'mixdistill disagreements' lists."
+        "read what 'mixdistill disagreements RUN --between flexible strict' lists."
     ]
     assert f"m ({MINUS}14.0 points, but not under strict)" in render.headline(study)
 

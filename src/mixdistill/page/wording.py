@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
-from mixdistill.stats import opposes
-
 if TYPE_CHECKING:
     from mixdistill.evidence import Evidence, SharedStep
     from mixdistill.types import Gap, Interval, Rule
@@ -207,10 +205,9 @@ def _turn(gap: Gap, other: Gap) -> str:
     else:
         text = f"Under {other.rule} it is {other.arms[1]}, not {gap.arms[1]}, that {gap.student} learns most from"
     if other.rule in gap.turned_by:
-        return f"{text}, so there is no verdict: read what 'mixdistill disagreements' lists."
-    if not opposes(other, gap.delta):
-        return f"{text}, within its noise."
-    return f"{text}; there was no verdict to withdraw."
+        verb = f"mixdistill disagreements RUN --between {gap.rule} {other.rule}"
+        return f"{text}, so there is no verdict: read what '{verb}' lists."
+    return f"{text}; there was no verdict to withdraw." if decision(gap) == "open" else f"{text}, within its noise."
 
 
 def caution(evidence: Evidence) -> str:
