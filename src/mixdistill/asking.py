@@ -37,6 +37,11 @@ def made(link: Link) -> Any:
     return resolve.load(resolve.reference("verifier", link.name))(**link.options)
 
 
+def key_of(recipe: Recipe, link: Link) -> str:
+    """Where a verifier's options stand in the recipe."""
+    return "verify" if link == recipe.verify.chain[0] else f"verify.{folder_name(link)}"
+
+
 def folder_name(link: Link) -> str:
     """Below the unit's folder."""
     return link.name.rpartition(":")[2]
