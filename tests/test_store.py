@@ -52,6 +52,10 @@ ROWS: list[t.Row] = [
     t.Score(**SCORE, seed=3, max_tokens=64),
     t.Interval(low=-1.5, high=2.0),
     t.Gap(**GAP),
+    t.Decision(
+        trace_id="t", outcome=t.Outcome.ERROR, strict=t.Outcome.TRUNCATED, flexible=t.Outcome.ERROR,
+        judge=t.Outcome.CORRECT,
+    ),
     t.Update(update=0, example=10**12),
     t.Unused(split="train", source="f.csv", row=3, reason="no_answer", detail="no value in 'answer'", prompt="?"),
     t.Drop(problem_id="p", trace_id=None, teacher="a", reason="no_correct"),
