@@ -1,6 +1,6 @@
 """How reliable the verifier `math` is on real data: counts, every doubtful verdict, and exit 1 where a must is broken.
 
-    python benchmarks/answers.py --data FOLDER [--sections gsm8k math500 math_train contests s1] [--dump FILE]
+    python benchmarks/answers.py --data FOLDER [--sections gsm8k math500 ...] [--others 20] [--dump FILE]
 
 FOLDER holds `problems/` (gsm8k_train.jsonl, gsm8k_test.jsonl, math500.jsonl, math_train.json, amc23.jsonl,
 aime24.jsonl) and `traces/s1_*.jsonl` (`prompt`, `output`). Problems, references and traces go the way that they go in
@@ -19,7 +19,8 @@ import statistics
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,11 +38,15 @@ _INTEGER = re.compile(r"-?\d{1,15}")
 
 
 class Pair(NamedTuple):
-    """A reference and a text that answers it, with the verdict."""
+    """A problem and a text that answers it, with the verdict."""
 
-    reference: str
+    problem: Problem
     text: str
     verdict: Verdict
+
+    @property
+    def reference(self) -> str:
+        return self.problem.answer
 
 
 class Must:
@@ -57,12 +62,10 @@ class Must:
         print(f"  must {'hold' if held else 'FAIL'}: {what}: {got:,} ({wanted})")
 
 
-def graded(pairs: Sequence[tuple[str, str]], workers: int) -> list[Pair]:
-    """(reference, answer text) pairs with the verdict on each, as of traces that ended by themselves."""
-    items = [
-        (Problem(id=f"p{i}", prompt="", answer=reference), _trace(f"p{i}", text))
-        for i, (reference, text) in enumerate(pairs)
-    ]
+def graded(pairs: Iterable[tuple[Problem, str]], workers: int) -> list[Pair]:
+    """(problem, answer text) pairs with the verdict on each, as of traces that ended by themselves."""
+    pairs = list(pairs)
+    items = [(problem, _trace(problem.id, text)) for problem, text in pairs]
     verdicts = grading.grade(items, VERIFIER, {}, name="math", workers=workers)
     return [Pair(*pair, verdict) for pair, verdict in zip(pairs, verdicts, strict=True)]
 
@@ -99,26 +102,30 @@ def _brief(verdict: Verdict) -> str:
     return verdict.explanation[:120] if verdict.outcome is Outcome.ERROR else ""
 
 
-def wrong_pairs(references: list[str], others: int) -> list[tuple[str, str]]:
-    """Each reference with a box of `others` references of other problems, drawn by seed."""
+def wrong_pairs(asked: list[Problem], others: int) -> list[tuple[Problem, str]]:
+    """Each problem with a box of the references of `others` other problems, drawn by seed."""
     rng = random.Random(SEED)
     found = []
-    for i, reference in enumerate(references):
-        drawn = rng.sample([j for j in range(len(references)) if j != i], others)
-        found += [(reference, box(references[j])) for j in drawn]
+    for i, problem in enumerate(asked):
+        drawn = rng.sample([j for j in range(len(asked)) if j != i], others)
+        found += [(problem, box(asked[j])) for j in drawn]
     return found
 
 
-def box(reference: str) -> str:
-    return f"\\boxed{{{math.reference(reference)}}}"
+def boxed(asked: list[Problem]) -> list[tuple[Problem, str]]:
+    return [(problem, box(problem)) for problem in asked]
+
+
+def box(problem: Problem) -> str:
+    return f"\\boxed{{{math.reference(problem.answer)}}}"
 
 
 def accepted_wrong(pairs: list[Pair], must: Must) -> None:
     """Accepted pairs of different problems: same texts counted, all others listed. Integers are checked here too."""
     found = correct(pairs)
-    same = [p for p in found if box(p.reference) == p.text]
+    same = [p for p in found if box(p.problem) == p.text]
     print(f"  outcomes {dict(outcomes(pairs))}; of {len(found)} accepted {len(same)} are the same text, the others:")
-    show(p for p in found if box(p.reference) != p.text)
+    show(p for p in found if box(p.problem) != p.text)
     errors = [p for p in pairs if p.verdict.outcome is Outcome.ERROR]
     print(f"  errors: {len(errors)}")
     show(errors, most=20)
@@ -132,16 +139,16 @@ def gsm8k(folder: Path, must: Must, workers: int) -> None:
     """Human solutions that end in `#### 18`, against their own answer and against the next problem's."""
     for name in ("gsm8k_train", "gsm8k_test"):
         path = folder / "problems" / f"{name}.jsonl"
-        golds, texts = [p.answer for p in load(path)], column(path, "answer")
-        own = graded(list(zip(golds, texts, strict=True)), workers)
+        asked, texts = load(path), column(path, "answer")
+        own = graded(zip(asked, texts, strict=True), workers)
         must(f"{name}: solutions correct", len(correct(own)), exactly=len(texts))
         strict = sum(p.verdict.strict is Outcome.CORRECT for p in own)
         must(f"{name}: under the strict reading", strict, exactly=len(texts))
         show(p for p in own if p.verdict.outcome is not Outcome.CORRECT)
         following = [
             (other, text)
-            for gold, other, text in zip(golds, golds[1:] + golds[:1], texts, strict=True)
-            if gold.replace(",", "") != other.replace(",", "")
+            for problem, other, text in zip(asked, asked[1:] + asked[:1], texts, strict=True)
+            if problem.answer.replace(",", "") != other.answer.replace(",", "")
         ]
         wrong = graded(following, workers)
         must(f"{name}: of {len(wrong):,} next answers, correct", len(correct(wrong)), exactly=0)
@@ -149,48 +156,49 @@ def gsm8k(folder: Path, must: Must, workers: int) -> None:
         show(p for p in wrong if p.verdict.outcome is not Outcome.INCORRECT)
 
 
-def math500(folder: Path, must: Must, workers: int) -> None:
-    """Whole solutions, references in a box, and each reference against 20 others."""
+def math500(folder: Path, must: Must, workers: int, others: int = 20) -> None:
+    """Whole solutions, references in a box, and each reference against others."""
     path = folder / "problems" / "math500.jsonl"
-    golds, texts = [p.answer for p in load(path, answer="answer")], column(path, "solution")
-    own = graded(list(zip(golds, texts, strict=True)), workers)
+    asked, texts = load(path, answer="answer"), column(path, "solution")
+    own = graded(zip(asked, texts, strict=True), workers)
     must("math500: solutions correct", len(correct(own)), least=499)
     show(p for p in own if p.verdict.outcome is not Outcome.CORRECT)
-    boxed = graded([(gold, box(gold)) for gold in golds], workers)
-    must("math500: references correct in a box", len(correct(boxed)), exactly=len(golds))
-    show(p for p in boxed if p.verdict.outcome is not Outcome.CORRECT)
-    print("math500: each reference against 20 others")
-    accepted_wrong(graded(wrong_pairs(golds, 20), workers), must)
+    against_others("math500", asked, others, must, workers)
 
 
-def math_train(folder: Path, must: Must, workers: int) -> None:
-    """References in a box, and each against 5 others."""
-    golds = [p.answer for p in load(folder / "problems" / "math_train.json", answer="answer")]
-    boxed = graded([(gold, box(gold)) for gold in golds], workers)
-    must("math_train: references correct in a box", len(correct(boxed)), exactly=len(golds))
-    show(p for p in boxed if p.verdict.outcome is not Outcome.CORRECT)
-    print("math_train: each reference against 5 others")
-    accepted_wrong(graded(wrong_pairs(golds, 5), workers), must)
+def math_train(folder: Path, must: Must, workers: int, others: int = 5) -> None:
+    """References in a box, and each against others."""
+    asked = load(folder / "problems" / "math_train.json", answer="answer")
+    against_others("math_train", asked, others, must, workers)
+
+
+def against_others(name: str, asked: list[Problem], others: int, must: Must, workers: int) -> None:
+    own = graded(boxed(asked), workers)
+    must(f"{name}: references correct in a box", len(correct(own)), exactly=len(asked))
+    show(p for p in own if p.verdict.outcome is not Outcome.CORRECT)
+    print(f"{name}: each reference against {others} others")
+    accepted_wrong(graded(wrong_pairs(asked, others), workers), must)
 
 
 def contests(folder: Path, must: Must, workers: int) -> None:
     """AMC's floats and AIME's leading zeros, in a box and as a person writes them; AIME's own solutions."""
     for name in ("amc23", "aime24"):
         path = folder / "problems" / f"{name}.jsonl"
-        golds, rows = [p.answer for p in load(path)], column(path, "answer")
-        whole = [str(int(float(row))) for row in rows]
-        for kind, texts in {"as loaded": golds, "as integers": whole, "as in the file": rows}.items():
-            pairs = graded([(gold, f"\\boxed{{{text}}}") for gold, text in zip(golds, texts, strict=True)], workers)
-            must(f"{name}: {kind}, correct", len(correct(pairs)), exactly=len(rows))
+        asked, written = load(path), column(path, "answer")
+        whole = [str(int(float(text))) for text in written]
+        loaded = [problem.answer for problem in asked]
+        for kind, texts in {"as loaded": loaded, "as integers": whole, "as in the file": written}.items():
+            pairs = graded(zip(asked, (f"\\boxed{{{text}}}" for text in texts), strict=True), workers)
+            must(f"{name}: {kind}, correct", len(correct(pairs)), exactly=len(written))
             show(p for p in pairs if p.verdict.outcome is not Outcome.CORRECT)
-        near = graded([(gold, f"\\boxed{{{int(text) + 1}}}") for gold, text in zip(golds, whole, strict=True)], workers)
+        near = graded(zip(asked, (f"\\boxed{{{int(text) + 1}}}" for text in whole), strict=True), workers)
         must(f"{name}: one more, correct", len(correct(near)), exactly=0)
-    solutions = graded(list(zip(golds, column(path, "solution"), strict=True)), workers)
+    solutions = graded(zip(asked, column(path, "solution"), strict=True), workers)
     must("aime24: own solutions correct", len(correct(solutions)), exactly=len(solutions))
     show(p for p in solutions if p.verdict.outcome is not Outcome.CORRECT)
 
 
-def s1(folder: Path, must: Must, workers: int, dump: Path | None) -> None:
+def s1(folder: Path, must: Must, workers: int, dump: Path | None = None) -> None:
     """Real outputs: outcomes a file under both readings, of the shorter and the longer half apart."""
     asked = load(folder / "problems" / "gsm8k_test.jsonl")
     written = []
@@ -264,17 +272,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--dump", type=Path, help="write 50 traces of each outcome and file here")
+    parser.add_argument("--others", type=int, help="references that each of MATH is held against (20, 5 of the many)")
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     must = Must()
-    simple = {"gsm8k": gsm8k, "math500": math500, "math_train": math_train, "contests": contests}
-    for section in options.sections:
+    more = {} if options.others is None else {"others": options.others}
+    sections = {
+        "gsm8k": gsm8k,
+        "math500": partial(math500, **more),
+        "math_train": partial(math_train, **more),
+        "contests": contests,
+        "s1": partial(s1, dump=options.dump),
+    }
+    for name in options.sections:
         start = time.perf_counter()
-        print(f"-- {section}", flush=True)
-        if section == "s1":
-            s1(options.data, must, options.workers, options.dump)
-        else:
-            simple[section](options.data, must, options.workers)
+        print(f"-- {name}", flush=True)
+        sections[name](options.data, must, options.workers)
         print(f"  {time.perf_counter() - start:.0f} s", flush=True)
     sys.exit(1 if must.broken else 0)
 

@@ -54,8 +54,9 @@ ANSWER_TAG = "<|im_start|>answer"
 
 
 class Pair(NamedTuple):
-    """A reference answer and a completion."""
+    """A problem's prompt, its reference answer, and a completion."""
 
+    prompt: str
     reference: str
     text: str
 
@@ -65,15 +66,15 @@ class Pair(NamedTuple):
 
 def numeric(data: Path | None) -> list[Pair]:
     """Right and wrong in turn. `#### 18` becomes a box."""
-    names = ("gsm8k_test", "gsm8k_train")
-    solutions = list(_made_solutions(3000))
+    rows: list[tuple[str, ...]] = list(_made_solutions(3000))
     if data:
-        solutions = [text for name in names for text in _lines(data / "problems" / f"{name}.jsonl", "answer")]
-    solved = [(text.rstrip(), gold.strip()) for text, _, gold in (s.rpartition("####") for s in solutions)]
+        names = ("gsm8k_test.jsonl", "gsm8k_train.jsonl")
+        rows = [row for name in names for row in _read(data / "problems" / name, "question", "answer")]
     pairs = []
-    for (text, gold), (_, following) in zip(solved, solved[1:] + solved[:1], strict=True):
-        boxed = f"{text}\nThe answer is \\boxed{{{gold}}}."
-        pairs += [Pair(gold, boxed), Pair(following, boxed)]
+    for (asked, solution), (other, following) in zip(rows, rows[1:] + rows[:1], strict=True):
+        text, gold = solution.split("####")
+        boxed = f"{text}The answer is \\boxed{{{gold.strip()}}}."
+        pairs += [Pair(asked, gold.strip(), boxed), Pair(other, following.split("####")[1].strip(), boxed)]
     return pairs
 
 
@@ -83,49 +84,53 @@ def long(data: Path | None) -> list[Pair]:
         return list(_made_outputs(500))
     pairs = []
     for path in sorted((data / "traces").glob("s1_*.jsonl")):
-        pairs += map(Pair, _lines(path, "gold_answer"), _lines(path, "output"))
+        pairs += [Pair(*row) for row in _read(path, "prompt", "gold_answer", "output")]
     return pairs
 
 
 def wrong(data: Path | None) -> list[Pair]:
     """Each reference against `OTHERS` that are written otherwise."""
-    golds, count = (_lines(data / "problems" / "math500.jsonl", "answer"), OTHERS) if data else (ANSWERS, 2 * OTHERS)
+    asked, count = [("Find the answer.", answer) for answer in ANSWERS], 2 * OTHERS
+    if data:
+        asked, count = list(_read(data / "problems" / "math500.jsonl", "problem", "answer")), OTHERS
     rng, pairs = random.Random(0), []
-    for gold in golds:
-        others = rng.sample([other for other in golds if other != gold], count)
-        pairs += [Pair(gold, f"Therefore the answer is $\\boxed{{{other}}}$.") for other in others]
+    for prompt, gold in asked:
+        others = rng.sample([other for _, other in asked if other != gold], count)
+        pairs += [Pair(prompt, gold, f"Therefore the answer is $\\boxed{{{other}}}$.") for other in others]
     return pairs
 
 
-def _lines(path: Path, column: str) -> list[str]:
-    return [str(json.loads(line)[column]) for line in path.read_text().splitlines()]
+def _read(path: Path, *columns: str) -> Iterator[tuple[str, ...]]:
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        yield tuple(str(row[column]) for column in columns)
 
 
-def _made_solutions(count: int) -> Iterator[str]:
+def _made_solutions(count: int) -> Iterator[tuple[str, str]]:
+    """Questions, and solutions that end in `#### 18`."""
     rng = random.Random(0)
     for _ in range(count):
         boxes, each, given = rng.randint(3, 90), rng.randint(2, 60), rng.randint(1, 5)
         total = boxes * each
         yield (
+            f"A shop has {boxes} boxes with {each} pens each and gives {given} pens away. How many are left?",
             f"There are {boxes} boxes with {each} pens each, so {boxes} * {each} = <<{boxes}*{each}={total}>>{total} "
             f"pens.\nThen {given} pens are given away, which leaves {total} - {given} = "
             f"<<{total}-{given}={total - given}>>{total - given} pens.\nThey cost ${given} each, and nothing more has "
-            f"to be counted.\n#### {total - given}"
+            f"to be counted.\n#### {total - given}",
         )
 
 
 def _made_outputs(count: int) -> Iterator[Pair]:
     """Thinking of 2,500 to 30,000 characters in the manner of s1; every tenth is cut before an answer."""
     rng = random.Random(0)
-    for i, solution in enumerate(_made_solutions(count)):
-        text, _, gold = solution.rpartition("####")
-        gold = gold.strip()
+    for i, (asked, solution) in enumerate(_made_solutions(count)):
+        text, gold = solution.split("\n#### ")
         doubts = [f"Wait, let me check that again. {text} So is it {rng.randint(1, 9000)}? No." for _ in range(5, 60)]
         thinking = "\n\n".join(doubts[: 5 + int(rng.expovariate(1 / 10))])
         answer = "" if i % 10 == 0 else f"\n{ANSWER_TAG}\n{text}\nThe answer is \\(\\boxed{{{gold}}}\\)."
-        yield Pair(
-            gold, f"<|im_start|>user\nHow many?<|im_end|>\n<|im_start|>assistant\n<|im_start|>think\n{thinking}{answer}"
-        )
+        chat = f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\n<|im_start|>think\n{thinking}{answer}"
+        yield Pair(asked, gold, chat)
 
 
 ANSWERS = [
@@ -146,7 +151,7 @@ def rows(pairs: list[Pair]) -> list[grading.Item]:
     """Problems, and traces that have their answer part apart already."""
     return [
         (
-            Problem(id=f"p{i}", prompt="", answer=pair.reference),
+            Problem(id=f"p{i}", prompt=pair.prompt, answer=pair.reference),
             Trace(id=f"t{i}", problem_id=f"p{i}", author="a", content=pair.text, finish_reason="stop"),
         )
         for i, pair in enumerate(pairs)
@@ -166,7 +171,7 @@ def split_rows(pairs: list[Pair]) -> list[grading.Item]:
             content=parts.content,
             finish_reason=parts.finish,
         )
-        found.append((Problem(id=f"p{i}", prompt="", answer=pair.reference), trace))
+        found.append((Problem(id=f"p{i}", prompt=pair.prompt, answer=pair.reference), trace))
     return found
 
 
@@ -269,7 +274,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it logs whole texts; printing them is no part of this
     work = {"numeric": numeric, "long": long, "wrong": wrong}
-    warm = [Pair("x+1", f"\\boxed{{{n}+x}}") for n in range(2 * options.workers)]
+    warm = [Pair("", "x+1", f"\\boxed{{{n}+x}}") for n in range(2 * options.workers)]
     for run in (*sides("numeric", warm, options.workers).values(), *sides("long", warm, options.workers).values()):
         run()  # imports, worker processes, first parses
     gc.collect()
