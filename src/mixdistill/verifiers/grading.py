@@ -6,8 +6,8 @@ dies or is late, its items are run again one by one, and only the guilty ones be
 
 Most answers need none of that. Where the verifier's module has `quick(problem, trace, *, same options) -> Verdict |
 None`, it is asked first, in this process, and only items without its verdict go to the workers; where it decides
-everything, none are started. The contract of `quick`: time linear in the texts, no side effects, and no other verdict
-than the verifier's own.
+everything, none are started. The contract of `quick`: time linear in the texts, no side effects, a new row each time,
+and no other verdict than the verifier's own.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def grade(
     decided = [_quickly(quick, problem, trace, options) for problem, trace in items] if quick else [None] * len(items)
     rest = [item for item, verdict in zip(items, decided, strict=True) if verdict is None]
     judged = iter(_by_workers(rest, _Plan(verifier, workers, memory_gib), options, deadline) if rest else [])
-    return [(verdict or next(judged)).model_copy(update=stamp) for verdict in decided]
+    return [_stamped(verdict or next(judged), stamp) for verdict in decided]
 
 
 def _quickly(quick: Any, problem: Problem, trace: Trace, options: dict[str, Any]) -> Verdict | None:
@@ -82,6 +82,15 @@ def _quickly(quick: Any, problem: Problem, trace: Trace, options: dict[str, Any]
     except Exception:
         return None
     return verdict if isinstance(verdict, Verdict) and verdict.trace_id == trace.id else None
+
+
+def _stamped(verdict: Verdict, stamp: dict[str, str]) -> Verdict:
+    """The same row, stamped. It is still being made, out of a worker's message or by `quick`, and nobody else holds it;
+    a copy would take as long as most comparisons.
+    """
+    vars(verdict).update(stamp)
+    verdict.model_fields_set.update(stamp)
+    return verdict
 
 
 def _by_workers(items: Sequence[Item], plan: _Plan, options: dict[str, Any], deadline: float) -> list[Verdict]:
