@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from mixdistill.types import Outcome, Trace, Verdict
@@ -21,15 +22,28 @@ def is_cut(trace: Trace) -> bool:
     return trace.finish_reason == "length"
 
 
+_END = re.compile(r"\n|[.!?;\u3002\uff01\uff1f](?=[\s*])|[\u3002\uff01\uff1f]")
+
+
+def complete(text: str) -> str:
+    """What of a text that was cut is known to be whole: up to the last line or sentence that ended.
+
+    A number or a letter at the very end may be the beginning of another.
+    """
+    end = max((match.end() for match in _END.finditer(text)), default=0)
+    return text[:end]
+
+
 def no_reference(trace: Trace, why: str = "the problem has no reference answer") -> Verdict:
     """The problem cannot be judged: `error`, never a wrong answer."""
     return Verdict(trace_id=trace.id, outcome=Outcome.ERROR, rule="reference", explanation=why)
 
 
-def no_answer(trace: Trace, gold: str, *, rule: str = "") -> Verdict:
+def no_answer(trace: Trace, gold: str, *, rule: str = "", score: float | None = None) -> Verdict:
     """Nothing to compare: `truncated` where the trace was cut at its token limit, else `no_answer`."""
     outcome = Outcome.TRUNCATED if is_cut(trace) else Outcome.NO_ANSWER
-    return Verdict(trace_id=trace.id, outcome=outcome, rule=rule, explanation=f"no answer found; reference: {gold}")
+    explanation = f"no answer found; reference: {gold}"
+    return Verdict(trace_id=trace.id, outcome=outcome, rule=rule, score=score, explanation=explanation)
 
 
 def compared(trace: Trace, found: Found, gold: str, right: bool, step: str, *, score: float | None = None) -> Verdict:
