@@ -115,8 +115,7 @@ def unwrapped(text: str) -> str:
         left = left.strip()
         if left.endswith(".") and not left.endswith(".."):
             left = left[:-1]
-        if called := _CALLED.fullmatch(left):
-            left = called[1]
+        left = _CALLED.sub(r"\1", left)
         for opening, closing in _WRAPPERS:
             if len(left) > len(opening + closing) and left.startswith(opening) and left.endswith(closing):
                 left = left[len(opening) : -len(closing)]

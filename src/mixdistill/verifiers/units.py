@@ -58,4 +58,4 @@ def known(text: str) -> Unit | None:
     if text in _NO_UNITS:
         return None
     word = text.lower().replace("\\circ", "°").replace("^", "").replace("{", "").replace("}", "").replace(" ", "")
-    return _UNITS.get(word) or (_UNITS.get(word[:-1]) if len(word) > 3 and word.endswith("s") else None)
+    return _UNITS.get(word) or (_UNITS.get(word[:-1]) if len(word) > 2 and word.endswith("s") else None)
