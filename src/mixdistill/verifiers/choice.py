@@ -28,11 +28,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mixdistill.types import Outcome, Problem, Trace, Verdict, prompt_text
-from mixdistill.verifiers.extract import clean, extract, last_box
+from mixdistill.verifiers.extract import last_box
 from mixdistill.verifiers.letters import MOST, Reading, decided, read
+from mixdistill.verifiers.math import reference as stated
 from mixdistill.verifiers.numeric import quantity
 from mixdistill.verifiers.options import ALPHABETS, Options, listed, narrow, unlisted
-from mixdistill.verifiers.verdicts import Found, compared, complete, is_cut, no_answer, no_reference
+from mixdistill.verifiers.plain import clean
+from mixdistill.verifiers.verdicts import Found, compared, is_cut, no_answer, no_reference
 
 VERSION = "1"
 
@@ -94,7 +96,7 @@ def reference(problem: Problem, *, first_index: int | None = None) -> frozenset[
 
 def _reference(problem: Problem, first_index: int | None) -> tuple[Options, frozenset[str]] | str:
     """(the options, the right ones), or why there is no reference."""
-    raw = narrow(_stated(problem.answer))
+    raw = narrow(stated(problem.answer))
     if not raw:
         return "the problem has no reference answer"
     parts = _parts(raw)
@@ -137,15 +139,6 @@ def _letters(part: str) -> str:
     return "".join(words) if known and not re.search(r"\d", part) and sum(map(len, words)) <= 10 else ""
 
 
-def _stated(answer: str) -> str:
-    """The reference itself, also where the data give a whole solution that ends in a box or in `#### x`."""
-    if "\\boxed" in answer or "####" in answer:
-        found = extract(answer)
-        if found and found.rule in ("box", "hash"):
-            return found.answer
-    return clean(answer)
-
-
 # -- answers ----------------------------------------------------------------------------------------------------------
 
 _GAP = r"[*_`\"\s]{0,8}"
@@ -158,9 +151,10 @@ _ANSWER_IS = re.compile(
     re.IGNORECASE,
 )
 _ELSEWHERE = re.compile(
-    r"(?:\b(?:antwort|réponse|respuesta|resposta|risposta|odpowiedź|cevap|jawaban|đáp án|option correcte|"
+    r"(?:\b(?:antwort|réponse|respuesta|resposta|risposta|odpowiedź|cevap|jawaban|jibu|svar|vastaus|antwoord|"
+    r"odpověď|răspuns|válasz|đáp án|option correcte|"
     r"opción correcta|вариант|ответ|відповідь)|答案|答え|正解|解答|(?:故|应|應)?[选選][择擇]?(?!项|項)|"
-    r"정답|답|الإ?ا?جابة|الجواب|उत्तर|উত্তর|คำตอบ)"
+    r"정답|답|الإ?ا?جابة|الجواب|پاسخ|جواب|उत्तर|উত্তর|సమాధానం|பதில்|คำตอบ)"
     r"(?:\s+(?:correcte|correcta|correta|corretta|richtige|الصحيحة|الصحيح|đúng))?"
     rf"{_GAP}(?:ist|est|es|é|è|应该是|應該是|是|为|為|は|은|는|هي|هو|है|là|adalah|[:\u2014\u2013=-])?"
     rf"{_GAP}[:\uff1a]?{_GAP}(?=(?P<x>[^\n]{{1,400}}))",
@@ -171,8 +165,7 @@ _SUPPOSED = re.compile(
     r"|\b(?:wrong|incorrect|not (?:the|a|my)|n't the)\s*$",
     re.IGNORECASE,
 )
-_BOX = r"\\boxed\s?\{(?:[^{}]|\{[^{}]*\}){1,80}\}"
-_BOXES = re.compile(rf"{_BOX}(?:[\s$,;&]{{0,9}}(?:and\s)?[\s$,;&]{{0,9}}{_BOX})+")
+_ENDED = re.compile(r"\n|[.!?;](?=[\s*])|[\u3002\uff01\uff1f]")
 
 
 def find(content: str, options: Options, *, cut: bool) -> Answer | None:
@@ -182,7 +175,7 @@ def find(content: str, options: Options, *, cut: bool) -> Answer | None:
     sentence that ended.
     """
     offered: list[Found] = []
-    for rule, piece in _marked(content, complete(content) if cut else content):
+    for rule, piece in _marked(content, _whole_part(content) if cut else content):
         reading = read(piece, options)
         if reading and reading.labels:
             return Answer(_found(reading, rule), reading)
@@ -197,18 +190,16 @@ def _marked(content: str, ended: str) -> Iterator[tuple[str, str]]:
     """(rule, what is marked as the answer), the most trusted first and the last of each rule first."""
     box = last_box(content)
     if box is not None:
-        together = [m.group() for m in _BOXES.finditer(content)][-1:] if content.count("\\boxed") > 1 else []
-        if (
-            together
-            and last_box(together[0]) == box
-            and content.rfind("\\boxed") == content.rfind(together[0]) + together[0].rfind("\\boxed")
-        ):
-            yield "box", ", ".join(part for part in map(last_box, re.findall(_BOX, together[0])) if part)
         yield "box", box
     yield from (("final_answer", m["x"]) for m in _stated_in(ended, _FINAL))
     yield from (("hash", m["x"]) for m in _stated_in(ended, _HASH))
     said = [*_stated_in(ended, _ANSWER_IS), *_stated_in(ended, _ELSEWHERE)]
     yield from (("answer_is", m["x"]) for m in sorted(said, key=lambda m: m.start("x"), reverse=True))
+
+
+def _whole_part(content: str) -> str:
+    """An answer part that was cut, up to the last sentence or line that ended: A may be the beginning of a word."""
+    return content[: max((match.end() for match in _ENDED.finditer(content)), default=0)]
 
 
 def _stated_in(text: str, pattern: re.Pattern[str]) -> list[re.Match[str]]:

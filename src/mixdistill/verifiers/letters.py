@@ -10,8 +10,8 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from mixdistill.verifiers.extract import clean
 from mixdistill.verifiers.options import LONGEST, Options
+from mixdistill.verifiers.plain import clean
 
 MOST = 200
 """Places of one kind that are read in a text, the last ones: what is said more often is said in a loop."""
@@ -32,7 +32,7 @@ class Reading(NamedTuple):
 
 UNDECIDED = Reading(frozenset())
 
-_STYLED = re.compile(r"\\(?:text|textbf|textrm|textit|mathrm|mathbf|mathsf|mbox|boldsymbol|bf|rm)\s?\{([^{}]*)\}")
+_STYLED = re.compile(r"\\(?:boxed|text|textbf|textrm|textit|mathrm|mathbf|mathsf|mbox|boldsymbol|bf|rm)\s?\{([^{}]*)\}")
 _NOISE = re.compile(
     r"\\(?:left|right|displaystyle|q?quad)(?![a-zA-Z])|\\[ ,;:!{}]|</?[a-z]{2,12}>|[{}$*`\"\u201c\u201d\u00ab\u00bb]|~"
 )
@@ -61,6 +61,7 @@ _DENIED = re.compile(
 )
 _NOT = re.compile(r"\s*(?:not|neither|none|never|nicht|не|no es|n'est pas)\b", re.IGNORECASE)
 _BUT = re.compile(r"\b(?:but|rather|sondern|а)\b\s*(?:rather\s*)?(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_REASONS = re.compile(r",\s|\s\(|\s(?:because|since|as|which|where|for)\s", re.IGNORECASE)
 _GOES_ON = re.compile(r"[\w%]|[.,/-]\d")
 _GOES_BEFORE = re.compile(r"[\w.,$/^\u2212-]")
 _NEGATIVE = re.compile(
@@ -114,13 +115,21 @@ def read(piece: str, options: Options) -> Reading | None:
     if said:
         return said
     sentence = _SENTENCE.split(text, maxsplit=1)[0]
-    if label := options.named(sentence):
+    if label := options.named(sentence) or _before_reasons(sentence, options):
         return Reading(frozenset(label), whole=sentence == text)
     if _NOT.match(text):
         but = _BUT.search(text)
         return (read(but["rest"], options) if but else None) or UNDECIDED
     label = worded(sentence, options)
     return Reading(frozenset(label), whole=False, worded=True) if label else None
+
+
+def _before_reasons(sentence: str, options: Options) -> str | None:
+    """The option whose text is followed by more words, `5 km, since ...`, none of which name another."""
+    reasons = _REASONS.search(sentence)
+    if not reasons or options.named(sentence[reasons.end() :]) or worded(sentence[reasons.end() :], options):
+        return None
+    return options.named(sentence[: reasons.start()])
 
 
 def _letters(text: str, options: Options) -> Reading | None:

@@ -13,8 +13,9 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from mixdistill.verifiers.math import normal
+from mixdistill.verifiers.equality import decide
 from mixdistill.verifiers.numeric import quantity, within
+from mixdistill.verifiers.plain import normal
 
 ALPHABETS = (
     "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
@@ -37,6 +38,8 @@ UNLISTED = 10
 """Letters of an alphabet that are labels where a prompt lists no options."""
 LONGEST = 400
 """Characters of the longest text that is compared with the texts of options."""
+SHORT = 120
+"""Characters of the longest text that is compared as mathematics."""
 
 _ALIKE = dict(zip("АВСЕНІКОРТХМ", "ABCEHIKOPTXM", strict=True)) | dict(zip("ΑΒΕΗΙΚΜΟΡΤΧΖ", "ABEHIKMOPTXZ", strict=True))
 _ALIKE["A"] = "А"  # the one Latin letter that has the same place in the Cyrillic order
@@ -54,13 +57,13 @@ _LINE = re.compile(
     r"(?:\*\*)?(?!\S*\\q?quad)",
     re.MULTILINE,
 )
-_LATEX = re.compile(rf"(?:{_BOLD}\s?\{{|\{{\s?\\(?:bf|rm)\s?)\s?[(\[]?(?P<a>[^\W_])(?:[)\].:])\s?(?:\\ |~)?\s?\}}")
+_LATEX = re.compile(rf"(?:{_BOLD}\s?\{{?\s?|\{{\s?\\(?:bf|rm)\s?)+[(\[]?(?P<a>[^\W_])[)\].:]")
 _BRACKET = re.compile(r"(?<![\w\\])[(\[](?P<a>[^\W_])[)\]]")
 _HALF = re.compile(r"(?:(?<=\s)|^)(?P<a>[^\W_])[).:](?=\s)")
-_EDGES = re.compile(
-    r"^(?:[\s,;~&]|\\[ ,;:!\\]|\\q?quad\b|\*\*)+"
-    r"|(?:[\s,;~&]|\\[ ,;:!\\]|\\q?quad\b|\\hspace\{\w*\}|\b(?:or|and)\s*|\*\*)+$"
-)
+_BLANK = r"[\s,;~&$]|\\[ ,;:!\\]|\\q?quad\b|\\indent\b|\*\*"
+_EDGES = re.compile(rf"^(?:{_BLANK})+|(?:{_BLANK}|\\hspace\{{\w*\}}|\b(?:or|and)\s*|\\?[A-Za-z]+\s?\{{)+$")
+_DRAWING = re.compile(r"\[asy\](?:[^\[]|\[(?!/?asy\]))*\[/asy\]")
+"""Code for a picture; `(A)` is a point there."""
 _SENTENCE = re.compile(r"[.?!]\s+(?=[A-Z])")
 _ARTICLE = re.compile(r"^(?:the|an|a)\s+(?=\w)", re.IGNORECASE)
 
@@ -90,11 +93,18 @@ class Options(NamedTuple):
         return same[0] if len(same) == 1 else None
 
     def _worth(self, text: str) -> list[str]:
-        value = quantity(text)
-        if value is None:
+        if len(text) > SHORT or not any(c.isdecimal() or c == "\\" for c in text):
             return []
-        numbers = {label: quantity(option) for label, option in self.texts.items()}
-        return [label for label, other in numbers.items() if other and within(other, value)[0]]
+        return [label for label, option in self.texts.items() if len(option) <= SHORT and _same_value(option, text)]
+
+
+def _same_value(option: str, text: str) -> bool:
+    """Whether two texts are the same number with the same unit, or expressions that are plainly equal."""
+    a, b = quantity(option), quantity(text)
+    if a and b:
+        return within(a, b)[0]
+    decided = decide(option, text)
+    return decided is not None and decided.right
 
 
 def narrow(text: str) -> str:
@@ -122,7 +132,7 @@ def unlisted(letters: str) -> Options | None:
 @lru_cache(maxsize=1024)
 def listed(prompt: str) -> Options | None:
     """The options listed in a prompt; None where there are none, or one alone."""
-    text = narrow(prompt)
+    text = _DRAWING.sub(" ", narrow(prompt))
     best: list[tuple[str, str]] = []
     for style in (_LINE, _LATEX, _BRACKET, _HALF):
         run = _last_run(text, style)
@@ -169,5 +179,10 @@ def _bounds(run: list[tuple[str, int, int]], text: str) -> list[tuple[tuple[str,
 
 
 def _text(text: str) -> str:
-    text = _EDGES.sub("", text.strip())
-    return " ".join((text if text.count("$") % 2 == 0 else text.strip("$ ")).split())
+    """An option's text without what LaTeX leaves at its ends: spacing, and braces that open or close elsewhere."""
+    before = None
+    while before != text:
+        before, text = text, _EDGES.sub("", text.strip()) if text.count("$") % 2 or "$" not in text else text.strip()
+        if text.count("}") > text.count("{"):
+            text = text.removeprefix("}") if text.startswith("}") else text.removesuffix("}")
+    return " ".join(text.split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from mixdistill.types import Outcome, Trace, Verdict
@@ -20,18 +19,6 @@ class Found(NamedTuple):
 def is_cut(trace: Trace) -> bool:
     """Whether the trace was stopped at its token limit."""
     return trace.finish_reason == "length"
-
-
-_END = re.compile(r"\n|[.!?;\u3002\uff01\uff1f](?=[\s*])|[\u3002\uff01\uff1f]")
-
-
-def complete(text: str) -> str:
-    """What of a text that was cut is known to be whole: up to the last line or sentence that ended.
-
-    A number or a letter at the very end may be the beginning of another.
-    """
-    end = max((match.end() for match in _END.finditer(text)), default=0)
-    return text[:end]
 
 
 def no_reference(trace: Trace, why: str = "the problem has no reference answer") -> Verdict:
