@@ -84,6 +84,8 @@ def _compare(gold: str, answer: str, ask: Ask) -> Decided | None:
     if gold == answer or normal(gold) == normal(answer):
         return Decided(True, "text")
     a, b = spelling(gold), spelling(answer)
+    if not a or not b:
+        return Decided(False, "text")
     if "\\equiv" in a and "mod" not in b:
         return Decided(False, "equation")  # a residue class is no number
     if _TEXT.fullmatch(gold) and shapes.read(a).kind == "one" and _ORDINARY.fullmatch(_words(b)) and not number(gold):

@@ -28,6 +28,8 @@ _BARE_BOX = re.compile(r"\\boxed\s*([^\s{}$\\.,;]+)")
 _JOINT = re.compile(r"(?:[\s$,;*]|\\[()\[\],;]|\\q?quad|\\text\s*\{\s*|\}|\b(?:and|or)\b|[A-Za-z]\w?\s*=\s*){0,24}")
 _NEAR = 60
 """Most characters between two boxes that are one answer."""
+_MOST = 16
+"""Boxes that can be one answer."""
 
 _SPACE = r"[*_`\s]{0,8}"
 _X = r"(?=(?P<x>\S[^\n]{0,499}))"
@@ -119,7 +121,7 @@ def last_box(text: str) -> str | None:
     if boxes:
         start, _, content = boxes[-1]
         found = [content]
-        for first, last, other in reversed(boxes[:-1]):
+        for first, last, other in reversed(boxes[-_MOST:-1]):
             between = text[last:start]
             if len(between) > _NEAR or not _JOINT.fullmatch(between.removesuffix("\\boxed{").removesuffix("\\fbox{")):
                 break
