@@ -140,6 +140,8 @@ def watch() -> None:
         if event == "open":
             if arguments[2] and arguments[2] & writing:
                 raise PermissionError("writing files is not permitted")
+        elif event == "socket.__new__" and arguments[1] == 1:
+            pass  # AF_UNIX: one half of a pair, for an event loop; it can be connected to nothing
         elif event in refused or event.startswith(beginnings):
             raise PermissionError(f"{event} is not permitted")
 
