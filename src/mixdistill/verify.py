@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 TABLE = "verdicts"
+DECISIONS = "decisions"
 AT_ONCE = 4096
 """Traces that are in memory together."""
 READS = ["id", "problem_id", "reasoning", "content", "finish_reason", "error"]
