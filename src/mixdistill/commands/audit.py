@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mixdistill import graded, lock
 from mixdistill.audits import ArmError, GapError, Mark, Marked, Stratum, allotted, arm_error, gap_error
+from mixdistill.chain import DECISIONS
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.commands import sheets
 from mixdistill.commands.complete import is_run
@@ -28,7 +29,6 @@ from mixdistill.graded import Graded
 from mixdistill.recipe import BASE, OVER_BASE, Recipe
 from mixdistill.store import Store, read_described
 from mixdistill.types import Outcome, Problem, Row, Trace, content_hash, prompt_text
-from mixdistill.verify import DECISIONS
 
 if TYPE_CHECKING:
     import polars as pl

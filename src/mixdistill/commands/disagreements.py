@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from mixdistill import graded
+from mixdistill.chain import DECISIONS, VERDICTS
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.commands.complete import is_run
 from mixdistill.commands.show import STYLES
@@ -18,8 +19,6 @@ from mixdistill.errors import DataError, StoreError, did_you_mean, one_line
 from mixdistill.graded import Graded
 from mixdistill.store import Store
 from mixdistill.types import Decision, Problem, Row, Trace, Verdict, prompt_text
-from mixdistill.verify import DECISIONS
-from mixdistill.verify import TABLE as VERDICTS
 
 if TYPE_CHECKING:
     import polars as pl
