@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mixdistill.audits import Estimate, GapError, Rate, margin
 from mixdistill.commands import sheets
 from mixdistill.commands.audit import FOLDER, KEYS, SHEET, ArmReport, GapReport, Report
-from mixdistill.page.wording import points, span
-from mixdistill.types import Interval
+from mixdistill.page.wording import pct_span, points, span
+from mixdistill.recipe import OVER_BASE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.text import Text
 
-ARM = 18
-"""Narrowest column of arms."""
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 
 
 def drawn_text(root: Path, new: int, rows: int) -> str:
@@ -62,31 +62,17 @@ def report_text(report: Report, width: int) -> Text:
     """The whole report."""
     from rich.text import Text
 
-    page = Text()
-    left = report.drawn - report.marked
+    page, left = Text(), report.drawn - report.marked
     page.append(f"{report.marked:,} of {report.drawn:,} traces are marked", "bold")
     page.append(f", {report.unclear:,} of them unclear" if report.unclear else "").append(".\n")
     for note in _notes(report):
-        page.append(textwrap.fill(note, width, subsequent_indent="  ") + "\n", "yellow")
-    if not report.marked:
-        return page.append(f"\nMark some: mixdistill audit {report.run} --mark")
-    arms = max([ARM, *(len(_name(a)) for a in report.arms)])
-    page.append("\nHOW OFTEN THE VERIFIER IS WRONG", "bold").append(
-        "  (95 % intervals, among the traces of this run)\n"
-    )
-    page.append(f"{'':<{arms}}  {'accepted, but wrong':<27}  not accepted, but right\n", "dim")
-    for a in report.arms:
-        page.append(
-            f"{_name(a):<{arms}}  {_rate(a.found.false_accepts):<27}  {_rate(a.found.false_rejects)}".rstrip() + "\n"
-        )
-    page.append("\nACCURACY, %\n", "bold")
-    page.append(f"{'':<{arms}}  verifier  {'a person':<23}  verifier minus person\n", "dim")
-    for a in report.arms:
-        person, error = _percent(a.found.person), _points(a.found.error)
-        page.append(f"{_name(a):<{arms}}  {100 * a.found.verifier:>8.1f}  {person:<23}  {error}\n")
-    if report.gaps:
-        _gaps(page, report, width)
-    page.append("" if not left else f"\nGo on marking: mixdistill audit {report.run} --mark")
+        page.append(_filled(note, width, "") + "\n", "yellow")
+    if report.marked:
+        _rates(page, report)
+        _accuracies(page, report)
+        for gap in report.gaps:
+            _gap(page, gap, width)
+    page.append(f"\nGo on marking: mixdistill audit {report.run} --mark" if left else "")
     page.rstrip()
     return page
 
@@ -97,7 +83,8 @@ def _notes(report: Report) -> list[str]:
         notes.append(f"{report.void:,} marks are void: their trace is gone, or has another text now.")
     if report.redecided:
         notes.append(
-            f"{report.redecided:,} marked traces are decided otherwise than when they were drawn; as now counts."
+            f"{report.redecided:,} marked traces are decided otherwise than when they were drawn; "
+            "what is decided now counts."
         )
     if report.undrawn:
         notes.append(
@@ -109,52 +96,73 @@ def _notes(report: Report) -> list[str]:
     return notes
 
 
-def _gaps(page: Text, report: Report, width: int) -> None:
-    page.append("\nWHAT THE VERIFIER'S ERROR ADDS TO EACH GAP", "bold").append("  (points; each interval by itself)\n")
-    names = max(len(_contrast(g)) for g in report.gaps)
-    page.append(f"{'':<{names}}  verifier  {'a person':<23}  added by the verifier\n", "dim")
-    for g in report.gaps:
-        person, error = _points(g.found.person), _points(g.found.error)
-        page.append(f"{_contrast(g):<{names}}  {points(g.found.verifier):>8}  {person:<23}  {error}\n")
-    page.append("\n")
-    for g in report.gaps:
-        page.append(textwrap.fill(verdict(g, report.run), width, subsequent_indent="  ") + "\n")
+def _rates(page: Text, report: Report) -> None:
+    rows = [(_name(a, report), _rate(a.found.false_accepts), _rate(a.found.false_rejects)) for a in report.arms]
+    page.append("\nHow often the verifier is wrong", "bold").append(", %, of the traces that are marked\n")
+    _table(page, ("", "accepted, but wrong", "not accepted, but right"), rows)
 
 
-def verdict(gap: GapReport, run: str) -> str:
-    """In a sentence: does the verifier's error differ between the arms, and what marks are lacking to say so."""
-    found = gap.found
-    where = f"{gap.contrast}, {gap.student} on {gap.benchmark}: "
+def _accuracies(page: Text, report: Report) -> None:
+    rows = [
+        (_name(a, report), f"{100 * a.found.verifier:.1f}", _percent(a.found.person), _points(a.found.error))
+        for a in report.arms
+    ]
+    page.append("\nAccuracy", "bold").append(", %, of all traces of this run\n")
+    _table(page, ("", "verifier", "a person", "verifier minus person"), rows)
+
+
+def _table(page: Text, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for i, row in enumerate([head, *rows]):
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        page.append(("  " + "  ".join(cells)).rstrip() + "\n", "" if i else "dim")
+
+
+def _gap(page: Text, gap: GapReport, width: int) -> None:
+    found, against = gap.found, "" if gap.contrast.endswith(OVER_BASE) else f" ({gap.arms[0]} - {gap.arms[1]})"
+    page.append(f"\n{gap.contrast}{against}", "bold").append(f", {gap.student} on {gap.benchmark}, points\n")
+    page.append(f"  verifier {points(found.verifier)}   a person {_points(found.person)}   ")
+    page.append(f"added by the verifier {_points(found.error)}\n")
+    page.append(_filled(verdict(found), width, "  ") + "\n", "yellow" if found.wanted else "")
+
+
+def _filled(text: str, width: int, indent: str) -> str:
+    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def verdict(found: GapError) -> str:
+    """In a sentence: does the verifier's error differ between the arms, and how many marks are lacking to say so."""
+    low, high = found.error.interval.low, found.error.interval.high
     if found.error.value is None:
-        return f"{where}cannot be said before both arms have marks among the accepted and the other traces."
-    interval = found.error.interval
-    if interval.low > 0 or interval.high < 0:
-        said = f"the verifier's error differs: it adds {_points(found.error)} to the gap of {points(found.verifier)}."
+        return "Cannot be said before both arms have marks, of traces that were accepted and of others."
+    if low > 0 or high < 0:
+        said = f"The verifier's error differs between the arms: it adds {points(low)} to {points(high)} points."
+    elif found.wanted is None:
+        most = 100 * margin(found.error.interval)
+        said = f"The verifier's error does not differ between the arms beyond {PLUS_MINUS}{most:.1f} points."
     else:
-        said = (
-            "the verifier's error does not differ between the arms beyond "
-            f"\N{PLUS-MINUS SIGN}{100 * margin(interval):.1f} points; the gap is {points(found.verifier)}."
-        )
-    return where + said + _more(found, run)
+        said = f"Can't tell: the verifier's error adds anything from {points(low)} to {points(high)} points."
+    return said + _more(found)
 
 
-def _more(found: GapError, run: str) -> str:
+def _more(found: GapError) -> str:
     """How many marks are lacking."""
     if found.wanted is None:
         return ""
-    much = f"\N{PLUS-MINUS SIGN}{100 * found.within:.1f}"
     if found.marks >= found.wanted:
-        return f" More marks than about {found.wanted:,} per arm will not bring this to {much}."
-    return f" For {much} it takes about {found.wanted:,} marks per arm (now {found.marks:,}): --per-arm {found.wanted}."
+        return " What keeps it open are the unclear marks."
+    return (
+        f" To know it to {PLUS_MINUS}{100 * found.within:.1f} takes about {found.wanted:,} marks per arm "
+        f"(now {found.marks:,}; --per-arm {found.wanted})."
+    )
 
 
-def _name(a: ArmReport) -> str:
-    return f"{a.arm.partition('/')[2]} ({'teacher' if a.arm.startswith('teacher/') else a.benchmark})"
-
-
-def _contrast(g: GapReport) -> str:
-    against = "" if g.contrast.endswith("_over_base") else f" ({g.arms[0]} - {g.arms[1]})"
-    return f"{g.contrast}{against} {g.student} {g.benchmark}"
+def _name(a: ArmReport, report: Report) -> str:
+    """An arm, with its benchmark where there are several."""
+    author, _, name = a.arm.partition("/")
+    benchmarks = {other.benchmark for other in report.arms if other.arm.startswith("student/")}
+    where = f"teacher {name}" if author == "teacher" else name
+    return f"{where} {a.benchmark}" if author == "student" and len(benchmarks) > 1 else where
 
 
 def _rate(rate: Rate) -> str:
@@ -162,17 +170,13 @@ def _rate(rate: Rate) -> str:
     if not rate.traces:
         return "no such traces"
     if rate.share is None:
-        return f"none of {rate.traces:,} marked"
-    return f"{rate.wrong} of {rate.marked}: {100 * rate.share:.1f} {_percents(rate.interval)} %"
+        return f"0 of {rate.traces:,} are marked"
+    return f"{rate.wrong} of {rate.marked}: {100 * rate.share:.1f} [{pct_span(rate.interval)}]"
 
 
 def _percent(estimate: Estimate) -> str:
     value = "?" if estimate.value is None else f"{100 * estimate.value:.1f}"
-    return f"{value} {_percents(estimate.interval)}"
-
-
-def _percents(interval: Interval) -> str:
-    return f"[{100 * interval.low:.1f} to {100 * interval.high:.1f}]"
+    return f"{value} [{pct_span(estimate.interval)}]"
 
 
 def _points(estimate: Estimate) -> str:

@@ -18,7 +18,7 @@ from mixdistill.commands.status import no_run
 from mixdistill.errors import DataError, StoreError, did_you_mean, one_line
 from mixdistill.graded import Graded
 from mixdistill.store import Store
-from mixdistill.types import Decision, Problem, Row, Trace, Verdict, prompt_text
+from mixdistill.types import Decision, Outcome, Problem, Row, Trace, Verdict, prompt_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -77,7 +77,7 @@ class Found(NamedTuple):
     """All disagreements of a run, without their texts."""
 
     counts: list[Count]
-    """Of every kind that there is, for every arm; the most frequent kind first."""
+    """Of every kind that there is, for every arm: first those by which an accuracy moves, the frequent ones first."""
     kinds: list[tuple[Graded, dict[str, list[str]]]]
     """Of every graded table: trace id -> its kinds."""
     max_tokens: int | None
@@ -128,10 +128,8 @@ def _check_cap(store: Store, chosen: list[Graded], tables: list[tuple[Graded, pl
     if cap is None or any(len(voices) for _, voices in tables):
         return
     found = {c for g in chosen for c in store.frame(g.verdicts, DECISIONS, ["max_tokens"])["max_tokens"].unique()}
-    known = ", ".join(str(c) for c in sorted(found - {None}))
-    raise DataError(
-        f"--max-tokens: nothing was judged at that cap (got {cap}); {f'known: {known}' if known else 'none was'}"
-    )
+    known = ", ".join(str(c) for c in sorted(found - {None})) or "whole traces only"
+    raise DataError(f"--max-tokens: nothing was judged at that cap (got {cap}); known: {known}")
 
 
 def _pairs(tables: list[tuple[Graded, pl.DataFrame]], between: tuple[str, str] | None) -> list[tuple[str, str]]:
@@ -174,7 +172,7 @@ def _counts(differing: list[tuple[Graded, dict[str, list[str]]]], judged: dict[t
             tally[kind][g.arm, g.benchmark] += 1
     return [
         Count(kind=kind, arm=arm, benchmark=benchmark, traces=tally[kind][arm, benchmark], judged=n)
-        for kind in sorted(tally, key=lambda k: (-sum(tally[k].values()), k))
+        for kind in sorted(tally, key=lambda k: (f" {Outcome.CORRECT.value}" not in k, -sum(tally[k].values()), k))
         for (arm, benchmark), n in judged.items()
         if n
     ]
@@ -184,14 +182,18 @@ def _counts(differing: list[tuple[Graded, dict[str, list[str]]]], judged: dict[t
 
 
 def spread(found: Found, limit: int) -> Found:
-    """At most `limit` traces, every kind and author in turn, so that a short list shows of each what there is."""
+    """At most `limit` traces, every kind and arm in turn, so that a short list shows of each what there is."""
+    if not found.counts:
+        return found
     heaps: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
     for i, (g, kinds) in enumerate(found.kinds):
         for trace in sorted(kinds):  # ids are hashes: their order has to do with nothing
             heaps[kinds[trace][0], g.arm].append((i, trace))
-    order = list(dict.fromkeys(c.kind for c in found.counts))
-    heaps_in_order = [heaps[key] for key in sorted(heaps, key=lambda key: order.index(key[0]))]
-    turns = [item for turn in zip_longest(*heaps_in_order) for item in turn if item is not None]
+    order, arms = (list(dict.fromkeys(names)) for names in zip(*((c.kind, c.arm) for c in found.counts), strict=True))
+    places = {key: (order.index(key[0]), arms.index(key[1])) for key in heaps}
+    # Along the diagonals: neighbours differ in kind and in arm.
+    turns_of = sorted(heaps, key=lambda key: ((places[key][1] - places[key][0]) % len(arms), places[key]))
+    turns = [item for turn in zip_longest(*(heaps[key] for key in turns_of)) for item in turn if item is not None]
     chosen = set(turns[:limit])
     kept = [(g, {t: k for t, k in kinds.items() if (i, t) in chosen}) for i, (g, kinds) in enumerate(found.kinds)]
     return found._replace(kinds=kept)

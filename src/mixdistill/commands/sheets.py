@@ -24,7 +24,9 @@ LONGEST = 4000
 """Characters of a text that a cell takes; spreadsheets cut cells at 32,767."""
 MOST_FINDINGS = 10
 _READ_AS_ELSE = re.compile(r"[=+@'\t-].*|[\d\s.,:/%$\u20ac\u00a3eE+-]*\d[\d\s.,:/%$\u20ac\u00a3eE+-]*", re.DOTALL)
-"""What a spreadsheet would make a formula, a date or a rounded number of: `=3`, `1/2`, `027`."""
+"""What a spreadsheet would make a formula, a date or another number of: `=3`, `1/2`, `027`, `27.0`."""
+_WHOLE = re.compile(r"-?[1-9]\d{0,9}|0")
+"""What it leaves as it is."""
 
 Cells = dict[str, str]
 """Column -> text, of one row."""
@@ -140,4 +142,4 @@ def _plain(text: str) -> str:
 
 
 def _guarded(text: str) -> str:
-    return f"'{text}" if _READ_AS_ELSE.fullmatch(text) else text
+    return f"'{text}" if _READ_AS_ELSE.fullmatch(text) and not _WHOLE.fullmatch(text) else text
