@@ -136,7 +136,7 @@ def gap_error(a: tuple[Stratum, Stratum], b: tuple[Stratum, Stratum]) -> GapErro
         person=_taken_from(gap, error, -1.0),
         error=error,
         marks=min(sum(m.mark != "unclear" for s in arm for m in s.marks) for arm in (a, b)),
-        wanted=_wanted((a, b), within) if margin(error.interval) > within else None,
+        wanted=_wanted((a, b), within) if _half(error) > within else None,
         within=within,
     )
 
@@ -158,6 +158,10 @@ def rate(stratum: Stratum) -> Rate:
 def margin(interval: Interval) -> float:
     """How far from zero an interval reaches."""
     return max(abs(interval.low), abs(interval.high))
+
+
+def _half(estimate: Estimate) -> float:
+    return (estimate.interval.high - estimate.interval.low) / 2
 
 
 def _accuracy(accepted: Stratum, others: Stratum) -> float:
@@ -186,7 +190,7 @@ def _sum(weighted: Weighted) -> Estimate:
     shares = [_share(s, None).value for s, _ in weighted]
     value = sum(w * share for (_, w), share in zip(weighted, shares, strict=True) if share is not None)
     high = _end([(w, _share(s, w > 0)) for s, w in weighted])
-    low = -_end([(-w, _share(s, w < 0)) for s, w in weighted])
+    low = 0.0 - _end([(-w, _share(s, w < 0)) for s, w in weighted])
     return Estimate(value=None if None in shares else value, interval=Interval(low=max(low, -1.0), high=min(high, 1.0)))
 
 
@@ -269,7 +273,7 @@ def _wanted(arms: Sequence[tuple[Stratum, Stratum]], within: float) -> int:
 
     def enough(per_arm: int) -> bool:
         error = _sum([part for arm, sign in zip(arms, (1, -1), strict=True) for part in _foreseen(arm, sign, per_arm)])
-        return (error.interval.high - error.interval.low) / 2 <= within
+        return _half(error) <= within
 
     most = max(a.traces + b.traces for a, b in arms)
     return min(-(-_first(2, most, enough) // 10) * 10, most)

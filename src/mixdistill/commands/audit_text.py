@@ -44,7 +44,9 @@ def trace_text(cells: sheets.Cells, far: str, width: int) -> Text:
     """One trace as a person sees it before marking it."""
     from rich.text import Text
 
-    page = Text("\n" + f" {far} ".center(width, "\N{BOX DRAWINGS LIGHT HORIZONTAL}") + "\n", "dim")
+    before = sheets.MARKS.get(cells["mark"].strip().lower()[:1])
+    page, line = Text("\n"), f" {far}{f'; this one: {before}' if before else ''} "
+    page.append(line.center(width, "\N{BOX DRAWINGS LIGHT HORIZONTAL}") + "\n", "dim")
     page.append("PROBLEM\n", "bold").append(_wrapped(sheets.shown(cells.get("problem", "")), width))
     page.append("\nEND OF THE ANSWER\n", "bold").append(_wrapped(sheets.shown(cells.get("answer", "")), width))
     page.append("\nREFERENCE ", "bold").append(sheets.shown(cells.get("reference", "")) + "\n", "cyan")
@@ -121,8 +123,9 @@ def _table(page: Text, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -
 def _gap(page: Text, gap: GapReport, width: int) -> None:
     found, against = gap.found, "" if gap.contrast.endswith(OVER_BASE) else f" ({gap.arms[0]} - {gap.arms[1]})"
     page.append(f"\n{gap.contrast}{against}", "bold").append(f", {gap.student} on {gap.benchmark}, points\n")
-    page.append(f"  verifier {points(found.verifier)}   a person {_points(found.person)}   ")
-    page.append(f"added by the verifier {_points(found.error)}\n")
+    parts = [f"verifier {points(found.verifier)}", f"a person {_points(found.person)}"]
+    line = "  " + "   ".join([*parts, added := f"added by the verifier {_points(found.error)}"])
+    page.append((line if len(line) <= width else "  " + "   ".join(parts) + f"\n  {added}") + "\n")
     page.append(_filled(verdict(found), width, "  ") + "\n", "yellow" if found.wanted else "")
 
 
@@ -136,12 +139,11 @@ def verdict(found: GapError) -> str:
     if found.error.value is None:
         return "Cannot be said before both arms have marks, of traces that were accepted and of others."
     if low > 0 or high < 0:
-        said = f"The verifier's error differs between the arms: it adds {points(low)} to {points(high)} points."
-    elif found.wanted is None:
-        most = 100 * margin(found.error.interval)
-        said = f"The verifier's error does not differ between the arms beyond {PLUS_MINUS}{most:.1f} points."
+        said = f"The verifier's error differs between the arms: it adds {_from_to(low, high)} points."
+    elif (most := margin(found.error.interval)) <= found.within:
+        said = f"The verifier's error does not differ between the arms beyond {PLUS_MINUS}{100 * most:.1f} points."
     else:
-        said = f"Can't tell: the verifier's error adds anything from {points(low)} to {points(high)} points."
+        said = f"Can't tell: the verifier's error adds anything from {_from_to(low, high)} points."
     return said + _more(found)
 
 
@@ -155,6 +157,10 @@ def _more(found: GapError) -> str:
         f" To know it to {PLUS_MINUS}{100 * found.within:.1f} takes about {found.wanted:,} marks per arm "
         f"(now {found.marks:,}; --per-arm {found.wanted})."
     )
+
+
+def _from_to(low: float, high: float) -> str:
+    return " to ".join(dict.fromkeys((points(low), points(high))))
 
 
 def _name(a: ArmReport, report: Report) -> str:

@@ -182,21 +182,23 @@ def _counts(differing: list[tuple[Graded, dict[str, list[str]]]], judged: dict[t
 
 
 def spread(found: Found, limit: int) -> Found:
-    """At most `limit` traces, every kind and arm in turn, so that a short list shows of each what there is."""
-    if not found.counts:
-        return found
-    heaps: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+    """At most `limit` traces, every kind and within it every arm in turn: a short list shows of each what there is."""
+    heaps: dict[str, dict[str, list[tuple[int, str]]]] = defaultdict(lambda: defaultdict(list))
     for i, (g, kinds) in enumerate(found.kinds):
         for trace in sorted(kinds):  # ids are hashes: their order has to do with nothing
-            heaps[kinds[trace][0], g.arm].append((i, trace))
-    order, arms = (list(dict.fromkeys(names)) for names in zip(*((c.kind, c.arm) for c in found.counts), strict=True))
-    places = {key: (order.index(key[0]), arms.index(key[1])) for key in heaps}
-    # Along the diagonals: neighbours differ in kind and in arm.
-    turns_of = sorted(heaps, key=lambda key: ((places[key][1] - places[key][0]) % len(arms), places[key]))
-    turns = [item for turn in zip_longest(*(heaps[key] for key in turns_of)) for item in turn if item is not None]
-    chosen = set(turns[:limit])
+            heaps[kinds[trace][0]][g.arm].append((i, trace))
+    turns = []
+    for n, kind in enumerate(dict.fromkeys(c.kind for c in found.counts)):
+        arms = list(heaps[kind].values())
+        first = n % max(len(arms), 1)  # not the same arm first in every kind
+        turns.append(_in_turn([*arms[first:], *arms[:first]]))
+    chosen = set(_in_turn(turns)[:limit])
     kept = [(g, {t: k for t, k in kinds.items() if (i, t) in chosen}) for i, (g, kinds) in enumerate(found.kinds)]
     return found._replace(kinds=kept)
+
+
+def _in_turn(lists: Sequence[Sequence[tuple[int, str]]]) -> list[tuple[int, str]]:
+    return [item for turn in zip_longest(*lists) for item in turn if item is not None]
 
 
 def cases(store: Store, found: Found) -> Iterator[Case]:

@@ -102,7 +102,7 @@ def _marked(store: Any) -> str:
     from rich.console import Console
 
     from mixdistill.commands import audit as verb
-    from mixdistill.commands import audit_text
+    from mixdistill.commands import audit_text, sheets
 
     console = Console(highlight=False)
     if not (sys.stdin.isatty() and console.is_terminal):
@@ -110,9 +110,11 @@ def _marked(store: Any) -> str:
 
     def ask() -> str:
         try:
-            return click.getchar()
+            key = click.getchar()
         except (KeyboardInterrupt, EOFError):
-            return "q"
+            key = "q"
+        sys.stdout.write({**sheets.MARKS, **verb.KEYS}.get(key.lower(), ""))
+        return key
 
     def show(cells: dict[str, str], far: str) -> None:
         console.print(audit_text.trace_text(cells, far, min(console.width, 100)), soft_wrap=True, end="")
