@@ -141,9 +141,9 @@ def test_a_later_verifier_judges_what_none_before_accepted(studies, asked):
 
 
 def test_a_trace_without_an_answer_part_goes_to_no_later_verifier(studies, asked):
-    studies.contents = ["a", " \n", "c"]
+    studies.contents = ["a", "<think>b</think>", "c"]
     studies.run(accepts="a", two={}, audit=0)
-    assert [content for link, content in asked if link == 1] == ["c"]
+    assert asked == [(0, "a"), (0, ""), (0, "c"), (1, "c")]
 
 
 def test_the_audit_takes_accepted_traces_by_their_ids_alone(studies, asked):

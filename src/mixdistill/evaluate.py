@@ -76,7 +76,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     def seen() -> Iterator[Seen]:
         return (Seen(problems[t.problem_id], cut(t, cap, template), cap) for cap in caps for t in answered)
 
-    judged = chain.judge(recipe, store, folder, seen)
+    judged = chain.judge(recipe, store, folder, unit.label, seen)
     scores = []
     for cap in caps:
         ended = [cut(t, cap, template) for t in traces]
@@ -90,6 +90,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         "decoding": decoding.settings,
         "ignored": decoding.ignored,
         "sampled": _noted(folder / SAMPLED),
+        **judged.facts(),
     }
     return Done(counts={o.value: getattr(whole, o.value) for o in Outcome}, tables=tables, facts=facts)
 

@@ -54,6 +54,8 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
 
 
 def _ask(unit: Unit, recipe: Recipe, store: Store, backend: Any) -> Done:
+    from mixdistill.asking import asks
+
     name = unit.key[0]
     teacher, folder = recipe.teachers[name], store.folder("generate", name)
     asked = set(unit.wanted.problems)
@@ -82,7 +84,7 @@ def _ask(unit: Unit, recipe: Recipe, store: Store, backend: Any) -> Done:
             buying.judge = _judge(recipe, known, note)
             collected = collect(store, folder, backend, buying)
     else:
-        if getattr(backend, "LIVE", False):  # for the display
+        if getattr(backend, "LIVE", False) and not asks(recipe.verify.chain[0].name):  # for the display
             buying.judge = _judge(recipe, {}, lambda _: None)
         collected = collect(store, folder, backend, buying)
     if isinstance(notes := getattr(backend, "notes", None), dict) and notes:

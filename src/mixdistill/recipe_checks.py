@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mixdistill import prompts, resolve
+from mixdistill import asking, prompts, resolve
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
 from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe
 from mixdistill.sections import OpenSection, Student, Teacher, Train
@@ -223,7 +223,30 @@ def _check_object(where: str, kind: str, name: str, options: dict[str, Any], *, 
     given = dict(options)
     if kind == "mixture":
         given |= {k: None for k in ("rng", "unit") if resolve.takes(obj, k)}  # supplied by the mix stage
-    return found or resolve.check_options(where, obj, given, also=also)
+    found = found or resolve.check_options(where, obj, given, also=also)
+    return found or (_check_asking(where, obj, given) if kind == "verifier" and isinstance(obj, type) else [])
+
+
+def _check_asking(where: str, judge: Any, options: dict[str, Any]) -> list[str]:
+    """Findings about a verifier that asks a model: what its fields refuse, its prompt, and its backend's options."""
+    try:
+        made = judge(**options)
+    except ValidationError as e:
+        return [f"{where}.{line}".replace(".:", ":") for line in findings(e, judge)]
+    found = _check_sampling(f"{where}.sampling", made.sampling)
+    if made.votes > 1 and made.sampling.temperature == 0:
+        found.append(
+            f"{where}.votes: at temperature 0 they are all the same (got {made.votes}); set sampling.temperature, or "
+            "leave votes out"
+        )
+    try:
+        if not resolve.unset(made.prompt):
+            made.template  # noqa: B018 -- read
+    except MixdistillError as e:
+        found.append(f"{where}.prompt: {e}")
+    # The section's own name, so that a wrong key is told from the backend's options.
+    also = type(made).model_fields
+    return found + _check_object(where, "backend", made.backend, made.options, also=also)
 
 
 def _check_chain(recipe: Recipe) -> list[str]:
@@ -240,7 +263,14 @@ def _check_chain(recipe: Recipe) -> list[str]:
     for name, n in Counter(link.name for link in verify.chain).items():
         if n > 1:
             found.append(f"verify.verifier: names '{name}' {n} times; a chain holds each verifier once")
-    if verify.rule == "judge" and not later:
+    if not found and asking.asks(first.name):
+        found += [
+            f"teachers.{name}.until_correct: '{first.name}' asks a model about every trace; put a verifier that does "
+            f"not before it, or set samples"
+            for name, teacher in recipe.teachers.items()
+            if teacher.until_correct is not None
+        ]
+    elif verify.rule == "judge" and not later:
         found.append(
             f"verify.rule: judge counts a whole chain, and there is '{first.name}' alone; name another verifier behind "
             "it, or leave the rule out"

@@ -59,9 +59,9 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
             if t.error is None and t.problem_id in problems and t.sample < samples:
                 yield Seen(problems[t.problem_id], t)
 
-    found = chain.judge(recipe, store, store.folder("verify", *unit.key), seen)
+    found = chain.judge(recipe, store, store.folder("verify", *unit.key), unit.label, seen)
     found.check_errors(unit.label)
-    return Done(counts=chain.counts_of(found.outcomes().values()), tables=found.tables)
+    return Done(counts=chain.counts_of(found.outcomes().values()), tables=found.tables, facts=found.facts())
 
 
 def judged(store: Store, teacher: str) -> Iterator[tuple[Trace, Outcome]]:
