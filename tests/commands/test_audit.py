@@ -21,6 +21,7 @@ import polars as pl
 import pytest
 
 import planted
+import tiny
 from mixdistill import cli
 from mixdistill.commands import audit, audit_text, sheets
 from mixdistill.errors import DataError, StoreError
@@ -223,6 +224,32 @@ def test_new_traces_are_missed_in_the_sample_until_they_are_drawn(run: Store):
     note = f"A sample drawn now would hold {report.undrawn} further traces: the run has grown or was graded anew."
     assert note in audit_text.report_text(report, 200).plain
     assert audit.draw(run) == report.undrawn
+
+
+def test_another_benchmark_comes_beside_the_first(run: Store):
+    audit.draw(run, per_arm=8)
+    before = rows(run)
+    other = planted.problems(20, 5000)
+    folder = run.folder("problems")
+    tiny.reseal(run, folder, other, "other")
+    for arm in ("long/0", "short/0"):
+        author = f"student/s/{arm}"
+        planted.fill(run, author, other, lambda i: {"math": RIGHT if i % 2 else WRONG}, benchmark="other")
+    assert audit.draw(run, benchmark="other", per_arm=4) == 8
+    assert rows(run)[:32] == before
+    assert Counter(d.benchmark for d in key(run).values()) == {"train": 8, "signs": 24, "other": 8}
+    fill(run)
+    page = audit_text.report_text(audit.report(run), 100).plain
+    assert "\n  s/long signs " in page
+    assert "\n  s/long other " in page
+
+
+def test_without_the_recipe_there_are_arms_and_no_contrasts(run: Store):
+    audit.draw(run, per_arm=8)
+    fill(run)
+    (run.root / "recipe.yaml").write_text("name: [")
+    report = audit.report(run)
+    assert (len(report.arms), report.gaps) == (4, [])
 
 
 def test_rows_that_were_deleted_come_back_without_their_mark(run: Store):

@@ -123,7 +123,7 @@ def test_a_cap_has_its_own_verdicts(run: Store):
         ("strict no_answer, flexible correct", "student/s/base"): (0, 4),
         ("strict no_answer, flexible correct", "student/s/long"): (2, 4),
     }
-    assert "2 traces on which two readings or verifiers differ, judged by the first 8 tokens\n" in (
+    assert "Two readings or verifiers differ on 2 of 8 traces, judged by the first 8 tokens.\n" in (
         counts_text(find(run, Which(max_tokens=8))).plain
     )
 
@@ -142,7 +142,7 @@ def test_a_short_list_holds_every_kind_and_then_every_arm(run: Store):
 
 def test_the_table_is_as_wide_as_its_names_and_says_of_how_many(run: Store):
     assert counts_text(find(run, Which(of="student"))).plain == (
-        "4 traces on which two readings or verifiers differ\n"
+        "Two readings or verifiers differ on 4 of 12 traces.\n"
         "\nstrict no_answer, flexible correct\n"
         "  student/s/base  signs        0 of         4    0.0%\n"
         "  student/s/long  signs        3 of         8   37.5%\n"
@@ -150,7 +150,9 @@ def test_the_table_is_as_wide_as_its_names_and_says_of_how_many(run: Store):
         "  student/s/base  signs        0 of         4    0.0%\n"
         "  student/s/long  signs        1 of         8   12.5%\n"
     )
-    assert counts_text(find(run, Which(of="s/base"))).plain == "No disagreements.\n"
+    assert (
+        counts_text(find(run, Which(of="s/base"))).plain == "No two readings or verifiers differ on any of 4 traces.\n"
+    )
 
 
 def test_a_case_says_whose_it_is_what_each_says_and_how_the_answer_ends(tmp_path: Path, raw: dict[str, Any]):
@@ -204,7 +206,7 @@ def test_the_verb_prints_counts_and_some_traces(run: Store, monkeypatch: pytest.
         return capsys.readouterr().out
 
     shown = call("--limit", "2")
-    assert shown.startswith("7 traces on which two readings or verifiers differ\n\nstrict no_answer, flexible corr")
+    assert shown.startswith("Two readings or verifiers differ on 7 of 22 traces.\n\nstrict no_answer, flexible corr")
     assert shown.count("counts as") == 2
     assert shown.endswith(f"5 more are not shown (--limit 7).  A whole trace: mixdistill show {run.root} PROBLEM\n")
     assert "\x1b" not in shown

@@ -57,10 +57,10 @@ def test_long_texts_keep_what_matters_and_say_what_is_left_out():
 
 
 def test_any_text_survives_the_file(tmp_path: Path):
-    hostile = 'a "quoted", cell;\nwith\ttabs \u2028 lines\r\nand \x1b[31m \x00 \ud800 ٣ 𝔸'
+    hostile = 'a "quoted", cell;\nwith\ttabs \u2028 lines\r\nand \x1b[31m \x00 \ud800 ٣ 𝔸 می\u200cشود'
     sheets.write(tmp_path / "s.csv", [sheets.row("m1", hostile, "1/2", hostile)])
     ((cells),) = sheets.read(tmp_path / "s.csv")
-    assert cells["answer"] == 'a "quoted", cell;\nwith\ttabs \n lines\nand \ufffd[31m \ufffd \ufffd ٣ 𝔸'
+    assert cells["answer"] == 'a "quoted", cell;\nwith\ttabs \n lines\nand \ufffd[31m \ufffd \ufffd ٣ 𝔸 می\u200cشود'
     data = (tmp_path / "s.csv").read_bytes()
     assert data.startswith(b"\xef\xbb\xbfid,problem,reference,answer,mark,note\r\n")
     assert sheets.read(tmp_path / "none.csv") == []

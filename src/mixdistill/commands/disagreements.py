@@ -80,6 +80,8 @@ class Found(NamedTuple):
     """Of every kind that there is, for every arm: first those by which an accuracy moves, the frequent ones first."""
     kinds: list[tuple[Graded, dict[str, list[str]]]]
     """Of every graded table: trace id -> its kinds."""
+    judged: int
+    """Traces with verdicts."""
     max_tokens: int | None
 
 
@@ -101,7 +103,7 @@ def find(store: Store, which: Which) -> Found:
     for g, voices in tables:
         judged[g.arm, g.benchmark] += len(voices)
         differing.append((g, _kinds(voices, pairs)))
-    return Found(_counts(differing, judged), differing, which.max_tokens)
+    return Found(_counts(differing, judged), differing, sum(judged.values()), which.max_tokens)
 
 
 def _is_of(author: str, of: str) -> bool:
@@ -244,9 +246,9 @@ def counts_text(found: Found) -> Text:
 
     page, cap = Text(), "" if found.max_tokens is None else f", judged by the first {found.max_tokens:,} tokens"
     if not found.counts:
-        return Text(f"No disagreements{cap}.\n")
+        return Text(f"No two readings or verifiers differ on any of {found.judged:,} traces{cap}.\n")
     total = sum(len(kinds) for _, kinds in found.kinds)
-    page.append(f"{total:,} traces on which two readings or verifiers differ{cap}\n")
+    page.append(f"Two readings or verifiers differ on {total:,} of {found.judged:,} traces{cap}.\n")
     arms = max(len(c.arm) for c in found.counts)
     where = max(len(c.benchmark) for c in found.counts)
     last = None

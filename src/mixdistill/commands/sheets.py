@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
@@ -138,7 +139,8 @@ def _start(text: str) -> str:
 def _plain(text: str) -> str:
     """Without what no spreadsheet or terminal should get: control characters, halves of letters."""
     lines = "\n".join(text.splitlines())
-    return "".join(c if c in "\n\t" or (c.isprintable() or c.isspace()) else "\N{REPLACEMENT CHARACTER}" for c in lines)
+    bad = {c for c in set(lines) if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cs")}
+    return lines.translate({ord(c): "\N{REPLACEMENT CHARACTER}" for c in bad})
 
 
 def _guarded(text: str) -> str:
