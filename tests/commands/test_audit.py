@@ -401,7 +401,7 @@ def test_a_trace_is_shown_with_what_is_needed_to_judge_it_and_no_more(run: Store
     assert audit_text.trace_text(cells, "3 of 9 marked", 40).plain == (
         "\n──────────── 3 of 9 marked ─────────────\n"
         "PROBLEM\n  What is\n  1/2 + 1/2?\n"
-        "\nEND OF THE ANSWER\n  Half and half.\n  So \\boxed{1}.\n"
+        "\nANSWER\n  Half and half.\n  So \\boxed{1}.\n"
         "\nREFERENCE 1\n"
         "\nc correct  i incorrect  u unclear  s skip  b back  q quit  > "
     )

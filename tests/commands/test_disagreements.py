@@ -159,7 +159,11 @@ def test_a_case_says_whose_it_is_what_each_says_and_how_the_answer_ends(tmp_path
     some = planted.problems(1, 7)
     store = planted.run(tmp_path / "run", raw, {"train": some, "signs": []})
     long = "\n".join(["Let us see."] * 20) + "\n\n\x1b[31mred\n" + "word " * 30
-    planted.fill(store, "teacher/long", some, lambda i: {**MISSED, "strict": NONE}, answer=lambda i: long)
+    says = {**MISSED, "strict": NONE}
+    more = {"rule": "box", "answer": "us"}
+    planted.fill(
+        store, "teacher/long", some, lambda i: says, answer=lambda i: f"All of us.\n{long}", more=lambda i, v: more
+    )
     found = find(store, Which())
     (case,) = cases(store, found)
     assert case_text(case, 60).plain == (
@@ -167,8 +171,8 @@ def test_a_case_says_whose_it_is_what_each_says_and_how_the_answer_ends(tmp_path
         "  strict no_answer, flexible incorrect; math incorrect, judge correct\n"
         "  problem    What is 7?\n"
         "  reference  7\n"
-        "  math       incorrect (strict: no_answer)  [box]\n"
-        "  judge      correct  [box]\n"
+        "  math       incorrect (strict: no_answer)  answer 'us'  [box]\n"
+        "  judge      correct  answer 'us'  [box]\n"
         "  counts as  incorrect; ended: stop\n"
         "  | ...\n"
         "  | Let us see.\n"

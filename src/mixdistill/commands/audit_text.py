@@ -48,7 +48,7 @@ def trace_text(cells: sheets.Cells, far: str, width: int) -> Text:
     page, line = Text("\n"), f" {far}{f'; this one: {before}' if before else ''} "
     page.append(line.center(width, "\N{BOX DRAWINGS LIGHT HORIZONTAL}") + "\n", "dim")
     page.append("PROBLEM\n", "bold").append(_wrapped(sheets.shown(cells.get("problem", "")), width))
-    page.append("\nEND OF THE ANSWER\n", "bold").append(_wrapped(sheets.shown(cells.get("answer", "")), width))
+    page.append("\nANSWER\n", "bold").append(_wrapped(sheets.shown(cells.get("answer", "")), width))
     page.append("\nREFERENCE ", "bold").append(sheets.shown(cells.get("reference", "")) + "\n", "cyan")
     keys = {**sheets.MARKS, **KEYS}
     page.append("\n" + "  ".join(f"{key} {word}" for key, word in keys.items()) + "  > ", "bold")

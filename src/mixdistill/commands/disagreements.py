@@ -278,7 +278,11 @@ def case_text(case: Case, width: int) -> Text:
         page.append(f"  [{v.rule}]" if v.rule else "")
         page.append(f"  {one_line(v.explanation)}".rstrip() + "\n")
     page.append(f"  counts as  {case.decision.outcome.value}; ended: {trace.finish_reason}\n")
-    for line in _end(trace.content, width - 4):
+    end = _end(trace.content, width - 4)
+    for place in dict.fromkeys(_place(trace.content, v.answer) for v in case.verdicts if v.answer):
+        if place and place not in "\n".join(end):
+            page.append(f"  found in   {_short(place, width - 13)}\n")
+    for line in end:
         page.append("  | ", "dim").append(line + "\n")
     return page
 
@@ -292,6 +296,11 @@ def closing(found: Found, shown: Found, root: Path) -> Text:
         return Text()
     left = f"{there - here:,} more are not shown (--limit {there}).  " if there > here else ""
     return Text(f"\n{left}A whole trace: mixdistill show {root} PROBLEM\n")
+
+
+def _place(content: str, answer: str) -> str:
+    """The last line in which an answer stands; empty where it stands in none as it was extracted."""
+    return next((line.strip() for line in reversed(content.splitlines()) if answer in line), "")
 
 
 def _short(text: str, width: int) -> str:
