@@ -145,16 +145,19 @@ _GAP = r"[*_`\"\s]{0,8}"
 _FINAL = re.compile(rf"final answer\b{_GAP}(?:is\b)?{_GAP}:?{_GAP}(?=(?P<x>[^\n]{{1,400}}))", re.IGNORECASE)
 _HASH = re.compile(r"^[ \t]*####[ \t]*(?P<x>[^\n]{1,400})", re.MULTILINE)
 _ANSWER_IS = re.compile(
-    rf"(?:(?<!/)\banswers?|\b(?:correct|right|best|chosen|my|only)\s+(?:option|choice|letter|response|alternative|statement)s?)"
+    rf"(?:(?<!/)\bans(?:wers?|\b\.?)|\b(?:correct|right|best|chosen|my|only)\s+(?:option|choice|letter|response|alternative|statement)s?)"
     rf"(?:\s+(?:choice|option|letter|key)s?)?(?:\s+(?:to|for)\s+(?:this|the)\s+(?:question|problem))?{_GAP}"
-    rf"(?:(?:is|are|must\s+be|should\s+be|would\s+be|will\s+be)(?!\w)(?!['\u2019])|=|:|>){_GAP}:?{_GAP}(?=(?P<x>[^\n]{{1,400}}))",
+    rf"(?:(?:is|are|must\s+be|should\s+be|would\s+be|will\s+be|to\s+be)(?!\w)(?!['\u2019])|=|:|>|\s[-\u2013\u2014](?=\s)){_GAP}:?{_GAP}(?=(?P<x>[^\n]{{1,400}}))",
     re.IGNORECASE,
 )
-_ELSEWHERE = re.compile(
-    r"(?:\b(?:antwort|réponse|respuesta|resposta|risposta|odpowiedź|cevap|jawaban|jibu|svar|vastaus|antwoord|"
-    r"odpověď|răspuns|válasz|đáp án|option correcte|"
-    r"opción correcta|вариант|ответ|відповідь)|答案|答え|正解|解答|(?:故|应|應)?[选選][择擇]?(?!项|項)|"
-    r"정답|답|الإ?ا?جابة|الجواب|پاسخ|جواب|उत्तर|উত্তর|సమాధానం|பதில்|คำตอบ)"
+_ELSEWHERE = (
+    *("antwort", "antwoord", "réponse", "option correcte", "respuesta", "opción correcta", "resposta", "risposta"),
+    *("odpowiedź", "odpověď", "răspuns", "válasz", "vastaus", "svar", "cevap", "jawaban", "jibu", "đáp án"),
+    *("ответ", "вариант", "відповідь", "답", "الإجابة", "الاجابة", "الجواب", "پاسخ", "جواب", "उत्तर", "উত্তর", "సమాధానం"),
+    *("பதில்", "คำตอบ", "答案", "答え", "正解", "解答", "选", "選"),
+)
+_ANSWER_ELSEWHERE = re.compile(
+    rf"(?<![A-Za-z])(?:{'|'.join(_ELSEWHERE)})(?:择|擇)?(?!项|項)"
     r"(?:\s+(?:correcte|correcta|correta|corretta|richtige|الصحيحة|الصحيح|đúng))?"
     rf"{_GAP}(?:ist|est|es|é|è|应该是|應該是|是|为|為|は|은|는|هي|هو|है|là|adalah|[:\u2014\u2013=-])?"
     rf"{_GAP}[:\uff1a]?{_GAP}(?=(?P<x>[^\n]{{1,400}}))",
@@ -193,7 +196,10 @@ def _marked(content: str, ended: str) -> Iterator[tuple[str, str]]:
         yield "box", box
     yield from (("final_answer", m["x"]) for m in _stated_in(ended, _FINAL))
     yield from (("hash", m["x"]) for m in _stated_in(ended, _HASH))
-    said = [*_stated_in(ended, _ANSWER_IS), *_stated_in(ended, _ELSEWHERE)]
+    said = _stated_in(ended, _ANSWER_IS)
+    low = ended.lower()
+    if any(word in low for word in _ELSEWHERE):  # the search for all of them takes longer than all the rest
+        said += _stated_in(ended, _ANSWER_ELSEWHERE)
     yield from (("answer_is", m["x"]) for m in sorted(said, key=lambda m: m.start("x"), reverse=True))
 
 

@@ -74,7 +74,7 @@ _SENTENCE = re.compile(r"[.!?;](?=\s)|[\u3002\uff01\uff1f\n]")
 def _patterns(labels: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """(the first letter of a piece, each further one) for a set of labels."""
     letter = letter_class(labels)
-    one = rf"[(\[<]?\s?(?P<x>{letter})(?!{_LETTER}|['\u2019](?!\s|$))(?P<close>(?:\s?[)\]>]{{1,2}})?[.:\u3001]?)"
+    one = rf"[(\[<]?\s?(?P<x>{letter})(?!{_LETTER}|['\u2019](?!\s|$))(?P<close>(?:\s?[)\]>]{{1,2}})?[.:!\u3001]?)"
     return (
         re.compile(rf"\s*[(\[<]?{_LEAD}{one}", re.IGNORECASE),
         re.compile(rf"{_AND}{_LEAD}{one}(?=\s*(?:$|[.,;:)\]/&+\n\u3001]|{_AND}|(?:is|are)\b))", re.IGNORECASE),
@@ -177,12 +177,17 @@ def _joined(text: str, options: Options) -> Reading | None:
     return Reading(frozenset(word)) if places[0] >= 0 and places == sorted(set(places)) else None
 
 
+@lru_cache(maxsize=4096)
+def _words(text: str) -> str:
+    return " ".join(bare(text[:LONGEST]).casefold().split())
+
+
 def worded(sentence: str, options: Options) -> str | None:
     """The label of the one option whose text stands in a sentence as words of their own and is not denied there."""
-    low = " ".join(bare(sentence[:LONGEST]).casefold().split())
+    low = _words(sentence)
     spans: dict[str, tuple[int, int]] = {}
     for label, text in options.texts.items():
-        wanted = " ".join(bare(text[:LONGEST]).casefold().split())
+        wanted = _words(text)
         place = low.rfind(wanted) if len(wanted) > 1 or wanted.isdigit() else -1
         end = place + len(wanted)
         if place >= 0 and not _GOES_ON.match(low, end) and not _GOES_BEFORE.match(low, max(place - 1, 0), place):
@@ -208,7 +213,9 @@ _CUE = re.compile(
 _ASKED = re.compile(r"[)\]*\s]{0,3}\?")
 _SMALL = re.compile(r"[\s*]*[a-z](?![a-z)\]])")
 _WEAK = re.compile(r"(?:is|also)\b", re.IGNORECASE)
-_STRONG_FORM = re.compile(r"[\s*]*(?:[(\[]|(?:the\s+)?(?:option|choice|answer)\b|\*\*)", re.IGNORECASE)
+_STRONG_FORM = re.compile(
+    r"[\s*]*(?:[(\[]|(?:the\s+)?(?:option|choice|answer)\b|\*\*|[^\WaAiI\d_][.!]?\s*\Z)", re.IGNORECASE
+)
 _DENIED_BEFORE = re.compile(
     r"(?:\bnot|n['\u2019]t|\bcannot|\bneither|\bnor|\bnever|\brather than|\binstead of|\bunlike|"
     r"\beliminat\w{0,4}|\brul(?:e|es|ed|ing) out|\bexclud\w{0,3}|\breject\w{0,3}|\bexcept|\bif|"
@@ -269,7 +276,8 @@ _THING = re.compile(
     re.IGNORECASE,
 )
 _JUDGED = re.compile(
-    r"(?:is|are|seems|looks)\s(?:(?:therefore|thus|clearly|indeed|definitely|also|both|all|the|our|my|only|most|likely|best|one)\s){0,4}"
+    r"(?:is|are|seems|looks|(?:would|must|should|will) be)\s(?:(?:therefore|thus|clearly|indeed|definitely|also|both|"
+    r"all|the|our|my|only|most|likely|best|one)\s){0,4}"
     r"(?:(?P<marks>(?:correct |right |best |final ){0,2}(?:answer|option|choice)s?)|correct|right|true|best)\b(?!\?)"
 )
 
