@@ -178,13 +178,15 @@ def find(content: str, options: Options, *, cut: bool) -> Answer | None:
     sentence that ended.
     """
     offered: list[Found] = []
+    hedged = False
     for rule, piece in _marked(content, _whole_part(content) if cut else content):
         reading = read(piece, options)
         if reading and reading.labels:
             return Answer(_found(reading, rule), reading)
+        hedged = hedged or reading is not None
         if reading is None and (rule == "box" or quantity(clean(piece)) is not None):
             offered.append(Found(clean(piece)[:200], rule))
-    if not cut and (answer := _unmarked(content, options)):
+    if not cut and (answer := _unmarked(content, options, hedged=hedged)):
         return answer
     return Answer(offered[0], Reading(frozenset())) if offered else None
 
@@ -216,12 +218,15 @@ def _stated_in(text: str, pattern: re.Pattern[str]) -> list[re.Match[str]]:
     return matches[::-1]
 
 
-def _unmarked(content: str, options: Options) -> Answer | None:
-    """An answer that is the whole answer part, or that only the flexible reading takes."""
+def _unmarked(content: str, options: Options, *, hedged: bool) -> Answer | None:
+    """An answer that is the whole answer part, or that only the flexible reading takes.
+
+    Where it was `hedged`, what is merely spoken of does not count.
+    """
     text = content.strip()
     if "\n" not in text and (whole := read(text, options)) and whole.labels and (whole.whole or whole.contradicted):
         return Answer(_found(whole, "content"), whole)
-    said = decided(text, options)
+    said = decided(text, options, hedged=hedged)
     if said is None:
         return None
     rule, reading = said

@@ -225,12 +225,17 @@ _DENIED_BEFORE = re.compile(
 )
 
 
-def decided(text: str, options: Options) -> tuple[str, Reading] | None:
-    """(rule, reading) of an answer that nothing marks; None where nothing was decided. `text` is stripped."""
+def decided(text: str, options: Options, *, hedged: bool = False) -> tuple[str, Reading] | None:
+    """(rule, reading) of an answer that nothing marks; None where nothing was decided. `text` is stripped.
+
+    Where the text `hedged` elsewhere, only a decision counts, and not what is merely spoken of.
+    """
     found = [*_cued(text, options), *_judged(text, options), *_lines(text, options)]
     if found:
         _, rule, reading = max(found, key=lambda f: f[0])
         return rule, reading
+    if hedged:
+        return None
     last = text[text.rfind("\n") + 1 :]
     for part in (last, text):
         spoken = _mentioned(part, options)
@@ -333,17 +338,14 @@ def _lines(text: str, options: Options) -> list[Placed]:
 
 def _mentioned(text: str, options: Options) -> set[str]:
     """The letters that are spoken of as an option, `(B)`, `option B`, `**B**`, without those that are denied."""
-    found = set()
+    found: set[str] = set()
+    denied: set[str] = set()
     for match in list(_mention(options.labels).finditer(text))[-MOST:]:
         label = options.label(match["a"] or match["b"] or match["c"])
-        if (
-            label
-            and not _DENIED.match(text, match.end())
-            and not _ASKED.match(text, match.end())
-            and not _DENIED_BEFORE.search(text, max(0, match.start() - 40), match.start())
-        ):
-            found.add(label)
-    return found
+        if label and not _ASKED.match(text, match.end()):
+            before = _DENIED_BEFORE.search(text, max(0, match.start() - 40), match.start())
+            (denied if before or _DENIED.match(text, match.end()) else found).add(label)
+    return found - denied
 
 
 @lru_cache(maxsize=256)
