@@ -157,10 +157,10 @@ _ELSEWHERE = (
     *("பதில்", "คำตอบ", "答案", "答え", "正解", "解答", "选", "選"),
 )
 _ANSWER_ELSEWHERE = re.compile(
-    rf"(?<![A-Za-z])(?:{'|'.join(_ELSEWHERE)})(?:择|擇)?(?!项|項)"
-    r"(?:\s+(?:correcte|correcta|correta|corretta|richtige|الصحيحة|الصحيح|đúng))?"
-    rf"{_GAP}(?:ist|est|es|é|è|应该是|應該是|是|为|為|は|은|는|هي|هو|है|là|adalah|[:\u2014\u2013=-])?"
-    rf"{_GAP}[:\uff1a]?{_GAP}(?=(?P<x>[^\n]{{1,400}}))",
+    rf"(?<![A-Za-z])(?:{'|'.join(_ELSEWHERE)})(?:择|擇|nya|et|en)?(?!项|項)】?"
+    r"(?:\s+(?:correcte|correcta|correta|corretta|richtige|الصحيحة|الصحيح|đúng|sahihi))?"
+    rf"{_GAP}(?:ist|lautet|est|es|é|è|är|to|ni|应该是|應該是|是|为|為|は|은|는|هي|هو|है|là|adalah|[:\u2014\u2013=-])?"
+    rf"{_GAP}[:\uff1a]?{_GAP}(?:donc\s|это\s|also\s|a\s(?=letra))?(?=(?P<x>[^\n]{{1,400}}))",
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(

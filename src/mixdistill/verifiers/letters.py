@@ -39,7 +39,7 @@ _NOISE = re.compile(
 _LEAD = (
     r"(?:(?:both|only|just|simply|clearly|definitely|indeed|either|options?|choices?|letters?|answers?|statements?|"
     r"alternatives?|the|varianty?|варианты?|ответ|选项|選項|"
-    r"答案|opción|opcão|opzione|l'option|la|el|die|option:)[\s:]\s*){0,4}"
+    r"答案|opción|letra|lettre|lettera|буква|opcão|opzione|l'option|la|el|die|option:)[\s:]\s*){0,4}"
 )
 _UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """Scripts that set words beside a letter without a space: `故选B因为`, `정답은 B입니다`."""
@@ -74,7 +74,7 @@ _SENTENCE = re.compile(r"[.!?;](?=\s)|[\u3002\uff01\uff1f\n]")
 def _patterns(labels: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """(the first letter of a piece, each further one) for a set of labels."""
     letter = letter_class(labels)
-    one = rf"[(\[<]?\s?(?P<x>{letter})(?!{_LETTER}|['\u2019](?!\s|$))(?P<close>(?:\s?[)\]>]{{1,2}})?[.:!\u3001]?)"
+    one = rf"[(\[<]?\s?(?P<x>{letter})(?!{_LETTER}|['\u2019](?!\s|$))(?P<close>(?:\s?[)\]>]{{1,2}})?[.:!]?)"
     return (
         re.compile(rf"\s*[(\[<]?{_LEAD}{one}", re.IGNORECASE),
         re.compile(rf"{_AND}{_LEAD}{one}(?=\s*(?:$|[.,;:)\]/&+\n\u3001]|{_AND}|(?:is|are)\b))", re.IGNORECASE),
@@ -154,7 +154,7 @@ def _letters(text: str, options: Options) -> Reading | None:
 def _ends(rest: str) -> bool:
     """Whether what follows a letter shows that it was an option's, and no article, name or variable."""
     return bool(
-        re.match(rf"[)\].,;:!\u2014\n\u3002\uff0c\uff1a{_UNSPACED}]|\s+[-\u2013\u2014(\[]", rest)
+        re.match(rf"[)\].,;:!\u2014\n\u3002\uff0c\uff1a{_UNSPACED}]|\s+[-\u2013\u2014(\[{_UNSPACED}]|\u3001", rest)
         or _BECAUSE.match(rest)
     )
 
@@ -351,6 +351,8 @@ def _mentioned(text: str, options: Options) -> set[str]:
 @lru_cache(maxsize=256)
 def _mention(labels: str) -> re.Pattern[str]:
     letter = letter_class(labels)
+    named = r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Вв]ариант)\s|(?:选项|選項|選択肢|선택지)\s?)"
     return re.compile(
-        rf"(?<![\w\\])(?:[(\[](?P<a>{letter})[)\]]|\*\*(?P<b>{letter})[).:]?\*\*|(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s(?P<c>{letter})(?![\w'\u2019]))"
+        rf"(?<![\w\\])(?:[(\[](?P<a>{letter})[)\]]|\*\*(?P<b>{letter})[).:]?\*\*"
+        rf"|{named}(?P<c>{letter})(?!{_LETTER}|['\u2019]))"
     )
