@@ -147,7 +147,8 @@ _HASH = re.compile(r"^[ \t]*####[ \t]*(?P<x>[^\n]{1,400})", re.MULTILINE)
 _ANSWER_IS = re.compile(
     rf"(?:(?<!/)\bans(?:wers?|\b\.?)|\b(?:correct|right|best|chosen|my|only)\s+(?:option|choice|letter|response|alternative|statement)s?)"
     rf"(?:\s+(?:choice|option|letter|key)s?)?(?:\s+(?:to|for)\s+(?:this|the)\s+(?:question|problem))?{_GAP}"
-    rf"(?:(?:is|are|must\s+be|should\s+be|would\s+be|will\s+be|to\s+be)(?!\w)(?!['\u2019])|=|:|>|\s[-\u2013\u2014](?=\s)){_GAP}:?{_GAP}(?=(?P<x>[^\n]{{1,400}}))",
+    rf"(?:(?:is|are|must\s+be|should\s+be|would\s+be|will\s+be|to\s+be)(?!\w)(?!['\u2019])|=|:|>|\s[-\u2013\u2014](?=\s))"
+    rf"{_GAP}:?{_GAP}(?=(?P<x>[^\n]{{1,400}}))",
     re.IGNORECASE,
 )
 _ELSEWHERE = (
