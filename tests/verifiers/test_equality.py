@@ -86,6 +86,8 @@ def test_words_that_are_not_mathematics_are_compared_as_text():
         (r"90^\circ", r"\frac{\pi}{2}", True),
         (r"\text{5 cm}", "5 m", False),
         ("1 m", r"100 \text{ cm}", True),
+        ("5 hours 30 minutes", "5.5 hours", True),
+        ("12 km", "5 km, 7 km", False),
         (r"8\text{ cm}", r"8\%", False),
         (r"\sqrt{2}", "1.414214", True),
         (r"\sqrt{2}", "1.414", False),

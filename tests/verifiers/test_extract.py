@@ -89,6 +89,8 @@ def test_a_later_answer_is_beats_an_earlier_one():
 def test_without_guessing_a_number_on_the_way_is_no_answer():
     assert extract("16 - 3 = 13, and then", guess=False) is None
     assert extract("so the answer is 1", guess=False) is None
+    assert extract("so the answer is 5 mill", guess=False) is None
+    assert extract("so the answer is 5 or ", guess=False) is None
     assert extract("so the answer is 13, and then", guess=False)[:2] == ("13", "answer_is")
 
 

@@ -91,7 +91,9 @@ def _compare(gold: str, answer: str, ask: Ask) -> Decided | None:
     if _TEXT.fullmatch(gold) and shapes.read(a).kind == "one" and _ORDINARY.fullmatch(_words(b)) and not number(gold):
         return Decided(_folded(_words(a)) == _folded(_words(b)), "words")
     if "\\equiv" not in a and ("mod" in a) != ("mod" in b):  # 17 \pmod{20} is 17
-        return _compare(_MODULO.sub("", a), _MODULO.sub("", b), ask) if _MODULO.search(a + b) else None
+        bare = _MODULO.sub("", a), _MODULO.sub("", b)
+        if bare != (a, b) and all(bare):
+            return _compare(*bare, ask)
     option = _CHOSEN.match(b)
     if option and "(" in option.group() and not _LETTER.fullmatch(_words(a)):
         return _compare(gold, b[option.end() :], ask)
@@ -123,6 +125,8 @@ def _shape(text: str) -> shapes.Shape:
     if number(text):
         return shapes.Shape("one", (text,))
     sides = _sides(text)
+    if len(sides) > 2 and all(re.fullmatch(r"[a-z]", side) for side in sides[:-1]):  # x = y = z = 1
+        return shapes.Shape("list", tuple(f"{side} = {sides[-1]}" for side in sides[:-1]))
     if len(sides) == 2 and sides[0][0] == "(":
         names, parts = (shapes.read(side) for side in sides)
         if names.kind == parts.kind == "tuple" and len(names.parts) == len(parts.parts):
@@ -297,7 +301,7 @@ def _sides(text: str) -> tuple[str, ...]:
         elif depth <= 0:
             found.append(text[start : match.start()].strip())
             start = match.end()
-    return tuple(side for side in (*found, text[start:].strip()) if side)
+    return tuple(side for side in (*found, text[start:].strip()) if side) or (text,)
 
 
 def _is_name(side: str) -> bool:
@@ -401,6 +405,9 @@ def _unit(text: str) -> Unit | None:
     return unit_of(behind["unit"] + (behind["power"] or "").replace(" ", ""))
 
 
+_INSIDE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
+
+
 def _as_values(gold: str, answer: str, ask: Ask) -> Decided | None:
     a, b = _tree(gold, glued=False), _tree(answer)
     right: bool | None = None
@@ -410,7 +417,8 @@ def _as_values(gold: str, answer: str, ask: Ask) -> Decided | None:
             if one[1] != two[1]:
                 return Decided(False, "value")
             a, b = (values.scaled(t, str(u[0])) for t, u in ((a, one), (b, two)))
-        if ("\\circ" in gold) != ("\\circ" in answer) and "\\pi" in gold + answer:  # degrees against radians
+        # Degrees against radians; those inside a sine are its own.
+        if ("\\circ" in gold) != ("\\circ" in answer) and "\\pi" in gold + answer and not _INSIDE.search(gold + answer):
             a, b = (values.scaled(t, r"\pi/180") if "\\circ" in s else t for t, s in ((a, gold), (b, answer)))
         right = values.same(a, b)
     if right is None:

@@ -19,14 +19,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from mixdistill.verifiers.phrases import JOINT, NUMBER, WORD, answer_in, at_the_end
 from mixdistill.verifiers.plain import WRAPPED, ascii_signs, clean
-from mixdistill.verifiers.quantities import unit_of
 from mixdistill.verifiers.verdicts import Found
 
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed\s*([^\s{}$\\.,;]+)")
 _PLAIN_BOX = re.compile(r"\\boxed\{([^{}\\\n]*)\}")
-_JOINT = re.compile(r"(?:[\s$,;*]|\\[()\[\],;]|\\q?quad|\\text\s*\{\s*|\}|\b(?:and|or)\b|[A-Za-z]\w?\s*=\s*){0,24}")
 _NEAR = 60
 """Most characters between two boxes that are one answer."""
 _MOST = 16
@@ -40,7 +39,8 @@ _FINAL = re.compile(rf"final answer\b{_TO}(?:{_SPACE}:|[*_`]{{1,8}}\s*\n|\s*\n){
 _FINAL_IS = re.compile(rf"final answer\b{_TO}{_SPACE}(?:is\b|=){_SPACE}:?{_SPACE}{_X}", re.IGNORECASE)
 _HASH = re.compile(r"^[ \t]*####[ \t]*(?P<x>[^\n]+)$", re.MULTILINE)
 _ANSWER_IS = re.compile(
-    rf"(?<![A-Za-z])answers?(?![A-Za-z]){_TO}{_SPACE}(?:(?:is|are)\b(?!\s+not\b)|=|:){_SPACE}"
+    rf"(?<![A-Za-z])(?:answers?|final results?|final values?)(?![A-Za-z])[\"']?{_TO}{_SPACE}"
+    rf"(?:(?:is|are)\b(?!\s+not\b)|=|:){_SPACE}"
     rf"(?:(?:therefore|thus|simply|then|just)\b)?{_SPACE}:?{_SPACE}{_X}",
     re.IGNORECASE,
 )
@@ -61,21 +61,6 @@ _ELSEWHERE = re.compile(
 )
 _A = re.compile(r"^[ \t>*_]{0,8}A[*_]{0,2}:[*_ \t]{0,8}(?P<x>\S[^\n]{0,499})$", re.MULTILINE)
 _NUMBERED_HEADING = re.compile(r"\d+[.)]\s+[A-Za-z]")
-_WORD = re.compile(r"(?<![\\A-Za-z])[^\W\d_]{2,}")
-_MATHS = re.compile(r"\$\$([^$\n]+)\$\$|\$((?:\\\$|[^$\n])+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
-_DISPLAY = re.compile(r"(?:\$\$|\\\[)\s*\n([^\n]{1,499})\n\s*(?:\$\$|\\\])")
-_SENTENCE_END = re.compile(r"[.!?;](?=\s)")
-_BECAUSE = re.compile(r"\s(?:because|since|as|which|where|so that)\s|\s\((?=[A-Za-z]{2,})", re.IGNORECASE)
-
-_DIGITS = r"(?:\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d.,]*\d)|\d+)"
-NUMBER = re.compile(
-    r"(?<![\^\d])(?<!\^\{)(?:(?<![\w)}\]])[-\u2212])?"
-    r"(?:(?:\d+\s?)?\\[dt]?frac(?:\{-?\d+\}\{\d+\}|\d\d)|\d+ \d+/\d+(?![\d/])"
-    r"|(?:\\?\$(?!\d+\s?\\[dt]?frac)|[\u20ac\u00a3\u00a5])?"
-    rf"(?:{_DIGITS}(?:\.\d+)?|(?<!\d)\.\d+)(?:[eE][-+]?\d{{1,3}}(?!\w)|/\d+)?"
-    r"(?:\s?(?:\\times|\*|x)\s?10\^\{?-?\d+\}?)?(?:\s?\\?%)?)"
-)
-"""One number in running text: sign, currency, thousands separators, decimals, a/b, per cent."""
 
 
 def extract(text: str, *, guess: bool = True) -> Found | None:
@@ -84,17 +69,37 @@ def extract(text: str, *, guess: bool = True) -> Found | None:
     `text` must be the answer part alone: a box left in the reasoning would beat a plain answer after it. Without
     `guess` the last number does not count: in a text that was cut it is a number on the way, not an answer.
     """
+    text = _first_turn(text)
     box = last_box(text)
     if box:
         return Found(box, "box")
     if not guess:
         text = _whole_part(text)
+    marked = _marked(text)
+    if marked:
+        return marked
+    answer = at_the_end(text) if guess else None
+    return Found(answer, "last_number", marked=False) if answer else None
+
+
+def _marked(text: str) -> Found | None:
     for rule, find in _PHRASES:
         answer = find(text)
         if answer:
             return Found(answer, rule)
-    answer = _last_number(text) if guess else None
-    return Found(answer, "last_number", marked=False) if answer else None
+    return None
+
+
+def _first_turn(text: str) -> str:
+    """A text without the next question that a base model goes on to invent, once there is an answer to this one."""
+    turn = _NEXT_TURN.search(text) if ":" in text else None
+    if turn is None or not turn.start():
+        return text
+    head = text[: turn.start()]
+    return head if last_box(head) or _marked(head) else text
+
+
+_NEXT_TURN = re.compile(r"\n+\s{0,8}(?:#+ ?)?(?:Human|User|Question|Q|Problem|Exercise|Instruction)(?: \d+)?\s?:")
 
 
 def _whole_part(text: str) -> str:
@@ -104,7 +109,10 @@ def _whole_part(text: str) -> str:
     return text[: max(ends)]
 
 
-_GOES_ON = re.compile(r"(?<=[\d})$*])[,;:]?\s+(?=[^\W\d_]{2,})")
+_GOES_ON = re.compile(
+    r"(?<=[\d})$*])(?:[,;:]\s+|\s+(?!(?:hundred|thousand|million|billion|percent|times|plus|minus|over|per|or|and|to)\b))"
+    r"(?=[^\W\d_]{2,}[\s.,;:!?)])"
+)
 """Where a number or a formula is over, and words follow."""
 
 
@@ -124,7 +132,7 @@ def last_box(text: str) -> str | None:
         found = [content]
         for first, last, other in reversed(boxes[-_MOST:-1]):
             between = text[last:start]
-            if len(between) > _NEAR or not _JOINT.fullmatch(between.removesuffix("\\boxed{").removesuffix("\\fbox{")):
+            if len(between) > _NEAR or not JOINT.fullmatch(between.removesuffix("\\boxed{").removesuffix("\\fbox{")):
                 break
             found, start = [other, *found], first
         return ", ".join(dict.fromkeys(found))
@@ -169,7 +177,7 @@ def _last_phrase(pattern: re.Pattern[str], text: str) -> str | None:
     for match in reversed(list(pattern.finditer(text))):
         if _is_opening(match["x"], len(text) - match.end("x")):
             continue
-        answer = _of_phrase(match["x"], text[match.start("x") : match.start("x") + 1000])
+        answer = answer_in(match["x"], text[match.start("x") : match.start("x") + 1000])
         if answer:
             return answer
     return None
@@ -185,72 +193,6 @@ _MUCH = 400
 """Characters behind a sentence, from which on it is not the last word."""
 
 
-def _of_phrase(phrase: str, on: str) -> str | None:
-    """The answer inside what follows "answer is": maths, else a number among words, else the phrase itself.
-
-    `on` is the text from there on, over the end of the line.
-    """
-    display = _DISPLAY.match(on)
-    if display:
-        return clean(display[1]) or None
-    phrase = _SENTENCE_END.split(phrase, maxsplit=1)[0]
-    maths = list(_MATHS.finditer(phrase))
-    if maths:
-        return _joined(phrase, maths)
-    phrase = _WHICH_IS.split(phrase)[-1]
-    text = clean(_BECAUSE.split(phrase, maxsplit=1)[0]) or clean(phrase)
-    text = text.rstrip("!") or text  # an exclamation; a factorial stands in a formula
-    if not _WORD.search(_AND.sub("", text)):
-        return text if re.search(r"[\w\\]", text) else None
-    plain = ascii_signs(text)
-    whole = _CLOCK.match(plain) or _DATE.match(plain)
-    if whole:
-        return whole.group()
-    if _HEDGED.match(plain) or _is_formula_with_unit(plain):
-        return plain
-    numbers = list(NUMBER.finditer(plain))
-    if numbers:
-        chosen = numbers[0] if numbers[0].start() == 0 else numbers[-1]
-        return _with_unit(plain, chosen)
-    return text or None
-
-
-def _joined(phrase: str, maths: list[re.Match[str]]) -> str | None:
-    """The formula that a phrase begins with, or else its last one, and those that only a comma or an `and` parts."""
-    at = 0 if len(_WORD.findall(phrase[: maths[0].start()])) <= 3 else len(maths) - 1
-    found = [maths[at]]
-    for match in maths[at + 1 :]:
-        if not _JOINT.fullmatch(phrase[found[-1].end() : match.start()]):
-            break
-        found.append(match)
-    parts = [clean(next(part for part in m.groups() if part)) for m in found]
-    answer = ", ".join(dict.fromkeys(p for p in parts if p))
-    return answer or None
-
-
-_AND = re.compile(r"(?<=[\s,])(?:and|or)(?=\s)")
-_CLOCK = re.compile(r"\d{1,2}:\d\d(?: ?[ap]\.?m\b)?", re.IGNORECASE)
-_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
-_DATE = re.compile(rf"(?:{_MONTHS}) \d{{1,2}}(?:, \d{{4}})?\b|\d{{1,2}} (?:{_MONTHS})(?: \d{{4}})?\b")
-_WHICH_IS = re.compile(r",? (?:which|that) (?:is|equals|gives|comes to|makes) ")
-_HEDGED = re.compile(r"(?:either|between|one of)\b", re.IGNORECASE)
-
-
-def _is_formula_with_unit(text: str) -> bool:
-    """`2\\sqrt 3 cm`: mathematics and one word behind it, which is a unit."""
-    formula, _, word = text.rpartition(" ")
-    return not _WORD.search(formula) and bool(re.search(r"[\\^]", formula)) and unit_of(word) is not None
-
-
-_UNIT_WORD = re.compile(r"\s?(?:%|percent|million|billion|thousand|(?:[A-Za-z]{1,12}))(?:\^?[23])?(?![\w])")
-
-
-def _with_unit(text: str, number: re.Match[str]) -> str:
-    """A number with the word behind it, which may be its unit or its size."""
-    behind = _UNIT_WORD.match(text, number.end())
-    return clean(text[number.start() : behind.end() if behind else number.end()])
-
-
 def _last_hash(text: str) -> str | None:
     """`#### 18`. Headings of the fourth level look alike: a line that begins with words is one of them."""
     if "####" not in text:
@@ -259,7 +201,7 @@ def _last_hash(text: str) -> str | None:
         line = clean(match["x"])
         if not line or _NUMBERED_HEADING.match(line):
             continue
-        word = _WORD.search(line)
+        word = WORD.search(line)
         if not word:
             return line
         number = NUMBER.match(ascii_signs(line))
@@ -270,23 +212,13 @@ def _last_hash(text: str) -> str | None:
     return None
 
 
+_ABOUT_ANSWERS = re.compile(r"nswer|NSWER|inal (?:result|value)")
+
+
 def _last_answer(text: str) -> str | None:
     """The last "answer is" of any language."""
-    found = _last_phrase(_ANSWER_IS, text) if "nswer" in text or "NSWER" in text else None
+    found = _last_phrase(_ANSWER_IS, text) if _ABOUT_ANSWERS.search(text) else None
     return found or _last_phrase(_HEADING, text) or _last_phrase(_ELSEWHERE, text)
-
-
-def _last_number(text: str) -> str | None:
-    """Looked for from the last line upwards."""
-    for line in reversed(ascii_signs(text).splitlines()):
-        numbers = list(NUMBER.finditer(line))
-        if numbers:
-            scale = _SCALE.match(line, numbers[-1].end())
-            return clean(line[numbers[-1].start() : (scale or numbers[-1]).end()])
-    return None
-
-
-_SCALE = re.compile(r" (?:hundred|thousand|million|billion|trillion|dozen)\b")
 
 
 _PHRASES: list[tuple[str, Callable[[str], str | None]]] = [

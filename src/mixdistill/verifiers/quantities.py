@@ -118,8 +118,9 @@ def _added(text: str) -> Number | None:
     """5 hours 30 minutes, 6 feet 2 inches: amounts of one kind, added up in the first one's unit."""
     found = [number(part[0]) for part in _AMOUNT.finditer(text)]
     units = [n.unit for n in found if n and n.unit]
-    if len(units) != len(found) or len({unit[1] for unit in units}) != 1:
-        return None
+    sizes = [unit[0] for unit in units]
+    if len(units) != len(found) or len({unit[1] for unit in units}) != 1 or sizes != sorted(set(sizes), reverse=True):
+        return None  # 5 km, 7 km are two answers
     total = sum(n.value * n.unit[0] for n in found if n and n.unit)
     return Number(total / units[0][0], False, units[0], named=True)
 
@@ -189,8 +190,9 @@ def same_number(gold: Number, answer: Number) -> bool:
     if gold.unit and answer.unit and gold.unit != answer.unit:
         if gold.unit[1] == answer.unit[1]:
             return gold.value * gold.unit[0] == answer.value * answer.unit[0]
-        if not (set(gold.unit[1]) <= set(answer.unit[1]) or set(answer.unit[1]) <= set(gold.unit[1])):
-            return False  # dollars and dollars per day may be the same amount, metres and square metres are not
+        # Dollars and dollars per day may be the same amount; metres and square metres are not.
+        if not any(("money", 1) in n.unit[1] and len(n.unit[1]) == 1 for n in (gold, answer) if n.unit):
+            return False
     if answer.percent and gold.named:
         return False  # 8 % is not 8 cm
     if _close(gold, answer.value, answer.decimals):
