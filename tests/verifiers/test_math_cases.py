@@ -25,8 +25,8 @@ def name(number: int, case: dict[str, Any]) -> str:
 
 def judged(case: dict[str, Any]) -> Verdict:
     problem = Problem(id="p", prompt=case.get("prompt", "?"), answer=case["answer"])
-    text, finish_reason = case["text"], case["finish_reason"]
-    return verify(problem, Trace(id="t", problem_id="p", author="a", content=text, finish_reason=finish_reason))
+    trace = Trace(id="t", problem_id="p", author="a", content=case["text"], finish_reason=case["finish_reason"])
+    return verify(problem, trace, timeout=1) if case.get("may_time_out") else verify(problem, trace)
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=name(n, case)) for n, case in enumerate(CASES, 1)])
