@@ -271,10 +271,10 @@ def test_which_of_two_fractions_is_the_reference_does_not_matter(a: int, b: int,
 
 PIECES = [
     *"0123456789xyi+-*/^_=<>()[]{}|!,;:.%$&~ \n\\'\"",
-    *[r"\frac", r"\sqrt", r"\boxed{", r"\text{", r"\left", r"\right", r"\pi", r"\infty", r"\cup", r"\begin{pmatrix}"],
-    *[r"\end{pmatrix}", r"\pm", r"\le", r"\cdot", r"\log", r"\sin", r"^\circ", r"\overline{", r"\{", r"\}", r"\\", "{,}"],
-    *["1,000", "0.5", "1/2", "50%", "the answer is ", "Final Answer:", "####", "A: ", " and ", " or ", "½", "٣", "−", "√"],
-    *["\u200b", "\u200f", "\x00", "\ud800", "²", "∞", "𝟏", "一", "٫"],
+    *[r"\frac", r"\sqrt", r"\boxed{", r"\text{", r"\left", r"\right", r"\pi", r"\infty", r"\cup", r"\pm", r"\le"],
+    *[r"\begin{pmatrix}", r"\end{pmatrix}", r"\cdot", r"\log", r"\sin", r"^\circ", r"\overline{", r"\{", r"\}", r"\\"],
+    *["{,}", "1,000", "0.5", "1/2", "50%", "the answer is ", "Final Answer:", "####", "A: ", " and ", " or "],
+    *["½", "٣", "−", "√", "\u200b", "\u200f", "\x00", "\ud800", "²", "∞", "𝟏", "一", "٫"],
 ]
 texts = st.text(max_size=40) | st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
 
