@@ -43,6 +43,7 @@ WRONG = {
     "combining accents": r"\boxed{1" + "\u0301" * 300_000 + "}",
     "answer is, and nothing else": "answer is " * 100_000,
     "formulae that are opened": r"answer is \(" * 50_000,
+    "boxes side by side": r"\boxed{19} " * 100_000 + r"\boxed{18}",
     "null bytes": r"\boxed{" + "\x00" * 300_000 + "19}",
 }
 NOTHING = {
@@ -56,7 +57,7 @@ NOTHING = {
 RIGHT = {
     "a megabyte of prose and a right box": "so we go on " * (MEGABYTE // 12) + r"\boxed{18}",
     "a right box and a megabyte of prose": r"\boxed{18}" + " so we go on" * (MEGABYTE // 12),
-    "a right box among a hundred thousand": r"\boxed{19} " * 100_000 + r"\boxed{18}",
+    "a right box behind a hundred thousand wrong ones": r"\boxed{19} is wrong. " * 100_000 + r"\boxed{18}",
     "eighteen wherever one looks": "answer is 18. " * 70_000,
     "an unclosed box behind": r"\boxed{18} " + r"\boxed{" * 10_000,
 }
