@@ -245,7 +245,7 @@ def test_a_root_equals_its_square_under_the_root(a: int, b: int, wrapper: str):
     assert outcome(reference, wrapper.format(x=rf"\sqrt{{{a * a * b + 1}}}")) is Outcome.INCORRECT
 
 
-SYMMETRIC = {"integers", "decimals", "roots", "pi", "powers", "polynomials", "tuples", "sets", "matrices", "complex"}
+SYMMETRIC = {"integers", "decimals", "roots", "pi", "powers", "expressions", "tuples", "sets", "matrices", "complex"}
 TABLE = Path(__file__).parents[1] / "cases" / "math.jsonl"
 
 
