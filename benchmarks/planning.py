@@ -23,9 +23,9 @@ from mixdistill.commands import status
 from mixdistill.pipeline import RECIPE, STAGES
 from mixdistill.recipe import Recipe, render
 from mixdistill.store import Store
-from mixdistill.types import Outcome, Problem, Trace, Verdict
+from mixdistill.types import Decision, Outcome, Problem, Trace, Verdict
 from mixdistill.units import Extent, module, plan
-from mixdistill.verify import TABLE as VERDICTS
+from mixdistill.verify import DECISIONS, decide
 
 STUDENTS, SEEDS = 4, 10
 COLUMNS = {
@@ -70,8 +70,8 @@ def bought(recipe: Recipe, store: Store, train: int, evaluation: int) -> None:
         wanted = Extent(f"teacher/{teacher}", store.problem_ids("train"), 1)
         ids = list(zip(wanted, wanted.problems, strict=True))
         traces = (Trace(id=i, problem_id=p, author=wanted.author, finish_reason="stop") for i, p in ids)
-        verdicts = (Verdict(trace_id=i, outcome=Outcome.CORRECT) for i, _ in ids)
-        for stage, row, rows, table in (("generate", Trace, traces, "traces"), ("verify", Verdict, verdicts, VERDICTS)):
+        right = (decide([Verdict(trace_id=i, outcome=Outcome.CORRECT)], "flexible") for i, _ in ids)
+        for stage, row, rows, table in (("generate", Trace, traces, "traces"), ("verify", Decision, right, DECISIONS)):
             folder = store.folder(stage, teacher)
             store.mark(folder, {"tables": {table: store.seal(folder, row, rows, table)}})
     for stage in ("generate", "verify", "analyze"):

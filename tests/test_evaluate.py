@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import tiny
-from mixdistill import evaluate
+from mixdistill import chain, evaluate
 from mixdistill.evaluate import cut
 from mixdistill.lab import domain
 from mixdistill.store import Store
@@ -189,16 +189,18 @@ def test_failed_request_has_no_verdict_at_any_cap(model, root, actor):
 
 def test_trace_that_the_cap_does_not_cut_keeps_its_verdict(model, root, actor, monkeypatch):
     graded: list[list[Trace]] = []
-    grade = evaluate.grade
+    grade = chain.grade
 
-    def watched(recipe, items):
+    def watched(recipe, items, link):
         graded.append([t for _, t in items])
-        return grade(recipe, items)
+        return grade(recipe, items, link)
 
-    monkeypatch.setattr(evaluate, "grade", watched)
+    monkeypatch.setattr(chain, "grade", watched)
     store, _ = tiny.run(_study(model, problems=tiny.problem_sets(24, 12), error_rate=0.4), root, "evaluate")
-    (whole, capped), *_ = zip(graded[::2], graded[1::2], strict=True)
-    assert len(whole) == 10
+    ids = {t.id for t in _read(store, Trace, "traces", "base") if t.error is None}
+    (base,) = [traces for traces in graded if {t.id for t in traces} == ids]
+    whole, capped = base[:10], base[10:]
+    assert {t.id for t in whole} == ids
     assert {t.usage.completion_tokens for t in capped} == {CAP}
     assert {t.finish_reason for t in capped} == {"length"}
     verdicts = _read(store, Verdict, "verdicts", "base")

@@ -14,7 +14,7 @@ from mixdistill.evidence import Evidence
 from mixdistill.gather import gather, parameters
 from mixdistill.page.wording import headline
 from mixdistill.store import Store
-from mixdistill.types import Gap, Outcome, Problem, Verdict
+from mixdistill.types import Decision, Gap, Outcome, Problem
 
 ARMS = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.2, "short": 0.8}}
 CONTRASTS = {"long_cot_gap": ["long", "short"], "mix_gain": ["mix", "each_pure"]}
@@ -100,10 +100,10 @@ def test_evaluation_of_other_weights_does_not_count(model, store):
 
 def test_trace_without_a_verdict_is_not_correct(model, store):
     folder = store.folder("evaluate", "t", "long", "0", "signs")
-    verdicts = store.read(folder, Verdict, "verdicts")
-    lost = {v.trace_id for v in verdicts if v.outcome is Outcome.CORRECT and v.max_tokens is None}
+    decisions = store.read(folder, Decision, "decisions")
+    lost = {d.trace_id for d in decisions if d.outcome is Outcome.CORRECT and d.max_tokens is None}
     one = min(lost)
-    tiny.reseal(store, folder, [v for v in verdicts if v.trace_id != one], "verdicts")
+    tiny.reseal(store, folder, [d for d in decisions if d.trace_id != one], "decisions")
     assert _gap(gather(_study(model), store), "long_cot_gap").seed_deltas[0] == pytest.approx(10 / 20)
 
 
@@ -210,9 +210,9 @@ def test_evaluation_that_never_asked_for_some_problems_does_not_count(model, sto
 
 def test_what_every_teacher_solved_is_gathered_with_the_problems_that_requiring_them_loses(model, store):
     folder = store.folder("verify", "short")
-    verdicts = store.read(folder, Verdict, "verdicts")
-    wrong = [v.model_copy(update={"outcome": Outcome.INCORRECT}) for v in verdicts[:6]]
-    tiny.reseal(store, folder, [*wrong, *verdicts[6:]], "verdicts")
+    decisions = store.read(folder, Decision, "decisions")
+    wrong = [d.model_copy(update={"outcome": Outcome.INCORRECT}) for d in decisions[:6]]
+    tiny.reseal(store, folder, [*wrong, *decisions[6:]], "decisions")
     evidence = gather(_study(model), store)
     assert [(s.teachers, s.problems) for s in evidence.solved] == [
         ([], 24), (["long"], 24), (["long", "short"], 18)

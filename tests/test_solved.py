@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import tiny
+from mixdistill.chain import decide
 from mixdistill.solved import Solved, judged, shared, steps
 from mixdistill.store import Store
 from mixdistill.types import Complexity, Outcome, Problem, Verdict
@@ -123,7 +124,7 @@ def mark(store: Store, folder: Path, rows: list[Any], table: str) -> None:
 
 def bought(store: Store, name: str, outcomes: dict[int, list[Outcome | str | None]]) -> None:
     """Traces of a teacher: problem -> what came of each sample; None: the request failed, `cut`: correct, not ended."""
-    traces, verdicts = [], []
+    traces, decisions = [], []
     for n, row in outcomes.items():
         for i, outcome in enumerate(row):
             failed = {"error": "status 500"} if outcome is None else {}
@@ -132,9 +133,9 @@ def bought(store: Store, name: str, outcomes: dict[int, list[Outcome | str | Non
             traces.append(trace)
             if outcome is not None:
                 said = C if outcome == "cut" else outcome
-                verdicts.append(Verdict(trace_id=trace.id, verifier="v", version="1", outcome=said))
+                decisions.append(decide([Verdict(trace_id=trace.id, outcome=said)], "flexible"))
     mark(store, store.folder("generate", name), traces, "traces")
-    mark(store, store.folder("verify", name), verdicts, "verdicts")
+    mark(store, store.folder("verify", name), decisions, "decisions")
     rows = [Complexity(trace_id=t.id, tokenizer="t", metrics={"tokens": 10.0 * (t.sample + 1)}) for t in traces]
     mark(store, store.folder("analyze", name), rows, "complexity")
 

@@ -19,7 +19,7 @@ from mixdistill.backends.transformers import Transformers
 from mixdistill.lab import domain
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
-from mixdistill.types import Example, Outcome, Problem, Trace, Verdict, problem_id, trace_id
+from mixdistill.types import Decision, Example, Outcome, Problem, Trace, problem_id, trace_id
 
 WORDS = ["<think>", "</think>", "Q", "T", ":", "A", "+", "-", "ok", "x", *(str(n) for n in range(-60, 61))]
 SPECIAL = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
@@ -233,15 +233,15 @@ def trace(of: Problem, *, author: str = "teacher/t", sample: int = 0, **fields: 
 
 
 def plant(store: Store, cell: str, right: int | set[int], *, student: str = "t", benchmark: str = "signs") -> None:
-    """Write verdicts over an evaluated cell such as `long/0`, at every cap: the first `right` problems, or these, are
+    """Write decisions over an evaluated cell such as `long/0`, at every cap: the first `right` problems, or these, are
     correct."""
     folder = store.folder("evaluate", student, *cell.split("/"), benchmark)
     order = {p.id: i for i, p in enumerate(store.read(store.folder("problems"), Problem, benchmark))}
     place = {t.id: order[t.problem_id] for t in store.read(folder, Trace, "traces")}
     chosen = set(range(right)) if isinstance(right, int) else right
     outcome = {i: Outcome.CORRECT if n in chosen else Outcome.INCORRECT for i, n in place.items()}
-    rows = [v.model_copy(update={"outcome": outcome[v.trace_id]}) for v in store.read(folder, Verdict, "verdicts")]
-    reseal(store, folder, rows, "verdicts")
+    rows = [d.model_copy(update={"outcome": outcome[d.trace_id]}) for d in store.read(folder, Decision, "decisions")]
+    reseal(store, folder, rows, "decisions")
 
 
 def reseal(store: Store, folder: Path, rows: list[Any], table: str) -> None:

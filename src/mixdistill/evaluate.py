@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mixdistill import resolve
+from mixdistill import chain, resolve
 from mixdistill.backends.transformers import in_force
+from mixdistill.chain import Seen, grading_options
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.collect import Buying, Collected, collect
 from mixdistill.errors import StoreError
@@ -34,15 +35,13 @@ from mixdistill.types import (
     Request,
     Score,
     Trace,
-    Verdict,
     content_hash,
 )
 from mixdistill.units import Done, Extent, Unit
-from mixdistill.verify import check_errors, grade, grading_options
 from mixdistill.wanted import fixed
 
-VERSION = "2"
-VERDICTS, SCORES = "verdicts", "scores"
+VERSION = "3"
+SCORES = "scores"
 ALL = "all"
 """The group that is every problem."""
 BACKEND = "transformers"
@@ -71,18 +70,19 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     wanted = (t for t in store.rows(folder, Trace, TRACES) if t.problem_id in problems and t.sample < evaluate.k)
     traces = list(wanted)
     template = Template.load(model, chat_template_kwargs=recipe.students[cell[0]].chat_template_kwargs)
-    verdicts, scores = [], []
-    for cap in (None, *evaluate.caps):
-        seen = [cut(t, cap, template) for t in traces]
-        judged = _grade(recipe, problems, seen, cap, verdicts)
-        verdicts += judged
-        scores += _scores(cell, benchmark, recipe, problems, seen, judged, cap)
-    tables = {
-        TRACES: collected.table,
-        VERDICTS: store.seal(folder, Verdict, verdicts, VERDICTS),
-        SCORES: store.seal(folder, Score, scores, SCORES),
-    }
-    check_errors(unit.label, [v for v in verdicts if v.max_tokens is None], recipe.error_rate)
+    caps = (None, *evaluate.caps)
+    answered = [t for t in traces if t.error is None]
+
+    def seen() -> Iterator[Seen]:
+        return (Seen(problems[t.problem_id], cut(t, cap, template), cap) for cap in caps for t in answered)
+
+    judged = chain.judge(recipe, store, folder, unit.label, seen)
+    scores = []
+    for cap in caps:
+        ended = [cut(t, cap, template) for t in traces]
+        scores += _scores(cell, benchmark, recipe, problems, ended, judged.outcomes(cap), cap)
+    tables = {TRACES: collected.table, **judged.tables, SCORES: store.seal(folder, Score, scores, SCORES)}
+    judged.check_errors(unit.label)
     whole = scores[0]
     decoding = in_force(model, evaluate.sampling)
     facts = {
@@ -90,6 +90,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         "decoding": decoding.settings,
         "ignored": decoding.ignored,
         "sampled": _noted(folder / SAMPLED),
+        **judged.facts(),
     }
     return Done(counts={o.value: getattr(whole, o.value) for o in Outcome}, tables=tables, facts=facts)
 
@@ -293,29 +294,16 @@ def _set_other_sampling_aside(store: Store, folder: Path, unit: Unit) -> None:
     write_atomically(stamp, now.encode())
 
 
-def _grade(
-    recipe: Recipe, problems: dict[str, Problem], traces: list[Trace], cap: int | None, full: list[Verdict]
-) -> list[Verdict]:
-    """Verdicts at a cap; a trace that the cap does not cut keeps the verdict of the whole."""
-    known = {v.trace_id: v for v in full if v.max_tokens is None}
-    uncut = {t.id for t in traces if cap is not None and (t.usage.completion_tokens or 0) < cap}
-    uncut |= {t.id for t in traces if cap is not None and t.finish_reason == "stop"}
-    todo = [t for t in traces if t.error is None and not (t.id in uncut and t.id in known)]
-    fresh = {v.trace_id: v for v in grade(recipe, [(problems[t.problem_id], t) for t in todo])}
-    return [(fresh.get(t.id) or known[t.id]).model_copy(update={"max_tokens": cap}) for t in traces if t.error is None]
-
-
 def _scores(
     cell: list[str],
     benchmark: str,
     recipe: Recipe,
     problems: dict[str, Problem],
     traces: list[Trace],
-    verdicts: list[Verdict],
+    outcomes: dict[str, Outcome],
     cap: int | None,
 ) -> list[Score]:
     """One score over all problems, and one per level where the problems have levels."""
-    outcomes = {v.trace_id: v.outcome for v in verdicts}
     groups: dict[str, list[Trace]] = defaultdict(list)
     for trace in traces:
         groups[ALL].append(trace)

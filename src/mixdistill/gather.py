@@ -38,7 +38,7 @@ from mixdistill.solved import judged, levels_of, shared
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Score
 from mixdistill.units import State, Unit, changed_keys, plan
-from mixdistill.verify import accepted
+from mixdistill.verify import DECISIONS, accepted
 
 
 def gather(recipe: Recipe, store: Store) -> Evidence:
@@ -95,8 +95,8 @@ def _correct(store: Store, key: tuple[str, ...], k: int) -> dict[int | None, dic
     problem_of = {trace: problem for trace, problem, sample in traces.iter_rows() if sample < k}
     samples = Counter(problem_of.values())
     found: dict[int | None, dict[str, float]] = defaultdict(lambda: dict.fromkeys(samples, 0.0))
-    verdicts = store.frame(folder, evaluate.VERDICTS, ["trace_id", "max_tokens", "outcome"])
-    for trace, cap, outcome in verdicts.iter_rows():
+    decisions = store.frame(folder, DECISIONS, ["trace_id", "max_tokens", "outcome"])
+    for trace, cap, outcome in decisions.iter_rows():
         problem = problem_of[trace]
         found[cap][problem] += (outcome == Outcome.CORRECT) / samples[problem]
     return dict(found)
@@ -118,10 +118,10 @@ def _teacher(recipe: Recipe, store: Store, name: str, pass_rate: float | None) -
     asked, samples = store.ids(store.folder("problems"), "train"), recipe.teachers[name].most_samples
     traces = traces.filter(traces["problem_id"].is_in(sorted(asked)) & (traces["sample"] < samples))
     judged = traces.filter(traces["error"].is_null())
-    verdicts = store.frame(store.folder("verify", name), "verdicts", ["trace_id", "outcome"])
-    # Verdicts may stem from a recipe that asked for more; only those on the traces counted here count.
-    verdicts = verdicts.filter(verdicts["trace_id"].is_in(judged["id"].to_list()))
-    outcomes = Counter(verdicts["outcome"].to_list())
+    decisions = store.frame(store.folder("verify", name), DECISIONS, ["trace_id", "outcome"])
+    # They may stem from a recipe that asked for more; only those on the traces counted here count.
+    decisions = decisions.filter(decisions["trace_id"].is_in(judged["id"].to_list()))
+    outcomes = Counter(decisions["outcome"].to_list())
     rows = store.frame(store.folder("analyze", name), "complexity") if _has(store, "analyze", name) else None
     measured = rows.filter(rows["trace_id"].is_in(judged["id"].to_list())) if rows is not None else None
     metrics = [json.loads(m) for m in measured["metrics"].to_list()] if measured is not None else []

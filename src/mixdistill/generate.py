@@ -54,6 +54,8 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
 
 
 def _ask(unit: Unit, recipe: Recipe, store: Store, backend: Any) -> Done:
+    from mixdistill.asking import asks
+
     name = unit.key[0]
     teacher, folder = recipe.teachers[name], store.folder("generate", name)
     asked = set(unit.wanted.problems)
@@ -77,12 +79,12 @@ def _ask(unit: Unit, recipe: Recipe, store: Store, backend: Any) -> Done:
     )
     if buying.rule.judges:
         table = f"judged-{_rule_hash(recipe, teacher)}"
-        known = {v.trace_id: v.outcome is Outcome.CORRECT for v in store.journal(folder, Verdict, table)}
+        known = {v.trace_id: _accepts(recipe, v) for v in store.journal(folder, Verdict, table)}
         with store.appending(folder, table) as note:
             buying.judge = _judge(recipe, known, note)
             collected = collect(store, folder, backend, buying)
     else:
-        if getattr(backend, "LIVE", False):  # for the display
+        if getattr(backend, "LIVE", False) and not asks(recipe.verify.chain[0].name):  # for the display
             buying.judge = _judge(recipe, {}, lambda _: None)
         collected = collect(store, folder, backend, buying)
     if isinstance(notes := getattr(backend, "notes", None), dict) and notes:
@@ -102,9 +104,9 @@ def _rule_hash(recipe: Recipe, teacher: Teacher) -> str:
     """What decides how many samples are wanted besides their least number: with another verifier others are right."""
     if teacher.until_correct is None:
         return ""
-    from mixdistill.verify import grading_options
+    from mixdistill.chain import link_options
 
-    grading = json.dumps(grading_options(recipe)[0], sort_keys=True, default=str)
+    grading = json.dumps([link_options(recipe.verify.chain[0])[0], recipe.verify.counts], sort_keys=True, default=str)
     return content_hash(str(teacher.until_correct), str(teacher.max_samples), grading)
 
 
@@ -170,7 +172,7 @@ def _judge(
 ) -> Callable[[Problem, Trace], bool]:
     """Whether a trace is correct and ended by itself, as only such a one may be trained on; what is known is not judged
     again."""
-    from mixdistill.verify import grade
+    from mixdistill.chain import grade
 
     def judge(problem: Problem, trace: Trace) -> bool:
         if trace.finish_reason != "stop":
@@ -180,7 +182,14 @@ def _judge(
             if verdict.outcome is Outcome.ERROR:  # a verifier that failed may do better next time
                 return False
             note(verdict)
-            known[trace.id] = verdict.outcome is Outcome.CORRECT
+            known[trace.id] = _accepts(recipe, verdict)
         return known[trace.id]
 
     return judge
+
+
+def _accepts(recipe: Recipe, verdict: Verdict) -> bool:
+    """Whether a trace is correct as far as the first verifier goes: it alone says when to stop buying."""
+    from mixdistill.chain import decide
+
+    return decide([verdict], recipe.verify.counts).outcome is Outcome.CORRECT

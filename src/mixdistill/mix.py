@@ -24,7 +24,7 @@ from mixdistill.store import Store
 from mixdistill.tokens import CLOSE, OPEN, Template
 from mixdistill.types import Drop, Example, Outcome, Problem, Trace, Update
 from mixdistill.units import Done, Unit
-from mixdistill.verify import READS, judged
+from mixdistill.verify import DECISIONS, READS, judged
 
 VERSION = "2"
 EXAMPLES, UPDATES, DROPPED = "examples", "updates", "dropped"
@@ -109,7 +109,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
         inputs = {"problems/train": store.content(store.folder("problems"), "train", ["id", "prompt"])}
         for t in teachers:
             inputs[f"generate/{t}"] = store.content(store.folder("generate", t), "traces", READS)
-            inputs[f"verify/{t}"] = store.content(store.folder("verify", t), "verdicts", ["trace_id", "outcome"])
+            inputs[f"verify/{t}"] = store.content(store.folder("verify", t), DECISIONS, ["trace_id", "outcome"])
         mixture, given = mixtures[arm]
         options = {
             "stage": VERSION,
@@ -222,7 +222,7 @@ def _fits(recipe: Recipe, store: Store, student: str, teachers: list[str]) -> di
     for t in teachers:
         key = tuple(
             str(store.content(store.folder(stage, t), table, ["trace_id" if stage == "verify" else "id", *extra]))
-            for stage, table, extra in (("generate", "traces", READS[1:]), ("verify", "verdicts", ["outcome"]))
+            for stage, table, extra in (("generate", "traces", READS[1:]), ("verify", DECISIONS, ["outcome"]))
         )
         who = json.dumps([resolve.model_fingerprint(spec.model), spec.chat_template_kwargs], sort_keys=True)
         found[t] = _fit(str(store.root), t, train.max_length, key, _Keyed(who, template))

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mixdistill import interrupt, resolve
+from mixdistill.asking import asks
 from mixdistill.errors import MixdistillError, Refused, StageError, Stopped, StoreError, said
 from mixdistill.executor import Local, never
 from mixdistill.files import file_hash, versions, write_atomically
@@ -58,7 +59,7 @@ from mixdistill.units import (
 
 STAGES = ("generate", "verify", "analyze", "mix", "train", "evaluate", "report")
 ASKING = ("generate", "evaluate")
-"""Stages with requests in flight, which the first Ctrl-C lets finish."""
+"""Stages with requests in flight, which the first Ctrl-C lets finish; so has verify, where a verifier asks a model."""
 SEEN_SECONDS = 5.0
 """A killed session is known to have lasted to within this."""
 
@@ -221,7 +222,7 @@ def _run_stage(
             watcher.stopping()
 
     store.go_on()
-    with interrupt.gently(store.ask_to_stop) if stage in ASKING else nullcontext(never) as asked:
+    with interrupt.gently(store.ask_to_stop) if _asks(stage, recipe) else nullcontext(never) as asked:
         for job, result, error in executor.map(work, jobs, idle=idle, enough=asked):
             unit = job[1]
             store.clear_beat(unit.label)
@@ -232,6 +233,10 @@ def _run_stage(
         if asked():
             raise KeyboardInterrupt
     return failures
+
+
+def _asks(stage: str, recipe: Recipe) -> bool:
+    return stage in ASKING or (stage == "verify" and any(asks(link.name) for link in recipe.verify.chain))
 
 
 def _failure(unit: Unit, error: BaseException, store: Store) -> str:

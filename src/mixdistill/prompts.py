@@ -13,10 +13,11 @@ conversation the last turn is the problem. The whole of what is sent:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixdistill import resolve, tables
 from mixdistill.errors import DataError, RecipeError, did_you_mean, one_line, said
@@ -33,7 +34,22 @@ PLAIN = "plain"
 JINJA = ".jinja"
 KEPT = "prompt.json"
 """In a teacher's folder of traces: what they were asked with."""
-_SHIPPED = Path(__file__).parent / "teacher_prompts"
+
+
+class Kind(NamedTuple):
+    """A kind of prompt."""
+
+    called: str
+    names: tuple[str, ...]
+    """What may stand in it."""
+    needed: str
+    """Which of these must."""
+    folder: str
+    """Where the shipped ones are."""
+
+
+TEACHER = Kind("a teacher prompt", ("problem",), "problem", "teacher_prompts")
+JUDGE = Kind("a judge's prompt", ("answer", "problem", "reference", "content"), "answer", "judge_prompts")
 _PROBE = "1 + 1 = ?"
 """Stands for a problem where a template is tried out."""
 
@@ -80,7 +96,7 @@ class Asked(Row):
     def _fill(self, problem: str, where: str) -> str:
         if not self.jinja:
             return self.template.replace("{problem}", problem)
-        return _render(self.template, problem, where)
+        return _render(self.template, {"problem": problem}, where)
 
 
 def of(teacher: Teacher) -> Callable[[Prompt], Prompt]:
@@ -120,32 +136,40 @@ def kept(folder: Path) -> Asked | None:
 # -- templates --------------------------------------------------------------------------------------------------------
 
 
-def shipped() -> dict[str, Path]:
-    """Teacher prompts that come with the package: name -> file."""
-    return {p.stem: p for p in sorted(_SHIPPED.glob("*.txt"))}
+def shipped(kind: Kind = TEACHER) -> dict[str, Path]:
+    """Prompts that come with the package: name -> file."""
+    return {p.stem: p for p in sorted((Path(__file__).parent / kind.folder).glob("*.txt"))}
 
 
-def template(name: str) -> tuple[str, bool]:
-    """(text, whether it is Jinja) of a teacher prompt: a shipped one by name, or a file of the user's.
+def template(name: str, kind: Kind = TEACHER) -> tuple[str, bool]:
+    """(text, whether it is Jinja) of a prompt: a shipped one by name, or a file of the user's.
 
     A Jinja file is tried out. Raises RecipeError where it is no prompt.
     """
-    if name == PLAIN:
+    plain = [PLAIN] if kind is TEACHER else []
+    if name in plain:
         return "{problem}", False
-    path = shipped().get(name) or Path(resolve.from_environment(name)).expanduser()
+    path = shipped(kind).get(name) or Path(resolve.from_environment(name)).expanduser()
     if not os.path.isfile(path):
-        raise RecipeError(f"no prompt '{name}'{did_you_mean(name, [PLAIN, *shipped()])}")
+        raise RecipeError(f"no prompt '{name}'{did_you_mean(name, [*plain, *shipped(kind)])}")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as e:
         raise RecipeError(f"{name}: not UTF-8 text (byte {e.start}); save it as UTF-8") from None
     jinja = path.suffix == JINJA
     if jinja:
-        _check_jinja(name, text)
-    elif "{problem}" not in text:
+        _check_jinja(name, text, kind)
+    elif f"{{{kind.needed}}}" not in text:
         hint = f"; if it is Jinja, call it {path.stem}{JINJA}" if "{{" in text else ""
-        raise RecipeError(f"{name}: a teacher prompt must contain {{problem}} (got {text[:40]!r}); add it{hint}")
+        raise RecipeError(f"{name}: {kind.called} must contain {{{kind.needed}}} (got {text[:40]!r}); add it{hint}")
     return text, jinja
+
+
+def filled(text: str, values: dict[str, str], *, jinja: bool, where: str) -> str:
+    """A template with its values put in, once: what looks like a place in one of them stays. Raises RecipeError."""
+    if jinja:
+        return _render(text, values, where)
+    return re.sub(rf"\{{({'|'.join(values)})\}}", lambda place: values[place[1]], text)
 
 
 @cache
@@ -169,7 +193,7 @@ def _compiled(text: str) -> Template:
     return _environment().from_string(text)
 
 
-def _check_jinja(where: str, text: str) -> None:
+def _check_jinja(where: str, text: str, kind: Kind) -> None:
     from jinja2 import TemplateSyntaxError, meta, nodes
 
     try:
@@ -180,18 +204,17 @@ def _check_jinja(where: str, text: str) -> None:
         raise RecipeError(f"{where}:{e.lineno}: not a Jinja template ({why}); mend it") from None
     used = [n for n in tree.find_all(nodes.Name) if n.ctx == "load"]
     for name in used:
-        if name.name in unknown - {"problem"}:
-            raise RecipeError(
-                f"{where}:{name.lineno}: '{name.name}' is undefined{did_you_mean(name.name, ['problem'])}"
-            )
-    if not any(name.name == "problem" for name in used):
-        raise RecipeError(f"{where}: a teacher prompt must contain {{{{ problem }}}} (got {text[:40]!r}); add it")
-    _render(text, _PROBE, where)
+        if name.name in unknown - set(kind.names):
+            raise RecipeError(f"{where}:{name.lineno}: '{name.name}' is undefined{did_you_mean(name.name, kind.names)}")
+    if not any(name.name == kind.needed for name in used):
+        raise RecipeError(f"{where}: {kind.called} must contain {{{{ {kind.needed} }}}} (got {text[:40]!r}); add it")
+    _render(text, dict.fromkeys(kind.names, _PROBE), where)
 
 
-def _render(text: str, problem: str, where: str) -> str:
+def _render(text: str, values: dict[str, str], where: str) -> str:
+    problem = values["problem"]
     try:
-        found = _compiled(text).render(problem=problem)
+        found = _compiled(text).render(values)
     except Exception as e:  # a template may do anything that its language can
         raise RecipeError(
             f"{where}{_line(e)}: cannot be rendered for {_brief(problem)!r} ({said(e, 160)}); mend it"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mixdistill import prompts, resolve
+from mixdistill import asking, prompts, resolve
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
 from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe
 from mixdistill.sections import OpenSection, Student, Teacher, Train
@@ -89,7 +90,7 @@ def cross_check(recipe: Recipe) -> list[str]:
         found += _check_samples(f"teachers.{name}", teacher)
     found += _check_sampling("evaluate.sampling", recipe.evaluate.sampling)
     found += _check_limits(recipe)
-    found += _check_reference("verify", "verifier", recipe.verify.chain[0].name, recipe.verify)
+    found += _check_chain(recipe)
     for metric in recipe.analyze.metrics:
         found += _check_reference("analyze.metrics", "metric", metric)
     found += _check_columns_of_metrics(recipe.analyze.metrics)
@@ -205,6 +206,11 @@ def _check_limits(recipe: Recipe) -> list[str]:
 
 
 def _check_reference(where: str, kind: str, name: str, section: OpenSection | None = None) -> list[str]:
+    given = dict(section.options) if section else {}
+    return _check_object(where, kind, name, given, also=type(section).model_fields if section else ())
+
+
+def _check_object(where: str, kind: str, name: str, options: dict[str, Any], *, also: Iterable[str] = ()) -> list[str]:
     try:
         obj = resolve.load(resolve.reference(kind, name))
     except MixdistillError as e:
@@ -214,10 +220,62 @@ def _check_reference(where: str, kind: str, name: str, section: OpenSection | No
     if not callable(obj):
         return [f"{where}: '{name}' is not a {kind} (got {type(obj).__name__}); name a function or class"]
     found = resolve.check_call(where, kind, obj)
-    given = dict(section.options) if section else {}
+    given = dict(options)
     if kind == "mixture":
         given |= {k: None for k in ("rng", "unit") if resolve.takes(obj, k)}  # supplied by the mix stage
-    return found or resolve.check_options(where, obj, given, also=type(section).model_fields if section else ())
+    found = found or resolve.check_options(where, obj, given, also=also)
+    return found or (_check_asking(where, obj, given) if kind == "verifier" and isinstance(obj, type) else [])
+
+
+def _check_asking(where: str, judge: Any, options: dict[str, Any]) -> list[str]:
+    """Findings about a verifier that asks a model: what its fields refuse, its prompt, and its backend's options."""
+    try:
+        made = judge(**options)
+    except ValidationError as e:
+        return [f"{where}.{line}".replace(".:", ":") for line in findings(e, judge)]
+    found = _check_sampling(f"{where}.sampling", made.sampling)
+    if made.votes > 1 and made.sampling.temperature == 0:
+        found.append(
+            f"{where}.votes: at temperature 0 they are all the same (got {made.votes}); set sampling.temperature, or "
+            "leave votes out"
+        )
+    try:
+        if not resolve.unset(made.prompt):
+            made.template  # noqa: B018 -- read
+    except MixdistillError as e:
+        found.append(f"{where}.prompt: {e}")
+    # The section's own name, so that a wrong key is told from the backend's options.
+    also = type(made).model_fields
+    return found + _check_object(where, "backend", made.backend, made.options, also=also)
+
+
+def _check_chain(recipe: Recipe) -> list[str]:
+    """Findings about the verifiers, their options and which reading of them counts."""
+    verify, found = recipe.verify, []
+    first, *later = verify.chain
+    found += _check_object("verify", "verifier", first.name, first.options, also=type(verify).model_fields)
+    for link in later:
+        where = f"verify.{link.name.rpartition(':')[2]}"
+        if isinstance(link.options, dict):
+            found += _check_object(where, "verifier", link.name, link.options)
+        else:
+            found.append(f"{where}: must be the options of that verifier (got {_shown(link.options)}); write {{...}}")
+    for name, n in Counter(link.name for link in verify.chain).items():
+        if n > 1:
+            found.append(f"verify.verifier: names '{name}' {n} times; a chain holds each verifier once")
+    if not found and asking.asks(first.name):
+        found += [
+            f"teachers.{name}.until_correct: '{first.name}' asks a model about every trace; put a verifier that does "
+            f"not before it, or set samples"
+            for name, teacher in recipe.teachers.items()
+            if teacher.until_correct is not None
+        ]
+    elif verify.rule == "judge" and not later:
+        found.append(
+            f"verify.rule: judge counts a whole chain, and there is '{first.name}' alone; name another verifier behind "
+            "it, or leave the rule out"
+        )
+    return found
 
 
 def _check_serve(where: str, teacher: Teacher) -> list[str]:

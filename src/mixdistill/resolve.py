@@ -40,6 +40,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "math": "mixdistill.verifiers.math:verify",
         "exact": "mixdistill.verifiers.exact:verify",
         "json": "mixdistill.verifiers.json_fields:verify",
+        "judge": "mixdistill.verifiers.judge:Judge",
         "signs": "mixdistill.lab.domain:verify",
     },
     "metric": {
@@ -133,6 +134,9 @@ def check_call(where: str, kind: str, obj: Any) -> list[str]:
     taken = [p.name for p in params if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     given = CALLED_WITH[kind]
     found = []
+    if kind == "verifier" and isinstance(obj, type):
+        lacking = [name for name in ("question", "verdict") if not callable(getattr(obj, name, None))]
+        return [f"{where}: {obj.__name__} has no {n}; a verifier that is a class asks a model by it" for n in lacking]
     if len(taken) != len(given) and not any(p.kind is p.VAR_POSITIONAL for p in params):
         found.append(
             f"{where}: {obj.__name__} takes ({', '.join(taken)}), and a {kind} is given ({', '.join(given)}); "

@@ -16,6 +16,7 @@ from statistics import NormalDist, fmean
 from typing import TYPE_CHECKING
 
 from mixdistill import passrate
+from mixdistill.chain import DECISIONS
 from mixdistill.evidence import SharedStep
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
@@ -65,16 +66,21 @@ def levels_of(store: Store) -> dict[str, str | None]:
 
 
 def _solved(recipe: Recipe, store: Store, name: str, asked: set[str]) -> Solved:
-    teacher, traces = recipe.teachers[name], _traces(store, name, asked)
-    most = teacher.most_samples
-    right: dict[str, list[bool | None]] = defaultdict(lambda: [None] * most)
+    import polars as pl
+
+    teacher = recipe.teachers[name]
+    right: dict[str, list[bool | None]] = defaultdict(lambda: [None] * teacher.most_samples)
     tokens: dict[str, list[float]] = {}
     lengths = _lengths(store, name)
-    for trace, problem, sample, finish, error, outcome in traces.iter_rows():
-        if sample >= most or error is not None or outcome in (None, Outcome.ERROR):
-            continue
-        right[problem][sample] = accepted = outcome == Outcome.CORRECT and finish == "stop"
-        if accepted:
+    # The estimate of a teacher that was asked until enough were right needs what was right to whoever stopped it: the
+    # first verifier alone.
+    by_first = teacher.until_correct is not None and recipe.verify.counts == "judge"
+    traces = _traces(store, name, asked).filter(pl.col("sample") < teacher.most_samples)
+    for trace, problem, sample, finish, outcome, flexible in traces.iter_rows():
+        stopping = flexible if by_first else outcome
+        if stopping != Outcome.ERROR:
+            right[problem][sample] = stopping == Outcome.CORRECT and finish == "stop"
+        if outcome == Outcome.CORRECT and finish == "stop":
             tokens.setdefault(problem, []).extend(lengths.get(trace, ()))
     rates = {
         problem: passrate.estimate(
@@ -86,12 +92,11 @@ def _solved(recipe: Recipe, store: Store, name: str, asked: set[str]) -> Solved:
 
 
 def _traces(store: Store, name: str, asked: set[str]) -> pl.DataFrame:
-    """id, problem_id, sample, finish_reason, error and outcome (None: not judged) of a teacher's traces."""
-    columns = ["id", "problem_id", "sample", "finish_reason", "error"]
-    traces = store.frame(store.folder("generate", name), "traces", columns)
-    verdicts = store.frame(store.folder("verify", name), "verdicts", ["trace_id", "outcome"])
+    """id, problem_id, sample, finish_reason, outcome and its flexible reading of a teacher's judged traces."""
+    traces = store.frame(store.folder("generate", name), "traces", ["id", "problem_id", "sample", "finish_reason"])
+    decisions = store.frame(store.folder("verify", name), DECISIONS, ["trace_id", "outcome", "flexible"])
     traces = traces.filter(traces["problem_id"].is_in(sorted(asked)))
-    return traces.join(verdicts, left_on="id", right_on="trace_id", how="left")
+    return traces.join(decisions, left_on="id", right_on="trace_id", how="inner")
 
 
 def _lengths(store: Store, name: str) -> dict[str, tuple[float]]:

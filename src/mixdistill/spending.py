@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +62,10 @@ class Purse:
     """Most that a request may take, where `max_tokens` says; else the largest so far stands for it."""
     free: bool = False
     """Whether its traces cost nothing where nobody says what they cost: from a file, or made on this machine."""
+    others: Callable[[], Iterable[Path]] | None = None
+    """Folders of those who share the limits of `study`; when not given, those of the other teachers."""
+    whose: str = " on all teachers"
+    """Who shares them, for the message."""
     spent: Amount = field(default_factory=Amount)
     largest: Amount | None = None
     """Most that a request took so far."""
@@ -101,7 +106,7 @@ class Purse:
         ahead = each.times(flying + 1)
         found = _over(self.own, self.spent, ahead)
         if found is None and self.study != Spend():
-            found = _over(self.study, self.spent + self._of_others(), ahead, " on all teachers")
+            found = _over(self.study, self.spent + self._of_others(), ahead, self.whose)
         return found and (found if flying == 0 else "waiting")
 
     def note(self, *, now: bool = False) -> None:
@@ -114,11 +119,15 @@ class Purse:
     def _of_others(self) -> Amount:
         if self.folder and time.monotonic() - self._looked > NOTED_APART:
             self._looked = time.monotonic()
-            generate = self.folder.parent
-            others = [p.parent for p in generate.glob(f"*/{SPENT}") if p.parent != self.folder]
-            others += [p.parent for p in (generate.parent / SET_ASIDE / generate.name).glob(f"*/{SPENT}")]
+            others = self.others() if self.others else _other_teachers(self.folder)
             self._others = sum((_noted(folder) for folder in others), Amount())
         return self._others
+
+
+def _other_teachers(folder: Path) -> list[Path]:
+    generate = folder.parent
+    others = [p.parent for p in generate.glob(f"*/{SPENT}") if p.parent != folder]
+    return others + [p.parent for p in (generate.parent / SET_ASIDE / generate.name).glob(f"*/{SPENT}")]
 
 
 def _larger(a: Amount, b: Amount) -> Amount:

@@ -23,7 +23,7 @@ from mixdistill.recipe import build
 from mixdistill.store import Store
 from mixdistill.types import Completion, Trace, Usage
 
-TABLES = {"generate": "traces", "verify": "verdicts", "analyze": "complexity"}
+TABLES = {"generate": "traces", "verify": "decisions", "analyze": "complexity"}
 STOPPED = "mixdistill: stopped after the pilot, since nobody can be asked here; --yes goes on\n"
 
 

@@ -10,12 +10,13 @@ from rich.console import Console
 import tiny
 from conftest import Notes, Watching
 from mixdistill import pipeline
+from mixdistill.chain import decide
 from mixdistill.commands.show import Shown, find, text
 from mixdistill.errors import DataError, StoreError
 from mixdistill.prompts import KEPT, Asked
 from mixdistill.recipe import build
 from mixdistill.store import Store
-from mixdistill.types import Outcome, Problem, Usage, Verdict
+from mixdistill.types import Decision, Outcome, Problem, Usage, Verdict
 
 
 @pytest.fixture
@@ -97,6 +98,7 @@ def test_arms_come_in_the_recipe_s_order_the_untuned_student_first(run: Store):
             Verdict(trace_id=trace.id, verifier="signs", outcome=Outcome.TRUNCATED, max_tokens=2),
         ]
         run.seal(folder, Verdict, rows, "verdicts")
+        run.seal(folder, Decision, [decide([v], "flexible") for v in rows], "decisions")
     shown = find(run, problem.id)
     assert [s.trace.author.removeprefix("student/") for s in shown.traces] == [
         "s/base",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixdistill import prompts, recipe, resolve
-from mixdistill.commands import estimates, faults
+from mixdistill.commands import estimates, faults, judging
 from mixdistill.commands.faults import Found
 from mixdistill.commands.plans import (
     Amount,
@@ -78,6 +78,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         teachers=[_teacher(study, store, found, name, known[name]) for name in study.teachers],
         verifier=study.verify.name,
         reference=resolve.reference("verifier", study.verify.chain[0].name),
+        judges=judging.planned(study, found),
         budget=study.budget.unit,
         per_update=study.budget.per_update,
         students=[_student(study, store, found, name, known) for name in study.students],
@@ -276,7 +277,7 @@ def text(plan: Plan, width: int = 100) -> Text:
         ("unused", [_unused_line(u) for u in plan.unused]),
         ("teachers", [_teacher_line(t) for t in plan.teachers]),
         ("asked", [line for t in plan.teachers for line in _asked_lines(t)]),
-        ("verifier", [((plan.verifier, plan.reference), [])]),
+        ("verifier", [((plan.verifier, plan.reference), []), *judging.lines(plan.judges)]),
         ("students", [_student_line(s, plan) for s in plan.students]),
         ("arms", _arm_lines(plan)),
         ("contrasts", [_contrast_line(c) for c in plan.contrasts]),

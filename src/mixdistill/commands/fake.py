@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mixdistill import resolve, verify
+from mixdistill import asking, resolve, verify
 from mixdistill.commands import faults as problems_of
 from mixdistill.commands import gold
 from mixdistill.commands.run import carry_out as carry_out_recipe
@@ -22,13 +22,13 @@ from mixdistill.fake.answers import Known, Manner
 from mixdistill.fake.server import HOST, Provider, serving
 from mixdistill.problems import load as load_problems
 from mixdistill.recipe import Recipe, load
-from mixdistill.sections import Teacher
-from mixdistill.store import Store
+from mixdistill.sections import Link, Teacher, Verify
+from mixdistill.store import MARKER, Store
 from mixdistill.types import Outcome, Problem, Trace
 
 BOUGHT = ("openai", "vllm")
 """Backends whose traces cost money or a GPU."""
-FAKE = "fake/"
+FAKE, FAKE_JUDGE = "fake/", "fake/judge/"
 """Before the name of every model that is played."""
 ENDING = "-rehearsal"
 LONGEST_NAME = 64
@@ -41,12 +41,17 @@ COUNTED = "lab:s"
 
 
 def played(recipe: Recipe) -> list[str]:
-    """Teachers that the fake provider plays. Raises RecipeError where there are none."""
+    """Teachers that the fake provider plays. Raises RecipeError where there is nobody to play."""
     names = [n for n, t in recipe.teachers.items() if t.backend in BOUGHT or t.serve]
-    if not names:
+    if not names and not judges(recipe):
         backends = ", ".join(f"{n}: {t.backend}" for n, t in recipe.teachers.items())
         raise RecipeError(f"{recipe.name}: no teacher is bought (got {backends}); run it as it is")
     return names
+
+
+def judges(recipe: Recipe) -> list[Link]:
+    """Verifiers that the fake provider plays."""
+    return [link for link in recipe.verify.chain if asking.asks(link.name) and asking.made(link).backend in BOUGHT]
 
 
 def provider(recipe: Recipe, *, manner: Manner | None = None, **how: Any) -> Provider:
@@ -55,11 +60,18 @@ def provider(recipe: Recipe, *, manner: Manner | None = None, **how: Any) -> Pro
     right = _phrasing(recipe)
     known = Known(found, right, working=_working_may_stand_before(recipe, found[0], right(found[0])))
     models = {_fake_model(recipe.teachers[name]): manner or Manner() for name in played(recipe)}
+    models |= {resolve.from_environment(_fake_judge(link)): Manner(judges=True) for link in judges(recipe)}
     return Provider(known, models, **how)
 
 
 def _fake_model(teacher: Teacher) -> str:
     return FAKE + resolve.from_environment(teacher.model)
+
+
+def _fake_judge(link: Link) -> str:
+    """Another name than that of a teacher of the same model."""
+    model = asking.made(link).model
+    return model if model.startswith(FAKE_JUDGE) else FAKE_JUDGE + model
 
 
 def _phrasing(recipe: Recipe) -> Callable[[Problem], str]:
@@ -76,7 +88,10 @@ def _phrasing(recipe: Recipe) -> Callable[[Problem], str]:
 
 
 def _working_may_stand_before(recipe: Recipe, problem: Problem, right: str) -> bool:
-    """Whether the verifier still accepts a right answer with other text before it: it says so itself."""
+    """Whether the verifier still accepts a right answer with other text before it: it says so itself. A model is not
+    asked."""
+    if asking.asks(recipe.verify.chain[0].name):
+        return True
     content = f"Let me do this step by step.\n\n{right}"
     trace = Trace(id="t", problem_id=problem.id, author="fake", content=content, finish_reason="stop")
     (verdict,) = verify.grade(recipe, [(problem, trace)])
@@ -110,6 +125,10 @@ def _how_to_use(recipe: Recipe, file: Path, overrides: list[str], made: Provider
         teacher = recipe.teachers[name]
         keys = {"backend": "openai", "base_url": url, "model": _fake_model(teacher)}
         sets += [f"teachers.{name}.{k}={v}" for k, v in keys.items() if k != "backend" or teacher.backend != v]
+    for link in judges(recipe):
+        key, known = asking.key_of(recipe, link), asking.made(link).backend == "openai"
+        keys = {"base_url": url, "model": _fake_judge(link)} | ({} if known else {"backend": "openai"})
+        sets += [f"{key}.{k}={v}" for k, v in keys.items()]
     ask = [f"mixdistill generate {file} --out runs/{recipe.name}-fake", *(f"--set {shlex.quote(s)}" for s in sets)]
     command = " \\\n    ".join(ask)
     return (
@@ -133,6 +152,7 @@ def rehearsed(recipe: Recipe, *, models_there: bool) -> Recipe:
             "name": recipe.name.removesuffix(ENDING)[: LONGEST_NAME - len(ENDING)] + ENDING,
             "description": f"{note} {recipe.description.removeprefix(note)}".strip(),
             "teachers": teachers,
+            "verify": _played_verify(recipe),
             "analyze": recipe.analyze if models_there else recipe.analyze.model_copy(update={"tokenizer": COUNTED}),
         }
     )
@@ -148,13 +168,28 @@ def _played(teacher: Teacher) -> Teacher:
     return Teacher.model_validate({**fields, **options, "backend": "openai", "model": model})
 
 
+def _played_verify(recipe: Recipe) -> Verify:
+    """The verifiers, those that ask a bought model asking over HTTP on this machine."""
+    raw = recipe.verify.model_dump(exclude_unset=True)
+    backend = resolve.load(resolve.reference("backend", "openai"))
+    for link in judges(recipe):
+        fields = type(asking.made(link)).model_fields
+        kept = {k: v for k, v in link.options.items() if k in fields or resolve.takes(backend, k)}
+        kept |= {"backend": "openai", "base_url": f"${{{URL}}}", "api_key_env": KEY, "model": _fake_judge(link)}
+        if link == recipe.verify.chain[0]:
+            raw = {k: v for k, v in raw.items() if k not in link.options} | kept
+        else:
+            raw[asking.folder_name(link)] = kept
+    return Verify.model_validate(raw)
+
+
 def carry_out(
     recipe: Path, overrides: list[str] | None, out: Path | None, stages: Sequence[str], *,
     say: Callable[[str], None], **how: Any,
 ) -> int:  # fmt: skip
     """Carry out stages of a recipe with its bought teachers played; the exit code."""
     loaded = load(recipe, overrides)
-    lost = problems_of.of_models(_without(loaded, played(loaded)))
+    lost = problems_of.of_models(rehearsed(loaded, models_there=True))
     if lost and not set(stages) & set(DATA):
         raise RecipeError(lost)
     study = rehearsed(loaded, models_there=not lost)
@@ -169,16 +204,11 @@ def carry_out(
     return code
 
 
-def _without(recipe: Recipe, names: list[str]) -> Recipe:
-    """The recipe without these teachers: their models need not be here."""
-    return recipe.model_copy(update={"teachers": {n: t for n, t in recipe.teachers.items() if n not in names}})
-
-
 def _who(recipe: Recipe) -> str:
     """Who is played and who is not."""
     names = played(recipe)
     others = [f"{n} ({t.backend})" for n, t in recipe.teachers.items() if n not in names]
-    told = f"the fake provider plays {', '.join(names)}"
+    told = f"the fake provider plays {', '.join([*names, *(link.name for link in judges(recipe))])}"
     return told + (f"; as in the recipe: {', '.join(others)}" if others else "")
 
 
@@ -188,11 +218,21 @@ def _price(recipe: Recipe, store: Store, names: list[str]) -> str:
     counts = [m["counts"] for m in markers if m]
     traces, tokens = (sum(c.get(key, 0) for c in counts) for key in ("traces", "completion_tokens"))
     told = f"{traces:,} traces with {tokens:,} sampled tokens (words)"
-    priced = [c["cost"] for c in counts if "cost" in c]
+    asked = [a for link in judges(recipe) for a in _answers(store, link)]
+    told += f" and {sum(a['traces'] for a in asked):,} answers of judges" if asked else ""
+    priced = [c["cost"] for c in [*counts, *asked] if "cost" in c]
     unpriced = [n for n in names if recipe.teachers[n].price is None]
+    unpriced += [link.name for link in judges(recipe) if asking.made(link).price is None]
     if priced:
         told += f" would have cost ${sum(priced):,.2f}"
     return told + (f"; no price in the recipe for {', '.join(unpriced)}" if unpriced else "")
+
+
+def _answers(store: Store, link: Link) -> list[dict[str, Any]]:
+    """What a judge answered, by the markers of the units that asked it."""
+    folders = [p.parent for stage in ("verify", "evaluate") for p in sorted(store.folder(stage).rglob(MARKER))]
+    asked = [(store.marker(folder) or {}).get("facts", {}).get("asked", {}) for folder in folders]
+    return [a[link.name] for a in asked if link.name in a]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mixdistill import lock, prompts, resolve
+from mixdistill import asking, lock, prompts, resolve
 from mixdistill.collect import request_seed
 from mixdistill.columns import Columns
 from mixdistill.errors import DataError, MissingExtra, MixdistillError, said
@@ -31,6 +31,8 @@ from mixdistill.types import Completion, Problem, Request, Unused, prompt_text
 
 FREE = ("scripted", "recorded")
 """Backends whose traces cost nothing, so that a few may be looked at."""
+LOADING = ("transformers", "vllm")
+"""Backends that load their model on this machine."""
 PEEK = 50
 """How many."""
 
@@ -58,13 +60,15 @@ class Found:
 
 def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
     """Look at the problem sources, teachers, models, environment and run folder of a valid recipe."""
-    found = Found(of_recipe=variables(recipe.problems, recipe.teachers))
+    found = Found(of_recipe=variables(recipe.problems, recipe.teachers, judges(recipe)))
     found.problems, found.unused, lines = read_problems(
         recipe.problems, limit=limit, error_rate=recipe.error_rate, chosen=found.columns.__setitem__
     )
     found.of_recipe += lines
     for name, teacher in recipe.teachers.items():
         found.of_recipe += _teacher(name, teacher, found)
+    for key, judge in judges(recipe).items():
+        found.of_recipe += _judge(key, judge)
     for name, student in recipe.students.items():
         found.of_recipe += _model(f"students.{name}.model", student.model, student.chat_template_kwargs)
     if recipe.analyze.tokenizer:
@@ -77,6 +81,7 @@ def of_models(recipe: Recipe) -> list[str]:
     """Faults of the models that a run will load: found before its first trace is bought. Asks the hub for each once."""
     named = {f"students.{name}.model": (s.model, s.chat_template_kwargs) for name, s in recipe.students.items()}
     named |= {f"teachers.{n}.model": (t.model, {}) for n, t in recipe.teachers.items() if loaded_here(t)}
+    named |= {f"{key}.model": (j.model, {}) for key, j in judges(recipe).items() if j.backend in LOADING}
     lines = without_vllm(recipe)
     for key, (model, template_kwargs) in named.items():
         given = resolve.from_environment(model)
@@ -194,7 +199,27 @@ def _substituted(spec: Teacher) -> list[Any]:
     return [spec.model, spec.prompt, spec.examples, spec.options]
 
 
-def _backend(spec: Teacher) -> Any:
+def judges(recipe: Recipe) -> dict[str, Any]:
+    """Key in the recipe -> verifier, of those that ask a model."""
+    return {asking.key_of(recipe, link): asking.made(link) for link in recipe.verify.chain if asking.asks(link.name)}
+
+
+def _judge(key: str, judge: Any) -> list[str]:
+    """Faults of a verifier's model and backend."""
+    if resolve.unset([judge.model, judge.options]):
+        return []  # said already
+    lines = _model(f"{key}.model", resolve.from_environment(judge.model)) if judge.backend in LOADING else []
+    try:
+        return lines or (_backend(judge) and [])
+    except MixdistillError as e:
+        return [f"{key}: {e}"]
+    except Exception as e:  # a user's backend may raise anything
+        return [
+            f"{key}: '{judge.backend}' cannot be used with these options ({said(e, 160)}); mend them, or the backend"
+        ]
+
+
+def _backend(spec: Any) -> Any:
     """As `generate.make_backend`, but a lab model that is not there is not built."""
     model = resolve.from_environment(spec.model)
     folder = resolve.folder_of(model) if model.startswith("lab:") else None
@@ -205,18 +230,23 @@ def _backend(spec: Teacher) -> Any:
 def vague_limits(study: Recipe) -> list[str]:
     """Limits of spending that cannot be kept to the letter: nobody knows what the next request takes."""
     lines = []
-    for name, teacher in study.teachers.items():
-        cost, tokens = teacher.spend.cost or study.spend.cost, teacher.spend.tokens or study.spend.tokens
-        if teacher.backend != "openai" or teacher.serve or not (cost or tokens):
+    limited = [
+        (f"teachers.{n}", t, t.spend.cost or study.spend.cost, t.spend.tokens or study.spend.tokens)
+        for n, t in study.teachers.items()
+        if not t.serve
+    ]
+    limited += [(key, j, j.spend.cost, j.spend.tokens) for key, j in judges(study).items()]
+    for where, asked, cost, tokens in limited:
+        if asked.backend != "openai" or not (cost or tokens):
             continue
-        if cost and teacher.price is None:
+        if cost and asked.price is None:
             lines.append(
-                f"teachers.{name}.price: missing, and spend.cost is set; the run stops after its first requests, "
+                f"{where}.price: missing, and spend.cost is set; the run stops after its first requests, "
                 "unless the server says what they cost"
             )
-        if teacher.sampling.max_tokens is None:
+        if asked.sampling.max_tokens is None:
             lines.append(
-                f"teachers.{name}.sampling.max_tokens: missing, and spend is set; what a request may take is only "
+                f"{where}.sampling.max_tokens: missing, and spend is set; what a request may take is only "
                 "guessed from those before it"
             )
     return lines
@@ -225,6 +255,7 @@ def vague_limits(study: Recipe) -> list[str]:
 def without_vllm(recipe: Recipe) -> list[str]:
     """One line where something is sampled with vLLM and it is not installed."""
     uses = [f"teachers.{n}" for n, t in recipe.teachers.items() if t.serve or t.backend == "vllm"]
+    uses += [key for key, judge in judges(recipe).items() if judge.backend == "vllm"]
     uses += [f"students.{n}" for n, s in recipe.students.items() if s.serve or s.backend == "vllm"]
     if not uses or find_spec("vllm") is not None:
         return []
@@ -234,7 +265,7 @@ def without_vllm(recipe: Recipe) -> list[str]:
 
 def loaded_here(spec: Teacher) -> bool:
     """Whether a teacher's model is loaded on this machine."""
-    return spec.backend in ("transformers", "vllm") or spec.serve is not None
+    return spec.backend in LOADING or spec.serve is not None
 
 
 def not_joined(join: dict[str, Any]) -> list[str]:
@@ -304,12 +335,14 @@ def _model(key: str, model: str, chat_template_kwargs: dict[str, Any] | None = N
 # -- environment and run folder ---------------------------------------------------------------------------------------
 
 
-def variables(problems: Problems, teachers: dict[str, Teacher]) -> list[str]:
+def variables(problems: Problems, teachers: dict[str, Teacher], judges: dict[str, Any] | None = None) -> list[str]:
     """One fault for every environment variable that these name and that is not set."""
     values: dict[str, Any] = {f"{key}.source": source.source for key, source in _sources(problems).items()}
     for name, teacher in teachers.items():
         named = {"model": teacher.model, "prompt": teacher.prompt, "examples": teacher.examples, **teacher.options}
         values |= {f"teachers.{name}.{k}": v for k, v in named.items()}
+    for key, judge in (judges or {}).items():
+        values |= {f"{key}.{k}": v for k, v in {"model": judge.model, "prompt": judge.prompt, **judge.options}.items()}
     keys: dict[str, list[str]] = {}
     for key, value in values.items():
         for variable in resolve.unset(value):

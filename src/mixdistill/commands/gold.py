@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mixdistill import resolve, verify
+from mixdistill.asking import asks
 from mixdistill.commands import faults
 from mixdistill.errors import RecipeError
 from mixdistill.problems import counted
@@ -65,6 +66,10 @@ class Gold(Row):
 
 def grade(recipe: Recipe, *, limit: int | None = None, where: str = "recipe") -> Gold:
     """Grade every problem's reference answer. Raises RecipeError where problems cannot be loaded."""
+    if asks(first := recipe.verify.chain[0].name):
+        raise RecipeError(
+            f"{where}: verify.verifier: '{first}' asks a model, and a check asks nobody; put another verifier before it"
+        )
     sets, unused, lines = faults.read_problems(recipe.problems, limit=limit, error_rate=recipe.error_rate)
     lines = faults.variables(recipe.problems, {}) + lines
     if lines:
@@ -83,7 +88,7 @@ def grade(recipe: Recipe, *, limit: int | None = None, where: str = "recipe") ->
     verdicts = verify.grade(recipe, [(problem, trace) for _, problem, trace in items])
     judged = list(zip(items, verdicts, strict=True))
     return Gold(
-        verifier=recipe.verify.name,
+        verifier=first,
         unused=counted(unused),
         problems={name: len(problems) for name, problems in sets.items()},
         accepted=dict.fromkeys(sets, 0) | Counter(i[0] for i, v in judged if v.outcome is Outcome.CORRECT),

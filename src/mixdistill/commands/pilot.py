@@ -32,7 +32,7 @@ from mixdistill.spending import price_of
 from mixdistill.store import Store
 from mixdistill.types import Complexity, Interval, Outcome, Problem, Trace
 from mixdistill.units import State, drawn, plan, read_json
-from mixdistill.verify import TABLE as VERDICTS
+from mixdistill.verify import DECISIONS
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -120,7 +120,7 @@ class _Seen:
     """Failed ones are not among them."""
     failed: int = 0
     outcomes: Mapping[str, str] = field(default_factory=dict)
-    """Trace -> verdict."""
+    """Trace -> what counts."""
     tokens: Mapping[str, float] = field(default_factory=dict)
     """Trace -> tokens as the student counts."""
 
@@ -192,12 +192,12 @@ def _seen(store: Store, teacher: str, pilot: Sequence[str]) -> _Seen:
     rows = store.read(store.folder("generate", teacher), Trace, TRACES, where=("problem_id", pilot))
     traces = [t for t in rows if t.error is None]
     ids = {t.id for t in traces}
-    verdicts = store.frame(store.folder("verify", teacher), VERDICTS, ["trace_id", "outcome"])
+    decisions = store.frame(store.folder("verify", teacher), DECISIONS, ["trace_id", "outcome"])
     measured = store.rows(store.folder("analyze", teacher), Complexity, COMPLEXITY, where=("trace_id", ids))
     return _Seen(
         traces=traces,
         failed=len(rows) - len(traces),
-        outcomes={trace: outcome for trace, outcome in verdicts.iter_rows() if trace in ids},
+        outcomes={trace: outcome for trace, outcome in decisions.iter_rows() if trace in ids},
         tokens={c.trace_id: c.metrics["tokens"] or 0.0 for c in measured},
     )
 

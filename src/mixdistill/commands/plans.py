@@ -113,6 +113,21 @@ class PlannedTeacher(Row):
     """What happens to a model that is not on this machine: `built on first use`, `fetched on first use`."""
 
 
+class PlannedJudge(Row):
+    """A verifier that asks a model."""
+
+    name: str
+    backend: str
+    model: str
+    votes: int
+    audit: float | None
+    """Share of the accepted traces that it sees besides what no verifier before it accepts; None where it is first."""
+    requests_at_most: int
+    """Were it asked about every trace at every token cap. How many it will be follows from the grading."""
+    cost_at_most: Amount
+    """US dollars of as many."""
+
+
 class PlannedStudent(Row):
     """A student's trainings."""
 
@@ -176,7 +191,9 @@ class Plan(Row):
     teachers: list[PlannedTeacher]
     verifier: str
     reference: str
-    """The function behind the verifier's name."""
+    """The function behind the first verifier's name."""
+    judges: list[PlannedJudge]
+    """Of the verifiers, those that ask a model."""
     budget: str
     """Unit of the budget."""
     per_update: int

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixdistill import prompts, recipe
+from mixdistill.chain import DECISIONS, VERDICTS
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import DataError, RecipeError, StoreError
-from mixdistill.evaluate import VERDICTS
 from mixdistill.recipe import BASE
 from mixdistill.refusals import RECIPE
 from mixdistill.store import UNUSED, Store
-from mixdistill.types import Message, Outcome, Problem, Row, Trace, Verdict, prompt_text
+from mixdistill.types import Decision, Message, Outcome, Problem, Row, Trace, Verdict, prompt_text
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -26,6 +26,7 @@ class ShownTrace(Row):
 
     trace: Trace
     verdicts: list[Verdict]
+    decisions: list[Decision]
     """One, and one for every token cap; none of a failed request, and before the traces are verified."""
 
 
@@ -104,8 +105,19 @@ def _place(name: str, names: list[str]) -> tuple[int, str]:
 
 def _traces(store: Store, verdicts: Path, folder: Path, problem: str) -> list[ShownTrace]:
     mine = store.read(folder, Trace, TRACES, where=("problem_id", [problem]))
-    judged = store.read(verdicts, Verdict, VERDICTS, where=("trace_id", [t.id for t in mine])) if mine else []
-    return [ShownTrace(trace=t, verdicts=[v for v in judged if v.trace_id == t.id]) for t in mine]
+    if not mine:
+        return []
+    these = ("trace_id", [t.id for t in mine])
+    judged = store.read(verdicts, Verdict, VERDICTS, where=these)
+    decided = store.read(verdicts, Decision, DECISIONS, where=these)
+    return [
+        ShownTrace(
+            trace=t,
+            verdicts=[v for v in judged if v.trace_id == t.id],
+            decisions=[d for d in decided if d.trace_id == t.id],
+        )
+        for t in mine
+    ]
 
 
 # -- writing it -------------------------------------------------------------------------------------------------------
@@ -146,8 +158,9 @@ def _summary(page: Text, shown: ShownTrace, authors: int) -> None:
     """Outcome, author, tokens, how it ended, answer."""
     trace = shown.trace
     verdict = next((v for v in shown.verdicts if v.max_tokens is None), None)
-    outcome = "failed" if trace.error else verdict.outcome.value if verdict else "not judged"
-    page.append(f"{outcome:<10}", _style(verdict.outcome) if verdict else "bold red" if trace.error else "dim")
+    counts = next((d.outcome for d in shown.decisions if d.max_tokens is None), None)
+    outcome = "failed" if trace.error else counts.value if counts else "not judged"
+    page.append(f"{outcome:<10}", _style(counts) if counts else "bold red" if trace.error else "dim")
     tokens = f"{trace.usage.completion_tokens or '?'} tokens, {trace.finish_reason}"
     page.append(f"  {_author(trace):<{authors}}", "bold")
     page.append("" if trace.error else f"  {tokens}" + (f", answer {verdict.answer!r}" if verdict else ""))

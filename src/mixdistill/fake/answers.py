@@ -57,6 +57,8 @@ class Manner:
     filtered: float = 0.005
     """Share that a content filter cut off."""
     style: Style = "reasoning"
+    judges: bool = False
+    """Says True, at the pass rate, or False to whatever it is asked: a judge."""
 
 
 class Answer(NamedTuple):
@@ -113,6 +115,8 @@ class Known:
 def answer(known: Known, manner: Manner, body: Mapping[str, Any], prompt: str, choice: int = 0) -> Answer:
     """The answer to a request about a known problem. `choice` numbers the answers to one request with `n`."""
     draw = random.Random(f"{identity(body)}|{choice}")
+    if manner.judges:
+        return _ended("", str(draw.random() < manner.pass_rate), False, "stop")
     fate = draw.random()
     right = draw.random() < _easiness(prompt, manner.pass_rate)
     said = known.right(prompt) if right else known.wrong(prompt, draw)
