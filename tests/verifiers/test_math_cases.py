@@ -1,4 +1,10 @@
-"""The golden table: hand-checked answers, right ones and near misses, each with the verdict a careful person gives."""
+"""The golden table: hand-checked answers, right ones and near misses, each with the verdict a careful person gives.
+
+A line of `tests/cases/math.jsonl` has the `kind` of mathematics, the reference `answer`, the `text` of the answer part
+and its `finish_reason`, then the verdict: `outcome` (flexible reading), `strict`, the extraction `rule` that fires, and
+`why`. `strict` and `rule` are null where more than one is defensible. `prompt` is there where the problem's wording
+counts. With `may_time_out` running out of time is as good as the outcome: the answer costs more than it is worth.
+"""
 
 from __future__ import annotations
 
