@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from mixdistill.types import Problem, Trace, Verdict, prompt_text
 from mixdistill.verifiers.equality import LONGEST, Decided, decide, equal, value_of
 from mixdistill.verifiers.extract import extract
-from mixdistill.verifiers.plain import clean
+from mixdistill.verifiers.plain import clean, normal
 from mixdistill.verifiers.quantities import number
 from mixdistill.verifiers.verdicts import compared, is_cut, no_answer, no_reference
 
@@ -60,7 +60,7 @@ def reference(answer: str) -> str:
         if found and found.rule in ("box", "hash"):
             return found.answer
     text = clean(answer)
-    return text if text.strip("$") else ""
+    return text if normal(text).strip("$") else ""
 
 
 def gold(problem: Problem) -> str:
