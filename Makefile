@@ -41,6 +41,7 @@ soak: $(STAMP) ## killed before every durable operation, 100 times in whole demo
 	$(BIN)/python tests/faults/soak.py $(ARGS)
 	$(BIN)/python tests/faults/teachers.py
 	$(BIN)/python tests/faults/fuzz.py
+	$(BIN)/python tests/faults/fuzz.py --inputs 400000 --verifiers choice exact numeric json
 
 bench: $(STAMP) ## speed ratios against named peers, side by side in one run; what planning thousands of cells takes
 	$(BIN)/python benchmarks/generation.py

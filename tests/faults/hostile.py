@@ -15,17 +15,32 @@ MEGABYTE = 1_000_000
 
 
 class Input(NamedTuple):
-    """What a verifier is given: a reference, the answer part of a trace, how the trace ended."""
+    """What a verifier is given: a reference, the answer part of a trace, how the trace ended, what was asked."""
 
     reference: str
     text: str
     finish_reason: str
+    prompt: str = "?"
 
 
 def inputs(seed: int, batch: int, size: int) -> list[Input]:
     """The inputs of one batch."""
     draw = random.Random(f"{seed}/{batch}")
     return [one(draw) for _ in range(size)]
+
+
+def suited(verifier: str, x: Input) -> Input:
+    """An input with a reference that the verifier can use, and for `choice` with options: they decide nothing else."""
+    n = len(x.text)
+    if verifier == "choice":
+        options = f"A) {x.reference}\nB) {x.text[:20]}\nC) {x.text[-20:]}\n(D) 18"
+        return x._replace(reference=["A", "(B)", "C", "A, D", x.reference][n % 5], prompt=f"Which?\n{options}")
+    if verifier == "numeric":
+        return x._replace(reference=str(n % 100 / 4))
+    if verifier == "json":
+        text = x.text if n % 2 else json.dumps({"total": n % 10, "name": x.text})[: 30 + n]
+        return x._replace(reference=json.dumps({"total": n % 7, "name": x.reference}), text=text)
+    return x
 
 
 def one(draw: random.Random) -> Input:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 
 import pytest
 from fuzz import DEADLINE, Fuzz, alarm, allowed_seconds, differences, item, memory_faults, verdict_faults
-from hostile import Input, inputs
+from hostile import Input, inputs, suited
 
+from mixdistill import resolve
 from mixdistill.types import Outcome, Verdict
 from mixdistill.verifiers import grading
 
@@ -31,6 +33,14 @@ def test_every_input_can_be_written_to_a_file():
     drawn = inputs(0, 0, 500)
     assert {x.finish_reason for x in drawn} == {"stop", "length", "unknown"}
     assert [x for x in drawn if (x.reference + x.text).encode("utf-8").decode("utf-8") != x.reference + x.text] == []
+
+
+@pytest.mark.parametrize("verifier", ["choice", "numeric", "exact", "json"])
+def test_most_inputs_can_be_judged_by_the_verifier_they_are_made_for(verifier: str):
+    judge = resolve.load(resolve.reference("verifier", verifier))
+    drawn = [suited(verifier, x) for x in inputs(0, 0, 60) if len(x.text) < 1000 and len(x.reference) < 20]
+    outcomes = Counter(judge(*item(i, x)).outcome for i, x in enumerate(drawn))
+    assert outcomes[Outcome.ERROR] <= 0.3 * outcomes.total()
 
 
 def test_a_batch_goes_through_extraction_and_grading():
