@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 import typer.main
 
+import planted
 import tiny
 from mixdistill import cli, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
+from mixdistill.commands import sheets
 from mixdistill.errors import DataError, RecipeError
 from mixdistill.fake import faults
 from mixdistill.recipe import Recipe, build, load, parse_yaml
@@ -26,7 +28,7 @@ from mixdistill.types import Outcome, Request, Trace, prompt_text
 from mixdistill.verifiers.grading import grade
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("quickstart", "extending", "import", "prompts", "coming-from", "rehearse", "vllm")
+NAMES = ("quickstart", "extending", "import", "prompts", "coming-from", "rehearse", "vllm", "verdicts")
 COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm")
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
@@ -51,6 +53,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "rehearse": {"console", "yaml"},
         "coming-from": {"yaml", "text"},
         "vllm": {"yaml"},
+        "verdicts": {"console", "text"},
     }
 
 
@@ -287,3 +290,28 @@ def test_the_options_of_the_built_in_verifiers_are_those_that_are_named():
         given = dict.fromkeys(re.findall(r"`(\w+)`", options))
         assert resolve.check_options("verify", verify, given) == []
         assert list(verify.__kwdefaults__) == list(given)
+
+
+def test_what_is_said_of_the_verdicts_of_a_run_is_what_the_verbs_say(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    root = Path("runs/long-vs-short")
+    planted.example(root)
+    shown = [line[2:] for block in blocks("verdicts", "console") for line in block.splitlines()]
+    said: dict[str, str] = {}
+    for command in shown:
+        if command.endswith("--mark"):  # by a person who reads; tests/commands/test_audit.py tries the keys
+            path = root / "audit" / "sheet.csv"
+            rows = sheets.read(path)
+            for row in rows:
+                row["mark"] = "c" if re.search(rf"\b{row['reference']}\b", row["answer"]) else "i"
+            sheets.write(path, rows)
+            continue
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        with pytest.raises(SystemExit) as e:
+            cli.main()
+        assert not e.value.code, command
+        said[command.split()[1]] = capsys.readouterr().out
+    differing, report = blocks("verdicts", "text")
+    assert said["disagreements"].startswith(differing)
+    assert said["audit"].startswith(report)
+    assert "--mark" in " ".join(shown)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixdistill import prompts, recipe
+from mixdistill import graded, prompts
 from mixdistill.chain import DECISIONS, VERDICTS
 from mixdistill.collect import TABLE as TRACES
-from mixdistill.errors import DataError, RecipeError, StoreError
-from mixdistill.recipe import BASE
-from mixdistill.refusals import RECIPE
+from mixdistill.errors import DataError, StoreError
 from mixdistill.store import UNUSED, Store
 from mixdistill.types import Decision, Message, Outcome, Problem, Row, Trace, Verdict, prompt_text
 
@@ -55,7 +53,7 @@ def find(store: Store, wanted: str | None = None) -> Shown:
     hits = [p for p in found if wanted is None or p.id.startswith(wanted) or wanted in prompt_text(p.prompt)]
     if not hits:
         raise DataError(f"{store.root}: no problem matches (got {wanted!r}); give an id, its beginning, or prompt text")
-    shown = [t for folders in _tables(store) for t in _traces(store, *folders, hits[0].id)]
+    shown = [t for g in graded.tables(store) for t in _traces(store, g.verdicts, g.traces, hits[0].id)]
     matches = 1 if wanted is None else len(hits)
     return Shown(problem=hits[0], matches=matches, asked=_asked(store, hits[0], shown), traces=shown)
 
@@ -72,35 +70,6 @@ def _asked(store: Store, problem: Problem, shown: list[ShownTrace]) -> dict[str,
 
 def _taught(trace: Trace) -> bool:
     return trace.author.startswith("teacher/")
-
-
-def _tables(store: Store) -> list[tuple[Path, Path]]:
-    """(folder of verdicts, folder of traces), in the recipe's order; what the recipe does not name comes last."""
-    teachers, students, arms = _order(store)
-    taught = sorted(
-        (p.parent for p in store.root.glob(f"generate/*/{TRACES}.parquet")), key=lambda f: _place(f.name, teachers)
-    )
-    sampled = [p.parent for p in store.root.glob(f"evaluate/**/{TRACES}.parquet")]
-
-    def place(folder: Path) -> tuple[tuple[int, str], ...]:
-        student, arm, *rest = folder.relative_to(store.folder("evaluate")).parts
-        seed = [(int(part), "") if part.isdigit() else (0, part) for part in rest]
-        return (_place(student, students), _place(arm, arms), *seed)
-
-    return [(store.folder("verify", f.name), f) for f in taught] + [(f, f) for f in sorted(sampled, key=place)]
-
-
-def _order(store: Store) -> tuple[list[str], list[str], list[str]]:
-    """Teachers, students and arms as the folder's recipe lists them."""
-    try:
-        study = recipe.load(store.root / RECIPE)
-    except RecipeError:  # of another version, or gone: the traces can be shown all the same
-        return [], [], [BASE]
-    return list(study.teachers), list(study.students), [BASE, *study.arms]
-
-
-def _place(name: str, names: list[str]) -> tuple[int, str]:
-    return (names.index(name) if name in names else len(names), name)
 
 
 def _traces(store: Store, verdicts: Path, folder: Path, problem: str) -> list[ShownTrace]:

@@ -25,6 +25,7 @@ from mixdistill.verifiers.verdicts import Found
 
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed\s*([^\s{}$\\.,;]+)")
+_PLAIN_BOX = re.compile(r"\\boxed\{([^{}\\\n]*)\}")
 _JOINT = re.compile(r"(?:[\s$,;*]|\\[()\[\],;]|\\q?quad|\\text\s*\{\s*|\}|\b(?:and|or)\b|[A-Za-z]\w?\s*=\s*){0,24}")
 _NEAR = 60
 """Most characters between two boxes that are one answer."""
@@ -134,13 +135,10 @@ def last_box(text: str) -> str | None:
 def _simple_box(text: str) -> str | None:
     """What `last_box` finds, where the last box is the only one near and holds no brace: most are so."""
     at = text.rfind("\\boxed{")
-    end = text.find("}", at)
-    content = text[at + 7 : end]
-    if at < 0 or end < 0 or any(c in content for c in "{\\\n"):
+    match = _PLAIN_BOX.match(text, at) if at >= 0 else None
+    if match is None or text.find("\\f", at) >= 0 or text.rfind("box", max(0, at - 2 * _NEAR), at) >= 0:
         return None
-    if text.find("\\f", at) >= 0 or "box" in text[max(0, at - 2 * _NEAR) : at] or text[at - 1 : at] == "\\":
-        return None
-    return clean(content) or None
+    return None if text[at - 1 : at] == "\\" else clean(match[1]) or None
 
 
 def _boxes(text: str) -> Iterable[tuple[int, int, str]]:

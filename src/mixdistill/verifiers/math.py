@@ -48,7 +48,9 @@ def _judge(problem: Problem, trace: Trace, compare: Callable[[str, str], Decided
     found = extract(trace.content, guess=not is_cut(trace))
     if found is None:
         return no_answer(trace, gold)
-    decided = _as_asked(problem, gold, found.answer) or compare(gold, found.answer)
+    decided = compare(gold, found.answer)
+    if decided is None or not decided.right:
+        decided = _as_asked(problem, gold, found.answer) or decided
     return decided and compared(trace, found, gold, *decided)
 
 
