@@ -5,11 +5,15 @@ The draws are the same in every run: exploring is the work of `tests/faults/fuzz
 
 from __future__ import annotations
 
+import cmath
 import json
+import math
+import operator
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from random import Random
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import assume, given, settings
@@ -243,6 +247,89 @@ def test_a_root_equals_its_square_under_the_root(a: int, b: int, wrapper: str):
     reference = rf"{a}\sqrt{{{b}}}"
     assert outcome(reference, wrapper.format(x=rf"\sqrt{{{a * a * b}}}")) is Outcome.CORRECT
     assert outcome(reference, wrapper.format(x=rf"\sqrt{{{a * a * b + 1}}}")) is Outcome.INCORRECT
+
+
+# -- formulae ----------------------------------------------------------------------------------------------------------
+
+Tree = tuple[Any, ...]
+"""("num", n) · ("name", letter) · (operation, tree, ...)."""
+
+leaves = st.builds(lambda n: ("num", n), st.integers(1, 20)) | st.sampled_from([("name", "x"), ("name", "y"), ("pi",)])
+trees = st.recursive(
+    leaves,
+    lambda t: st.one_of(
+        st.tuples(st.sampled_from(["+", "*", "-", "/"]), t, t),
+        st.tuples(st.sampled_from(["sqrt", "neg", "sin", "cos"]), t),
+        st.tuples(st.just("^"), t, st.integers(2, 3).map(lambda n: ("num", n))),
+    ),
+    max_leaves=6,
+)
+
+
+def written(tree: Tree, draw: Random) -> str:
+    """A tree in LaTeX, in one of many ways: operands of sums and products in any order, fractions in any command."""
+    kind, parts = tree[0], [written(part, draw) if isinstance(part, tuple) else part for part in tree[1:]]
+    left, right = draw.choice([("(", ")"), (r"\left(", r"\right)"), (r"\left( ", r" \right)")])
+    if kind in ("num", "name"):
+        return str(parts[0])
+    if kind == "pi":
+        return r"\pi"
+    if kind in ("+", "*"):
+        first, second = draw.sample([f"{left}{part}{right}" for part in parts], 2)
+        return first + draw.choice(["+", " + "] if kind == "+" else [r" \cdot ", "", r" \times "]) + second
+    if kind == "-":
+        first, second = (f"{left}{part}{right}" for part in parts)
+        return draw.choice([f"{first} - {second}", f"-{second}+{first}"])
+    if kind == "/":
+        return draw.choice([r"\frac", r"\dfrac", r"\tfrac"]) + f"{{{parts[0]}}}{{{parts[1]}}}"
+    if kind == "^":
+        return draw.choice([rf"{left}{parts[0]}{right}^{{{parts[1]}}}", f"{left}{parts[0]}{right}^{parts[1]}"])
+    if kind == "sqrt":
+        return draw.choice([rf"\sqrt{{{parts[0]}}}", rf"{left}{parts[0]}{right}^{{1/2}}"])
+    return f"-{left}{parts[0]}{right}" if kind == "neg" else rf"\{kind}{left}{parts[0]}{right}"
+
+
+def worth(tree: Tree, x: float, y: float) -> complex:
+    kind, parts = tree[0], [worth(part, x, y) for part in tree[1:] if isinstance(part, tuple)]
+    if kind == "num":
+        return complex(tree[1])
+    if kind in ("name", "pi"):
+        return complex(math.pi if kind == "pi" else x if tree[1] == "x" else y)
+    if kind in ("+", "*", "-", "/", "^"):
+        by = {"+": operator.add, "*": operator.mul, "-": operator.sub, "/": operator.truediv, "^": operator.pow}
+        return by[kind](*parts)
+    return -parts[0] if kind == "neg" else getattr(cmath, kind)(parts[0])
+
+
+def other(tree: Tree, draw: Random) -> Tree:
+    """The tree with one of its numbers or names changed."""
+    if tree[0] == "num":
+        return ("num", tree[1] + draw.choice([1, 2]))
+    if tree[0] in ("name", "pi"):
+        return ("name", "y" if tree == ("name", "x") else "x")
+    place = draw.randrange(1, len(tree))
+    return (*tree[:place], other(tree[place], draw), *tree[place + 1 :])
+
+
+def clearly_differ(a: Tree, b: Tree) -> bool:
+    """Whether two formulae have clearly different values at one of two places, and values of ordinary size."""
+    try:
+        values = [(worth(a, *at), worth(b, *at)) for at in ((0.7, 1.9), (2.3, 0.4))]
+    except (ArithmeticError, ValueError):
+        return False
+    ordinary = all(1e-3 < abs(v) < 1e6 for pair in values for v in pair)
+    return ordinary and any(abs(x - y) > 0.01 * abs(x) for x, y in values)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(tree=trees, seed=st.integers(0, 10**6))
+def test_a_formula_equals_itself_however_it_is_written_and_no_other(tree: Tree, seed: int):
+    draw = Random(seed)
+    changed = other(tree, draw)
+    assume(clearly_differ(tree, changed))
+    reference = written(tree, draw)
+    assert outcome(reference, rf"\boxed{{{written(tree, draw)}}}") is Outcome.CORRECT
+    assert outcome(reference, rf"\boxed{{{written(changed, draw)}}}") is Outcome.INCORRECT
 
 
 SYMMETRIC = {"integers", "decimals", "roots", "pi", "powers", "expressions", "tuples", "sets", "matrices", "complex"}
