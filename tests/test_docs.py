@@ -24,12 +24,14 @@ from mixdistill.errors import DataError, RecipeError
 from mixdistill.fake import faults
 from mixdistill.recipe import Recipe, build, load, parse_yaml
 from mixdistill.sections import Source, Train
-from mixdistill.types import Outcome, Request, Trace, prompt_text
+from mixdistill.types import Outcome, Problem, Request, Trace, prompt_text
+from mixdistill.verifiers.code import verify as verify_code
 from mixdistill.verifiers.grading import grade
+from mixdistill.verifiers.sandbox import protection
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("quickstart", "extending", "import", "prompts", "coming-from", "rehearse", "vllm", "verdicts")
-COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm")
+NAMES = ("quickstart", "extending", "import", "prompts", "coming-from", "rehearse", "vllm", "verdicts", "code")
+COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code")
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
@@ -53,6 +55,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "rehearse": {"console", "yaml"},
         "coming-from": {"yaml", "text"},
         "vllm": {"yaml"},
+        "code": {"yaml", "json"},
         "verdicts": {"console", "text"},
     }
 
@@ -118,6 +121,35 @@ def test_the_thinking_of_the_model_that_is_chosen_comes_with_it(tmp_path: Path):
 def test_the_options_that_are_named_for_imports_are_options():
     named = set(re.findall(r"`(\w+_column)", PAGES["import"])) | {"path", "subset", "split", "complete"}
     assert named == {k for k, p in inspect.signature(Recorded).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+RIGHT = {
+    "inputs": "print(sum(map(int, input().split())))",
+    "add": "def add(a, b): return a + b",
+    "double": "def double(x): return 2 * x",
+    "half": "def half(x): return x / 2",
+}
+
+
+@pytest.mark.parametrize("block", blocks("code", "json"))
+def test_the_forms_of_tests_that_are_shown_are_read_and_passed(block: str):
+    program = next(right for word, right in list(RIGHT.items())[::-1] if word in block)
+    trusted = {} if protection().network else {"unprotected": True}
+    verdicts = []
+    for content in (f"```python\n{program}\n```", "```python\nprint(1)\n```"):
+        problem = Problem(id="p", prompt="?", answer=block)
+        verdicts.append(verify_code(problem, tiny.trace(problem, content=content), **trusted))
+    assert [v.outcome for v in verdicts] == [Outcome.CORRECT, Outcome.INCORRECT]
+
+
+def test_the_options_of_code_are_those_that_are_listed():
+    given = inspect.signature(verify_code).parameters
+    listed = dict(re.findall(r"^\| `(\w+)` \((.*?)\) \|", PAGES["code"], re.MULTILINE))
+    assert listed == {
+        k: json.dumps(p.default).replace("1e-06", "1e-6").removesuffix(".0")
+        for k, p in given.items()
+        if p.kind is p.KEYWORD_ONLY
+    }
 
 
 def commands() -> list[str]:

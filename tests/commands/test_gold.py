@@ -14,6 +14,7 @@ from mixdistill.errors import RecipeError
 from mixdistill.recipe import build
 from mixdistill.types import Outcome, problem_id
 from mixdistill.verifiers import math
+from mixdistill.verifiers.sandbox import protection
 
 OWN = """
 from mixdistill.types import Outcome, Verdict
@@ -134,3 +135,26 @@ def test_rows_that_are_no_problem_are_counted_beside(raw, tmp_path):
     graded = grade(build(raw))
     assert (graded.problems["train"], graded.unused) == (1, {"train: duplicate": 2})
     assert text(graded).plain.endswith("\nnot graded, since they are no problems: 2 rows, train: duplicate")
+
+
+def test_references_of_which_no_answer_can_be_made_are_counted_and_not_called_rejected(study, tmp_path):
+    rows = [
+        {"prompt": "a?", "answer": {"test_list": ["assert f() == 1"], "solution": "def f(): return 1"}},
+        {"prompt": "b?", "answer": {"test_list": ["assert f() == 2"]}},
+        {"prompt": "c?", "answer": {"test_list": ["assert f() == 3"], "solution": "def f(): return 4"}},
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "other.jsonl").write_text(json.dumps(rows[1] | {"prompt": "d?"}) + "\n")
+    study["problems"]["eval"] = {"other": {"source": str(tmp_path / "other.jsonl")}}
+    study["verify"] = {"verifier": "code"}
+    if not protection().network:
+        study["verify"]["unprotected"] = True
+    graded = grade(build(study))
+    assert (graded.problems, graded.accepted) == ({"train": 3, "other": 1}, {"train": 1, "other": 0})
+    assert graded.no_answer == {"train": 1, "other": 1}
+    assert [r.explanation for r in graded.rejected] == ["passed 0 of 1; test 1, f(): expected 3, got 4"]
+    assert text(graded).plain.startswith(
+        "code accepts 1 of 2 reference answers of train\n"
+        "not graded, since no answer is in the reference: 1 of train\n"
+        "code: none of 1 references of other holds an answer that could be graded\n"
+    )
