@@ -316,7 +316,7 @@ def test_what_is_said_of_trl_holds_for_the_version_that_is_installed():
 
 def test_the_options_of_the_built_in_verifiers_are_those_that_are_named():
     text = " ".join(PAGES["extending"].split())
-    for name in ("exact", "json"):
+    for name in ("exact", "numeric", "choice", "json"):
         verify = resolve.load(resolve.reference("verifier", name))
         (options,) = re.findall(rf"`{name}` \(([^)]*)\)", text)
         given = dict.fromkeys(re.findall(r"`(\w+)`", options))
