@@ -36,10 +36,12 @@ fix: $(STAMP) ## mend what can be mended mechanically
 docs: $(STAMP) ## write the generated reference pages
 	$(BIN)/python docs/generate.py
 
-soak: $(STAMP) ## killed before every durable operation, 100 times in whole demo runs, and while a faulty server is asked (about an hour)
+soak: $(STAMP) ## killed before every durable operation, 100 times in whole demo runs, and while a faulty server is asked; a million hostile answers (two to three hours)
 	KILL_EVERY=1 $(BIN)/pytest tests/faults/test_kills.py
 	$(BIN)/python tests/faults/soak.py $(ARGS)
 	$(BIN)/python tests/faults/teachers.py
+	$(BIN)/python tests/faults/fuzz.py
+	$(BIN)/python tests/faults/fuzz.py --inputs 400000 --verifiers choice exact numeric json
 
 bench: $(STAMP) ## speed ratios against named peers, side by side in one run; what planning thousands of cells takes
 	$(BIN)/python benchmarks/generation.py
