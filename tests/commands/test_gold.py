@@ -134,3 +134,19 @@ def test_rows_that_are_no_problem_are_counted_beside(raw, tmp_path):
     graded = grade(build(raw))
     assert (graded.problems["train"], graded.unused) == (1, {"train: duplicate": 2})
     assert text(graded).plain.endswith("\nnot graded, since they are no problems: 2 rows, train: duplicate")
+
+
+def test_a_model_is_not_asked_about_references(study):
+    study["verify"] = {"verifier": "judge", "model": "m"}
+    with pytest.raises(RecipeError) as e:
+        grade(build(study))
+    assert str(e.value) == (
+        "recipe: verify.verifier: 'judge' asks a model, and a check asks nobody; put another verifier before it"
+    )
+
+
+def test_of_a_chain_the_first_verifier_is_looked_at(study):
+    study["verify"] = {"verifier": ["exact", "judge"], "judge": {"model": "m"}}
+    found = grade(build(study))
+    assert found.verifier == "exact"
+    assert found.accepted == found.problems
