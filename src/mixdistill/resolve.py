@@ -136,9 +136,7 @@ def check_call(where: str, kind: str, obj: Any) -> list[str]:
     found = []
     if kind == "verifier" and isinstance(obj, type):
         ours = all(hasattr(obj, name) for name in ("question", "verdict", "model_dump"))
-        made = (
-            f"{where}: {obj.__name__} is a class; one that asks a model is made from mixdistill.verifiers.judge:Judge"
-        )
+        made = f"{where}: {obj.__name__} is a class; one that asks a model is made of verifiers.judge:Judge"
         return [] if ours else [f"{made}, every other verifier is a function"]
     if len(taken) != len(given) and not any(p.kind is p.VAR_POSITIONAL for p in params):
         found.append(

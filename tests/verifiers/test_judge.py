@@ -414,9 +414,7 @@ def test_a_class_that_cannot_ask_is_refused(studies):
     (studies.folder / "mine.py").write_text(OWN)
     with pytest.raises(RecipeError) as e:
         tiny.study(studies.model, verify={"verifier": f"{studies.folder / 'mine.py'}:Plain"})
-    assert "verify: Plain is a class; one that asks a model is made from mixdistill.verifiers.judge:Judge" in str(
-        e.value
-    )
+    assert "verify: Plain is a class; one that asks a model is made of verifiers.judge:Judge" in str(e.value)
 
 
 # -- in evaluation ----------------------------------------------------------------------------------------------------
