@@ -8,7 +8,7 @@
 
 from mixdistill.types import Outcome, Verdict
 from mixdistill.verifiers.extract import extract
-from mixdistill.verifiers.math import number
+from mixdistill.verifiers.quantities import number
 
 
 def verify(problem, trace, *, tolerance=0.01):

@@ -38,7 +38,7 @@ def _no_workers_left():
 def test_verdicts_come_in_the_order_of_the_items_with_name_and_version():
     verdicts = grade(items(*[rf"\boxed{{{i % 3}}}" for i in range(150)]), MATH, {}, name="strict")
     assert [v.trace_id for v in verdicts] == [f"t{i}" for i in range(150)]
-    assert {(v.verifier, v.version) for v in verdicts} == {("strict", "1")}
+    assert {(v.verifier, v.version) for v in verdicts} == {("strict", "2")}
     assert [v.outcome is Outcome.CORRECT for v in verdicts] == [i % 3 == 1 for i in range(150)]
 
 

@@ -1,38 +1,73 @@
-"""Finds the answer in the answer part of a trace. Pure functions, one pass each, safe on hostile text.
+"""Finds the answer in the answer part of a trace. Pure functions, linear in the text, safe on hostile text.
 
 Rules in order of trust, the last match of a rule winning (models correct themselves):
 
-    box            the last complete `\\boxed{...}`; an unclosed or empty box is none
+    box            the last complete `\\boxed{...}`, with those that stand beside it ("\\boxed{1} and \\boxed{2}"); an
+                   unclosed or empty box is none
     final_answer   `Final Answer: x`, also with the answer on the next line
     hash           `#### x` on a line of its own
-    answer_is      `the answer is x`
+    answer_is      `the answer is x`, `Answer: x`, and their like in other languages
+    a              `A: x` at the beginning of a line
     last_number    the last number in the text
+
+An answer that is followed by a loop, or by the token limit, stays the answer; see `verdicts.compared` for the strict
+reading of it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from mixdistill.verifiers.plain import WRAPPED, ascii_signs, clean
 from mixdistill.verifiers.verdicts import Found
 
-_BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-_BARE_BOX = re.compile(r"\\boxed\s+([^\s{}$\\.,;]+)")
-_FINAL = re.compile(
-    r"final answer\b[*_`\s]{0,8}(?:is\b)?[*_`\s]{0,8}:?[*_`\s]{0,8}(?=(?P<x>[^\n]{1,500}))", re.IGNORECASE
-)
-_HASH = re.compile(r"^[ \t]*####[ \t]*(?P<x>[^\n]+)$", re.MULTILINE)
-_ANSWER_IS = re.compile(r"\banswer\s*(?:is|=|:)[*_`\s]{0,8}:?[*_`\s]{0,8}(?=(?P<x>[^\n]{1,500}))", re.IGNORECASE)
-_NUMBERED_HEADING = re.compile(r"\d+[.)]\s+[A-Za-z]")
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
-_MATHS = re.compile(r"\$\$?([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
-_SENTENCE_END = re.compile(r"[.!?;](?=\s)")
+_BOX_TOKEN = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{|\\.|[{}]", re.DOTALL)
+_BARE_BOX = re.compile(r"\\boxed\s*([^\s{}$\\.,;]+)")
+_JOINT = re.compile(r"(?:[\s$,;*]|\\[()\[\],;]|\\q?quad|\\text\s*\{\s*|\}|\b(?:and|or)\b|[A-Za-z]\w?\s*=\s*){0,24}")
+_NEAR = 60
+"""Most characters between two boxes that are one answer."""
 
+_SPACE = r"[*_`\s]{0,8}"
+_X = r"(?=(?P<x>\S[^\n]{0,499}))"
+"""What is behind a mark, up to the end of the line."""
+_TO = r"(?:\s+(?:to|for)\b[^\n:.]{0,80}?(?=\s+(?:is|are)\b|:))?"
+_FINAL = re.compile(rf"final answer\b{_TO}(?:{_SPACE}:|[*_`]{{1,8}}\s*\n|\s*\n){_SPACE}{_X}", re.IGNORECASE)
+_FINAL_IS = re.compile(rf"final answer\b{_TO}{_SPACE}(?:is\b|=){_SPACE}:?{_SPACE}{_X}", re.IGNORECASE)
+_HASH = re.compile(r"^[ \t]*####[ \t]*(?P<x>[^\n]+)$", re.MULTILINE)
+_ANSWER_IS = re.compile(
+    rf"(?<![A-Za-z])answers?(?![A-Za-z]){_TO}{_SPACE}(?:(?:is|are)\b(?!\s+not\b)|=|:){_SPACE}"
+    rf"(?:(?:therefore|thus|simply|then|just)\b)?{_SPACE}:?{_SPACE}{_X}",
+    re.IGNORECASE,
+)
+_ELSEWHERE = re.compile(
+    r"(?:\u043e\u0442\u0432\u0435\u0442|\u0432\u0456\u0434\u043f\u043e\u0432\u0456\u0434\u044c|\u7b54\u6848|\u7b54\u3048|"
+    r"\uc815\ub2f5|\ub2f5|\u0627\u0644\u0625\u062c\u0627\u0628\u0629|\u0627\u0644\u062c\u0648\u0627\u0628|"
+    r"\u067e\u0627\u0633\u062e|\u062c\u0648\u0627\u0628|\u0909\u0924\u094d\u0924\u0930|\u0989\u09a4\u09cd\u09a4\u09b0|"
+    r"\u0c38\u0c2e\u0c3e\u0c27\u0c3e\u0c28\u0c02|\u0c9c\u0cb5\u0cbe\u0cac\u0cc1|\u0baa\u0ba4\u0bbf\u0bb2\u0bcd|"
+    r"\u0e04\u0e33\u0e15\u0e2d\u0e1a|"
+    r"\b(?:r\xe9ponse|respuesta|antwort|jibu|risposta|resposta|odpowied\u017a|jawaban|cevap|yan\u0131t|"
+    r"\u0111\xe1p \xe1n|svar|vastaus|antwoord|odpov\u011b\u010f|r\u0103spuns|v\xe1lasz|respondo))"
+    rf"(?:\s+(?:final|finale|finala|akhir|la mwisho|ni|est|es|ist|\xe8|\xe9|to|adalah|l\xe0))*{_SPACE}"
+    rf"(?::|=|\u662f|\u4e3a|\u70ba|\u306f|\uc740|\ub294|\u5c31\u662f|\u0647\u0648|\u0647\u064a|\u0939\u0948|\u0e04\u0e37\u0e2d|-|\u2014)?"
+    rf"{_SPACE}:?{_SPACE}{_X}",
+    re.IGNORECASE,
+)
+_A = re.compile(r"^[ \t>*_]{0,8}A[*_]{0,2}:[*_ \t]{0,8}(?P<x>\S[^\n]{0,499})$", re.MULTILINE)
+_NUMBERED_HEADING = re.compile(r"\d+[.)]\s+[A-Za-z]")
+_WORD = re.compile(r"(?<![\\A-Za-z])[^\W\d_]{2,}")
+_MATHS = re.compile(r"\$\$([^$\n]+)\$\$|\$((?:\\\$|[^$\n])+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
+_DISPLAY = re.compile(r"(?:\$\$|\\\[)\s*\n([^\n]{1,499})\n\s*(?:\$\$|\\\])")
+_SENTENCE_END = re.compile(r"[.!?;](?=\s)")
+_BECAUSE = re.compile(r"\s(?:because|since|as|which|where|so that)\s|\s\(", re.IGNORECASE)
+
+_DIGITS = r"(?:\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d.,]*\d)|\d+)"
 NUMBER = re.compile(
-    r"(?:(?<![\w)}\]])[-\u2212])?"
-    r"(?:(?:\d+\s?)?\\[dt]?frac\{-?\d+\}\{\d+\}"
-    r"|(?:\\?\$|[\u20ac\u00a3\u00a5])?"
-    r"(?:(?:\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+)(?:/\d+)?(?:\s?\\?%)?)"
+    r"(?<![\^\d])(?<!\^\{)(?:(?<![\w)}\]])[-\u2212])?"
+    r"(?:(?:\d+\s?)?\\[dt]?frac\{-?\d+\}\{\d+\}|\d+ \d+/\d+(?![\d/])"
+    r"|(?:\\?\$(?!\d+\s?\\[dt]?frac)|[\u20ac\u00a3\u00a5])?"
+    rf"(?:{_DIGITS}(?:\.\d+)?|(?<!\d)\.\d+)(?:[eE][-+]?\d{{1,3}}(?!\w)|/\d+)?"
+    r"(?:\s?(?:\\times|\*|x)\s?10\^\{?-?\d+\}?)?(?:\s?\\?%)?)"
 )
 """One number in running text: sign, currency, thousands separators, decimals, a/b, per cent."""
 
@@ -43,81 +78,152 @@ def extract(text: str, *, guess: bool = True) -> Found | None:
     `text` must be the answer part alone: a box left in the reasoning would beat a plain answer after it. Without
     `guess` the last number does not count: in a text that was cut it is a number on the way, not an answer.
     """
-    rules: list[tuple[str, Callable[[str], str | None]]] = [
-        ("box", last_box),
-        ("final_answer", lambda t: _last_phrase(_FINAL, t)),
-        ("hash", _last_hash),
-        ("answer_is", lambda t: _last_phrase(_ANSWER_IS, t)),
-        ("last_number", _last_number),
-    ]
-    for rule, find in rules if guess else rules[:-1]:
+    box = last_box(text)
+    if box:
+        return Found(box, "box")
+    if not guess:
+        text = _whole_part(text)
+    for rule, find in _PHRASES:
         answer = find(text)
         if answer:
-            return Found(answer, rule, marked=rule != "last_number")
-    return None
+            return Found(answer, rule)
+    answer = _last_number(text) if guess else None
+    return Found(answer, "last_number", marked=False) if answer else None
+
+
+def _whole_part(text: str) -> str:
+    """A text that was cut, as far as it is whole for certain: `the answer is 1` may go on as 18."""
+    ends = [text.rfind("\n") + 1, text.rfind(". ") + 1, text.rfind("\u3002") + 1]
+    ends += [match.start() for match in _GOES_ON.finditer(text, max(ends))]
+    return text[: max(ends)]
+
+
+_GOES_ON = re.compile(r"(?<=[\d})$*])[,;:]?\s+(?=[^\W\d_]{2,})")
+"""Where a number or a formula is over, and words follow."""
 
 
 def last_box(text: str) -> str | None:
-    """Content of the last complete, non-empty box; nested braces kept. A box never spans a blank line."""
-    stack: list[int | None] = []  # start of the content for a box, None for any other brace
-    best: tuple[int, str] | None = None
-    for token in _BOX_TOKEN.finditer(text):
-        mark = token.group()
-        if mark == "}":
-            start = stack.pop() if stack else None
-            if start is not None and (best is None or start > best[0]):
-                content = text[start : token.start()]
-                if clean(content) and "\n\n" not in content:
-                    best = (start, clean(content))
-        elif mark[-1] == "{" and mark != "\\{":
-            stack.append(None if mark == "{" else token.end())
-    if best:
-        return best[1]
+    """Content of the last complete, non-empty box, nested braces kept, and of the boxes that share its answer.
+
+    A box never spans a blank line.
+    """
+    if "box" not in text:
+        return None
+    simple = _simple_box(text)
+    if simple:
+        return simple
+    boxes = list(_boxes(text))
+    if boxes:
+        start, _, content = boxes[-1]
+        found = [content]
+        for first, last, other in reversed(boxes[:-1]):
+            between = text[last:start]
+            if len(between) > _NEAR or not _JOINT.fullmatch(between.removesuffix("\\boxed{").removesuffix("\\fbox{")):
+                break
+            found, start = [other, *found], first
+        return ", ".join(dict.fromkeys(found))
     bare = _BARE_BOX.findall(text)
     return clean(bare[-1]) if bare else None
 
 
-def clean(text: str) -> str:
-    """An answer without wrappers that carry no meaning: markdown, math delimiters, closing punctuation."""
-    before = None
-    while before != text:
-        before = text
-        text = text.strip().strip("*`").rstrip(".,;:").strip()
-        for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
-            inside = text[len(left) : -len(right)]
-            if len(text) > len(left + right) and text.startswith(left) and text.endswith(right) and left not in inside:
-                # `\$` closes nothing: it is a currency sign.
-                text = inside if not inside.endswith("\\") or left[0] != "$" else text
-    return text
+def _simple_box(text: str) -> str | None:
+    """What `last_box` finds, where the last box is the only one near and holds no brace: most are so."""
+    at = text.rfind("\\boxed{")
+    end = text.find("}", at)
+    content = text[at + 7 : end]
+    if at < 0 or end < 0 or any(c in content for c in "{\\\n"):
+        return None
+    if text.find("\\f", at) >= 0 or "box" in text[max(0, at - 2 * _NEAR) : at] or text[at - 1 : at] == "\\":
+        return None
+    return clean(content) or None
+
+
+def _boxes(text: str) -> Iterable[tuple[int, int, str]]:
+    """(start of the content, end of the box, content) of every complete box that is in no other, in order."""
+    stack: list[int | None] = []  # start of the content for a box, None for any other brace
+    found: list[tuple[int, int, str]] = []
+    first = text.find("\\boxed")
+    other = text.find("\\f")
+    for token in _BOX_TOKEN.finditer(text, max(0, min((p for p in (first, other) if p >= 0), default=0))):
+        mark = token.group()
+        if mark == "}":
+            start = stack.pop() if stack else None
+            if start is not None:
+                content = text[start : token.start()]
+                if "\n\n" not in content and _says(content) and not (found and found[-1][0] > start):
+                    found.append((start, token.end(), clean(content)))
+        elif mark[-1] == "{" and mark != "\\{":
+            stack.append(None if mark == "{" else token.end())
+    return found
+
+
+def _says(content: str) -> bool:
+    """Whether a box holds anything."""
+    return bool(clean(WRAPPED.sub(r"\1", content)).strip("\\ "))
 
 
 def _last_phrase(pattern: re.Pattern[str], text: str) -> str | None:
-    matches = list(pattern.finditer(text))
-    for match in reversed(matches):
-        answer = _of_phrase(match["x"])
+    for match in reversed(list(pattern.finditer(text))):
+        answer = _of_phrase(match["x"], text[match.start("x") : match.start("x") + 1000])
         if answer:
             return answer
     return None
 
 
-def _of_phrase(phrase: str) -> str | None:
-    """The answer inside what follows "answer is": maths, else a number among words, else the phrase itself."""
+def _of_phrase(phrase: str, on: str) -> str | None:
+    """The answer inside what follows "answer is": maths, else a number among words, else the phrase itself.
+
+    `on` is the text from there on, over the end of the line.
+    """
+    display = _DISPLAY.match(on)
+    if display:
+        return clean(display[1]) or None
     phrase = _SENTENCE_END.split(phrase, maxsplit=1)[0]
-    maths = _MATHS.findall(phrase)
+    maths = list(_MATHS.finditer(phrase))
     if maths:
-        return clean(next(part for part in maths[-1] if part)) or None
-    text = clean(phrase)
+        return _joined(phrase, maths)
+    text = clean(_BECAUSE.split(phrase, maxsplit=1)[0]) or clean(phrase)
+    text = text.rstrip("!") or text  # an exclamation; a factorial stands in a formula
     if not _WORD.search(text):
         return text if re.search(r"[\w\\]", text) else None
-    numbers = list(NUMBER.finditer(text))
+    plain = ascii_signs(text)
+    if _SEVERAL.fullmatch(plain) or _HEDGED.match(plain):
+        return plain
+    numbers = list(NUMBER.finditer(plain))
     if numbers:
         chosen = numbers[0] if numbers[0].start() == 0 else numbers[-1]
-        return clean(chosen.group())
+        return _with_unit(plain, chosen)
     return text or None
+
+
+def _joined(phrase: str, maths: list[re.Match[str]]) -> str | None:
+    """The formula that a phrase begins with, or else its last one, and those that only a comma or an `and` parts."""
+    at = 0 if len(_WORD.findall(phrase[: maths[0].start()])) <= 3 else len(maths) - 1
+    found = [maths[at]]
+    for match in maths[at + 1 :]:
+        if not _JOINT.fullmatch(phrase[found[-1].end() : match.start()]):
+            break
+        found.append(match)
+    parts = [clean(next(part for part in m.groups() if part)) for m in found]
+    answer = ", ".join(dict.fromkeys(p for p in parts if p))
+    return answer or None
+
+
+_HEDGED = re.compile(r"(?:either|between|one of)\b", re.IGNORECASE)
+_SEVERAL = re.compile(rf"{NUMBER.pattern}(?:(?:,? (?:and|or) |, ){NUMBER.pattern})+")
+_UNIT_WORD = re.compile(r"\s?(?:%|percent|million|billion|thousand|(?:[A-Za-z]{1,12}))(?:\^?[23])?(?![\w])")
+
+
+def _with_unit(text: str, number: re.Match[str]) -> str:
+    """A number with the word behind it, which may be its unit or its size."""
+    behind = _UNIT_WORD.match(text, number.end())
+    return clean(text[number.start() : behind.end() if behind else number.end()])
 
 
 def _last_hash(text: str) -> str | None:
     """`#### 18`. Headings of the fourth level look alike: a line that begins with words is one of them."""
+    if "####" not in text:
+        return None
     for match in reversed(list(_HASH.finditer(text))):
         line = clean(match["x"])
         if not line or _NUMBERED_HEADING.match(line):
@@ -125,14 +231,32 @@ def _last_hash(text: str) -> str | None:
         word = _WORD.search(line)
         if not word:
             return line
-        number = NUMBER.match(line)
+        number = NUMBER.match(ascii_signs(line))
         if number:
             return clean(number.group())
     return None
 
 
+def _last_answer(text: str) -> str | None:
+    """The last "answer is" of any language."""
+    found = _last_phrase(_ANSWER_IS, text) if "nswer" in text or "NSWER" in text else None
+    return found or _last_phrase(_ELSEWHERE, text)
+
+
 def _last_number(text: str) -> str | None:
-    last = None
-    for match in NUMBER.finditer(text):
-        last = match
-    return clean(last.group()) if last else None
+    """Looked for from the last line upwards."""
+    for line in reversed(ascii_signs(text).splitlines()):
+        numbers = NUMBER.findall(line)
+        if numbers:
+            return clean(numbers[-1])
+    return None
+
+
+_PHRASES: list[tuple[str, Callable[[str], str | None]]] = [
+    ("final_answer", lambda t: _last_phrase(_FINAL, t) if "inal " in t or "INAL " in t else None),
+    ("hash", _last_hash),
+    # In running text it is no heading: `#### x` on the last line says more.
+    ("final_answer", lambda t: _last_phrase(_FINAL_IS, t) if "inal " in t or "INAL " in t else None),
+    ("answer_is", _last_answer),
+    ("a", lambda t: _last_phrase(_A, t) if "A" in t else None),
+]

@@ -1,0 +1,383 @@
+"""Whether two mathematical answers are the same: exact steps first, math-verify where they cannot say.
+
+Steps, named in a verdict's `rule`:
+
+    text          the same after normalising spaces, LaTeX spacing and wrappers
+    number        numbers with sign, separators, currency, per cent and unit: compared exactly (27.0 = 27, 025 = 25)
+    words         words are compared as words; a word is no number
+    parts         tuples, intervals, sets, lists and matrices: part by part, in order where order counts
+    equation      two equations say the same when one is the other times a constant
+    value         closed forms: the same value to fifty digits
+    length        far longer than any answer, and not the reference letter by letter
+    math-verify   everything else
+
+String equality comes first because symbolic graders reject some answers that are *identical* to the reference.
+docs/verdicts.md lists where these rules are stricter or more lenient than math-verify, each with a case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from math import isfinite
+from typing import NamedTuple
+
+from mixdistill.verifiers import expression, shapes, symbolic, values
+from mixdistill.verifiers.plain import WRAPPED, normal, spelling
+from mixdistill.verifiers.quantities import Unit, number, same_number, stands_for, unit_of
+
+LONGEST = 2000
+"""Characters of an answer that is read, or four times the reference's."""
+
+
+class Decided(NamedTuple):
+    """Whether two answers are the same, and the step that says so."""
+
+    right: bool
+    step: str
+
+
+def equal(gold: str, answer: str, *, timeout: int = 5) -> Decided:
+    """Whether `answer` is worth `gold`. Raises TimeoutError, and what math-verify raises."""
+    return decide(gold, answer) or _symbolically(gold, answer, timeout)
+
+
+def decide(gold: str, answer: str) -> Decided | None:
+    """Whether `answer` is worth `gold`, by exact steps alone; None where they cannot say."""
+    if gold.isdecimal() and answer.isdecimal() and gold.isascii() and answer.isascii() and len(gold + answer) < 40:
+        return Decided(int(gold) == int(answer), "text" if gold == answer else "number")
+    return _decide(gold, answer)
+
+
+@lru_cache(maxsize=16384)
+def _decide(gold: str, answer: str) -> Decided | None:
+    if len(answer) > max(LONGEST, 4 * len(gold)):
+        return Decided(answer.strip() == gold.strip(), "length")
+    return _compare(gold, answer, lambda a, b: None)
+
+
+@lru_cache(maxsize=16384)
+def _symbolically(gold: str, answer: str, timeout: int) -> Decided:
+    """The same with math-verify for the parts that exact steps leave open, or for the whole."""
+
+    def ask(a: str, b: str) -> bool | None:
+        return symbolic.same(a, b, timeout)
+
+    decided = _compare(gold, answer, ask)
+    if decided is None:
+        right = ask(spelling(gold), spelling(answer))
+        # What cannot be read as mathematics can only be compared as text, and that has been done.
+        return Decided(bool(right), "text" if right is None else "math-verify")
+    return decided
+
+
+# -- comparing --------------------------------------------------------------------------------------------------------
+
+Ask = Callable[[str, str], "bool | None"]
+"""What is asked about two single expressions that exact steps leave open."""
+
+
+def _compare(gold: str, answer: str, ask: Ask) -> Decided | None:
+    if gold == answer or normal(gold) == normal(answer):
+        return Decided(True, "text")
+    a, b = spelling(gold), spelling(answer)
+    option = _CHOSEN.match(b)
+    if option and "(" in option.group() and not _LETTER.fullmatch(_words(a)):
+        return _compare(gold, b[option.end() :], ask)
+    decided = _as_numbers(a, b) or _as_ratio(a, b) or _as_words(a, b)
+    if decided is not None:
+        return decided
+    one, two = _shape(a), _shape(b)
+    if one.kind == two.kind == "one":
+        sides, others = _sides(one.parts[0]), _sides(two.parts[0])
+        if len(sides) > 1 or len(others) > 1:
+            return _as_equations(sides, others, ask)
+        if (one.parts[0], two.parts[0]) != (a, b):
+            return _compare(one.parts[0], two.parts[0], ask)
+        return _as_values(a, b, ask)
+    for single, several in ((one, two), (two, one)):
+        if single.kind == "one" and several.kind != "one" and len(_sides(single.parts[0])) > 1:
+            return _behind_name(a, b, ask)
+    right = shapes.same(_ordered(one, two), two, lambda x, y: _opinion(_compare(x, y, ask)))
+    if right is None and any(s.kind == "one" and _is_known(s.parts[0]) for s in (one, two)):
+        right = False  # several are not one
+    return None if right is None else Decided(right, "parts")
+
+
+def _shape(text: str) -> shapes.Shape:
+    """1,000 is no list."""
+    return shapes.Shape("one", (text,)) if number(text) else shapes.read(text)
+
+
+def _opinion(decided: Decided | None) -> bool | None:
+    return None if decided is None else decided.right
+
+
+def _ordered(gold: shapes.Shape, answer: shapes.Shape) -> shapes.Shape:
+    """x = 1, y = 2 answered as 1, 2: without names, order says which is which."""
+    named = gold.kind == "list" and all(len(_sides(p)) > 1 for p in gold.parts)
+    different = len({_sides(p)[0] for p in gold.parts}) == len(gold.parts)
+    if named and different and not any(len(_sides(p)) > 1 for p in answer.parts):
+        return gold._replace(kind="tuple", ends="()")
+    return gold
+
+
+def _is_read(part: str) -> bool:
+    """Whether a part is understood here, so that nobody else need be asked."""
+    return number(part, glued=True) is not None or expression.read(part) is not None or part in _INFINITE
+
+
+def _is_known(part: str) -> bool:
+    return _is_read(part) or _is_word(part, _words(part))
+
+
+_INFINITE = {"\\infty": 1, "+\\infty": 1, "infinity": 1, "-\\infty": -1, "- \\infty": -1, "-infinity": -1}
+
+
+_COMMA = re.compile(r"-?\d+,\d+")
+_BASE = re.compile(r"\(?([\dA-Fa-f]+)\)? ?_ ?\{? ?(\d+|[a-z]+) ?\}?")
+
+
+def _as_numbers(gold: str, answer: str) -> Decided | None:
+    a, b = number(gold), number(answer, glued=True)
+    if a and b is None and _COMMA.fullmatch(answer):
+        b = number(answer.replace(",", "."))  # 3,5 as half of the world writes it
+    if a and b:
+        return Decided(same_number(a, b), "number")
+    if gold in _INFINITE or answer in _INFINITE:
+        known = _is_read(gold) and _is_read(answer)
+        return Decided(_INFINITE.get(gold) == _INFINITE.get(answer), "number") if known else None
+    return _as_digits(gold, answer)
+
+
+def _as_digits(gold: str, answer: str) -> Decided | None:
+    """Numerals in a base: 1011_2 may be answered as 1011, never as 11, and in no other base."""
+    a, b = _BASE.fullmatch(_words(gold)), _BASE.fullmatch(_words(answer))
+    if a and b:
+        return Decided(_digits(a) == _digits(b), "number")
+    if a or b:
+        based, other = (a, answer) if a else (b, gold)
+        return Decided(based is not None and normal(other).casefold() == _digits(based)[0], "number")
+    return None
+
+
+def _digits(based: re.Match[str]) -> tuple[str, str]:
+    base = number(based[2])  # `two` too
+    return based[1].casefold(), str(base.value) if base else based[2]
+
+
+_CHOSEN = re.compile(r"(?:\\(?:text|textbf|mathrm)\{ ?\([A-J]\)(?: ?\}| (?=[^{}]*\}$))|\([A-J]\)(?= ?\S)) ?")
+"""The letter of an option in front of its text."""
+_LETTER = re.compile(r"\(?([A-J])\)?")
+_OPTION = re.compile(r"(?:(?:option|choice|answer) )?(?:\(([A-J])\)|([A-J])(?:[).:]|$))(?: .*)?", re.IGNORECASE)
+_ARTICLE = re.compile(r"^(?:the|an?) ")
+_ORDINARY = re.compile(r"[^\W\d_]+(?:[ '\u2019.-]+[^\W\d_]+)*[.!]?")
+
+
+_CLOCK = re.compile(r"(\d{1,2}) ?: ?(\d\d)(?: ?([ap])\.? ?m\.?)?", re.IGNORECASE)
+_RATIO = re.compile(r"\d+(?:\.\d+)?(?:(?: ?: ?| to )\d+(?:\.\d+)?)+")
+
+
+def _as_ratio(gold: str, answer: str) -> Decided | None:
+    """Times of day, and ratios: 3:4 is 3 to 4, and 6:8."""
+    a, b = _words(gold), _words(answer)
+    time, other = _CLOCK.fullmatch(a), _CLOCK.fullmatch(b)
+    if time and other:
+        half = {(t[3] or "").lower() for t in (time, other)} - {""}
+        return Decided(len(half) < 2 and all(int(time[i]) == int(other[i]) for i in (1, 2)), "number")
+    if not _RATIO.fullmatch(a):
+        return None
+    parts = [Fraction(p) for p in re.split(r" ?: ?| to ", a)]
+    if _RATIO.fullmatch(b):
+        others = [Fraction(p) for p in re.split(r" ?: ?| to ", b)]
+        same = len(parts) == len(others) and all(
+            p * others[0] == q * parts[0] for p, q in zip(parts, others, strict=True)
+        )
+        return Decided(same, "number")
+    single = number(answer, glued=True)
+    if single is None or time:
+        return Decided(False, "number") if _is_read(answer) else None
+    return Decided(len(parts) == 2 and parts[1] != 0 and parts[0] / parts[1] == single.value, "number")
+
+
+def _as_words(gold: str, answer: str) -> Decided | None:
+    a, b = _words(gold), _words(answer)
+    letter = _LETTER.fullmatch(a)
+    if letter:
+        option = _LETTER.fullmatch(b) or _OPTION.fullmatch(b)
+        if option:
+            return Decided(letter[1] in {g and g.upper() for g in option.groups()}, "words")
+        if "(" in a:
+            return Decided(False, "words") if _is_read(answer) else None
+    if not _is_word(gold, a):
+        return Decided(False, "words") if _is_read(gold) and _is_word(answer, b) else None
+    if _ORDINARY.fullmatch(b):
+        return Decided(_folded(a) == _folded(b), "words")
+    return Decided(False, "words") if _is_read(answer) else None
+
+
+def _is_word(text: str, words: str) -> bool:
+    """Whether a text is words, and not what only looks like them: x, xy, pi, `1 or 2`."""
+    return _ORDINARY.fullmatch(words) is not None and shapes.read(text).kind == "one" and not _is_read(text)
+
+
+def _words(text: str) -> str:
+    return " ".join(WRAPPED.sub(r"\1", WRAPPED.sub(r"\1", text)).replace("\\", "").split())
+
+
+def _folded(words: str) -> str:
+    return _ARTICLE.sub("", " ".join(words.casefold().replace("-", " ").rstrip(".!").split()))
+
+
+_EQUALS = re.compile(r"(?<![<>!\\:])=(?!=)|\\(?:approx|simeq|equiv|Rightarrow|implies)(?![a-z])|[{}()\[\]]")
+_ONE_NAME = (
+    r"(?:\\?[A-Za-z]+(?:_(?:\w+|\{[^{}]*\}))?'*|\\(?:text|mathrm|mathbf|operatorname)\{[^{}]*\}"
+    r"|\\(?:angle|triangle|overline|vec|hat|bar)\b ?\{?[A-Za-z ]+\}?)(?: ?\([^()=]{0,24}\)| ?\^ ?\\circ)?"
+)
+_LHS = re.compile(rf"{_ONE_NAME}|\|[A-Z]{{1,3}}\||\([A-Za-z](?: ?, ?[A-Za-z]){{1,4}}\)|(?:[A-Za-z]+ ){{1,6}}[A-Za-z]+")
+
+
+@lru_cache(maxsize=8192)
+def _sides(text: str) -> tuple[str, ...]:
+    """The sides of an equation or a chain of them; a single one where it is none. `\\sum_{k=1}` is none."""
+    found, start, depth = [], 0, 0
+    for match in _EQUALS.finditer(text):
+        token = match.group()
+        if token in "{}()[]":
+            depth += 1 if token in "{([" else -1
+        elif depth <= 0:
+            found.append(text[start : match.start()].strip())
+            start = match.end()
+    return tuple(side for side in (*found, text[start:].strip()) if side)
+
+
+def _is_name(side: str) -> bool:
+    return _LHS.fullmatch(side) is not None
+
+
+def _worth(sides: Sequence[str]) -> str:
+    """What a chain such as `x = 2 \\cdot 9 = 18` comes to; `3 = x` is turned round."""
+    return sides[0] if len(sides) == 2 and _is_name(sides[1]) and not _is_name(sides[0]) else sides[-1]
+
+
+def _as_equations(gold: Sequence[str], answer: Sequence[str], ask: Ask) -> Decided | None:
+    if len(gold) == 1:
+        return _any_side(gold[0], answer, ask)
+    if len(answer) == 1:
+        if _is_name(gold[0]):
+            return _compare(_worth(gold), answer[0], ask)
+        return Decided(False, "equation") if _is_read(answer[0]) else None
+    if _is_name(gold[0]) and _is_name(answer[0]):
+        a, b = normal(gold[0]), normal(answer[0])
+        if a == b or not {a, b} <= {"x", "y", "z"}:
+            return _compare(_worth(gold), _worth(answer), ask)
+    trees = [expression.read(side) for side in (*gold[:2], *answer[:2])]
+    if None in trees:
+        right = ask(" = ".join(gold), " = ".join(answer))
+        return None if right is None else Decided(right, "math-verify")
+    left, right_, other, more = (tree for tree in trees if tree is not None)
+    said = values.same_equation((left, right_), (other, more))
+    return None if said is None else Decided(said, "equation")
+
+
+def _any_side(gold: str, answer: Sequence[str], ask: Ask) -> Decided | None:
+    """A chain of equals stands for its last side, or, where it ends in an approximation, the one before."""
+    if answer[-1] == "0" and not _is_name(answer[0]) and _has_names(answer[0]):
+        return Decided(False, "equation")  # 2x + 3y = 0 is no value
+    last = _compare(gold, _worth(answer), ask)
+    if (last is None or not last.right) and len(answer) > 1 and not _is_name(answer[-2]):
+        before = _compare(gold, answer[-2], ask)
+        if before and before.right and _rounds(answer[-2], answer[-1]):
+            return before
+    return last
+
+
+def _has_names(side: str) -> bool:
+    tree = expression.read(side)
+    return tree is not None and bool(values.names_in(tree))
+
+
+def _rounds(exact: str, rounded: str) -> bool:
+    """Whether a decimal is near what it stands for: 0.333 for 1/3; and nothing is left of another claim."""
+    a, b = value_of(exact), value_of(rounded)
+    return a is not None and b is not None and abs(a - b) <= 0.01 * max(abs(a), 1e-9)
+
+
+def _behind_name(gold: str, answer: str, ask: Ask) -> Decided | None:
+    """x = (1, 2) against (1, 2): the name says nothing."""
+    a, b = _sides(gold), _sides(answer)
+    if _is_name(a[0]) and len(a) == 2 and len(b) == 1:
+        return _compare(a[1], b[0], ask)
+    if _is_name(b[0]) and len(b) == 2 and len(a) == 1:
+        return _compare(a[0], b[1], ask)
+    return None
+
+
+_UNIT_BEHIND = re.compile(
+    r"(?: |\\(?:text|mathrm|mbox)\s*\{ ?)(?P<unit>[A-Za-z][A-Za-z /.]*?)\s*\}?(?P<power> ?\^ ?\{?\d\}?)?$"
+)
+
+
+def _tree(text: str) -> expression.Node | None:
+    """A number or an expression, its unit left out."""
+    found = number(text, glued=True)
+    if found:
+        value = found.value
+        node: expression.Node = ("num", str(abs(value.numerator)))
+        if value.denominator != 1:
+            node = ("/", node, ("num", str(value.denominator)))
+        return ("neg", node) if value < 0 else node
+    behind = _UNIT_BEHIND.search(text)
+    return expression.read(text[: behind.start()].strip() if behind and _is_unit(behind) else text)
+
+
+def _is_unit(behind: re.Match[str]) -> bool:
+    """Whether what stands behind a formula is a unit: a word in a text, or a known one of two letters and more."""
+    return "\\" in behind.group() or (len(behind["unit"]) > 1 and unit_of(behind["unit"]) is not None)
+
+
+def _unit(text: str) -> Unit | None:
+    found = number(text, glued=True)
+    if found:
+        return found.unit
+    behind = _UNIT_BEHIND.search(text)
+    if behind is None or not _is_unit(behind):
+        return None
+    return unit_of(behind["unit"] + (behind["power"] or "").replace(" ", ""))
+
+
+def _as_values(gold: str, answer: str, ask: Ask) -> Decided | None:
+    a, b = _tree(gold), _tree(answer)
+    right: bool | None = None
+    if a is not None and b is not None:
+        one, two = _unit(gold), _unit(answer)
+        if one and two and one != two:
+            if one[1] != two[1]:
+                return Decided(False, "value")
+            a, b = (values.scaled(t, str(u[0])) for t, u in ((a, one), (b, two)))
+        if ("\\circ" in gold) != ("\\circ" in answer) and "\\pi" in gold + answer:  # degrees against radians
+            a, b = (values.scaled(t, r"\pi/180") if "\\circ" in s else t for t, s in ((a, gold), (b, answer)))
+        right = values.same(a, b)
+    if right is None:
+        right = ask(gold, answer)
+        return None if right is None else Decided(right, "math-verify")
+    return Decided(right or _is_fine_decimal(gold, answer), "value")
+
+
+def _is_fine_decimal(gold: str, answer: str) -> bool:
+    """1.414214 stands for the square root of 2: see `quantities.FINE`."""
+    for decimal, exact in ((number(gold), value_of(answer)), (number(answer), value_of(gold))):
+        if decimal and exact is not None and stands_for(decimal.value, Fraction(exact), decimal.decimals):
+            return True
+    return False
+
+
+def value_of(text: str) -> float | None:
+    """The value of a real number or a closed form without names; None for all else."""
+    text = spelling(text)
+    tree = _tree(text)
+    found = values.value(tree) if tree else None
+    real = found is not None and abs(found.imag) < 1e-12 * max(1, abs(found)) and isfinite(found.real)
+    return found.real if real else None
