@@ -7,11 +7,12 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 import tiny
-from mixdistill import evaluate, resolve
+from mixdistill import evaluate, pipeline, resolve
 from mixdistill.errors import RecipeError
 from mixdistill.fake.answers import Known, Manner
 from mixdistill.fake.server import Pace, Provider, serving
@@ -312,6 +313,15 @@ def test_what_failed_is_asked_again_and_nothing_else(studies):
     assert studies.taken() == [], "the unit is done"
     (studies.folder / "run" / "verify" / "old" / "done.json").unlink()
     studies.run(right="b", fails="c", error_rate=0.5)
+    assert studies.taken() == ["c"]
+
+
+def test_retry_asks_again_for_what_failed_and_nothing_else(studies):
+    study, root = studies(right="b", fails="c", error_rate=0.5), studies.folder / "run"
+    tiny.run(study, root, "generate", "verify")
+    assert studies.taken() == ["b", "c", "d"]
+    with mock.patch.object(pipeline, "Local", tiny.Inline):
+        assert pipeline.run(study, Store(root), stages=("verify",), watcher=tiny.Silent(), retry=True) == []
     assert studies.taken() == ["c"]
 
 

@@ -81,6 +81,7 @@ def _tables(store: Store) -> list[tuple[Path, Path]]:
         (p.parent for p in store.root.glob(f"generate/*/{TRACES}.parquet")), key=lambda f: _place(f.name, teachers)
     )
     sampled = [p.parent for p in store.root.glob(f"evaluate/**/{TRACES}.parquet")]
+    sampled = [f for f in sampled if f.parent not in sampled]  # below a student's traces lie a judge's answers
 
     def place(folder: Path) -> tuple[tuple[int, str], ...]:
         student, arm, *rest = folder.relative_to(store.folder("evaluate")).parts
