@@ -100,13 +100,18 @@ def said(*contents: str | None) -> list[Completion]:
         (["True", "False", "True"], C, "judge/2 of 3", "2 true, 1 false"),
         (["False", "hm", "False"], W, "judge/2 of 3", "0 true, 2 false, 1 unreadable"),
         (["True", "hm", "hm"], C, "judge/1 of 3", "1 true, 0 false, 2 unreadable"),
-        (["True", None, "True"], C, "judge/2 of 3", "2 true, 0 false, 1 failed"),
+        (["True", None, "True"], C, "judge/2 of 3", "2 true, 0 false, 1 without an answer"),
         (["True", "False"], E, "judge", "no majority: 1 true, 1 false"),
         (["so so"], E, "judge", "no majority: 0 true, 0 false, 1 unreadable (it said 'so so')"),
         ([""], E, "judge", "no majority: 0 true, 0 false, 1 unreadable (it said nothing; finish_reason unknown)"),
-        ([None], E, "judge", "no majority: 0 true, 0 false, 1 failed (status 500)"),
-        (["True", None, "hm"], E, "judge", "no majority: 1 true, 0 false, 1 unreadable, 1 failed (status 500)"),
-        ([], E, "judge", "no majority: 0 true, 0 false, 1 failed"),
+        ([None], E, "judge", "no majority: 0 true, 0 false, 1 without an answer (status 500)"),
+        (
+            ["True", None, "hm"],
+            E,
+            "judge",
+            "no majority: 1 true, 0 false, 1 unreadable, 1 without an answer (status 500)",
+        ),
+        ([], E, "judge", "no majority: 0 true, 0 false, 1 without an answer"),
     ],
 )
 def test_the_majority_of_votes_decides_and_what_failed_must_not_be_able_to_turn_it(votes, outcome, rule, explanation):
@@ -138,6 +143,8 @@ def test_without_an_answer_found_the_end_of_the_answer_part_is_shown():
     asked = Judge(model="m").question(problem, tiny.trace(problem, content="b" * 3000 + "e" * 1000), None)
     assert isinstance(asked, str)
     assert f"<given>\n{'b' * 1000}{'e' * 1000}\n</given>" in asked
+    asked = Judge(model="m").question(problem, tiny.trace(problem, content="long"), "9" * 10**6)
+    assert f"<given>\n{'9' * 2000}\n</given>" in str(asked), "nor is more of an answer that was found"
 
 
 def test_where_there_is_nothing_to_ask_nobody_is_asked():
@@ -267,7 +274,7 @@ def test_agreement_in_the_audit_and_the_misses_is_in_the_marker(studies):
     assert facts(store)["asked"] == {"judge": {"traces": 4, "stop": 3, "error": 1, "completion_tokens": 30}}
     assert outcomes(store) == ["correct", "correct", "incorrect", "incorrect", "incorrect"]
     assert [v.explanation for v in of_judge(store) if v.outcome is E] == [
-        "no majority: 0 true, 0 false, 1 failed (status 500)"
+        "no majority: 0 true, 0 false, 1 without an answer (status 500)"
     ]
 
 
@@ -330,7 +337,7 @@ def test_too_many_failures_end_the_stage_and_keep_what_was_answered(studies):
     tiny.run(study, studies.folder / "run", "generate")
     (line,) = tiny.failures(study, studies.folder / "run", "verify")
     assert line.startswith("verify/old: 1 of 3 verdicts of judge are errors, more than error_rate=0; the first, of ")
-    assert "no majority: 0 true, 0 false, 1 failed (status 500); run again to ask again, " in line
+    assert "no majority: 0 true, 0 false, 1 without an answer (status 500); run again to ask again, " in line
     assert studies.taken() == ["b", "c", "d"]
     tiny.failures(study, studies.folder / "run", "verify")
     assert studies.taken() == ["c"]
@@ -386,6 +393,36 @@ def test_a_limit_holds_for_the_judge_over_all_units(studies):
         "spend.tokens=50; raise it to go on, or give a --limit"
     ]
     assert studies.taken() == ["b", "c", "d", "b"]
+
+
+def test_answers_of_a_judge_may_stand_in_a_file(studies):
+    study = studies()
+    problems, rows = domain.problems("train", count=4), []
+    for problem, content, says in zip(problems, "abcd", ("", "Yes", "No", None), strict=True):
+        asked = Judge(model="m").question(problem, tiny.trace(problem, content=content), None)
+        rows += [{"prompt": asked, "completion": says, "finish_reason": "stop"}] if says else []
+    (studies.folder / "answers.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    judge = {"model": "j", "backend": "recorded", "path": str(studies.folder / "answers.jsonl"), "complete": True}
+    verify = {"verifier": study.verify.verifier, "audit": 0, "judge": judge}
+    study = study.model_copy(update={"verify": Verify.model_validate(verify), "error_rate": 0.5})
+    store, _ = tiny.run(study, studies.folder / "run", "generate", "verify")
+    assert [(v.outcome, v.explanation) for v in of_judge(store)] == [
+        (C, "1 true, 0 false"),
+        (W, "0 true, 1 false"),
+        (E, "no majority: 0 true, 0 false, 1 without an answer"),
+    ]
+
+
+def test_a_model_on_this_machine_may_judge(studies, tmp_path):
+    study = studies()
+    local = {"model": tiny.byte_student(tmp_path / "judge"), "backend": "transformers", "sampling": {"max_tokens": 3}}
+    verify = {"verifier": study.verify.verifier, "audit": 0, "judge": local}
+    study = study.model_copy(update={"verify": Verify.model_validate(verify), "error_rate": 0.99})
+    store, _ = tiny.run(study, studies.folder / "run", "generate")
+    tiny.failures(study, store.root, "verify")
+    answers = store.read(store.folder("verify", "old") / "judge", Trace, "traces")
+    assert [t.usage.completion_tokens for t in answers] == [3, 3, 3]
+    assert {t.error for t in answers} == {None}
 
 
 OWN = """
