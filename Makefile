@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-vllm check fix docs soak bench clean setup
+.PHONY: demo test test-vllm check fix docs soak bench verify-data clean setup
 
 demo: $(STAMP) ## the study, end to end, offline (ARGS="--quick" or "--full")
 	$(BIN)/mixdistill demo $(ARGS)
@@ -47,6 +47,11 @@ bench: $(STAMP) ## speed ratios against named peers, side by side in one run; wh
 	$(BIN)/python benchmarks/teachers.py --transports
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/resume.py
+	$(BIN)/python benchmarks/verifying.py
+
+verify-data: $(STAMP) ## how reliable verdicts are, and how fast, on real problems and traces (DATA=folder, see benchmarks/answers.py)
+	$(BIN)/python benchmarks/answers.py --data $(DATA) $(ARGS)
+	$(BIN)/python benchmarks/verifying.py --data $(DATA)
 
 setup: $(STAMP)
 

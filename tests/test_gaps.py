@@ -9,7 +9,7 @@ import pytest
 
 import tiny
 from mixdistill.gaps import Cells, gaps
-from mixdistill.types import Gap
+from mixdistill.types import Gap, Rule
 
 ARMS = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.2, "short": 0.8}}
 CONTRASTS = {"long_cot_gap": ["long", "short"], "mix_gain": ["mix", "each_pure"]}
@@ -23,15 +23,25 @@ RIGHT = {
 """(arm, seed) -> how many problems, from the first, it solves at every cap."""
 
 
-def _gaps(
-    right: dict[tuple[str, int | None], int] = RIGHT, *, students: Sequence[str] = ("t",), **sections: Any
-) -> list[Gap]:
+Right = dict[tuple[str, int | None], int]
+
+
+def _gaps(right: Right = RIGHT, *, students: Sequence[str] = ("t",), **sections: Any) -> list[Gap]:
+    (found,) = _readings({"flexible": right}, students=students, **sections).values()
+    return found
+
+
+def _readings(right: dict[Rule, Right], *, students: Sequence[str] = ("t",), **sections: Any) -> dict[Rule, list[Gap]]:
+    """Reading, the one that counts first -> gaps."""
     sections = {"arms": ARMS, "contrasts": CONTRASTS, "evaluate": {"caps": [8]}, **sections}
     study = tiny.study("some/model", students={s: {"model": "some/model"} for s in students}, **sections)
-    correct: Cells = {
-        (student, arm, seed, "signs"): {cap: {p: float(i < n) for i, p in enumerate(IDS)} for cap in (None, 8)}
-        for student in students
-        for (arm, seed), n in right.items()
+    correct: dict[Rule, Cells] = {
+        rule: {
+            (student, arm, seed, "signs"): {cap: {p: float(i < n) for i, p in enumerate(IDS)} for cap in (None, 8)}
+            for student in students
+            for (arm, seed), n in counts.items()
+        }
+        for rule, counts in right.items()
     }
     return gaps(study, correct, {"signs": LEVELS})
 
@@ -99,3 +109,80 @@ def test_verdict_of_the_primary_contrast_needs_the_adjusted_p():
     assert {g.verdict for g in family} == {"can't tell"}
     at_cap = [g for g in found if (g.max_tokens, g.group) == (8, "all")]
     assert {g.verdict for g in at_cap} == {"long helps"}, "what is exploratory is not adjusted"
+
+
+def _twice(**right: int) -> Right:
+    """Arm -> how many problems, from the first, it solves with both seeds."""
+    return {(arm, seed): n for arm, n in right.items() for seed in (0, 1)}
+
+
+def test_verdict_is_withdrawn_where_another_reading_turns_the_sign():
+    found = _readings({"flexible": _twice(long=14, short=7), "strict": _twice(long=2, short=9)})
+    counting, strict = (_gap(found[rule], "long_cot_gap") for rule in ("flexible", "strict"))
+    assert (counting.delta, strict.delta) == pytest.approx((7 / 20, -7 / 20))
+    assert (counting.rule, counting.verdict, counting.turned_by) == (
+        "flexible", "can't tell (turns under strict)", ["strict"],
+    )  # fmt: skip
+    assert (strict.rule, strict.verdict, strict.turned_by) == ("strict", "short helps", []), "what it alone says"
+
+
+def test_verdict_names_every_reading_that_turns_it():
+    turned = _twice(long=2, short=9)
+    found = _readings({"flexible": _twice(long=14, short=7), "strict": turned, "judge": turned})
+    assert _gap(found["flexible"], "long_cot_gap").verdict == "can't tell (turns under strict and judge)"
+
+
+def test_verdict_of_any_reading_that_counts_can_be_withdrawn():
+    found = _readings({"strict": _twice(long=2, short=9), "flexible": _twice(long=14, short=7)})
+    assert _gap(found["strict"], "long_cot_gap").verdict == "can't tell (turns under flexible)"
+
+
+@pytest.mark.parametrize(
+    ("long", "verdict"),
+    [(10, "long helps"), (9, "long helps"), (8, "long helps"), (7, "can't tell (turns under strict)")],
+)
+def test_verdict_stands_where_the_sign_turns_within_its_noise(long, verdict):
+    """One problem of 20 is less than a standard error away from none; two are more."""
+    found = _readings({"flexible": _twice(long=14, short=7), "strict": _twice(long=long, short=9)})
+    assert _gap(found["flexible"], "long_cot_gap").verdict == verdict
+
+
+def test_there_is_nothing_to_withdraw_without_a_verdict():
+    found = _readings({"flexible": _twice(long=10, short=9), "strict": _twice(long=2, short=9)})
+    gap = _gap(found["flexible"], "long_cot_gap")
+    assert (gap.verdict, gap.turned_by) == ("can't tell", [])
+
+
+@pytest.mark.parametrize(
+    ("strict", "verdict"),
+    [
+        ({"mix": 12, "long": 5, "short": 4}, "blend beats every pure arm"),
+        ({"mix": 12, "long": 5, "short": 17}, "can't tell (turns under strict)"),
+    ],
+)
+def test_blend_that_beats_every_pure_arm_must_not_be_behind_one_under_another_reading(strict, verdict):
+    found = _readings({"flexible": _twice(mix=18, long=8, short=7), "strict": _twice(**strict)})
+    assert _gap(found["flexible"], "mix_gain").verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("strict", "verdict"),
+    [
+        ({"mix": 10, "long": 17, "short": 18}, "short beats the blend"),
+        ({"mix": 10, "long": 17, "short": 3}, "can't tell (turns under strict)"),
+    ],
+)
+def test_pure_arm_that_beats_the_blend_must_be_the_same_under_another_reading(strict, verdict):
+    found = _readings({"flexible": _twice(mix=8, long=9, short=18), "strict": _twice(**strict)})
+    assert _gap(found["flexible"], "mix_gain").verdict == verdict
+
+
+def test_every_reading_has_every_gap_and_a_family_of_its_own():
+    found = _readings({"flexible": _twice(long=14, short=7), "strict": _twice(long=4, short=9)}, students=("t", "u"))
+    views = {rule: [(g.name, g.student, g.max_tokens, g.group) for g in gaps] for rule, gaps in found.items()}
+    assert list(views) == ["flexible", "strict"]
+    assert views["flexible"] == views["strict"]
+    for gaps_of in found.values():
+        (p,) = {g.p for g in gaps_of if g.primary}
+        assert p is not None
+        assert {g.p_holm for g in gaps_of if g.primary} == {min(1.0, 2 * p)}

@@ -64,6 +64,26 @@ def test_missing_cell_is_named_and_the_rest_still_counts(model, store):
     assert gap.accuracies[0] - gap.accuracies[1] == pytest.approx(gap.delta)
 
 
+def test_gaps_are_gathered_under_every_reading_that_differs(model, store):
+    same = gather(_study(model), store)
+    assert (same.rule, same.gaps_by_rule, same.alike) == ("flexible", [], {"strict": "flexible", "judge": "flexible"})
+    for cell, right in {"long/0": 3, "long/1": 2, "short/0": 11, "short/1": 10}.items():
+        tiny.plant(store, cell, right, rule="strict")
+    evidence = gather(_study(model), store)
+    assert evidence.alike == {"judge": "flexible"}
+    assert {g.rule for g in evidence.gaps} == {"flexible"}
+    assert [g.delta for g in evidence.gaps] == [g.delta for g in same.gaps]
+    assert [(g.name, g.max_tokens, g.group) for g in evidence.gaps_by_rule] == [
+        (g.name, g.max_tokens, g.group) for g in evidence.gaps
+    ]
+    assert {g.rule for g in evidence.gaps_by_rule} == {"strict"}
+    (strict,) = [g for g in evidence.gaps_by_rule if g.primary]
+    assert strict.seed_deltas == pytest.approx([-8 / 20, -8 / 20])
+    facts = {(f.arm, f.max_tokens): f.correct for f in evidence.readings}
+    assert facts["long", None] == {"strict": 5, "flexible": 30, "judge": 30}
+    assert facts["base", 8] == {"strict": 1, "flexible": 1, "judge": 1}
+
+
 def test_missing_base_loses_its_gaps_only(model, store):
     (store.folder("evaluate", "t", "base", "signs") / "done.json").unlink()
     evidence = gather(_study(model), store)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import pytest
+from scipy import stats
 
-from mixdistill.passrate import estimate
+from mixdistill.passrate import estimate, pass_at_k
 
 RULES = [(1, 1, 4), (1, 2, 6), (2, 1, 5), (2, 2, 2), (3, 2, 7), (4, 1, 8), (4, 3, 9), (2, 5, 8), (5, 4, 5)]
 """(samples, until_correct, max_samples)."""
@@ -109,3 +110,19 @@ def test_the_first_answer_of_all_may_end_it():
     for path in itertools.product((True, False), repeat=2):
         found = estimate([None, *path], samples=1, until_correct=1, max_samples=3)
         assert found == (1.0 if path[0] else 0.0)
+
+
+@pytest.mark.parametrize(("n", "c", "k", "value"), [(4, 1, 1, 0.25), (4, 2, 2, 5 / 6), (4, 0, 4, 0), (5, 3, 3, 1)])
+def test_pass_at_k_of_worked_examples(n, c, k, value):
+    assert pass_at_k(n, c, k) == pytest.approx(value)
+
+
+def test_pass_at_k_is_unbiased():
+    n, k, q = 6, 3, 0.3
+    mean = sum(stats.binom.pmf(c, n, q) * pass_at_k(n, c, k) for c in range(n + 1))
+    assert mean == pytest.approx(1 - (1 - q) ** k)
+
+
+def test_pass_at_k_refuses_impossible_counts():
+    with pytest.raises(ValueError, match="n=4, c=5"):
+        pass_at_k(4, 5, 1)

@@ -14,7 +14,16 @@ from mixdistill.report import summary
 from mixdistill.store import Store
 from mixdistill.types import Gap
 
-FILES = {"index.html", "report.md", "report.json", "gap.svg", "summary.txt", "gaps.parquet", "done.json"}
+FILES = {
+    "index.html",
+    "report.md",
+    "report.json",
+    "gap.svg",
+    "summary.txt",
+    "gaps.parquet",
+    "gaps_by_rule.parquet",
+    "done.json",
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +67,7 @@ def test_forms_agree_on_the_gaps(store):
     assert table["name"].to_list() == [g.name for g in evidence.gaps]
     assert table["delta"].to_list() == [g.delta for g in evidence.gaps]
     assert store.read(store.root / "report", Gap, "gaps") == evidence.gaps
+    assert store.read(store.root / "report", Gap, "gaps_by_rule") == evidence.gaps_by_rule
 
 
 def test_summary_has_the_verdict_first_and_every_contrast(store):
@@ -105,6 +115,33 @@ def test_planted_gap_reaches_every_form(store, study):
     for name in ("summary.txt", "report.md", "index.html"):
         assert "long beats short for t" in (store.root / "report" / name).read_text()
     assert "+100.0" in (store.root / "report" / "summary.txt").read_text()
+
+
+def test_gap_that_the_strict_reading_turns_has_no_verdict_in_any_form(store, study):
+    for cell, right in (("long/0", 10), ("long/1", 10), ("short/0", 0), ("short/1", 0)):
+        tiny.plant(store, cell, right)
+        tiny.plant(store, cell, 10 - right, rule="strict")
+    (store.root / "report" / "done.json").unlink()
+    tiny.run(study, store.root, "report")
+    (gap,) = [g for g in _evidence(store).gaps if g.primary]
+    assert (gap.delta, gap.verdict) == (1, "can't tell (turns under strict)")
+    for name in ("summary.txt", "report.md", "index.html"):
+        text = (store.root / "report" / name).read_text()
+        assert "can't tell long from short for t (+100.0 points, but \N{MINUS SIGN}100.0 under strict)" in text.replace(
+            "&#39;", "'"
+        )
+        assert "Under strict the gap of t turns from +100.0 to \N{MINUS SIGN}100.0, so there is no verdict" in text
+    lines = (store.root / "report" / "summary.txt").read_text().splitlines()
+    rows = [" ".join(line.split()) for line in lines if line.startswith(("reading ", "strict ", "flexible "))]
+    assert rows[0] == "reading student gap these checkpoints this data verdict"
+    assert [(row.split()[:2], row.endswith(("short helps", "(turns under strict)"))) for row in rows[1:]] == [
+        (["strict", "t"], True), (["flexible", "and"], True)
+    ]  # fmt: skip
+    assert "flexible and judge (counts) t +100.0" in rows[2]
+
+
+def test_terminal_says_nothing_of_readings_where_all_are_alike(store):
+    assert "\nreading" not in (store.root / "report" / "summary.txt").read_text()
 
 
 def test_report_is_made_again_when_a_cell_goes_missing(store, study):

@@ -27,10 +27,10 @@ SCORE: dict[str, Any] = dict(  # noqa: C408
     student="s", arm="a", benchmark="b", group="all", verifier="v", k=1, correct=1, incorrect=2, no_answer=0,
              truncated=0, error=1, examples=4, finished=3, mean_completion_tokens=7.25)  # fmt: skip
 GAP: dict[str, Any] = dict(  # noqa: C408
-    name="g", student="s", benchmark="b", arms=("a", "b"), verifier="v", max_tokens=64, primary=True,
+    name="g", student="s", benchmark="b", arms=("a", "b"), verifier="v", rule="strict", max_tokens=64, primary=True,
            accuracies=(0.1, 0.2), delta=-0.1, checkpoints=t.Interval(low=-0.2, high=0.0), data=None,
            seed_deltas=[0.1, -0.3], df=None, p=None, p_holm=None, verdict=ODD, problems=4, seeds=2,
-           detectable=None)  # fmt: skip
+           detectable=None, turned_by=["flexible", "judge"])  # fmt: skip
 ROWS: list[t.Row] = [
     t.Message(role="user", content=ODD),
     t.Problem(id="p", prompt=ODD, answer="", level=None, metadata={"a": [1, {"ü": None}]}),
@@ -52,6 +52,10 @@ ROWS: list[t.Row] = [
     t.Score(**SCORE, seed=3, max_tokens=64),
     t.Interval(low=-1.5, high=2.0),
     t.Gap(**GAP),
+    t.Decision(
+        trace_id="t", outcome=t.Outcome.ERROR, strict=t.Outcome.TRUNCATED, flexible=t.Outcome.ERROR,
+        judge=t.Outcome.CORRECT,
+    ),
     t.Update(update=0, example=10**12),
     t.Unused(split="train", source="f.csv", row=3, reason="no_answer", detail="no value in 'answer'", prompt="?"),
     t.Drop(problem_id="p", trace_id=None, teacher="a", reason="no_correct"),

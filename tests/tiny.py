@@ -232,15 +232,25 @@ def trace(of: Problem, *, author: str = "teacher/t", sample: int = 0, **fields: 
     return Trace(id=trace_id(author, of.id, sample), problem_id=of.id, author=author, sample=sample, **known)
 
 
-def plant(store: Store, cell: str, right: int | set[int], *, student: str = "t", benchmark: str = "signs") -> None:
+def plant(
+    store: Store,
+    cell: str,
+    right: int | set[int],
+    *,
+    rule: str | None = None,
+    student: str = "t",
+    benchmark: str = "signs",
+) -> None:
     """Write decisions over an evaluated cell such as `long/0`, at every cap: the first `right` problems, or these, are
-    correct."""
+    correct, under every reading or under this one alone (not the one that counts)."""
     folder = store.folder("evaluate", student, *cell.split("/"), benchmark)
     order = {p.id: i for i, p in enumerate(store.read(store.folder("problems"), Problem, benchmark))}
     place = {t.id: order[t.problem_id] for t in store.read(folder, Trace, "traces")}
     chosen = set(range(right)) if isinstance(right, int) else right
     outcome = {i: Outcome.CORRECT if n in chosen else Outcome.INCORRECT for i, n in place.items()}
-    rows = [d.model_copy(update={"outcome": outcome[d.trace_id]}) for d in store.read(folder, Decision, "decisions")]
+    fields = [rule] if rule else ["outcome", "strict", "flexible", "judge"]
+    decisions = store.read(folder, Decision, "decisions")
+    rows = [d.model_copy(update=dict.fromkeys(fields, outcome[d.trace_id])) for d in decisions]
     reseal(store, folder, rows, "decisions")
 
 

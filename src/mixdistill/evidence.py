@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mixdistill.types import Gap, Interval, Row, Score
+from mixdistill.types import Gap, Interval, Row, Rule, Score
 
 
 class Primary(Row):
@@ -160,6 +160,56 @@ class ArmAccuracy(Row):
     problems: int
 
 
+class ReadingFacts(Row):
+    """How the answers of one arm of one student are read, over its seeds, at one token cap. What the readings decide
+    differently is verifier error that can be seen; where it differs by arm, it moves the gap."""
+
+    student: str
+    arm: str
+    benchmark: str
+    max_tokens: int | None
+    answers: int
+    """Answers that were judged; a failed request is none."""
+    correct: dict[Rule, int]
+    """Reading -> answers that are correct under it."""
+    unmarked_right: int
+    """Right, but not marked as final: `correct` under the flexible reading, `no_answer` under the strict one."""
+    unmarked_wrong: int
+    """Wrong and not marked as final, such as the last number of the text: `incorrect` and `no_answer`."""
+    cut_right: int
+    """Right, in a trace that went on until it was cut: `correct` under the flexible reading, `truncated` under the
+    strict one."""
+    cut_wrong: int
+    """Wrong, in a trace that went on until it was cut."""
+    judge_only: int
+    """Accepted by a later verifier of the chain and not by the first."""
+
+
+class AgreementFacts(Row):
+    """What a later verifier of the chain said of one author's whole traces, those of a student over its seeds."""
+
+    whose: str
+    """`teacher/<name>`, or `student/<student>/<arm>/<benchmark>`."""
+    verifier: str
+    """The later verifier."""
+    accepted: int
+    """Traces that one before it accepted."""
+    audited: int
+    """Of these, those that it judged as well: the audit sample."""
+    confirmed: int
+    """Of the audited, those that it accepts too."""
+    audited_interval: Interval | None
+    """95 % interval of their share, traces resampled; None with fewer than two."""
+    missed: int
+    """Traces that none before it accepted, and that it judged."""
+    rescued: int
+    """Of these, those that it accepts."""
+    missed_interval: Interval | None
+    """95 % interval of their share."""
+    failed: int
+    """Traces on which it failed itself; neither audited nor missed."""
+
+
 class Confound(Row):
     """Something besides the data that was not the same in all arms."""
 
@@ -186,7 +236,9 @@ class Evidence(Row):
     primary: Primary | None
     """None: nothing was declared, so everything is exploratory."""
     verifier: str
-    """The verifier that decides; scores and gaps under other rules are shown in the tables only."""
+    """The verifier, or the chain, that decides."""
+    rule: Rule
+    """The reading of the answers that counts."""
     budget: Literal["examples", "loss_tokens"]
     """What every update holds equally; also the unit of the arms' weights."""
     students: list[StudentFacts]
@@ -200,6 +252,13 @@ class Evidence(Row):
     accuracies: list[ArmAccuracy]
     gaps: list[Gap]
     """In the recipe's order of contrasts, then every arm against the untuned student."""
+    gaps_by_rule: list[Gap]
+    """The same under every other reading, one reading after the other."""
+    alike: dict[Rule, Rule]
+    """Reading -> another, under which the same answers are correct; of the first there are no gaps."""
+    readings: list[ReadingFacts]
+    agreement: list[AgreementFacts]
+    """Teachers first, a row for every later verifier of the chain; empty without a chain."""
     confounds: list[Confound]
     cells_wanted: int
     """Cells the recipe asks for."""

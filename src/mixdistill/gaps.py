@@ -1,9 +1,13 @@
-"""Which samples were correct -> every accuracy and every gap, with intervals and verdicts. Reads no run folder."""
+"""Which samples were correct -> every accuracy and every gap, with intervals and verdicts. Reads no run folder.
+
+Gaps are computed under every reading of the answers. A verdict of the reading that counts is withdrawn where the sign
+turns under another, beyond noise.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,12 +15,18 @@ from mixdistill import stats
 from mixdistill.evaluate import ALL
 from mixdistill.evidence import ArmAccuracy
 from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe
-from mixdistill.types import Gap, Interval, Score
+from mixdistill.types import Gap, Interval, Rule, Score
 
 Cells = dict[tuple[str, str, int | None, str], dict[int | None, dict[str, float]]]
 """(student, arm, seed, benchmark) -> token cap -> problem id -> share of its samples that are correct."""
+Readings = Mapping[Rule, Cells]
+"""How answers are read -> what is correct then. The reading that counts comes first."""
 Levels = dict[str, dict[str, set[str]]]
 """Benchmark -> group (`all`, and every level) -> problem ids."""
+Key = tuple[str, str, str, int | None, str]
+"""Contrast, student, benchmark, token cap, group."""
+Against = Mapping[Rule, Mapping[Key, Mapping[str, stats.Estimate]]]
+"""Another reading -> comparison -> its estimates."""
 
 
 class View(NamedTuple):
@@ -45,15 +55,31 @@ class _Comparison:
     estimates: dict[str, stats.Estimate]
     """Arm it is held against -> how far it is ahead."""
 
+    @property
+    def key(self) -> Key:
+        """What it has in common with the same comparison under another reading."""
+        return self.name, self.student, self.view.benchmark, self.view.max_tokens, self.view.group
 
-def gaps(recipe: Recipe, correct: Cells, levels: Levels) -> list[Gap]:
-    """Every contrast, and every arm against the untuned student, in every view that both arms were scored in.
 
-    The primary contrast of every student makes the family of Holm's adjustment; its verdicts need the adjusted p.
+def gaps(recipe: Recipe, readings: Readings, levels: Levels) -> dict[Rule, list[Gap]]:
+    """Every contrast, and every arm against the untuned student, in every view that both arms were scored in, under
+    every reading; the one that counts first.
+
+    The primary contrast of every student makes the family of Holm's adjustment, under each reading one; its verdicts
+    need the adjusted p.
     """
-    found = list(_comparisons(recipe, correct, levels))
-    adjusted = iter(stats.holm([stats.beats_each(c.estimates)[1].p for c in found if c.primary]))
-    return [_gap(c, recipe.verify.name, next(adjusted) if c.primary else None) for c in found]
+    found = {rule: list(_comparisons(recipe, correct, levels)) for rule, correct in readings.items()}
+    counting, *others = found
+    against = {rule: {c.key: c.estimates for c in found[rule]} for rule in others}
+    return {
+        rule: _of_reading(recipe, rule, comparisons, against if rule == counting else {})
+        for rule, comparisons in found.items()
+    }
+
+
+def _of_reading(recipe: Recipe, rule: Rule, comparisons: list[_Comparison], against: Against) -> list[Gap]:
+    adjusted = iter(stats.holm([stats.beats_each(c.estimates)[1].p for c in comparisons if c.primary]))
+    return [_gap(c, recipe.verify.name, rule, next(adjusted) if c.primary else None, against) for c in comparisons]
 
 
 def _comparisons(recipe: Recipe, correct: Cells, levels: Levels) -> Iterator[_Comparison]:
@@ -96,9 +122,13 @@ def _is_primary(recipe: Recipe, contrast: str, view: View) -> bool:
     return (declared.contrast, declared.benchmark, declared.max_tokens) == (contrast, view.benchmark, view.max_tokens)
 
 
-def _gap(c: _Comparison, verifier: str, p_holm: float | None) -> Gap:
+def _gap(c: _Comparison, verifier: str, rule: Rule, p_holm: float | None, against: Against) -> Gap:
     other, e = stats.beats_each(c.estimates)  # of a single arm, its own estimate
     verdict = stats.verdict_each(c.estimates, p_holm) if c.each else stats.verdict(c.arm, other, e, p_holm)
+    is_open = verdict.startswith(stats.CANNOT_TELL)
+    turned_by = [r for r in against if not is_open and _turns(c, against[r].get(c.key, {}))]
+    if turned_by:
+        verdict = f"{stats.CANNOT_TELL} (turns under {' and '.join(turned_by)})"
     ours, theirs = _common_seeds(c.scores[c.arm], c.scores[other])
     return Gap(
         name=c.name,
@@ -106,6 +136,7 @@ def _gap(c: _Comparison, verifier: str, p_holm: float | None) -> Gap:
         benchmark=c.view.benchmark,
         arms=(c.arm, other),
         verifier=verifier,
+        rule=rule,
         max_tokens=c.view.max_tokens,
         group=c.view.group,
         primary=c.primary,
@@ -118,10 +149,21 @@ def _gap(c: _Comparison, verifier: str, p_holm: float | None) -> Gap:
         p=e.p,
         p_holm=p_holm,
         verdict=verdict,
+        turned_by=turned_by,
         problems=e.problems,
         seeds=e.seeds,
         detectable=min(1.0, e.detectable.here) if e.detectable else None,
     )
+
+
+def _turns(c: _Comparison, estimates: Mapping[str, stats.Estimate]) -> bool:
+    """Whether what a verdict on `c` says does not hold under another reading: a lead over an arm that is behind there,
+    beyond noise. A blend that is ahead must be so of every pure arm; one that is behind, of the arm that beats it.
+    """
+    other, e = stats.beats_each(c.estimates)
+    ahead = e.data is not None and e.data.low > 0
+    arms = c.estimates if ahead else [other]
+    return any(stats.opposes(estimates[a], 1 if ahead else -1) for a in arms if a in estimates)
 
 
 def accuracies(recipe: Recipe, correct: Cells, scores: list[Score], levels: Levels) -> list[ArmAccuracy]:

@@ -32,6 +32,7 @@ from mixdistill.files import versions
 from mixdistill.gaps import accuracies, gaps
 from mixdistill.pipeline import sessions_seconds
 from mixdistill.problems import Shared, shared_line
+from mixdistill.readings import agreement, cell_of, read
 from mixdistill.recipe import BASE, Recipe, render
 from mixdistill.refusals import other_problems
 from mixdistill.solved import judged, levels_of, shared
@@ -43,12 +44,14 @@ from mixdistill.verify import DECISIONS, accepted
 
 def gather(recipe: Recipe, store: Store) -> Evidence:
     """Everything the report shows."""
-    done = [unit for unit, s in plan(recipe, store, "evaluate") if s is State.DONE]
-    correct = {_cell(unit.key): _correct(store, unit.key, recipe.evaluate.k) for unit in done}
-    scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
     levels = {b: _levels(store, b) for b in recipe.problems.eval}
+    done = [unit for unit, s in plan(recipe, store, "evaluate") if s is State.DONE]
+    answers = read(recipe, store, done)
+    counting, *others = gaps(recipe, answers.correct, levels).values()
+    scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
     trained = _trained(recipe, store)
     cells = [_cell_facts(store, cell, marker) for cell, marker in trained.items()]
+    cells_done = {cell_of(unit.key) for unit in done}
     evaluated = [(u, _marker(store, u)) for u in done]
     primary = recipe.primary_or_first()
     teachers = judged(recipe, store)
@@ -58,6 +61,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         primary=Primary(**primary.model_dump()) if primary else None,
         verifier=recipe.verify.name,
+        rule=recipe.verify.counts,
         budget=recipe.budget.unit,
         students=_students(recipe, store),
         arms=[ArmFacts(name=BASE, weights={}), *(ArmFacts(name=n, weights=a.weights) for n, a in recipe.arms.items())],
@@ -66,40 +70,24 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         shared=_shared(recipe, store),
         cells=cells,
         scores=scores,
-        accuracies=accuracies(recipe, correct, scores, levels),
-        gaps=gaps(recipe, correct, levels),
+        accuracies=accuracies(recipe, answers.correct[recipe.verify.counts], scores, levels),
+        gaps=counting,
+        gaps_by_rule=list(itertools.chain(*others)),
+        alike=answers.alike,
+        readings=answers.facts,
+        agreement=agreement(recipe, store, done),
         confounds=[
             *_made_otherwise(recipe, store),
             *confounds(recipe, cells, trained, evaluated, _changed(recipe, store, trained)),
         ],
         cells_wanted=len(recipe.cells()),
-        missing=_missing(recipe, {_cell(unit.key) for unit in done}),
-        notes=_failed_requests(store, done) + _notes(recipe, store, {_cell(unit.key) for unit in done}),
+        missing=_missing(recipe, cells_done),
+        notes=_failed_requests(store, done) + _notes(recipe, store, cells_done),
         command=_command(store),
         recipe=render(recipe),
         versions=versions() | _commit(),
         seconds=sessions_seconds(store),
     )
-
-
-def _cell(key: tuple[str, ...]) -> tuple[str, str, int | None, str]:
-    student, arm, *seed, benchmark = key
-    return student, arm, int(seed[0]) if seed else None, benchmark
-
-
-def _correct(store: Store, key: tuple[str, ...], k: int) -> dict[int | None, dict[str, float]]:
-    """Token cap -> problem -> mean correctness over its first k samples. A trace without a verdict is not correct."""
-    folder = store.folder("evaluate", *key)
-    traces = store.frame(folder, "traces", ["id", "problem_id", "sample"])
-    # Traces of an earlier, larger k are kept but no longer graded.
-    problem_of = {trace: problem for trace, problem, sample in traces.iter_rows() if sample < k}
-    samples = Counter(problem_of.values())
-    found: dict[int | None, dict[str, float]] = defaultdict(lambda: dict.fromkeys(samples, 0.0))
-    decisions = store.frame(folder, DECISIONS, ["trace_id", "max_tokens", "outcome"])
-    for trace, cap, outcome in decisions.iter_rows():
-        problem = problem_of[trace]
-        found[cap][problem] += (outcome == Outcome.CORRECT) / samples[problem]
-    return dict(found)
 
 
 def _levels(store: Store, benchmark: str) -> dict[str, set[str]]:

@@ -2,7 +2,7 @@
 
 Whoever stops at success ends on a right sample, so that the share of right samples is too high. The estimator here is
 the unbiased one of Girshick, Mosteller & Savage (1946, *Annals of Mathematical Statistics* 17); where the stop is at
-the n-th right sample it is Haldane's (1945) of inverse sampling.
+the n-th right sample it is Haldane's (1945) of inverse sampling. And how likely one of k samples is right.
 """
 
 from __future__ import annotations
@@ -40,3 +40,12 @@ def estimate(
         if found == until_correct:
             return (until_correct - 1) / (answered - 1) if answered > 1 else 1.0
     return found / answered if answered else None
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Chance that one of k samples is right, unbiased, from c right ones among n (Chen et al. 2021, eq. 1)."""
+    from math import comb
+
+    if not (0 <= c <= n and 1 <= k <= n):
+        raise ValueError(f"pass_at_k: needs 0 <= c <= n and 1 <= k <= n (got n={n}, c={c}, k={k})")
+    return 1 - comb(n - c, k) / comb(n, k)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any
 
 from mixdistill.errors import MissingExtra
 from mixdistill.evidence import Evidence
 from mixdistill.files import versions, write_atomically
-from mixdistill.page import render, wording
+from mixdistill.page import figures, render, wording
 from mixdistill.pipeline import STAGES
 from mixdistill.recipe import OVER_BASE, Recipe
 from mixdistill.recipe import render as render_recipe
@@ -16,8 +17,9 @@ from mixdistill.store import MARKER, Store
 from mixdistill.types import Gap, content_hash
 from mixdistill.units import Done, Unit, plan
 
-VERSION = "4"
+VERSION = "5"
 SUMMARY = "summary.txt"
+HEAD = ("contrast", "student", "at most", "gap", "these checkpoints", "this data", "verdict")
 
 
 def units(recipe: Recipe, store: Store) -> list[Unit]:
@@ -55,7 +57,8 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     }
     for name, text in files.items():
         write_atomically(folder / name, text.encode())
-    tables: dict[str, Any] = {"gaps": store.seal(folder, Gap, evidence.gaps, "gaps")}
+    rows = {"gaps": evidence.gaps, "gaps_by_rule": evidence.gaps_by_rule}
+    tables: dict[str, Any] = {name: store.seal(folder, Gap, gaps, name) for name, gaps in rows.items()}
     counts = {"gaps": len(evidence.gaps), "cells": len(evidence.cells), "missing": len(evidence.missing)}
     return Done(counts=counts, tables=tables)
 
@@ -69,12 +72,9 @@ def _markers(store: Store) -> str:
 def summary(evidence: Evidence) -> str:
     """The result for a terminal: the verdict, the declared contrasts, how accurate every arm was."""
     contrasts = [g for g in evidence.gaps if not g.name.endswith(OVER_BASE) and g.group == "all"]
-    head = ("contrast", "student", "at most", "gap", "these checkpoints", "this data", "verdict")
-    rows = [head, *(_summary_row(g) for g in contrasts)]
-    widths = [max(len(r[i]) for r in rows) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows]
     red = [f"{c.student}: {c.text}" if c.student else c.text for c in evidence.confounds if c.severity == "red"]
-    parts = ["", render.headline(evidence), "", *(lines if contrasts else []), "", *_accuracies(evidence), ""]
+    parts = ["", render.headline(evidence), "", *_table(HEAD, map(_summary_row, contrasts)), ""]
+    parts += [*_readings(evidence), *_accuracies(evidence), ""]
     if evidence.solved and evidence.solved[-1].problems < evidence.solved[0].problems:
         parts += [wording.solved_words(evidence.solved), ""]
     parts += [f"confound: {text}" for text in red]
@@ -82,6 +82,25 @@ def summary(evidence: Evidence) -> str:
     family = sum(g.primary for g in contrasts)
     holm = f" * the declared contrast, of {family} students: Holm's p decides its verdict." if family > 1 else ""
     return "\n".join([*parts, f"Points of accuracy; 95 % intervals.{holm}", ""])
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Rows under a head, in columns; nothing without rows."""
+    all_of_them = [head, *rows]
+    if len(all_of_them) == 1:
+        return []
+    widths = [max(len(r[i]) for r in all_of_them) for i in range(len(head))]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in all_of_them]
+
+
+def _readings(evidence: Evidence) -> list[str]:
+    """The declared contrast under each reading of the answers, where they find different ones correct."""
+    found = [gap for gaps in figures.reading_figure(evidence).panels for gap in gaps.rows]
+    if not found:
+        return []
+    name = {gap.rule: wording.reading_name(evidence, gap.rule) for gap in found}
+    rows = [(name[g.rule] + " (counts)" * (g.rule == evidence.rule), g.student, *_summary_row(g)[3:]) for g in found]
+    return [*_table(("reading", "student", *HEAD[3:]), rows), "", *wording.readings_words(evidence), ""]
 
 
 def _accuracies(evidence: Evidence) -> list[str]:

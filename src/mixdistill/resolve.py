@@ -38,6 +38,8 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "verifier": {
         "math": "mixdistill.verifiers.math:verify",
+        "choice": "mixdistill.verifiers.choice:verify",
+        "numeric": "mixdistill.verifiers.numeric:verify",
         "exact": "mixdistill.verifiers.exact:verify",
         "json": "mixdistill.verifiers.json_fields:verify",
         "judge": "mixdistill.verifiers.judge:Judge",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from mixdistill.types import Sampling
+from mixdistill.types import Rule, Sampling
 
 Schedule = Literal[
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
@@ -167,10 +167,6 @@ class Teacher(OpenSection):
     def most_samples(self) -> int:
         """Most traces of a problem that may be there."""
         return self.samples if self.until_correct is None else self.max_samples or self.samples
-
-
-Rule = Literal["strict", "flexible", "judge"]
-"""How an answer is read; see `Decision`."""
 
 
 class Link(NamedTuple):

@@ -1,4 +1,4 @@
-"""How sure a difference is: two named intervals, tests, what could have been found, pass@k.
+"""How sure a difference is: two named intervals, tests, what could have been found.
 
 Scores of a comparison form a matrix D[seeds, problems]: score of arm a minus score of arm b, same seed number,
 same problem. Problems and seeds are crossed, D_sp = mu + a_s + b_p + e_sp, and two questions are kept apart:
@@ -29,6 +29,7 @@ Scores = Mapping[int | None, Mapping[str, float]]
 
 ALPHA = 0.05
 POWER = 0.8
+CANNOT_TELL = "can't tell"
 
 
 def matrix(scores: Scores) -> Array:
@@ -229,7 +230,7 @@ def verdict(a: str, b: str, estimate: Estimate, p_holm: float | None = None) -> 
     if unsure or estimate.data is None:
         return unsure
     if (p_holm is not None and p_holm >= ALPHA) or estimate.data.low <= 0 <= estimate.data.high:
-        return "can't tell"
+        return CANNOT_TELL
     winner, loser = (a, b) if estimate.data.low > 0 else (b, a)
     return f"{winner} beats {loser}" if "base" in (a, b) else f"{winner} helps"
 
@@ -272,11 +273,18 @@ def verdict_each(gaps: Mapping[str, Estimate], p_holm: float | None = None) -> s
     if unsure or joint.data is None or joint.p is None:
         return unsure
     if (joint.p if p_holm is None else p_holm) >= ALPHA:
-        return "can't tell"
+        return CANNOT_TELL
     if joint.data.low > 0:
         return "blend beats every pure arm"
     own = gaps[decides].data
-    return f"{decides} beats the blend" if own is not None and own.high < 0 else "can't tell"
+    return f"{decides} beats the blend" if own is not None and own.high < 0 else CANNOT_TELL
+
+
+def opposes(estimate: Estimate, side: int) -> bool:
+    """Whether a difference lies on the other side of zero than `side` (1 or -1), beyond its noise: by more than a
+    quarter of the width of *these checkpoints*, which is about one standard error over problems."""
+    own = estimate.checkpoints
+    return own is not None and -side * estimate.delta > (own.high - own.low) / 4
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
@@ -320,15 +328,6 @@ def mean_interval(scores: Array) -> Mean:
 def accuracy_bounds(correct: int, error: int, examples: int) -> Interval:
     """Accuracy with every error counted as wrong, and with every error counted as right."""
     return Interval(low=correct / examples, high=(correct + error) / examples)
-
-
-def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that one of k samples is right, unbiased, from c right ones among n (Chen et al. 2021, eq. 1)."""
-    from math import comb
-
-    if not (0 <= c <= n and 1 <= k <= n):
-        raise ValueError(f"pass_at_k: needs 0 <= c <= n and 1 <= k <= n (got n={n}, c={c}, k={k})")
-    return 1 - comb(n - c, k) / comb(n, k)
 
 
 def bootstrap(d: Array, *, seeds: bool = False, draws: int = 2000) -> Interval:
@@ -425,8 +424,8 @@ def _least(se: float, df: float) -> float:
 def _unsure(estimate: Estimate) -> str:
     """Why no verdict is possible, or an empty text."""
     if estimate.problems < 2:
-        return "can't tell (one problem)"
-    return "can't tell (one seed)" if estimate.data is None else ""
+        return f"{CANNOT_TELL} (one problem)"
+    return f"{CANNOT_TELL} (one seed)" if estimate.data is None else ""
 
 
 def _lowest(intervals: Sequence[Interval | None]) -> Interval | None:

@@ -32,6 +32,9 @@ class Outcome(StrEnum):
     """The verifier itself failed (deadline, crash, memory). Never counted as a wrong answer in silence."""
 
 
+Rule = Literal["strict", "flexible", "judge"]
+"""How an answer is read; see `Decision`."""
+
 FinishReason = Literal["stop", "length", "content_filter", "unknown"]
 
 
@@ -284,6 +287,8 @@ class Gap(Row):
     """(a, b): the gap is a minus b. For a blend against each pure arm, b is the pure arm
     that decides: the one most surely ahead of the blend, else the one hardest to beat."""
     verifier: str
+    rule: Rule
+    """How the answers are read."""
     max_tokens: int | None
     """Token cap; None: the generation's own limit."""
     group: str = "all"
@@ -307,7 +312,11 @@ class Gap(Row):
     p_holm: float | None
     """Holm-adjusted over the primary family; None outside it."""
     verdict: str
-    """In words: `long helps`, `short helps`, `can't tell`, ..."""
+    """In words: `long helps`, `short helps`, `can't tell`, ... Under a reading that does not count: what it alone says.
+    """
+    turned_by: list[Rule] = Field(default_factory=list)
+    """Readings under which the sign turns, beyond noise, so that no verdict is given. Only of the reading that counts,
+    and where its interval alone would have given one."""
     problems: int
     seeds: int
     detectable: float | None

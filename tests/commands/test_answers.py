@@ -36,3 +36,42 @@ def test_many_different_words_are_no_labels_and_the_doubt_is_said():
         "exact",
         "no whole text is met word for word; write a verifier of your own (path/file.py:function)",
     )
+
+
+TREES = "Which tree?\nA) oak\nB) elm\nC) ash\nD) fir"
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (["A", "(B)", "c.", "D"], Format("options of the prompts", "choice")),
+        (["oak", "elm", "B", "Fir"], Format("options of the prompts", "choice")),
+        (["A, C", "B", '["A", "D"]'], Format("options of the prompts", "choice")),
+        (["0", "3", "1"], Format("numbers of options", "choice", "", {"first_index": 0})),
+        (
+            ["1", "4", "2"],
+            Format("numbers of options", "choice", "none is 0, so 1 is taken for the first option", {"first_index": 1}),
+        ),
+    ],
+)
+def test_answers_that_name_the_options_of_their_prompts_are_choices(answers: list[str], expected: Format):
+    assert answer_format(answers, [TREES] * len(answers)) == expected
+
+
+@pytest.mark.parametrize(
+    ("answers", "prompts", "verifier"),
+    [
+        (["5", "12", "31"], [TREES] * 3, "math"),  # no option's number
+        (["A", "B", "A", "C", "B", "A", "C", "A", "B"], ["Which?"] * 9, "exact"),
+        (["A", "B"] * 5, [TREES] * 5 + ["Which?"] * 5, "exact"),
+        (["larch", "pine", "birch"], [TREES] * 3, "exact"),
+    ],
+)
+def test_other_answers_are_no_choices_even_where_options_are_listed(answers, prompts, verifier):
+    assert answer_format(answers, prompts).verifier == verifier
+
+
+def test_numbers_are_maths_unless_one_states_a_tolerance():
+    assert answer_format(["3.14", "2.72"]).verifier == "math"
+    assert answer_format(["3.14 ± 0.01", "2.72", r"9.8 \pm 2\%"]) == Format("numbers with a tolerance", "numeric")
+    assert answer_format([r"3 \pm \sqrt{2}", r"1 \pm \sqrt{3}"]).verifier == "math"

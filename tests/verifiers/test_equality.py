@@ -15,7 +15,7 @@ from mixdistill.verifiers.equality import decide, equal
         ("27.0", "27", "number"),
         ("025", "25", "number"),
         ("1,000", "1000", "number"),
-        ("1000", r"1{,}000", "number"),
+        ("1000", r"1{,}000", "text"),
         ("18", r"\$18.00", "number"),
         ("18", "18 dollars", "number"),
         ("5", r"5\text{ cm}", "number"),

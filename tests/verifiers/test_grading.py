@@ -1,9 +1,11 @@
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from mixdistill.verifiers import grading
 from mixdistill.verifiers.grading import grade
 
 BAD = f"{Path(__file__).parent / 'slow_verifiers.py'}:verify"
+QUICK = f"{Path(__file__).parent / 'quick_verifiers.py'}:verify"
 MATH = "mixdistill.verifiers.math:verify"
 
 
@@ -82,6 +85,67 @@ def test_workers_are_kept_between_calls():
     assert len(pids) == 1
 
 
+def test_what_is_decided_quickly_needs_no_worker():
+    grading.stop()
+    verdicts = grade(items("quick", "quick"), QUICK, {"note": "n"}, name="q")
+    assert [(v.explanation, v.verifier, v.version) for v in verdicts] == [(f"n {os.getpid()}", "q", "7")] * 2
+    assert multiprocessing.active_children() == []
+
+
+def test_what_is_not_decided_quickly_goes_to_a_worker_and_comes_back_in_its_place():
+    verdicts = grade(items("quick", "slow", "quick", "slow", "quick"), QUICK, {}, name="q")
+    assert [v.trace_id for v in verdicts] == ["t0", "t1", "t2", "t3", "t4"]
+    assert {(v.verifier, v.version) for v in verdicts} == {("q", "7")}
+    mine = [v.explanation == str(os.getpid()) for v in verdicts]
+    assert mine == [True, False, True, False, True]
+
+
+@pytest.mark.parametrize("fault", ["raises", "bool", "other"])
+def test_where_the_quick_way_fails_the_verifier_is_asked(fault):
+    (verdict,) = grade(items(fault), QUICK, {}, name="q")
+    assert verdict.outcome is Outcome.CORRECT
+    assert verdict.trace_id == "t0"
+    assert verdict.explanation != str(os.getpid())
+
+
+def test_what_raises_in_the_worker_too_is_an_error():
+    (verdict,) = grade(items("raises always"), QUICK, {}, name="q")
+    assert (verdict.outcome, verdict.explanation) == (Outcome.ERROR, "ValueError: in the worker")
+
+
+def pid(verifier, **plan):
+    (verdict,) = grade(items("a"), verifier, {}, name="any", **plan)
+    return int(verdict.explanation)
+
+
+def test_two_verifiers_that_take_turns_keep_their_workers():
+    assert [pid(BAD), pid(QUICK)] == [pid(BAD), pid(QUICK)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_of_idle_pools_the_one_used_longest_ago_is_ended_first(monkeypatch):
+    grading.stop()
+    monkeypatch.setattr(grading, "POOLS", 2)
+    oldest, newer = pid(BAD, memory_gib=2.0), pid(BAD, memory_gib=2.5)
+    assert pid(BAD, memory_gib=2.0) == oldest
+    last = pid(BAD, memory_gib=3.0)
+    assert gone(newer, 5)
+    assert not gone(oldest, 0)
+    assert not gone(last, 0)
+    grading.stop()
+    assert gone(oldest, 5)
+    assert gone(last, 5)
+
+
+def test_workers_that_another_thread_uses_are_left_alone(monkeypatch):
+    monkeypatch.setattr(grading, "POOLS", 0)
+    with ThreadPoolExecutor(1) as other:
+        slow = other.submit(grade, items("slow"), BAD, {"seconds": 2.0}, name="slow", memory_gib=2.0)
+        pid(BAD, memory_gib=3.0)
+        assert outcomes(slow.result()) == ["correct"]
+    assert multiprocessing.active_children() == []
+
+
 def test_several_workers_share_the_items():
     verdicts = grade(items(*["slow"] * 8), BAD, {"seconds": 0.2}, name="bad", workers=2)
     assert len({v.explanation for v in verdicts}) == 2
@@ -145,15 +209,16 @@ def script(tmp_path, mode):
 
 def gone(pid, seconds):
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while True:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
         except OSError:
             return True
         if state == "Z":
             return True
+        if time.monotonic() >= until:
+            return False
         time.sleep(0.1)
-    return False
 
 
 @pytest.mark.parametrize("mode", ["main", "pool"])

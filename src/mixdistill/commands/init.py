@@ -43,6 +43,8 @@ LAB_STUDENT = {
 }
 """What suits a model of thousands of weights."""
 STUDENT = {"evaluate": {"sampling": {"max_tokens": 4096}}}
+IN_A_BOX = ("math", "numeric", "choice")
+"""Verifiers that read an answer in a box, which a teacher can be asked for."""
 BOUGHT = ("openai", "transformers")
 """Backends that make the traces, and so must be told how to write the answer and how many."""
 
@@ -110,16 +112,16 @@ def write_recipe(
     named = {"prompt": prompt, "answer": answer}
     train = load_set(problems, named=named)
     held_out = load_set(evaluation, split="test", named=named) if evaluation else None
-    form = answer_format(train.answers)
+    form = answer_format(train.answers, train.prompts)
     found = _told_apart([_teacher(name, backend, rest, train) for name, backend, rest in said])
-    if form.verifier == "math":
+    if form.verifier in IN_A_BOX:
         found = [_boxed(t) for t in found]
     name = study_name(out, Path(train.source.source).stem)
     sections, split = _split(train, held_out)
     raw: dict[str, Any] = {
         "problems": sections,
         "teachers": {t.name: t.keys for t in found},
-        "verify": {"verifier": form.verifier},
+        "verify": {"verifier": form.verifier, **form.options},
         "students": {plain(student.removeprefix("lab:").rpartition("/")[2]).lower(): {"model": student}},
         **_comparison([t.name for t in found]),
         **(LAB_STUDENT if student.startswith("lab:") else STUDENT),
@@ -194,7 +196,7 @@ def _seen(found: ProblemSet, kind: str, verifier: str, doubt: str) -> list[tuple
 
 def _differs(held_out: ProblemSet, verifier: str) -> tuple[str, str, str]:
     """Kind, verifier and doubt of the evaluation's answers, given the verifier chosen by the training problems."""
-    form = answer_format(held_out.answers)
+    form = answer_format(held_out.answers, held_out.prompts)
     doubt = f"these answers look like {form.verifier}'s; one verifier judges all" if form.verifier != verifier else ""
     return form.kind, verifier, doubt or form.doubt
 

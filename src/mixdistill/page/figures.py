@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from mixdistill.page.wording import BASE, between, is_primary
-from mixdistill.types import Outcome, Score
+from mixdistill.page.wording import BASE, between, gap_key, is_primary
+from mixdistill.types import Outcome, Rule, Score
 
 if TYPE_CHECKING:
-    from mixdistill.evidence import ArmAccuracy, CellFacts, Evidence
+    from mixdistill.evidence import ArmAccuracy, CellFacts, Evidence, ReadingFacts
+    from mixdistill.types import Gap
 
-__all__ = ["COLUMNS", "OUTCOMES", "Axis", "accuracy_figures", "gap_figures", "outcome_figures", "trainings"]
+__all__ = [
+    "COLUMNS", "DIFFERENCES", "OUTCOMES", "Axis", "accuracy_figures", "differences", "gap_figures", "gap_readings",
+    "outcome_figures", "reading_figure", "rules", "trainings",
+]  # fmt: skip
 
 OUTCOMES = tuple(Outcome)
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,7 @@ def gap_figures(evidence: Evidence) -> list[Figure]:
     figures = []
     for name in dict.fromkeys(gap.name for gap in shown):
         rows = [gap for gap in shown if gap.name == name]
-        ends = [end for gap in rows for i in (gap.data, gap.checkpoints) if i for end in (i.low, i.high)]
-        axis = Axis.over([*ends, *(gap.delta for gap in rows)], floor=-1, ceiling=1)
+        axis = _gap_axis(rows)
         panels = []
         for benchmark, tokens in dict.fromkeys((gap.benchmark, gap.max_tokens) for gap in rows):
             part = [gap for gap in rows if (gap.benchmark, gap.max_tokens) == (benchmark, tokens)]
@@ -87,6 +91,59 @@ def gap_figures(evidence: Evidence) -> list[Figure]:
         arms = (first.pop() if len(first) == 1 else "", second.pop() if len(second) == 1 else "")
         figures.append(Figure(name, panels, arms))
     return figures
+
+
+def _gap_axis(gaps: Sequence[Gap]) -> Axis:
+    ends = [end for gap in gaps for i in (gap.data, gap.checkpoints) if i for end in (i.low, i.high)]
+    return Axis.over([*ends, *(gap.delta for gap in gaps)], floor=-1, ceiling=1)
+
+
+def rules(evidence: Evidence) -> list[Rule]:
+    """The readings that find different answers correct, the strictest first."""
+    return [rule for rule in RULES if rule not in evidence.alike]
+
+
+def gap_readings(evidence: Evidence, *, primary: bool) -> list[list[Gap]]:
+    """Gaps over all problems under every reading, the strictest first: the primary contrast's, or all others'."""
+    shown = [gap for gap in evidence.gaps if gap.group == "all" and is_primary(evidence, gap) == primary]
+    others = {(gap.rule, gap_key(gap)): gap for gap in evidence.gaps_by_rule}
+    found = [
+        [g for r in rules(evidence) if (g := gap if r == gap.rule else others.get((r, gap_key(gap))))] for gap in shown
+    ]
+    return [readings for readings in found if len(readings) > 1]
+
+
+def reading_figure(evidence: Evidence) -> Figure:
+    """The primary contrast: a panel per student in order of size, a row per reading."""
+    order = {student.name: i for i, student in enumerate(evidence.students)}
+    found = sorted(gap_readings(evidence, primary=True), key=lambda gaps: order.get(gaps[0].student, len(order)))
+    axis = _gap_axis([gap for gaps in found for gap in gaps])
+    panels = [Panel(gaps[0].student, gaps[0].benchmark, gaps[0].max_tokens, axis, gaps) for gaps in found]
+    return Figure("The gap under each reading of the answers", panels, found[0][0].arms if found else ("", ""))
+
+
+DIFFERENCES = {
+    "unmarked_right": "right, not marked as final",
+    "unmarked_wrong": "wrong, not marked as final",
+    "cut_right": "right, then cut",
+    "cut_wrong": "wrong, then cut",
+    "judge_only": "accepted by a later verifier alone",
+}
+
+
+def differences(evidence: Evidence) -> list[list[ReadingFacts]]:
+    """Benchmark by benchmark and cap by cap, what the readings decide differently, a row per student and arm; the
+    primary view first. Views in which nothing is are left out."""
+    students, arms = ({facts.name: i for i, facts in enumerate(named)} for named in (evidence.students, evidence.arms))
+    views = list(dict.fromkeys((row.benchmark, row.max_tokens) for row in evidence.readings))
+    wanted = evidence.primary
+    views.sort(key=lambda view: wanted is None or view != (wanted.benchmark, wanted.max_tokens))
+    tables = [[row for row in evidence.readings if (row.benchmark, row.max_tokens) == view] for view in views]
+    return [
+        sorted(table, key=lambda row: (students.get(row.student, len(students)), arms.get(row.arm, len(arms))))
+        for table in tables
+        if any(getattr(row, field) for row in table for field in DIFFERENCES)
+    ]
 
 
 def accuracy_figures(evidence: Evidence) -> list[Figure]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from mixdistill.evidence import Evidence, SharedStep
-    from mixdistill.types import Gap, Interval
+    from mixdistill.types import Gap, Interval, Rule
 
 __all__ = [
     "BASE",
@@ -27,11 +27,14 @@ __all__ = [
     "pct_span",
     "points",
     "reach",
+    "reading_name",
+    "readings_words",
     "recipe_words",
     "required",
     "result",
     "rough_size",
     "rough_time",
+    "share_of",
     "shares",
     "short_number",
     "solved_words",
@@ -121,15 +124,19 @@ def _gap_clauses(evidence: Evidence, gaps: Sequence[Gap]) -> list[str]:
             case "equal":
                 text, detail = f"{gap.verdict} between {a} and {b}", ""
             case _:
-                text, detail = f"can't tell {a} from {b}", _reach(gap)
+                text, detail = f"can't tell {a} from {b}", _reach(evidence, gap)
         groups.setdefault(text, []).append(f"{gap.student}{f' ({detail})' if detail else ''}")
     return [f"{text} for {_listed(students)}" for text, students in groups.items()]
 
 
-def _reach(gap: Gap) -> str:
+def _reach(evidence: Evidence, gap: Gap) -> str:
     """How far a gap that is open may reach; where its own interval leaves out zero, what keeps it open."""
     if gap.data is None:
         return "one seed"
+    if gap.turned_by:
+        there = [(rule, under(evidence, gap, rule)) for rule in gap.turned_by]
+        told = [f"{points(o.delta) if o and o.delta * gap.delta < 0 else 'not'} under {rule}" for rule, o in there]
+        return f"{points(gap.delta)} points, but {_listed(told)}"
     if gap.p_holm is not None and not gap.data.low <= 0 <= gap.data.high:
         return f"{points(gap.delta)} points, but Holm's p over all students is {gap.p_holm:.2g}"
     return f"anything from {span(gap.data)} points"
@@ -159,6 +166,48 @@ def _base_is_higher(evidence: Evidence, student: str) -> tuple[str, bool] | None
         if decision(gap) == ("second" if gap.arms[1] == BASE else "first")
     }
     return text, {row.arm for row in trained} <= beaten
+
+
+def under(evidence: Evidence, gap: Gap, rule: Rule) -> Gap | None:
+    """The same gap under another reading; None where the same answers are correct as under one that is shown."""
+    return next((g for g in evidence.gaps_by_rule if g.rule == rule and gap_key(g) == gap_key(gap)), None)
+
+
+def gap_key(gap: Gap) -> tuple[str, str, str, int | None, str]:
+    """What a gap is about, however answers are read."""
+    return gap.name, gap.student, gap.benchmark, gap.max_tokens, gap.group
+
+
+def reading_name(evidence: Evidence, rule: Rule) -> str:
+    """A reading, and those under which the same answers are correct."""
+    return _listed([rule, *(other for other, first in evidence.alike.items() if first == rule)])
+
+
+def readings_words(evidence: Evidence) -> list[str]:
+    """Whether the sign of the primary contrast depends on how answers are read, a sentence per student and reading
+    where it does."""
+    if not evidence.gaps_by_rule:
+        return ["The sign does not depend on how answers are read: every reading finds the same answers correct."]
+    found = [
+        _turn(gap, other)
+        for gap in evidence.gaps
+        if is_primary(evidence, gap)
+        for other in evidence.gaps_by_rule
+        if gap_key(other) == gap_key(gap) and (other.rule in gap.turned_by or other.delta * gap.delta < 0)
+    ]
+    return found or ["The sign does not depend on how answers are read."]
+
+
+def _turn(gap: Gap, other: Gap) -> str:
+    """A gap and the same one under a reading that turns it."""
+    if other.delta * gap.delta < 0:
+        text = f"Under {other.rule} the gap of {gap.student} turns from {points(gap.delta)} to {points(other.delta)}"
+    else:
+        text = f"Under {other.rule} it is {other.arms[1]}, not {gap.arms[1]}, that {gap.student} learns most from"
+    if other.rule in gap.turned_by:
+        verb = f"mixdistill disagreements RUN --between {gap.rule} {other.rule}"
+        return f"{text}, so there is no verdict: read what '{verb}' lists."
+    return f"{text}; there was no verdict to withdraw." if decision(gap) == "open" else f"{text}, within its noise."
 
 
 def caution(evidence: Evidence) -> str:
@@ -235,6 +284,13 @@ def required(step: SharedStep) -> str:
 def shares(parts: dict[str, float]) -> str:
     """Parts of a whole in words: 1: 40 %, 2: 60 %."""
     return ", ".join(f"{name}: {100 * share:.0f}\N{NO-BREAK SPACE}%" for name, share in parts.items())
+
+
+def share_of(part: int, whole: int, interval: Interval | None) -> str:
+    """Part of a whole in percent with its interval: 94.0 %, 83.8-97.9."""
+    if not whole:
+        return "\N{EN DASH}"
+    return pct(part / whole) + (f", {pct_span(interval)}" if interval else "")
 
 
 def points(value: float) -> str:

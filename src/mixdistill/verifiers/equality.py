@@ -7,7 +7,7 @@ Steps, named in a verdict's `rule`:
     words         words are compared as words; a word is no number
     parts         tuples, intervals, sets, lists and matrices: part by part, in order where order counts
     equation      two equations say the same when one is the other times a constant
-    value         closed forms: the same value to fifty digits
+    value         closed forms: the same value to a hundred digits
     length        far longer than any answer, and not the reference letter by letter
     math-verify   everything else
 
@@ -25,8 +25,9 @@ from math import isfinite
 from typing import NamedTuple
 
 from mixdistill.verifiers import expression, shapes, symbolic, values
+from mixdistill.verifiers.extract import NUMBER
 from mixdistill.verifiers.plain import WRAPPED, normal, spelling
-from mixdistill.verifiers.quantities import Unit, number, same_number, stands_for, unit_of
+from mixdistill.verifiers.quantities import Number, Unit, is_no_unit, number, same_number, stands_for, unit_of
 
 LONGEST = 2000
 """Characters of an answer that is read, or four times the reference's."""
@@ -83,6 +84,14 @@ def _compare(gold: str, answer: str, ask: Ask) -> Decided | None:
     if gold == answer or normal(gold) == normal(answer):
         return Decided(True, "text")
     a, b = spelling(gold), spelling(answer)
+    if not a or not b:
+        return Decided(False, "text")
+    if "\\equiv" in a and "mod" not in b:
+        return Decided(False, "equation")  # a residue class is no number
+    if _TEXT.fullmatch(gold) and shapes.read(a).kind == "one" and _ORDINARY.fullmatch(_words(b)) and not number(gold):
+        return Decided(_folded(_words(a)) == _folded(_words(b)), "words")
+    if "\\equiv" not in a and ("mod" in a) != ("mod" in b):  # 17 \pmod{20} is 17
+        return _compare(_MODULO.sub("", a), _MODULO.sub("", b), ask) if _MODULO.search(a + b) else None
     option = _CHOSEN.match(b)
     if option and "(" in option.group() and not _LETTER.fullmatch(_words(a)):
         return _compare(gold, b[option.end() :], ask)
@@ -100,6 +109,9 @@ def _compare(gold: str, answer: str, ask: Ask) -> Decided | None:
     for single, several in ((one, two), (two, one)):
         if single.kind == "one" and several.kind != "one" and len(_sides(single.parts[0])) > 1:
             return _behind_name(a, b, ask)
+    right = _by_name(one, two, ask)
+    if right is not None:
+        return Decided(right, "parts")
     right = shapes.same(_ordered(one, two), two, lambda x, y: _opinion(_compare(x, y, ask)))
     if right is None and any(s.kind == "one" and _is_known(s.parts[0]) for s in (one, two)):
         right = False  # several are not one
@@ -107,8 +119,24 @@ def _compare(gold: str, answer: str, ask: Ask) -> Decided | None:
 
 
 def _shape(text: str) -> shapes.Shape:
-    """1,000 is no list."""
-    return shapes.Shape("one", (text,)) if number(text) else shapes.read(text)
+    """1,000 is no list, and (a, b) = (1, 2) is a = 1, b = 2."""
+    if number(text):
+        return shapes.Shape("one", (text,))
+    sides = _sides(text)
+    if len(sides) == 2 and sides[0][0] == "(":
+        names, parts = (shapes.read(side) for side in sides)
+        if names.kind == parts.kind == "tuple" and len(names.parts) == len(parts.parts):
+            return shapes.Shape("list", tuple(f"{n} = {p}" for n, p in zip(names.parts, parts.parts, strict=True)))
+    return shapes.read(text)
+
+
+def _by_name(gold: shapes.Shape, answer: shapes.Shape, ask: Ask) -> bool | None:
+    """a = 1, b = 2 against b = 2, a = 1: each name has its value. None where the names are not the same ones."""
+    one, two = ({p[0]: p[1] for p in map(_sides, s.parts) if len(p) == 2} for s in (gold, answer))
+    if len(one) != len(gold.parts) or len(two) != len(answer.parts) or one.keys() != two.keys():
+        return None
+    found = [_opinion(_compare(value, two[name], ask)) for name, value in one.items()]
+    return False if False in found else None if None in found else True
 
 
 def _opinion(decided: Decided | None) -> bool | None:
@@ -146,10 +174,24 @@ def _as_numbers(gold: str, answer: str) -> Decided | None:
         b = number(answer.replace(",", "."))  # 3,5 as half of the world writes it
     if a and b:
         return Decided(same_number(a, b), "number")
+    if a and b is None and (inside := _in_sentence(answer)):
+        return Decided(same_number(a, inside), "number")
     if gold in _INFINITE or answer in _INFINITE:
         known = _is_read(gold) and _is_read(answer)
         return Decided(_INFINITE.get(gold) == _INFINITE.get(answer), "number") if known else None
     return _as_digits(gold, answer)
+
+
+def _in_sentence(answer: str) -> Number | None:
+    """The number of `Janet makes 18 dollars`: the only one in a text that begins with words."""
+    words = _words(answer)
+    if not _SENTENCE.match(words):
+        return None
+    found = NUMBER.findall(words)
+    return number(words[words.index(found[0]) :], glued=True) if len(found) == 1 else None
+
+
+_SENTENCE = re.compile(r"[A-Za-z]{2,} [A-Za-z]{2,}")
 
 
 def _as_digits(gold: str, answer: str) -> Decided | None:
@@ -168,6 +210,8 @@ def _digits(based: re.Match[str]) -> tuple[str, str]:
     return based[1].casefold(), str(base.value) if base else based[2]
 
 
+_TEXT = re.compile(r"\\(?:text|textbf|mbox)\{ ?[A-Za-z][A-Za-z '.-]+\}")
+_MODULO = re.compile(r" ?(?:\\pmod ?\{?[\w^]+\}?|\(? ?\\?(?:text\{)?b?mod\}? ?[\w^{}]+ ?\)?)$")
 _CHOSEN = re.compile(r"(?:\\(?:text|textbf|mathrm)\{ ?\([A-J]\)(?: ?\}| (?=[^{}]*\}$))|\([A-J]\)(?= ?\S)) ?")
 """The letter of an option in front of its text."""
 _LETTER = re.compile(r"\(?([A-J])\)?")
@@ -187,19 +231,22 @@ def _as_ratio(gold: str, answer: str) -> Decided | None:
     if time and other:
         half = {(t[3] or "").lower() for t in (time, other)} - {""}
         return Decided(len(half) < 2 and all(int(time[i]) == int(other[i]) for i in (1, 2)), "number")
-    if not _RATIO.fullmatch(a):
+    if not (_RATIO.fullmatch(a) or _RATIO.fullmatch(b) or time or other):
         return None
-    parts = [Fraction(p) for p in re.split(r" ?: ?| to ", a)]
-    if _RATIO.fullmatch(b):
-        others = [Fraction(p) for p in re.split(r" ?: ?| to ", b)]
-        same = len(parts) == len(others) and all(
-            p * others[0] == q * parts[0] for p, q in zip(parts, others, strict=True)
-        )
-        return Decided(same, "number")
-    single = number(answer, glued=True)
-    if single is None or time:
-        return Decided(False, "number") if _is_read(answer) else None
-    return Decided(len(parts) == 2 and parts[1] != 0 and parts[0] / parts[1] == single.value, "number")
+    one, two = _proportion(gold), _proportion(answer)
+    if one is None or two is None:
+        known = one or two or _is_read(gold) or _is_read(answer)
+        return Decided(False, "number") if known else None
+    same = len(one) == len(two) and [p * two[0] for p in one] == [q * one[0] for q in two]
+    return Decided(same, "number")
+
+
+def _proportion(text: str) -> list[Fraction] | None:
+    """The numbers of a ratio; of a single number, itself to one."""
+    if _RATIO.fullmatch(_words(text)):
+        return [Fraction(p) for p in re.split(r" ?: ?| to ", _words(text))]
+    single = number(text, glued=True)
+    return [single.value, Fraction(1)] if single else None
 
 
 def _as_words(gold: str, answer: str) -> Decided | None:
@@ -268,6 +315,9 @@ def _as_equations(gold: Sequence[str], answer: Sequence[str], ask: Ask) -> Decid
     if len(answer) == 1:
         if _is_name(gold[0]):
             return _compare(_worth(gold), answer[0], ask)
+        if not any(map(_has_names, gold)):  # \sqrt{3} - 1 \approx 0.732
+            found = [_compare(side, answer[0], ask) for side in gold]
+            return next((decided for decided in found if decided and decided.right), found[-1])
         return Decided(False, "equation") if _is_read(answer[0]) else None
     if _is_name(gold[0]) and _is_name(answer[0]):
         a, b = normal(gold[0]), normal(answer[0])
@@ -335,7 +385,10 @@ def _tree(text: str) -> expression.Node | None:
 
 def _is_unit(behind: re.Match[str]) -> bool:
     """Whether what stands behind a formula is a unit: a word in a text, or a known one of two letters and more."""
-    return "\\" in behind.group() or (len(behind["unit"]) > 1 and unit_of(behind["unit"]) is not None)
+    words = behind["unit"].split()
+    if is_no_unit(behind["unit"]):
+        return False
+    return "\\" in behind.group() or (min(map(len, words)) > 1 and unit_of(behind["unit"]) is not None)
 
 
 def _unit(text: str) -> Unit | None:

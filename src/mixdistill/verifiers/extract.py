@@ -20,13 +20,17 @@ import re
 from collections.abc import Callable, Iterable
 
 from mixdistill.verifiers.plain import WRAPPED, ascii_signs, clean
+from mixdistill.verifiers.quantities import unit_of
 from mixdistill.verifiers.verdicts import Found
 
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed\s*([^\s{}$\\.,;]+)")
+_PLAIN_BOX = re.compile(r"\\boxed\{([^{}\\\n]*)\}")
 _JOINT = re.compile(r"(?:[\s$,;*]|\\[()\[\],;]|\\q?quad|\\text\s*\{\s*|\}|\b(?:and|or)\b|[A-Za-z]\w?\s*=\s*){0,24}")
 _NEAR = 60
 """Most characters between two boxes that are one answer."""
+_MOST = 16
+"""Boxes that can be one answer."""
 
 _SPACE = r"[*_`\s]{0,8}"
 _X = r"(?=(?P<x>\S[^\n]{0,499}))"
@@ -40,6 +44,7 @@ _ANSWER_IS = re.compile(
     rf"(?:(?:therefore|thus|simply|then|just)\b)?{_SPACE}:?{_SPACE}{_X}",
     re.IGNORECASE,
 )
+_HEADING = re.compile(rf"^[#*_ \t]{{1,8}}answer[*_: \t]{{0,8}}\n\s{{0,8}}{_X}", re.IGNORECASE | re.MULTILINE)
 _ELSEWHERE = re.compile(
     r"(?:\u043e\u0442\u0432\u0435\u0442|\u0432\u0456\u0434\u043f\u043e\u0432\u0456\u0434\u044c|\u7b54\u6848|\u7b54\u3048|"
     r"\uc815\ub2f5|\ub2f5|\u0627\u0644\u0625\u062c\u0627\u0628\u0629|\u0627\u0644\u062c\u0648\u0627\u0628|"
@@ -48,8 +53,9 @@ _ELSEWHERE = re.compile(
     r"\u0e04\u0e33\u0e15\u0e2d\u0e1a|"
     r"\b(?:r\xe9ponse|respuesta|antwort|jibu|risposta|resposta|odpowied\u017a|jawaban|cevap|yan\u0131t|"
     r"\u0111\xe1p \xe1n|svar|vastaus|antwoord|odpov\u011b\u010f|r\u0103spuns|v\xe1lasz|respondo))"
-    rf"(?:\s+(?:final|finale|finala|akhir|la mwisho|ni|est|es|ist|\xe8|\xe9|to|adalah|l\xe0))*{_SPACE}"
-    rf"(?::|=|\u662f|\u4e3a|\u70ba|\u306f|\uc740|\ub294|\u5c31\u662f|\u0647\u0648|\u0647\u064a|\u0939\u0948|\u0e04\u0e37\u0e2d|-|\u2014)?"
+    rf"(?:\s+(?:final|finale|finala|akhir|la mwisho))*{_SPACE}"
+    r"(?:(?:ni|est|es|ist|lautet|\xe8|\xe9|to|adalah|l\xe0|\u05d4\u05d9\u05d0)\s|:|=|\u662f|\u4e3a|\u70ba|\u306f|\uc740|\ub294|"
+    r"\u0647\u0648|\u0647\u064a|\u0939\u0948|\u0e04\u0e37\u0e2d|-|\u2014|(?=\d))"
     rf"{_SPACE}:?{_SPACE}{_X}",
     re.IGNORECASE,
 )
@@ -59,12 +65,12 @@ _WORD = re.compile(r"(?<![\\A-Za-z])[^\W\d_]{2,}")
 _MATHS = re.compile(r"\$\$([^$\n]+)\$\$|\$((?:\\\$|[^$\n])+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
 _DISPLAY = re.compile(r"(?:\$\$|\\\[)\s*\n([^\n]{1,499})\n\s*(?:\$\$|\\\])")
 _SENTENCE_END = re.compile(r"[.!?;](?=\s)")
-_BECAUSE = re.compile(r"\s(?:because|since|as|which|where|so that)\s|\s\(", re.IGNORECASE)
+_BECAUSE = re.compile(r"\s(?:because|since|as|which|where|so that)\s|\s\((?=[A-Za-z]{2,})", re.IGNORECASE)
 
 _DIGITS = r"(?:\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d.,]*\d)|\d+)"
 NUMBER = re.compile(
     r"(?<![\^\d])(?<!\^\{)(?:(?<![\w)}\]])[-\u2212])?"
-    r"(?:(?:\d+\s?)?\\[dt]?frac\{-?\d+\}\{\d+\}|\d+ \d+/\d+(?![\d/])"
+    r"(?:(?:\d+\s?)?\\[dt]?frac(?:\{-?\d+\}\{\d+\}|\d\d)|\d+ \d+/\d+(?![\d/])"
     r"|(?:\\?\$(?!\d+\s?\\[dt]?frac)|[\u20ac\u00a3\u00a5])?"
     rf"(?:{_DIGITS}(?:\.\d+)?|(?<!\d)\.\d+)(?:[eE][-+]?\d{{1,3}}(?!\w)|/\d+)?"
     r"(?:\s?(?:\\times|\*|x)\s?10\^\{?-?\d+\}?)?(?:\s?\\?%)?)"
@@ -116,7 +122,7 @@ def last_box(text: str) -> str | None:
     if boxes:
         start, _, content = boxes[-1]
         found = [content]
-        for first, last, other in reversed(boxes[:-1]):
+        for first, last, other in reversed(boxes[-_MOST:-1]):
             between = text[last:start]
             if len(between) > _NEAR or not _JOINT.fullmatch(between.removesuffix("\\boxed{").removesuffix("\\fbox{")):
                 break
@@ -129,13 +135,10 @@ def last_box(text: str) -> str | None:
 def _simple_box(text: str) -> str | None:
     """What `last_box` finds, where the last box is the only one near and holds no brace: most are so."""
     at = text.rfind("\\boxed{")
-    end = text.find("}", at)
-    content = text[at + 7 : end]
-    if at < 0 or end < 0 or any(c in content for c in "{\\\n"):
+    match = _PLAIN_BOX.match(text, at) if at >= 0 else None
+    if match is None or text.find("\\f", at) >= 0 or text.rfind("box", max(0, at - 2 * _NEAR), at) >= 0:
         return None
-    if text.find("\\f", at) >= 0 or "box" in text[max(0, at - 2 * _NEAR) : at] or text[at - 1 : at] == "\\":
-        return None
-    return clean(content) or None
+    return None if text[at - 1 : at] == "\\" else clean(match[1]) or None
 
 
 def _boxes(text: str) -> Iterable[tuple[int, int, str]]:
@@ -164,10 +167,22 @@ def _says(content: str) -> bool:
 
 def _last_phrase(pattern: re.Pattern[str], text: str) -> str | None:
     for match in reversed(list(pattern.finditer(text))):
+        if _is_opening(match["x"], len(text) - match.end("x")):
+            continue
         answer = _of_phrase(match["x"], text[match.start("x") : match.start("x") + 1000])
         if answer:
             return answer
     return None
+
+
+def _is_opening(phrase: str, left: int) -> bool:
+    """Whether "Answer:" only begins the answer part: it goes on with a sentence, and with much more after that."""
+    first = phrase.split(maxsplit=3)[:3]
+    return left > _MUCH and len(first) == 3 and all(word.isalpha() for word in first[:2])
+
+
+_MUCH = 400
+"""Characters behind a sentence, from which on it is not the last word."""
 
 
 def _of_phrase(phrase: str, on: str) -> str | None:
@@ -182,12 +197,16 @@ def _of_phrase(phrase: str, on: str) -> str | None:
     maths = list(_MATHS.finditer(phrase))
     if maths:
         return _joined(phrase, maths)
+    phrase = _WHICH_IS.split(phrase)[-1]
     text = clean(_BECAUSE.split(phrase, maxsplit=1)[0]) or clean(phrase)
     text = text.rstrip("!") or text  # an exclamation; a factorial stands in a formula
-    if not _WORD.search(text):
+    if not _WORD.search(_AND.sub("", text)):
         return text if re.search(r"[\w\\]", text) else None
     plain = ascii_signs(text)
-    if _SEVERAL.fullmatch(plain) or _HEDGED.match(plain):
+    whole = _CLOCK.match(plain) or _DATE.match(plain)
+    if whole:
+        return whole.group()
+    if _HEDGED.match(plain) or _is_formula_with_unit(plain):
         return plain
     numbers = list(NUMBER.finditer(plain))
     if numbers:
@@ -209,8 +228,20 @@ def _joined(phrase: str, maths: list[re.Match[str]]) -> str | None:
     return answer or None
 
 
+_AND = re.compile(r"(?<=[\s,])(?:and|or)(?=\s)")
+_CLOCK = re.compile(r"\d{1,2}:\d\d(?: ?[ap]\.?m\b)?", re.IGNORECASE)
+_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+_DATE = re.compile(rf"(?:{_MONTHS}) \d{{1,2}}(?:, \d{{4}})?\b|\d{{1,2}} (?:{_MONTHS})(?: \d{{4}})?\b")
+_WHICH_IS = re.compile(r",? (?:which|that) (?:is|equals|gives|comes to|makes) ")
 _HEDGED = re.compile(r"(?:either|between|one of)\b", re.IGNORECASE)
-_SEVERAL = re.compile(rf"{NUMBER.pattern}(?:(?:,? (?:and|or) |, ){NUMBER.pattern})+")
+
+
+def _is_formula_with_unit(text: str) -> bool:
+    """`2\\sqrt 3 cm`: mathematics and one word behind it, which is a unit."""
+    formula, _, word = text.rpartition(" ")
+    return not _WORD.search(formula) and bool(re.search(r"[\\^]", formula)) and unit_of(word) is not None
+
+
 _UNIT_WORD = re.compile(r"\s?(?:%|percent|million|billion|thousand|(?:[A-Za-z]{1,12}))(?:\^?[23])?(?![\w])")
 
 
@@ -232,6 +263,8 @@ def _last_hash(text: str) -> str | None:
         if not word:
             return line
         number = NUMBER.match(ascii_signs(line))
+        if number and line[number.end() : number.end() + 1] == ":":  # 12:30 pm
+            return line
         if number:
             return clean(number.group())
     return None
@@ -240,16 +273,20 @@ def _last_hash(text: str) -> str | None:
 def _last_answer(text: str) -> str | None:
     """The last "answer is" of any language."""
     found = _last_phrase(_ANSWER_IS, text) if "nswer" in text or "NSWER" in text else None
-    return found or _last_phrase(_ELSEWHERE, text)
+    return found or _last_phrase(_HEADING, text) or _last_phrase(_ELSEWHERE, text)
 
 
 def _last_number(text: str) -> str | None:
     """Looked for from the last line upwards."""
     for line in reversed(ascii_signs(text).splitlines()):
-        numbers = NUMBER.findall(line)
+        numbers = list(NUMBER.finditer(line))
         if numbers:
-            return clean(numbers[-1])
+            scale = _SCALE.match(line, numbers[-1].end())
+            return clean(line[numbers[-1].start() : (scale or numbers[-1]).end()])
     return None
+
+
+_SCALE = re.compile(r" (?:hundred|thousand|million|billion|trillion|dozen)\b")
 
 
 _PHRASES: list[tuple[str, Callable[[str], str | None]]] = [

@@ -3,17 +3,24 @@
 Symbolic algebra and users' code can hang, crash or eat all memory, in ways no exception handler catches. So a verifier
 runs in processes of its own with a limit on memory and a deadline per item. Items travel in chunks; when a chunk
 dies or is late, its items are run again one by one, and only the guilty ones become `error`.
+
+Most answers need none of that. Where the verifier's module has `quick(problem, trace, *, same options) -> Verdict |
+None`, it is asked first, in this process, and only items without its verdict go to the workers; where it decides
+everything, none are started. The contract of `quick`: time linear in the texts, no side effects, a new row each time,
+and no other verdict than the verifier's own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +37,8 @@ CHUNK = 64
 """Most items sent to a worker at once: enough to hide the cost of a message (about 1 ms)."""
 SHOWN = 200
 """Most characters of what a verifier raised that are kept."""
+POOLS = 4
+"""Most idle pools that are kept: a chain of verifiers takes turns, and starting workers takes seconds."""
 CLOCK_JUMP = 1.0
 """Seconds by which the wall clock and the monotonic one part when somebody sets the time."""
 
@@ -48,7 +57,8 @@ def grade(
 
     `verifier` is a full reference (`package.module:name` or `path/file.py:name`), `options` its keyword arguments.
     `deadline` is seconds per item, loading of the verifier not counted. `memory_gib` bounds a worker's address space.
-    An item whose verifier raises, crashes or is late gets outcome `error`. The workers stay for the next call.
+    An item whose verifier raises, crashes or is late gets outcome `error`. Workers are started when an item needs one,
+    and stay for the next call.
     Scripts that call this need the usual `if __name__ == "__main__":` guard, since workers are spawned.
     Raises RecipeError when the reference leads nowhere.
     """
@@ -56,12 +66,36 @@ def grade(
     if failed:
         raise ValueError(f"grade: {len(failed)} traces are failed requests (first {failed[0]}); errors have no verdict")
     verifier = _absolute(verifier)
-    version = resolve.version(resolve.load(verifier))
-    if not items:
-        return []
-    pool = _pool(_Plan(verifier, workers, memory_gib))
-    verdicts = _Round(pool, items, verifier, options, deadline).run(workers)
-    return [v.model_copy(update={"verifier": name, "version": version}) for v in verdicts]
+    function = resolve.load(verifier)
+    stamp = {"verifier": name, "version": resolve.version(function)}
+    quick = getattr(sys.modules.get(function.__module__), "quick", None)
+    decided = [_quickly(quick, problem, trace, options) for problem, trace in items] if quick else [None] * len(items)
+    rest = [item for item, verdict in zip(items, decided, strict=True) if verdict is None]
+    judged = iter(_by_workers(rest, _Plan(verifier, workers, memory_gib), options, deadline) if rest else [])
+    return [_stamped(verdict or next(judged), stamp) for verdict in decided]
+
+
+def _quickly(quick: Any, problem: Problem, trace: Trace, options: dict[str, Any]) -> Verdict | None:
+    """The verdict of the companion `quick`. Whatever else it does is no error yet: the verifier itself is asked."""
+    try:
+        verdict = quick(problem, trace, **options)
+    except Exception:
+        return None
+    return verdict if isinstance(verdict, Verdict) and verdict.trace_id == trace.id else None
+
+
+def _stamped(verdict: Verdict, stamp: dict[str, str]) -> Verdict:
+    """The same row, stamped. It is still being made, out of a worker's message or by `quick`, and nobody else holds it;
+    a copy would take as long as most comparisons.
+    """
+    vars(verdict).update(stamp)
+    verdict.model_fields_set.update(stamp)
+    return verdict
+
+
+def _by_workers(items: Sequence[Item], plan: _Plan, options: dict[str, Any], deadline: float) -> list[Verdict]:
+    with _borrowed(plan) as pool:
+        return _Round(pool, items, plan.verifier, options, deadline).run(plan.workers)
 
 
 class _Round:
@@ -175,53 +209,79 @@ class _Plan(NamedTuple):
     memory_gib: float
 
 
-class _Running(NamedTuple):
-    plan: _Plan
-    pid: int
+@dataclass
+class _Workers:
+    """A running pool, and how many calls are using it."""
+
     pool: ProcessPool
+    users: int = 0
 
 
 _lock = threading.Lock()
-_running: _Running | None = None
+_pools: dict[_Plan, _Workers] = {}
+"""Pools of this process, the one used last at the end."""
+_owner: int | None = None
+"""The process whose pools these are: a forked child must leave its parent's alone."""
 
 
-def _pool(plan: _Plan) -> ProcessPool:
-    """This process's pool. It is kept between calls and replaced when another verifier or size is wanted."""
-    global _running
-    import multiprocessing
+@contextlib.contextmanager
+def _borrowed(plan: _Plan) -> Generator[ProcessPool]:
+    """A pool for `plan` for the time of one call. It is kept afterwards, as long as it is among the last few."""
+    with _lock:
+        workers = _own_pools().pop(plan, None)
+        if workers and not workers.pool.active:
+            _end(workers.pool)
+            workers = None
+        workers = _pools[plan] = workers or _Workers(_start(plan))
+        workers.users += 1
+    try:
+        yield workers.pool
+    finally:
+        with _lock:
+            workers.users -= 1
+            idle = [kept for kept, w in _pools.items() if not w.users]
+            for kept in idle[: max(0, len(_pools) - POOLS)]:
+                _end(_pools.pop(kept).pool)
+
+
+def _own_pools() -> dict[_Plan, _Workers]:
+    """The pools of this process. The first time, sees to it that they end with it."""
+    global _owner
     from multiprocessing.util import Finalize
+
+    if _owner != os.getpid():
+        _owner = os.getpid()
+        _pools.clear()
+        # Runs at exit of the main process and of multiprocessing's children alike, where atexit does not.
+        Finalize(None, stop, exitpriority=100)
+    return _pools
+
+
+def _start(plan: _Plan) -> ProcessPool:
+    import multiprocessing
 
     from pebble import ProcessPool
 
-    with _lock:
-        current = _running
-        mine = current is not None and current.pid == os.getpid()  # a forked child must leave its parent's alone
-        if current and mine:
-            if current.plan == plan and current.pool.active:
-                return current.pool
-            current.pool.close()  # lets other threads' tasks finish
-            current.pool.join()
-        pool = ProcessPool(
-            max_workers=plan.workers,
-            initializer=_start_worker,
-            initargs=(plan.verifier, int(plan.memory_gib * 2**30), os.getpid()),
-            context=multiprocessing.get_context("spawn"),
-        )
-        _running = _Running(plan, os.getpid(), pool)
-        if not mine:
-            # Runs at exit of the main process and of multiprocessing's children alike, where atexit does not.
-            Finalize(None, stop, exitpriority=100)
-        return pool
+    return ProcessPool(
+        max_workers=plan.workers,
+        initializer=_start_worker,
+        initargs=(plan.verifier, int(plan.memory_gib * 2**30), os.getpid()),
+        context=multiprocessing.get_context("spawn"),
+    )
 
 
 def stop() -> None:
     """Ends this process's workers, if any; the next `grade` starts new ones. Called at exit."""
-    global _running
     with _lock:
-        current, _running = _running, None
-    if current and current.pid == os.getpid():
-        current.pool.stop()
-        current.pool.join()
+        ended = list(_pools.values()) if _owner == os.getpid() else []
+        _pools.clear()
+    for workers in ended:
+        _end(workers.pool)
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()
+    pool.join()
 
 
 def _start_worker(verifier: str, memory: int, parent: int) -> None:

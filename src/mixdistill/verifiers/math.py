@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from mixdistill.types import Problem, Trace, Verdict, prompt_text
 from mixdistill.verifiers.equality import LONGEST, Decided, decide, equal, value_of
 from mixdistill.verifiers.extract import extract
-from mixdistill.verifiers.plain import clean
+from mixdistill.verifiers.plain import clean, normal
 from mixdistill.verifiers.quantities import number
 from mixdistill.verifiers.verdicts import compared, is_cut, no_answer, no_reference
 
@@ -48,7 +48,9 @@ def _judge(problem: Problem, trace: Trace, compare: Callable[[str, str], Decided
     found = extract(trace.content, guess=not is_cut(trace))
     if found is None:
         return no_answer(trace, gold)
-    decided = _as_asked(problem, gold, found.answer) or compare(gold, found.answer)
+    decided = compare(gold, found.answer)
+    if decided is None or not decided.right:
+        decided = _as_asked(problem, gold, found.answer) or decided
     return decided and compared(trace, found, gold, *decided)
 
 
@@ -60,7 +62,7 @@ def reference(answer: str) -> str:
         if found and found.rule in ("box", "hash"):
             return found.answer
     text = clean(answer)
-    return text if text.strip("$") else ""
+    return text if normal(text).strip("$") else ""
 
 
 def gold(problem: Problem) -> str:

@@ -88,7 +88,6 @@ _NOTHING = re.compile(
 )
 _BLANK = re.compile(r"(?<!\\)\\(?:[;:> ]|q?quad(?![a-zA-Z]))|~")
 _SUBS = (
-    ("{,}", ","),
     ("\\text{:}", ":"),
     ("{:}", ":"),
     ("\\dfrac", "\\frac"),
@@ -107,6 +106,9 @@ _SUBS = (
     ("\\leslant", "\\le"),
     ("\\geslant", "\\ge"),
     ("\\degree", "^\\circ"),
+    ("\\text{ factorial}", "!"),
+    ("\\dots", "\\ldots"),
+    ("\\cdots", "\\ldots"),
     ("\\varnothing", "\\emptyset"),
     ("\\lvert", "|"),
     ("\\rvert", "|"),
@@ -116,7 +118,13 @@ WRAPPED = re.compile(
 )
 """Words and upright letters inside mathematics."""
 _BRACES = re.compile(r"\{([^{}\\]*)\}")
-_LABEL = re.compile(r"^(?:\\text\{ ?)?(?:the )?(?:final )?ans(?:wer)?(?: ?[:=]| is) ?(?:\})? ?", re.IGNORECASE)
+_BOLD = re.compile(r"\\(?:mathbf|boldsymbol|bm|textbf|mathrm)\{(.*)\}", re.DOTALL)
+_THOUSANDS = re.compile(r"(?<=\d)\{,\}(?=\d{3}(?!\d))")
+_LABEL = re.compile(
+    r"^(?:\\text\{ ?)?(?:(?:the )?(?:final )?ans(?:wer)?(?: ?[:=]| is)|[A-Za-z][A-Za-z ]{1,29}:(?= ?\}? ?[-\d\\$]))"
+    r" ?\}? ?",
+    re.IGNORECASE,
+)
 _SPACE = re.compile(r"\s+")
 _IDLE_SPACE = re.compile(r"(?<!\d) +| +(?![\d.])")
 """Not the one between two numbers: 1 1/2 is not 11/2."""
@@ -133,13 +141,27 @@ def spelling(text: str) -> str:
     if text.count("$") == 2 and text.startswith("$"):  # $2\sqrt{3}$ cm
         text = text.replace("$", "")
     if "\\" in text or "{" in text or "~" in text:
+        text = _THOUSANDS.sub("", text).replace("{,}", ",")
         for old, new in _SUBS:
             if old in text:
                 text = text.replace(old, new)
         text = _BRACED_SIGN.sub(r"^\1", _BLANK.sub(" ", _NOTHING.sub("", text)))
         whole = WRAPPED.fullmatch(text) or _BRACES.fullmatch(text)
-        text = whole[1] if whole and not text.startswith("\\mathbb") else text
+        text = whole[1] if whole and not text.startswith("\\mathbb") else _bare(text)
     return clean(_LABEL.sub("", _SPACE.sub(" ", text)))
+
+
+def _bare(text: str) -> str:
+    """`\\mathbf{\\frac{1}{2}}` without its type."""
+    whole = _BOLD.fullmatch(text)
+    if whole is None:
+        return text
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", whole[1]):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            return text
+    return whole[1]
 
 
 @lru_cache(maxsize=8192)

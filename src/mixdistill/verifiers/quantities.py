@@ -49,9 +49,18 @@ _CORE = re.compile(
     r"(?: ?(?:\\times|\\cdot|\*|x) ?10 ?\^ ?(?:\{ ?(?P<e1>[-+]?\d{1,3}) ?\}|(?P<e2>[-+]?\d{1,3}))"
     r"|[eE](?P<e3>[-+]?\d{1,3})(?!\w))?)"
 )
+_AMOUNT = re.compile(r"\d+(?:\.\d+)? ?[A-Za-z]+")
+_COMPOUND = re.compile(rf"{_AMOUNT.pattern}(?:(?:, | and |, and | ){_AMOUNT.pattern}){{1,3}}")
 _ABOUT = re.compile(r"(?:\\approx|\\sim(?:eq)?|about|approximately|approx\.?|roughly|~)(?![a-z]) ?", re.IGNORECASE)
 _MONEY = re.compile(r"([-+]?) ?(?:(?:USD?|[ACN]) ?(?=[$]))?(USD|EUR|Rs\.?|[$\u20ac\u00a3\u00a5\u20b9]) ?")
-_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
+_SCALES: dict[str, int | Fraction] = {
+    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
+} | {
+    word: Fraction(1, n)
+    for word, n in {"halves": 2, "thirds": 3, "quarters": 4, "fourths": 4, "fifths": 5, "sixths": 6, "eighths": 8,
+                    "tenths": 10, "hundredths": 100, "thousandths": 1000}.items()
+}  # fmt: skip
+_DONE_TO = {"squared": 2, "cubed": 3}
 _WORDS = {
     "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine":
     9, "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
@@ -76,6 +85,7 @@ def number(text: str, *, glued: bool = False) -> Number | None:
     if len(text) > LONGEST:
         return None
     text = spelling(text)
+    upright = "\\text" in text or "\\math" in text
     if "\\" in text:
         text = WRAPPED.sub(r" \1 ", text).strip().replace("  ", " ")
     if not text[:1].isdigit():
@@ -83,6 +93,8 @@ def number(text: str, *, glued: bool = False) -> Number | None:
     word = text.lower()
     if word in _WORDS:
         return Number(Fraction(_WORDS[word]))
+    if text[:1].isdigit() and _COMPOUND.fullmatch(text):
+        return _added(text)
     money = _MONEY.match(text)
     sign, rest = (money[1], text[money.end() :]) if money else ("", text)
     core = _CORE.match(rest)
@@ -94,10 +106,22 @@ def number(text: str, *, glued: bool = False) -> Number | None:
     unit = _CURRENCIES.get(money[2].rstrip(".")) if money else None
     rest = rest[core.end() :]
     spaced = rest.startswith((" ", "\\"))
+    if not upright and " " in rest.strip() and all(len(w.partition("^")[0]) == 1 for w in rest.split()):
+        return None  # half m v squared
     letter = rest[:1].isalpha() and rest[0].isascii()
     if letter and not glued and (len(rest) == 1 or not rest[1].isalpha()):
         return None
     return _with_unit(-value if sign == "-" else value, _decimals(core), rest, unit, spaced=spaced)
+
+
+def _added(text: str) -> Number | None:
+    """5 hours 30 minutes, 6 feet 2 inches: amounts of one kind, added up in the first one's unit."""
+    found = [number(part[0]) for part in _AMOUNT.finditer(text)]
+    units = [n.unit for n in found if n and n.unit]
+    if len(units) != len(found) or len({unit[1] for unit in units}) != 1:
+        return None
+    total = sum(n.value * n.unit[0] for n in found if n and n.unit)
+    return Number(total / units[0][0], False, units[0], named=True)
 
 
 def _decimals(core: re.Match[str]) -> int:
@@ -136,19 +160,28 @@ def _with_unit(value: Fraction, decimals: int, rest: str, unit: Unit | None, *, 
     first = rest.partition(" ")[0].lower().rstrip(".")
     if first in _SCALES:
         value, rest, spaced = value * _SCALES[first], rest[len(first) :].strip(), True
+    if rest in _DONE_TO:
+        return Number(value ** _DONE_TO[rest])
+    if rest in ("and a half", "and one half"):
+        return Number(value + Fraction(1, 2))
     if not rest:
         return Number(value, False, unit, decimals, unit is not None)
     if rest in ("%", "percent", "per cent", "percentage points") or rest.startswith(("% ", "percent ")):
         return Number(value, True, unit, decimals)
     if rest.startswith("^\\circ"):
         rest, spaced = _DEGREES.get(rest[6:].strip(), rest), True
-    head = re.split(r"[^A-Za-z]", rest, maxsplit=1)[0]
-    if not _UNIT.fullmatch(rest) or (head if len(head) == 1 else head.lower()) in _NO_UNITS:
+    if not _UNIT.fullmatch(rest) or is_no_unit(rest):
         return None
     known = unit_of(rest)
     if known is None and not spaced and rest[0].isascii():  # 5x, 2ab; but 18 and a measure word of Chinese
         return None
     return Number(value, False, known or unit, decimals, named=True)
+
+
+def is_no_unit(text: str) -> bool:
+    """Whether the words behind a number make something else of it: 8 tenths, 5 x, 3 or 4."""
+    head = re.split(r"[^A-Za-z]", text, maxsplit=1)[0]
+    return (head if len(head) == 1 else head.lower()) in _NO_UNITS
 
 
 def same_number(gold: Number, answer: Number) -> bool:

@@ -36,6 +36,13 @@ _CLOSE = {")", "]", "}", "\\}", "\\rangle"}
 _MARK = re.compile(r"\\[a-zA-Z]+|\\.|[()\[\]{},;]|\s(?:or|and)(?=\s)")
 _WORD = re.compile(r"\\(?:text|textbf|mathrm|mbox)\s*\{\s*(?:,\s*)?(or|and)\s*\}")
 _MEMBER = re.compile(r"^\s*(?:[A-Za-z]|\\[a-z]+)\s*\\in\b\s*")
+_NUMBERS = r"\\(?:mathbb\{[ZNQR]\}|[ZNQR](?![a-z]))"
+_CONDITION = re.compile(rf"[,;]? ?\(?(?:where |for |with |\\text\{{[^{{}}]*\}} ?)?[A-Za-z] ?\\in ?{_NUMBERS}\)?$")
+"""`k \\in \\mathbb{Z}` behind an answer says what its letters are, and is no part of it."""
+_BUILDER = re.compile(r"\\\{ ?[A-Za-z](?: ?\\in ?\\(?:mathbb\{R\}|R))? ?(?:\||\\mid(?![a-z])|:)(.+)\\\}")
+_LISTED = re.compile(r"[,;] | (?:and|or) |\\text\{ ?(?:and|or) ?\}")
+_GROUPS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+"""Where something else parts a list, a comma before three digits belongs to a number."""
 _SEPARATORS = {",", ";", "\\lor", "\\land", "\\vee", "\\cup", "or", "and"}
 _SIGNS = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])")
 _NOTHING = re.compile(
@@ -45,13 +52,16 @@ _ALL = ("\\mathbb{R}", "\\R", "all real numbers", "all reals", "(all real number
 _NOT = re.compile(r"(?:[A-Za-z]|\\[a-z]+) ?(?:\\ne(?![a-z])|!=) ?([^,;<>=]+)")
 _RELATION = re.compile(r"(<=|>=|<|>|\\le(?![a-z])|\\ge(?![a-z])|\\lt(?![a-z])|\\gt(?![a-z]))")
 _TURNED = {"<": "<", "<=": "<=", "\\le": "<=", "\\lt": "<", ">": ">", ">=": ">=", "\\ge": ">=", "\\gt": ">"}
+_ABSOLUTE = re.compile(r"\| ?(?:[A-Za-z]|\\[a-z]+) ?\|")
 _NAME = re.compile(r"[A-Za-z](?:_\{?\w+\}?)?|\\[a-z]+")
 
 
 @lru_cache(maxsize=8192)
 def read(text: str) -> Shape:
     """The shape of an answer in the spelling of `plain.spelling`."""
-    text = _MEMBER.sub("", _WORD.sub(r" \1 ", text)).strip()
+    if _LISTED.search(text):
+        text = _GROUPS.sub("", text)
+    text = _MEMBER.sub("", _CONDITION.sub("", _WORD.sub(r" \1 ", text))).strip()
     if _NOTHING.fullmatch(WRAPPED.sub(r"\1", text).strip(" .")):
         return Shape("set", ())
     if text in _ALL:
@@ -62,6 +72,9 @@ def read(text: str) -> Shape:
         cells = tuple(cell.strip() for row in rows for cell in row)
         if len({len(row) for row in rows}) == 1 and len(cells) <= MOST:
             return Shape("matrix", cells, f"{len(rows)}x{len(rows[0])}")
+    built = _BUILDER.fullmatch(text)
+    if built:
+        return read(built[1].strip())
     parts, marks = _split(text)
     if len(parts) > 1:
         return _listed(parts, marks, text)
@@ -69,6 +82,8 @@ def read(text: str) -> Shape:
     if inside is not None:
         opening, closing, body = inside
         parts, _ = _split(body)
+        if _SIGNS.search(body):
+            return Shape("list", _expanded([text]))
         if opening == "\\{" and not re.search(r"(?<!\\)[|:]|\\mid", body):
             return Shape("set", _expanded(parts))
         if len(parts) > 1:
@@ -145,6 +160,8 @@ def _interval(text: str) -> Shape | None:
     pieces = [p.strip() for p in _RELATION.split(text)]
     if len(pieces) == 3:
         left, sign, right = pieces[0], _TURNED[pieces[1]], pieces[2]
+        if _ABSOLUTE.fullmatch(left):
+            return _around_zero(sign, right)
         if _NAME.fullmatch(right) and not _NAME.fullmatch(left):
             left, right = right, left
             sign = sign.replace("<", "#").replace(">", "<").replace("#", ">")
@@ -163,6 +180,15 @@ def _interval(text: str) -> Shape | None:
             low, high, left, right = high, low, second, first
         return Shape("tuple", (low, high), ("[" if "=" in left else "(") + ("]" if "=" in right else ")"))
     return None
+
+
+def _around_zero(sign: str, size: str) -> Shape:
+    """`|x| < 2` and `|x| > 2`."""
+    closed = sign.endswith("=")
+    if sign.startswith("<"):
+        return Shape("tuple", (f"-({size})", size), "[]" if closed else "()")
+    left, right = ("]", "[") if closed else (")", "(")
+    return Shape("list", (f"(-\\infty, -({size}){left}", f"{right}{size}, \\infty)"))
 
 
 def same(gold: Shape, answer: Shape, compare: Compare) -> bool | None:
@@ -198,9 +224,11 @@ def _same_ends(gold: Shape, answer: Shape) -> bool:
 
 
 def _against_one(gold: Shape, answer: Shape, compare: Compare) -> bool | None:
-    """A single answer against several: {5} is 5; anything else is for a better reader to say."""
-    if len(gold.parts) == len(answer.parts) == 1:
-        return compare(gold.parts[0], answer.parts[0])
+    """A single answer against several: {5} is 5, and so is `5, or 10/2`; the rest is for a better reader to say."""
+    if len(gold.parts) == 1 and answer.kind != "tuple" and answer.parts:
+        found = [compare(gold.parts[0], part) for part in answer.parts]
+        if all(found) or len(found) == 1:
+            return found[0]
     return None
 
 

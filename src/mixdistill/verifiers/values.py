@@ -1,19 +1,23 @@
 """What trees of expression.py are worth, and when two of them are the same.
 
-Two expressions are the same when they have the same value, to fifty digits, at every one of a few fixed points; names
-get the same value on both sides. Floating point says at once where they clearly differ; no symbolic algebra is used.
+Two expressions are the same when they have the same value, to a hundred digits, at every one of a few fixed points;
+names get the same value on both sides. Floating point says at once where they clearly differ; there is no symbolic
+algebra.
 """
 
 from __future__ import annotations
 
 import cmath
 import math
+from fractions import Fraction
 from typing import Any
 
 from mixdistill.verifiers.expression import Node, read
 
-DIGITS = 60
+DIGITS = 120
 """Decimal digits of the deciding evaluation, besides those before the point."""
+LONGEST_VALUE = 20_000
+"""Bits of a fraction that is computed exactly."""
 _SPREAD = (1.0, 11.9, -2.3, 0.31, -37.1)
 POINTS = len(_SPREAD)
 """Values that every name is given in turn: small and large, positive and negative."""
@@ -27,6 +31,8 @@ _FAILS = (ArithmeticError, ValueError, TypeError, RecursionError, KeyError)
 def same(a: Node, b: Node) -> bool | None:
     """Whether two expressions have the same value wherever both have one; None where too few points say so."""
     names = sorted(names_in(a) | names_in(b))
+    if not names and (x := _rational(a)) is not None and (y := _rational(b)) is not None:
+        return x == y
     points = range(POINTS) if names else range(1)
     agreed = 0
     for point in points:
@@ -37,6 +43,31 @@ def same(a: Node, b: Node) -> bool | None:
     if agreed >= min(2, len(points)):
         return True
     return None if names else _same_towers(a, b)
+
+
+def _rational(node: Node) -> Fraction | None:
+    """The exact value of a sum of products of whole powers of numbers; None for all else, and where it is too long."""
+    kind, parts = node[0], node[1:]
+    if kind == "num":
+        return Fraction(parts[0])
+    if kind not in ("neg", "+", "-", "*", "/", "^"):
+        return None
+    found = [_rational(part) for part in parts]
+    x, y = found[0], found[-1]
+    if x is None or y is None or max(map(_bits, (x, y))) > LONGEST_VALUE:
+        return None
+    if kind == "^":
+        whole = y.denominator == 1 and abs(y.numerator) * _bits(x) <= LONGEST_VALUE
+        return x ** int(y) if whole and (x or y >= 0) else None
+    if kind == "neg":
+        return -x
+    if kind == "/":
+        return x / y if y else None
+    return x + y if kind == "+" else x - y if kind == "-" else x * y
+
+
+def _bits(x: Fraction) -> int:
+    return x.numerator.bit_length() + x.denominator.bit_length()
 
 
 def _same_towers(a: Node, b: Node) -> bool | None:
@@ -112,12 +143,18 @@ def _equal(a: Node, b: Node, values: dict[str, float]) -> bool | None:
         x, y = _float(a, values), _float(b, values)
     except _FAILS:
         return None
+    if values and max(abs(x.imag), abs(y.imag)) > CLEAR * max(abs(x), abs(y)) and not _holds_i(a, b):
+        return None  # outside the domain: x^{3/4} of a negative x
     size = max(abs(x), abs(y))
     if not math.isfinite(size):
         return None
     if size > TINY and abs(x - y) > CLEAR * size:
         return False
     return _equal_exactly(a, b, values, size)
+
+
+def _holds_i(*nodes: Node) -> bool:
+    return any(n[0] == "i" or _holds_i(*(part for part in n[1:] if isinstance(part, tuple))) for n in nodes)
 
 
 def _equal_exactly(a: Node, b: Node, values: dict[str, float], size: float) -> bool | None:

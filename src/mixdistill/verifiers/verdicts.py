@@ -26,10 +26,11 @@ def no_reference(trace: Trace, why: str = "the problem has no reference answer")
     return Verdict(trace_id=trace.id, outcome=Outcome.ERROR, rule="reference", explanation=why)
 
 
-def no_answer(trace: Trace, gold: str, *, rule: str = "") -> Verdict:
+def no_answer(trace: Trace, gold: str, *, rule: str = "", score: float | None = None) -> Verdict:
     """Nothing to compare: `truncated` where the trace was cut at its token limit, else `no_answer`."""
     outcome = Outcome.TRUNCATED if is_cut(trace) else Outcome.NO_ANSWER
-    return Verdict(trace_id=trace.id, outcome=outcome, rule=rule, explanation=f"no answer found; reference: {gold}")
+    explanation = f"no answer found; reference: {gold}"
+    return Verdict(trace_id=trace.id, outcome=outcome, rule=rule, score=score, explanation=explanation)
 
 
 def compared(trace: Trace, found: Found, gold: str, right: bool, step: str, *, score: float | None = None) -> Verdict:
