@@ -76,6 +76,9 @@ def test_the_version_is_printed(call):
         ["init", "--from", "demo", "--student", "s"],
         ["recipes", "--to", "x.yaml"],
         ["rm"],
+        ["audit"],
+        ["audit", "x", "--per-arm", "1"],
+        ["disagreements", "x", "--between", "strict"],
     ],
 )
 def test_wrong_usage_is_exit_2(call, words: list[str]):
@@ -106,6 +109,8 @@ def test_every_finding_is_a_line_of_its_own(call, file: str, raw: dict[str, Any]
         (["show", "nowhere"], "nowhere: not a run folder (no problems in it); give the folder that --out named"),
         (["lab", "build", "xxl"], "lab: no model of that name (got 'xxl')"),
         (["status", "nowhere"], "nowhere: not a run folder (no recipe.yaml or no problems in it); give the folder"),
+        (["disagreements", "nowhere"], "nowhere: not a run folder (no recipe.yaml or no problems in it); give"),
+        (["audit", "nowhere"], "nowhere: not a run folder (no recipe.yaml or no problems in it); give the folder"),
         (["rm", "nowhere"], "nowhere: not a run folder (no recipe.yaml or no problems in it); give the folder"),
         (["recipes", "dmo"], "dmo: no shipped recipe of that name; did you mean 'demo'?"),
         (["init", "--student", "s", "--problems", "p.csv", "--teacher", "t"], "--teacher t: which teacher is it"),

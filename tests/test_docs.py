@@ -15,19 +15,23 @@ from typing import Any
 import pytest
 import typer.main
 
+import planted
 import tiny
 from mixdistill import cli, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
+from mixdistill.commands import sheets
 from mixdistill.errors import DataError, RecipeError
 from mixdistill.fake import faults
 from mixdistill.recipe import Recipe, build, load, parse_yaml
 from mixdistill.sections import Source, Train
-from mixdistill.types import Outcome, Request, Trace, prompt_text
+from mixdistill.types import Outcome, Problem, Request, Trace, prompt_text
+from mixdistill.verifiers.code import verify as verify_code
 from mixdistill.verifiers.grading import grade
+from mixdistill.verifiers.sandbox import protection
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("quickstart", "extending", "import", "prompts", "coming-from", "rehearse", "vllm")
-COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm")
+NAMES = ("quickstart", "extending", "import", "prompts", "coming-from", "rehearse", "vllm", "verdicts", "code")
+COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code")
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
@@ -51,6 +55,8 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "rehearse": {"console", "yaml"},
         "coming-from": {"yaml", "text"},
         "vllm": {"yaml"},
+        "code": {"yaml", "json"},
+        "verdicts": {"console", "text"},
     }
 
 
@@ -115,6 +121,35 @@ def test_the_thinking_of_the_model_that_is_chosen_comes_with_it(tmp_path: Path):
 def test_the_options_that_are_named_for_imports_are_options():
     named = set(re.findall(r"`(\w+_column)", PAGES["import"])) | {"path", "subset", "split", "complete"}
     assert named == {k for k, p in inspect.signature(Recorded).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+RIGHT = {
+    "inputs": "print(sum(map(int, input().split())))",
+    "add": "def add(a, b): return a + b",
+    "double": "def double(x): return 2 * x",
+    "half": "def half(x): return x / 2",
+}
+
+
+@pytest.mark.parametrize("block", blocks("code", "json"))
+def test_the_forms_of_tests_that_are_shown_are_read_and_passed(block: str):
+    program = next(right for word, right in list(RIGHT.items())[::-1] if word in block)
+    trusted = {} if protection().network else {"unprotected": True}
+    verdicts = []
+    for content in (f"```python\n{program}\n```", "```python\nprint(1)\n```"):
+        problem = Problem(id="p", prompt="?", answer=block)
+        verdicts.append(verify_code(problem, tiny.trace(problem, content=content), **trusted))
+    assert [v.outcome for v in verdicts] == [Outcome.CORRECT, Outcome.INCORRECT]
+
+
+def test_the_options_of_code_are_those_that_are_listed():
+    given = inspect.signature(verify_code).parameters
+    listed = dict(re.findall(r"^\| `(\w+)` \((.*?)\) \|", PAGES["code"], re.MULTILINE))
+    assert listed == {
+        k: json.dumps(p.default).replace("1e-06", "1e-6").removesuffix(".0")
+        for k, p in given.items()
+        if p.kind is p.KEYWORD_ONLY
+    }
 
 
 def commands() -> list[str]:
@@ -281,9 +316,34 @@ def test_what_is_said_of_trl_holds_for_the_version_that_is_installed():
 
 def test_the_options_of_the_built_in_verifiers_are_those_that_are_named():
     text = " ".join(PAGES["extending"].split())
-    for name in ("exact", "json"):
+    for name in ("exact", "numeric", "choice", "json"):
         verify = resolve.load(resolve.reference("verifier", name))
         (options,) = re.findall(rf"`{name}` \(([^)]*)\)", text)
         given = dict.fromkeys(re.findall(r"`(\w+)`", options))
         assert resolve.check_options("verify", verify, given) == []
         assert list(verify.__kwdefaults__) == list(given)
+
+
+def test_what_is_said_of_the_verdicts_of_a_run_is_what_the_verbs_say(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    root = Path("runs/long-vs-short")
+    planted.example(root)
+    shown = [line[2:] for block in blocks("verdicts", "console") for line in block.splitlines()]
+    said: dict[str, str] = {}
+    for command in shown:
+        if command.endswith("--mark"):  # by a person who reads; tests/commands/test_audit.py tries the keys
+            path = root / "audit" / "sheet.csv"
+            rows = sheets.read(path)
+            for row in rows:
+                row["mark"] = "c" if re.search(rf"\b{row['reference']}\b", row["answer"]) else "i"
+            sheets.write(path, rows)
+            continue
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        with pytest.raises(SystemExit) as e:
+            cli.main()
+        assert not e.value.code, command
+        said[command.split()[1]] = capsys.readouterr().out
+    differing, report = blocks("verdicts", "text")
+    assert said["disagreements"].startswith(differing)
+    assert said["audit"].startswith(report)
+    assert "--mark" in " ".join(shown)

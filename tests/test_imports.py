@@ -34,7 +34,21 @@ for words in {commands!r}:
 top = {{name.partition(".")[0] for name in set(sys.modules) - before}}
 print(*sorted(n for n in top - sys.stdlib_module_names if n != "mixdistill" and not n.startswith("_")))
 """
-VERBS = ["demo", "init", "recipes", "check", "run", "fake", "status", "show", "rm", *STAGES, "lab"]
+VERBS = [
+    "demo",
+    "init",
+    "recipes",
+    "check",
+    "run",
+    "fake",
+    "status",
+    "show",
+    "rm",
+    "disagreements",
+    "audit",
+    *STAGES,
+    "lab",
+]
 
 
 def loaded(*commands: list[str]) -> set[str]:

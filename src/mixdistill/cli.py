@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mixdistill.commands import complete, lab
+from mixdistill.commands import complete, lab, verdicts
 from mixdistill.errors import MixdistillError
 from mixdistill.flags import (
     ForceOption,
@@ -28,6 +28,7 @@ from mixdistill.flags import (
     Style,
     WorkersOption,
 )
+from mixdistill.printing import as_json, print_row, width
 
 START = """\
 mixdistill measures which reasoning traces teach your small model: it trains it on long, short and
@@ -42,6 +43,7 @@ All verbs: mixdistill --help      One of them: mixdistill VERB --help
 PANELS = {
     "Start here": ("demo", "init", "recipes", "check", "run"),
     "Runs": ("status", "show", "rm"),
+    "Can the verdicts be trusted?": ("disagreements", "audit"),
     "Teachers": ("fake",),
     "One stage at a time": ("generate", "verify", "analyze", "mix", "train", "evaluate", "report"),
 }
@@ -54,6 +56,8 @@ app = typer.Typer(
     epilog="First time here? Run: mixdistill demo",
 )
 app.add_typer(lab.app, name="lab", rich_help_panel="The lab")
+for _verb in (verdicts.disagreements, verdicts.audit):
+    app.command()(_verb)
 
 
 def main() -> None:
@@ -163,7 +167,7 @@ def init(
         evaluation=eval_,
         out=out,
         force=force,
-        width=_width(),
+        width=width(),
     )
     sys.stdout.write(said + "\n")
 
@@ -183,7 +187,7 @@ def recipes(
     if name is None and to is not None:
         raise typer.BadParameter("--to needs the NAME of a recipe")
     if name is None:
-        sys.stdout.write(shelf.listing(_width()) + "\n" if not json_ else _json(shelf.facts()))
+        sys.stdout.write(shelf.listing(width()) + "\n" if not json_ else as_json(shelf.facts()))
     elif to is None:
         sys.stdout.write(shelf.text(name))
     else:
@@ -202,10 +206,10 @@ def status(
 
     if run is None:
         found = look.overview(complete.RUNS)
-        sys.stdout.write(_json(found) if json_ else look.overview_text(found) + "\n")
+        sys.stdout.write(as_json(found) if json_ else look.overview_text(found) + "\n")
     else:
         facts = look.describe(run)
-        sys.stdout.write(_json(facts) if json_ else look.text(facts, _width()) + "\n")
+        sys.stdout.write(as_json(facts) if json_ else look.text(facts, width()) + "\n")
 
 
 @app.command()
@@ -349,9 +353,9 @@ def check(
         graded = golden.grade(loaded, limit=limit, where=where) if gold else None
         planned = None if gold else verb.plan(loaded, out=out, limit=limit, where=where)
     if graded is None:
-        _print(planned, verb.text, json_)
+        print_row(planned, verb.text, json_)
         return
-    _print(graded, golden.text, json_)
+    print_row(graded, golden.text, json_)
     if graded.rejected:
         sys.exit(1)
 
@@ -368,18 +372,7 @@ def show(
     from mixdistill.commands import show as verb
     from mixdistill.store import Store
 
-    _print(verb.find(Store(run), problem), verb.text, json_)
-
-
-def _print(row: Any, text: Any, json_: bool) -> None:
-    """A row as JSON, or as text that fits the terminal; in colour on a terminal alone."""
-    if json_:
-        sys.stdout.write(row.model_dump_json(indent=2) + "\n")
-        return
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    console.print(text(row, console.width if console.is_terminal else 100), soft_wrap=True)
+    print_row(verb.find(Store(run), problem), verb.text, json_)
 
 
 @app.command()
@@ -411,18 +404,6 @@ def _say(text: str) -> None:
 def _tell(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()  # who reads it through a pipe waits for it
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
-def _width() -> int:
-    import shutil
-
-    return min(shutil.get_terminal_size((100, 24)).columns, 120)
 
 
 def _carry_out(

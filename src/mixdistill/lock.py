@@ -27,8 +27,8 @@ _HOLDER = re.compile(r"pid (\d+) on (\S+),")
 
 
 @contextmanager
-def hold(root: Path) -> Generator[None]:
-    """Hold a folder. Raises StoreError naming the holder when another process has it."""
+def hold(root: Path, advice: str = "wait for it or use --out") -> Generator[None]:
+    """Hold a folder. Raises StoreError naming the holder, with advice, when another process has it."""
     try:
         file = open(root / LOCK, "a+")  # noqa: SIM115 -- held for the whole run
     except OSError as e:
@@ -37,9 +37,9 @@ def hold(root: Path) -> Generator[None]:
         try:
             _lock(file)
         except BlockingIOError:
-            raise StoreError(f"{root}: in use by {_said(root / LOCK)}; wait for it or use --out") from None
+            raise StoreError(f"{root}: in use by {_said(root / LOCK)}; {advice}") from None
         except OSError:  # no locks here
-            with _claimed(root):
+            with _claimed(root, advice):
                 yield
             return
         with contextlib.suppress(OSError):  # a full disk: the lock holds without the name
@@ -77,7 +77,7 @@ def _lock(file: IO[str]) -> None:
 
 
 @contextmanager
-def _claimed(root: Path) -> Generator[None]:
+def _claimed(root: Path, advice: str) -> Generator[None]:
     claim, me = root / CLAIM, _me()
     while True:
         try:
@@ -88,7 +88,7 @@ def _claimed(root: Path) -> Generator[None]:
             other = _said(claim)
             if not _gone(other) or not _taken_away(claim, other):
                 raise StoreError(
-                    f"{root}: in use by {other}; wait for it or use --out; if that process is gone, delete {claim} "
+                    f"{root}: in use by {other}; {advice}; if that process is gone, delete {claim} "
                     "(this file system knows no locks)"
                 ) from None
         except OSError as e:

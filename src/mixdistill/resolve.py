@@ -42,6 +42,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "numeric": "mixdistill.verifiers.numeric:verify",
         "exact": "mixdistill.verifiers.exact:verify",
         "json": "mixdistill.verifiers.json_fields:verify",
+        "code": "mixdistill.verifiers.code:verify",
         "judge": "mixdistill.verifiers.judge:Judge",
         "signs": "mixdistill.lab.domain:verify",
     },

@@ -15,6 +15,9 @@ from mixdistill.commands.answers import Format, answer_format
         (["1/2", "-3 / 4", "7"], "fractions and numbers", "math"),
         ([r"\frac{14}{3}", "p - q", r"\left( 3, \frac{\pi}{2} \right)", r"\text{Evelyn}"], "LaTeX and numbers", "math"),
         (['{"city": "Rome"}', '{"city": "Oslo"}'], "JSON objects", "json"),
+        (['["assert f(1) == 2"]', '{"inputs": ["1"], "outputs": ["2"]}'], "tests of programs", "code"),
+        (["def check(f):\n    assert f(1)", "assert g() == 1"], "tests of programs", "code"),
+        (['{"inputs": "beans"}', '{"inputs": "peas"}'], "JSON objects", "json"),
         (["A", "B", "A", "C", "B", "A", "C", "A", "B"], "3 labels (A, B, C)", "exact"),
     ],
 )

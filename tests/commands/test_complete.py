@@ -53,5 +53,5 @@ def test_the_shell_is_answered():
     assert offered("mixdistill check my") == ["my.yaml"]
     assert offered("mixdistill recipes long") == ["long-vs-short"]
     assert offered("mixdistill init --from demo-f") == ["demo-full"]
-    for verb in ("status", "rm"):
+    for verb in ("status", "rm", "disagreements", "audit"):
         assert offered(f"mixdistill {verb} runs/d") == ["runs/demo"]

@@ -11,7 +11,7 @@ import pytest
 from conftest import Notes, Watching
 from mixdistill import pipeline, recipe
 from mixdistill.commands.check import load
-from mixdistill.commands.faults import find, of_models
+from mixdistill.commands.faults import find, of_models, of_verifiers
 from mixdistill.errors import RecipeError
 from mixdistill.recipe import build
 from mixdistill.store import Store
@@ -264,3 +264,28 @@ def test_a_run_finds_a_model_that_is_not_to_be_had_before_it_buys_a_trace(raw, m
     raw["students"] = {"s": {"model": "./no/where"}}
     (line,) = of_models(build(raw))
     assert line.startswith("students.s.model: no such folder, and not a hub id (got './no/where')")
+
+
+FITTING = """
+from mixdistill.types import Outcome, Verdict
+
+def verify(problem, trace, *, size=1, other=None):
+    return Verdict(trace_id=trace.id, outcome=Outcome.CORRECT)
+
+def unfit(*, deadline, size=1):
+    return [f"size: too large for {deadline:g} s (got {size})"] if size > deadline else []
+
+def caveats():
+    return ["verifier: accepts everything"]
+"""
+
+
+def test_a_verifier_says_itself_what_keeps_it_from_its_work_and_what_should_be_known(raw, here):
+    (here / "own.py").write_text(FITTING)
+    raw["verify"] = {"verifier": "own.py:verify", "size": 20, "other": 1}
+    assert faults(raw) == []
+    assert of_verifiers(build(raw), "caveats") == ["verify.verifier: accepts everything"]
+    raw["verify"]["deadline"] = 5
+    assert faults(raw) == of_verifiers(build(raw)) == ["verify.size: too large for 5 s (got 20)"]
+    raw["verify"] = {"verifier": "signs"}
+    assert of_verifiers(build(raw)) == of_verifiers(build(raw), "caveats") == []

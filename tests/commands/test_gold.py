@@ -14,6 +14,7 @@ from mixdistill.errors import RecipeError
 from mixdistill.recipe import build
 from mixdistill.types import Outcome, problem_id
 from mixdistill.verifiers import math
+from mixdistill.verifiers.sandbox import protection
 
 OWN = """
 from mixdistill.types import Outcome, Verdict
@@ -136,6 +137,7 @@ def test_rows_that_are_no_problem_are_counted_beside(raw, tmp_path):
     assert text(graded).plain.endswith("\nnot graded, since they are no problems: 2 rows, train: duplicate")
 
 
+<<<<<<< HEAD
 def test_a_model_is_not_asked_about_references(study):
     study["verify"] = {"verifier": "judge", "model": "m"}
     with pytest.raises(RecipeError) as e:
@@ -150,3 +152,26 @@ def test_of_a_chain_the_first_verifier_is_looked_at(study):
     found = grade(build(study))
     assert found.verifier == "exact"
     assert found.accepted == found.problems
+=======
+def test_references_of_which_no_answer_can_be_made_are_counted_and_not_called_rejected(study, tmp_path):
+    rows = [
+        {"prompt": "a?", "answer": {"test_list": ["assert f() == 1"], "solution": "def f(): return 1"}},
+        {"prompt": "b?", "answer": {"test_list": ["assert f() == 2"]}},
+        {"prompt": "c?", "answer": {"test_list": ["assert f() == 3"], "solution": "def f(): return 4"}},
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "other.jsonl").write_text(json.dumps(rows[1] | {"prompt": "d?"}) + "\n")
+    study["problems"]["eval"] = {"other": {"source": str(tmp_path / "other.jsonl")}}
+    study["verify"] = {"verifier": "code"}
+    if not protection().network:
+        study["verify"]["unprotected"] = True
+    graded = grade(build(study))
+    assert (graded.problems, graded.accepted) == ({"train": 3, "other": 1}, {"train": 1, "other": 0})
+    assert graded.no_answer == {"train": 1, "other": 1}
+    assert [r.explanation for r in graded.rejected] == ["passed 0 of 1; test 1, f(): expected 3, got 4"]
+    assert text(graded).plain.startswith(
+        "code accepts 1 of 2 reference answers of train\n"
+        "not graded, since no answer is in the reference: 1 of train\n"
+        "code: none of 1 references of other holds an answer that could be graded\n"
+    )
+>>>>>>> main

@@ -298,6 +298,15 @@ def test_problems_that_cannot_be_used_are_named(write):
     assert str(e.value) == "none.jsonl: holds no rows; it must hold one problem a row"
 
 
+def test_numbers_of_the_prompts_options_get_choice_and_teachers_are_asked_for_a_box(write):
+    trees = "Which tree is no. {}?\nA) oak\nB) elm\nC) ash"
+    save("tasks.jsonl", [{"question": trees.format(n), "answer": n % 3} for n in range(40)])
+    said, text = write("own=openai:gpt@http://localhost:1/v1", problems="tasks.jsonl")
+    assert "answers    numbers of options, such as 0, 1, 2; verifier: choice\n" in said
+    assert "verify: {verifier: choice, first_index: 0}\n" in text
+    assert "prompt: boxed" in text
+
+
 @pytest.mark.parametrize(
     ("answers", "verifier"),
     [

@@ -43,6 +43,14 @@ def test_what_is_not_ours_stays(run: Path, capsys: pytest.CaptureFixture[str]):
     assert [p.name for p in run.iterdir()] == ["notes.txt"]
 
 
+def test_an_audit_goes_with_its_run_and_is_named(run: Path, capsys: pytest.CaptureFixture[str]):
+    (run / "audit").mkdir()
+    (run / "audit" / "sheet.csv").write_text("x" * 100)
+    rm.remove(run, only_set_aside=False, yes=True)
+    assert "  audit/         100 bytes" in capsys.readouterr().out.splitlines()
+    assert not run.exists()
+
+
 def test_what_was_set_aside_goes_alone(run: Path):
     assert rm.remove(run, only_set_aside=True, yes=True) == f"Deleted {run}/set-aside: 500 bytes."
     assert (run / "train" / "s" / "long" / "0" / "done.json").exists()

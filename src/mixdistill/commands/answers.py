@@ -54,6 +54,7 @@ def answer_format(answers: Sequence[str], prompts: Sequence[str | list[Message]]
     if any(_has_tolerance(t) for t in texts) and _share(texts, numeric.reference) >= NEARLY_ALL:
         return Format("numbers with a tolerance", "numeric")
     for kind, verifier, fits in (
+        ("tests of programs", "code", _is_tests),
         ("JSON objects", "json", _is_json),
         ("integers", "math", _INTEGER.match),
         ("numbers", "math", lambda t: t and _NUMBER.match(t)),
@@ -69,6 +70,19 @@ def answer_format(answers: Sequence[str], prompts: Sequence[str | list[Message]]
         return Format("short texts", "exact", "`exact` wants the same words; other wordings count as wrong")
     doubt = "no whole text is met word for word; write a verifier of your own (path/file.py:function)"
     return Format("free texts", "exact", doubt)
+
+
+def _is_tests(text: str) -> bool:
+    """Whether a reference is tests, in a form that `code` reads."""
+    from mixdistill.verifiers.code_tests import read
+
+    if "assert" not in text and '"inputs"' not in text:
+        return False
+    try:
+        read(text, "def f():")
+    except ValueError:
+        return False
+    return True
 
 
 def _chosen(answers: Sequence[str], prompts: Sequence[str | list[Message]]) -> Format | None:

@@ -92,6 +92,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         warnings=_warnings(str(store.root), disk)
         + faults.without_vllm(study)
         + faults.vague_limits(study)
+        + faults.of_verifiers(study, "caveats")
         + [f"problems.eval.{shared_line(which, both)}" for which, both in shared(found.problems).items()]
         + _shown(study, found)
         + _overlong(study, found)

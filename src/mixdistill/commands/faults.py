@@ -8,6 +8,7 @@ Everything is looked at, whatever else is wrong: a broken source does not hide t
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -73,6 +74,7 @@ def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
         found.of_recipe += _model(f"students.{name}.model", student.model, student.chat_template_kwargs)
     if recipe.analyze.tokenizer:
         found.of_recipe += _model("analyze.tokenizer", recipe.analyze.tokenizer)
+    found.of_recipe += of_verifiers(recipe)
     found.of_folder = _folder(recipe, store, compare=not found.of_recipe)
     return found
 
@@ -86,6 +88,20 @@ def of_models(recipe: Recipe) -> list[str]:
     for key, (model, template_kwargs) in named.items():
         given = resolve.from_environment(model)
         lines += _model(key, given, template_kwargs) or _unreachable(key, given)
+    return lines
+
+
+def of_verifiers(recipe: Recipe, companion: str = "unfit") -> list[str]:
+    """What keeps the verifiers from their work: what a function `unfit(*, deadline, option=...)` beside one says. Or
+    `caveats`: what should be known of it."""
+    lines = []
+    for at, link in enumerate(recipe.verify.chain):
+        where = f"verify.{link.name}" if at else "verify"
+        verifier = resolve.load(resolve.reference("verifier", link.name))
+        tell = getattr(sys.modules[verifier.__module__], companion, None)
+        if tell is not None:
+            given = {"deadline": recipe.verify.deadline, **link.options}
+            lines += [f"{where}.{line}" for line in tell(**{k: v for k, v in given.items() if resolve.takes(tell, k)})]
     return lines
 
 

@@ -7,6 +7,8 @@ phrased is the verifier's own affair: where its module has a function
     gold(problem, *, option=...) -> str        the text of a right answer to the problem
 
 that is what is graded, else `problem.answer` as it stands. It is given those of the verifier's options that it names.
+Where it gives None, no right answer can be made of the reference (tests, without a program that passes them): such are
+counted, and nothing is graded.
 """
 
 from __future__ import annotations
@@ -59,6 +61,8 @@ class Gold(Row):
     """`train` and every benchmark -> problems."""
     accepted: dict[str, int]
     """Of these, with a reference that is accepted."""
+    no_answer: dict[str, int]
+    """Of these, with a reference of which no right answer can be made; they were not graded."""
     rejected: list[Rejected]
     unused: dict[str, int]
     """Rows that are no problem and were not graded: `train: no_answer` -> how many."""
@@ -75,11 +79,15 @@ def grade(recipe: Recipe, *, limit: int | None = None, where: str = "recipe") ->
     if lines:
         raise RecipeError([f"{where}: {line}" for line in lines])
     phrase = phrasing(recipe)
-    items, failed = [], []
+    items, failed, none = [], [], Counter[str]()
     for name, problems in sets.items():
         for problem in problems:
             try:
-                items.append((name, problem, _trace(problem, phrase(problem))))
+                content = phrase(problem)
+                if content is None:
+                    none[name] += 1
+                else:
+                    items.append((name, problem, _trace(problem, content)))
             except Exception as e:  # a user's function may raise anything
                 said = " ".join(f"gold: {e}".split())
                 failed.append(
@@ -91,12 +99,13 @@ def grade(recipe: Recipe, *, limit: int | None = None, where: str = "recipe") ->
         verifier=first,
         unused=counted(unused),
         problems={name: len(problems) for name, problems in sets.items()},
+        no_answer=dict.fromkeys(sets, 0) | none,
         accepted=dict.fromkeys(sets, 0) | Counter(i[0] for i, v in judged if v.outcome is Outcome.CORRECT),
         rejected=failed + [_rejected(*i[:2], i[2].content, v) for i, v in judged if v.outcome is not Outcome.CORRECT],
     )
 
 
-def phrasing(recipe: Recipe) -> Callable[[Problem], str]:
+def phrasing(recipe: Recipe) -> Callable[[Problem], str | None]:
     """How a right answer is put: the verifier module's `gold`, else the bare reference."""
     verifier = resolve.load(resolve.reference("verifier", recipe.verify.chain[0].name))
     phrase = getattr(sys.modules[verifier.__module__], "gold", None)
@@ -133,9 +142,17 @@ def text(gold: Gold, width: int = 100) -> Text:
     from rich.text import Text
 
     page = Text()
-    for name, problems in gold.problems.items():
+    for name, rows in gold.problems.items():
+        problems = rows - gold.no_answer[name]
+        if rows and not problems:
+            page.append(
+                f"{gold.verifier}: none of {rows:,} references of {name} holds an answer that could be graded\n"
+            )
+            continue
         said = f"{gold.verifier} accepts {gold.accepted[name]:,} of {problems:,} reference answers of {name}\n"
         page.append(said, "" if gold.accepted[name] == problems else "bold yellow")
+        if problems < rows:
+            page.append(f"not graded, since no answer is in the reference: {rows - problems:,} of {name}\n")
     for why, rows in gold.unused.items():
         page.append(f"not graded, since they are no problems: {rows:,} rows, {why}\n")
     for r in gold.rejected[:SHOWN]:

@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from mixdistill.commands.audit import FOLDER as AUDIT
 from mixdistill.commands.complete import is_run
 from mixdistill.commands.status import human, no_run, size
 from mixdistill.errors import StoreError
@@ -14,7 +15,7 @@ from mixdistill.pipeline import STAGES
 from mixdistill.refusals import PILOT, RECIPE, SESSIONS
 from mixdistill.store import SET_ASIDE, Store
 
-OURS = {"problems", *STAGES, SET_ASIDE, RECIPE, SESSIONS, PILOT, LOCK, CLAIM, ".progress"}
+OURS = {"problems", *STAGES, AUDIT, SET_ASIDE, RECIPE, SESSIONS, PILOT, LOCK, CLAIM, ".progress"}
 LAST = ("problems", RECIPE, LOCK, CLAIM)
 """By the first two a folder is known as a run's: a deletion that was stopped before them can be called again."""
 

@@ -94,7 +94,7 @@ def _goes_on(
 
 def _ensure_models(recipe: Recipe, say: Callable[[str], None], *, bought: bool) -> None:
     """Build the lab models a recipe names before any stage waits for them in silence; and before the first trace is
-    bought, find those that cannot be loaded."""
+    bought, find those that cannot be loaded, and verifiers that cannot work here."""
     named = [m.model for m in (*recipe.students.values(), *recipe.teachers.values())]
     wanted = [m.removeprefix("lab:") for m in named if m.startswith("lab:")]
     if wanted:
@@ -106,5 +106,5 @@ def _ensure_models(recipe: Recipe, say: Callable[[str], None], *, bought: bool) 
             raise StoreError(
                 f"{e.filename}: cannot be written ({e.strerror}); set MIXDISTILL_CACHE to a folder"
             ) from None
-    if not bought and (lines := faults.of_models(recipe)):
+    if not bought and (lines := faults.of_models(recipe) + faults.of_verifiers(recipe)):
         raise RecipeError(lines)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixdistill import prompts, recipe
+from mixdistill import graded, prompts
 from mixdistill.chain import DECISIONS, VERDICTS
 from mixdistill.collect import TABLE as TRACES
-from mixdistill.errors import DataError, RecipeError, StoreError
-from mixdistill.recipe import BASE
-from mixdistill.refusals import RECIPE
+from mixdistill.errors import DataError, StoreError
 from mixdistill.store import UNUSED, Store
 from mixdistill.types import Decision, Message, Outcome, Problem, Row, Trace, Verdict, prompt_text
 
@@ -55,7 +53,7 @@ def find(store: Store, wanted: str | None = None) -> Shown:
     hits = [p for p in found if wanted is None or p.id.startswith(wanted) or wanted in prompt_text(p.prompt)]
     if not hits:
         raise DataError(f"{store.root}: no problem matches (got {wanted!r}); give an id, its beginning, or prompt text")
-    shown = [t for folders in _tables(store) for t in _traces(store, *folders, hits[0].id)]
+    shown = [t for g in graded.tables(store) for t in _traces(store, g.verdicts, g.traces, hits[0].id)]
     matches = 1 if wanted is None else len(hits)
     return Shown(problem=hits[0], matches=matches, asked=_asked(store, hits[0], shown), traces=shown)
 
@@ -74,6 +72,7 @@ def _taught(trace: Trace) -> bool:
     return trace.author.startswith("teacher/")
 
 
+<<<<<<< HEAD
 def _tables(store: Store) -> list[tuple[Path, Path]]:
     """(folder of verdicts, folder of traces), in the recipe's order; what the recipe does not name comes last."""
     teachers, students, arms = _order(store)
@@ -104,6 +103,8 @@ def _place(name: str, names: list[str]) -> tuple[int, str]:
     return (names.index(name) if name in names else len(names), name)
 
 
+=======
+>>>>>>> main
 def _traces(store: Store, verdicts: Path, folder: Path, problem: str) -> list[ShownTrace]:
     mine = store.read(folder, Trace, TRACES, where=("problem_id", [problem]))
     if not mine:

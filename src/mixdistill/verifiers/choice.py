@@ -145,19 +145,23 @@ _GAP = r"[*_`\"\s]{0,8}"
 _FINAL = re.compile(rf"final answer\b{_GAP}(?:is\b)?{_GAP}:?{_GAP}(?=(?P<x>[^\n]{{1,400}}))", re.IGNORECASE)
 _HASH = re.compile(r"^[ \t]*####[ \t]*(?P<x>[^\n]{1,400})", re.MULTILINE)
 _ANSWER_IS = re.compile(
-    rf"(?:(?<!/)\banswers?|\b(?:correct|right|best|chosen|my|only)\s+(?:option|choice|letter|response|alternative|statement)s?)"
+    rf"(?:(?<!/)\bans(?:wers?|\b\.?)|\b(?:correct|right|best|chosen|my|only)\s+(?:option|choice|letter|response|alternative|statement)s?)"
     rf"(?:\s+(?:choice|option|letter|key)s?)?(?:\s+(?:to|for)\s+(?:this|the)\s+(?:question|problem))?{_GAP}"
-    rf"(?:(?:is|are|must\s+be|should\s+be|would\s+be|will\s+be)(?!\w)(?!['\u2019])|=|:|>){_GAP}:?{_GAP}(?=(?P<x>[^\n]{{1,400}}))",
+    rf"(?:(?:is|are|must\s+be|should\s+be|would\s+be|will\s+be|to\s+be)(?!\w)(?!['\u2019])|=|:|>|\s[-\u2013\u2014](?=\s))"
+    rf"{_GAP}:?{_GAP}(?=(?P<x>[^\n]{{1,400}}))",
     re.IGNORECASE,
 )
-_ELSEWHERE = re.compile(
-    r"(?:\b(?:antwort|réponse|respuesta|resposta|risposta|odpowiedź|cevap|jawaban|jibu|svar|vastaus|antwoord|"
-    r"odpověď|răspuns|válasz|đáp án|option correcte|"
-    r"opción correcta|вариант|ответ|відповідь)|答案|答え|正解|解答|(?:故|应|應)?[选選][择擇]?(?!项|項)|"
-    r"정답|답|الإ?ا?جابة|الجواب|پاسخ|جواب|उत्तर|উত্তর|సమాధానం|பதில்|คำตอบ)"
-    r"(?:\s+(?:correcte|correcta|correta|corretta|richtige|الصحيحة|الصحيح|đúng))?"
-    rf"{_GAP}(?:ist|est|es|é|è|应该是|應該是|是|为|為|は|은|는|هي|هو|है|là|adalah|[:\u2014\u2013=-])?"
-    rf"{_GAP}[:\uff1a]?{_GAP}(?=(?P<x>[^\n]{{1,400}}))",
+_ELSEWHERE = (
+    *("antwort", "antwoord", "réponse", "option correcte", "respuesta", "opción correcta", "resposta", "risposta"),
+    *("odpowiedź", "odpověď", "răspuns", "válasz", "vastaus", "svar", "cevap", "jawaban", "jibu", "đáp án"),
+    *("ответ", "вариант", "відповідь", "답", "الإجابة", "الاجابة", "الجواب", "پاسخ", "جواب", "उत्तर", "উত্তর", "సమాధానం"),
+    *("பதில்", "คำตอบ", "答案", "答え", "正解", "解答", "选", "選"),
+)
+_ANSWER_ELSEWHERE = re.compile(
+    rf"(?<![A-Za-z])(?:{'|'.join(_ELSEWHERE)})(?:择|擇|nya|et|en)?(?!项|項)】?"
+    r"(?:\s+(?:correcte|correcta|correta|corretta|richtige|الصحيحة|الصحيح|đúng|sahihi))?"
+    rf"{_GAP}(?:ist|lautet|est|es|é|è|är|to|ni|应该是|應該是|是|为|為|は|은|는|هي|هو|है|là|adalah|[:\u2014\u2013=-])?"
+    rf"{_GAP}[:\uff1a]?{_GAP}(?:donc\s|это\s|also\s|a\s(?=letra))?(?=(?P<x>[^\n]{{1,400}}))",
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(
@@ -175,13 +179,15 @@ def find(content: str, options: Options, *, cut: bool) -> Answer | None:
     sentence that ended.
     """
     offered: list[Found] = []
+    hedged = False
     for rule, piece in _marked(content, _whole_part(content) if cut else content):
         reading = read(piece, options)
         if reading and reading.labels:
             return Answer(_found(reading, rule), reading)
+        hedged = hedged or reading is not None
         if reading is None and (rule == "box" or quantity(clean(piece)) is not None):
             offered.append(Found(clean(piece)[:200], rule))
-    if not cut and (answer := _unmarked(content, options)):
+    if not cut and (answer := _unmarked(content, options, hedged=hedged)):
         return answer
     return Answer(offered[0], Reading(frozenset())) if offered else None
 
@@ -193,7 +199,10 @@ def _marked(content: str, ended: str) -> Iterator[tuple[str, str]]:
         yield "box", box
     yield from (("final_answer", m["x"]) for m in _stated_in(ended, _FINAL))
     yield from (("hash", m["x"]) for m in _stated_in(ended, _HASH))
-    said = [*_stated_in(ended, _ANSWER_IS), *_stated_in(ended, _ELSEWHERE)]
+    said = _stated_in(ended, _ANSWER_IS)
+    low = ended.lower()
+    if any(word in low for word in _ELSEWHERE):  # the search for all of them takes longer than all the rest
+        said += _stated_in(ended, _ANSWER_ELSEWHERE)
     yield from (("answer_is", m["x"]) for m in sorted(said, key=lambda m: m.start("x"), reverse=True))
 
 
@@ -210,12 +219,15 @@ def _stated_in(text: str, pattern: re.Pattern[str]) -> list[re.Match[str]]:
     return matches[::-1]
 
 
-def _unmarked(content: str, options: Options) -> Answer | None:
-    """An answer that is the whole answer part, or that only the flexible reading takes."""
+def _unmarked(content: str, options: Options, *, hedged: bool) -> Answer | None:
+    """An answer that is the whole answer part, or that only the flexible reading takes.
+
+    Where it was `hedged`, what is merely spoken of does not count.
+    """
     text = content.strip()
     if "\n" not in text and (whole := read(text, options)) and whole.labels and (whole.whole or whole.contradicted):
         return Answer(_found(whole, "content"), whole)
-    said = decided(text, options)
+    said = decided(text, options, hedged=hedged)
     if said is None:
         return None
     rule, reading = said

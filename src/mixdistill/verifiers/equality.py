@@ -370,9 +370,9 @@ _UNIT_BEHIND = re.compile(
 )
 
 
-def _tree(text: str) -> expression.Node | None:
-    """A number or an expression, its unit left out."""
-    found = number(text, glued=True)
+def _tree(text: str, *, glued: bool = True) -> expression.Node | None:
+    """A number or an expression, its unit left out; `glued` as in `number`."""
+    found = number(text, glued=glued)
     if found:
         value = found.value
         node: expression.Node = ("num", str(abs(value.numerator)))
@@ -402,7 +402,7 @@ def _unit(text: str) -> Unit | None:
 
 
 def _as_values(gold: str, answer: str, ask: Ask) -> Decided | None:
-    a, b = _tree(gold), _tree(answer)
+    a, b = _tree(gold, glued=False), _tree(answer)
     right: bool | None = None
     if a is not None and b is not None:
         one, two = _unit(gold), _unit(answer)

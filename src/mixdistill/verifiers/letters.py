@@ -39,7 +39,7 @@ _NOISE = re.compile(
 _LEAD = (
     r"(?:(?:both|only|just|simply|clearly|definitely|indeed|either|options?|choices?|letters?|answers?|statements?|"
     r"alternatives?|the|varianty?|варианты?|ответ|选项|選項|"
-    r"答案|opción|opcão|opzione|l'option|la|el|die|option:)[\s:]\s*){0,4}"
+    r"答案|opción|letra|lettre|lettera|буква|opcão|opzione|l'option|la|el|die|option:)[\s:]\s*){0,4}"
 )
 _UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """Scripts that set words beside a letter without a space: `故选B因为`, `정답은 B입니다`."""
@@ -74,7 +74,7 @@ _SENTENCE = re.compile(r"[.!?;](?=\s)|[\u3002\uff01\uff1f\n]")
 def _patterns(labels: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """(the first letter of a piece, each further one) for a set of labels."""
     letter = letter_class(labels)
-    one = rf"[(\[<]?\s?(?P<x>{letter})(?!{_LETTER}|['\u2019](?!\s|$))(?P<close>(?:\s?[)\]>]{{1,2}})?[.:\u3001]?)"
+    one = rf"[(\[<]?\s?(?P<x>{letter})(?!{_LETTER}|['\u2019](?!\s|$))(?P<close>(?:\s?[)\]>]{{1,2}})?[.:!]?)"
     return (
         re.compile(rf"\s*[(\[<]?{_LEAD}{one}", re.IGNORECASE),
         re.compile(rf"{_AND}{_LEAD}{one}(?=\s*(?:$|[.,;:)\]/&+\n\u3001]|{_AND}|(?:is|are)\b))", re.IGNORECASE),
@@ -154,7 +154,7 @@ def _letters(text: str, options: Options) -> Reading | None:
 def _ends(rest: str) -> bool:
     """Whether what follows a letter shows that it was an option's, and no article, name or variable."""
     return bool(
-        re.match(rf"[)\].,;:!\u2014\n\u3002\uff0c\uff1a{_UNSPACED}]|\s+[-\u2013\u2014(\[]", rest)
+        re.match(rf"[)\].,;:!\u2014\n\u3002\uff0c\uff1a{_UNSPACED}]|\s+[-\u2013\u2014(\[{_UNSPACED}]|\u3001", rest)
         or _BECAUSE.match(rest)
     )
 
@@ -177,12 +177,17 @@ def _joined(text: str, options: Options) -> Reading | None:
     return Reading(frozenset(word)) if places[0] >= 0 and places == sorted(set(places)) else None
 
 
+@lru_cache(maxsize=4096)
+def _words(text: str) -> str:
+    return " ".join(bare(text[:LONGEST]).casefold().split())
+
+
 def worded(sentence: str, options: Options) -> str | None:
     """The label of the one option whose text stands in a sentence as words of their own and is not denied there."""
-    low = " ".join(bare(sentence[:LONGEST]).casefold().split())
+    low = _words(sentence)
     spans: dict[str, tuple[int, int]] = {}
     for label, text in options.texts.items():
-        wanted = " ".join(bare(text[:LONGEST]).casefold().split())
+        wanted = _words(text)
         place = low.rfind(wanted) if len(wanted) > 1 or wanted.isdigit() else -1
         end = place + len(wanted)
         if place >= 0 and not _GOES_ON.match(low, end) and not _GOES_BEFORE.match(low, max(place - 1, 0), place):
@@ -208,7 +213,9 @@ _CUE = re.compile(
 _ASKED = re.compile(r"[)\]*\s]{0,3}\?")
 _SMALL = re.compile(r"[\s*]*[a-z](?![a-z)\]])")
 _WEAK = re.compile(r"(?:is|also)\b", re.IGNORECASE)
-_STRONG_FORM = re.compile(r"[\s*]*(?:[(\[]|(?:the\s+)?(?:option|choice|answer)\b|\*\*)", re.IGNORECASE)
+_STRONG_FORM = re.compile(
+    r"[\s*]*(?:[(\[]|(?:the\s+)?(?:option|choice|answer)\b|\*\*|[^\WaAiI\d_][.!]?\s*\Z)", re.IGNORECASE
+)
 _DENIED_BEFORE = re.compile(
     r"(?:\bnot|n['\u2019]t|\bcannot|\bneither|\bnor|\bnever|\brather than|\binstead of|\bunlike|"
     r"\beliminat\w{0,4}|\brul(?:e|es|ed|ing) out|\bexclud\w{0,3}|\breject\w{0,3}|\bexcept|\bif|"
@@ -218,12 +225,17 @@ _DENIED_BEFORE = re.compile(
 )
 
 
-def decided(text: str, options: Options) -> tuple[str, Reading] | None:
-    """(rule, reading) of an answer that nothing marks; None where nothing was decided. `text` is stripped."""
+def decided(text: str, options: Options, *, hedged: bool = False) -> tuple[str, Reading] | None:
+    """(rule, reading) of an answer that nothing marks; None where nothing was decided. `text` is stripped.
+
+    Where the text `hedged` elsewhere, only a decision counts, and not what is merely spoken of.
+    """
     found = [*_cued(text, options), *_judged(text, options), *_lines(text, options)]
     if found:
         _, rule, reading = max(found, key=lambda f: f[0])
         return rule, reading
+    if hedged:
+        return None
     last = text[text.rfind("\n") + 1 :]
     for part in (last, text):
         spoken = _mentioned(part, options)
@@ -269,7 +281,8 @@ _THING = re.compile(
     re.IGNORECASE,
 )
 _JUDGED = re.compile(
-    r"(?:is|are|seems|looks)\s(?:(?:therefore|thus|clearly|indeed|definitely|also|both|all|the|our|my|only|most|likely|best|one)\s){0,4}"
+    r"(?:is|are|seems|looks|(?:would|must|should|will) be)\s(?:(?:therefore|thus|clearly|indeed|definitely|also|both|"
+    r"all|the|our|my|only|most|likely|best|one)\s){0,4}"
     r"(?:(?P<marks>(?:correct |right |best |final ){0,2}(?:answer|option|choice)s?)|correct|right|true|best)\b(?!\?)"
 )
 
@@ -325,22 +338,21 @@ def _lines(text: str, options: Options) -> list[Placed]:
 
 def _mentioned(text: str, options: Options) -> set[str]:
     """The letters that are spoken of as an option, `(B)`, `option B`, `**B**`, without those that are denied."""
-    found = set()
+    found: set[str] = set()
+    denied: set[str] = set()
     for match in list(_mention(options.labels).finditer(text))[-MOST:]:
         label = options.label(match["a"] or match["b"] or match["c"])
-        if (
-            label
-            and not _DENIED.match(text, match.end())
-            and not _ASKED.match(text, match.end())
-            and not _DENIED_BEFORE.search(text, max(0, match.start() - 40), match.start())
-        ):
-            found.add(label)
-    return found
+        if label and not _ASKED.match(text, match.end()):
+            before = _DENIED_BEFORE.search(text, max(0, match.start() - 40), match.start())
+            (denied if before or _DENIED.match(text, match.end()) else found).add(label)
+    return found - denied
 
 
 @lru_cache(maxsize=256)
 def _mention(labels: str) -> re.Pattern[str]:
     letter = letter_class(labels)
+    named = r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Вв]ариант)\s|(?:选项|選項|選択肢|선택지)\s?)"
     return re.compile(
-        rf"(?<![\w\\])(?:[(\[](?P<a>{letter})[)\]]|\*\*(?P<b>{letter})[).:]?\*\*|(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s(?P<c>{letter})(?![\w'\u2019]))"
+        rf"(?<![\w\\])(?:[(\[](?P<a>{letter})[)\]]|\*\*(?P<b>{letter})[).:]?\*\*"
+        rf"|{named}(?P<c>{letter})(?!{_LETTER}|['\u2019]))"
     )

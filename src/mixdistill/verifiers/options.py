@@ -101,8 +101,10 @@ class Options(NamedTuple):
 def _same_value(option: str, text: str) -> bool:
     """Whether two texts are the same number with the same unit, or expressions that are plainly equal."""
     a, b = quantity(option), quantity(text)
-    if a and b:
-        return within(a, b)[0]
+    if a or b:
+        return bool(a and b) and within(a, b)[0]
+    if not any(c.isdecimal() or c in "\\^+=" for c in option):
+        return False
     decided = decide(option, text)
     return decided is not None and decided.right
 

@@ -1,0 +1,30 @@
+"""How verbs write their results to stdout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def print_row(row: Any, text: Callable[[Any, int], Any], json_: bool) -> None:
+    """A row as JSON, or as text that fits the terminal; in colour on a terminal alone."""
+    if json_:
+        sys.stdout.write(row.model_dump_json(indent=2) + "\n")
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(text(row, console.width if console.is_terminal else 100), soft_wrap=True)
+
+
+def as_json(value: Any) -> str:
+    """A plain value as a JSON document."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def width() -> int:
+    """Columns of the terminal, 100 where there is none, at most 120."""
+    return min(shutil.get_terminal_size((100, 24)).columns, 120)
