@@ -53,14 +53,10 @@ def test_a_misspelt_built_in_is_suggested(kind: str, got: str, meant: str):
 
 
 def test_a_name_like_nothing_lists_what_is_known():
-<<<<<<< HEAD
-    with pytest.raises(RecipeError, match=r"; known: choice, .*math, .*signs \(your own: package\.module:name or"):
-=======
     with pytest.raises(
         RecipeError,
         match=r"; known: choice, code, exact, json, judge, math, numeric, signs \(your own: package\.module:name or",
     ):
->>>>>>> main
         resolve.reference("verifier", "zzzzz")
 
 

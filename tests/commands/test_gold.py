@@ -137,7 +137,6 @@ def test_rows_that_are_no_problem_are_counted_beside(raw, tmp_path):
     assert text(graded).plain.endswith("\nnot graded, since they are no problems: 2 rows, train: duplicate")
 
 
-<<<<<<< HEAD
 def test_a_model_is_not_asked_about_references(study):
     study["verify"] = {"verifier": "judge", "model": "m"}
     with pytest.raises(RecipeError) as e:
@@ -152,7 +151,8 @@ def test_of_a_chain_the_first_verifier_is_looked_at(study):
     found = grade(build(study))
     assert found.verifier == "exact"
     assert found.accepted == found.problems
-=======
+
+
 def test_references_of_which_no_answer_can_be_made_are_counted_and_not_called_rejected(study, tmp_path):
     rows = [
         {"prompt": "a?", "answer": {"test_list": ["assert f() == 1"], "solution": "def f(): return 1"}},
@@ -174,4 +174,3 @@ def test_references_of_which_no_answer_can_be_made_are_counted_and_not_called_re
         "not graded, since no answer is in the reference: 1 of train\n"
         "code: none of 1 references of other holds an answer that could be graded\n"
     )
->>>>>>> main

@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 
 import tiny
-from mixdistill import evaluate, pipeline, resolve
+from mixdistill import evaluate, graded, pipeline, resolve
 from mixdistill.errors import RecipeError
 from mixdistill.fake.answers import Known, Manner
 from mixdistill.fake.server import Pace, Provider, serving
@@ -495,6 +495,8 @@ def test_students_are_judged_as_teachers_are_at_every_cap(model, tmp_path, monke
     assert done.counts["correct"] == 2
     assert done.facts["agreement"][0]["missed"] == 2
     assert len(store.read(folder / "judge", Trace, "traces")) == 4
+    authors = [g.author for g in graded.tables(store)]
+    assert authors == ["teacher/long", "teacher/short", "student/t/base"], "a judge's answers are nobody's traces"
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

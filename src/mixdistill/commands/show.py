@@ -72,39 +72,6 @@ def _taught(trace: Trace) -> bool:
     return trace.author.startswith("teacher/")
 
 
-<<<<<<< HEAD
-def _tables(store: Store) -> list[tuple[Path, Path]]:
-    """(folder of verdicts, folder of traces), in the recipe's order; what the recipe does not name comes last."""
-    teachers, students, arms = _order(store)
-    taught = sorted(
-        (p.parent for p in store.root.glob(f"generate/*/{TRACES}.parquet")), key=lambda f: _place(f.name, teachers)
-    )
-    sampled = [p.parent for p in store.root.glob(f"evaluate/**/{TRACES}.parquet")]
-    sampled = [f for f in sampled if f.parent not in sampled]  # below a student's traces lie a judge's answers
-
-    def place(folder: Path) -> tuple[tuple[int, str], ...]:
-        student, arm, *rest = folder.relative_to(store.folder("evaluate")).parts
-        seed = [(int(part), "") if part.isdigit() else (0, part) for part in rest]
-        return (_place(student, students), _place(arm, arms), *seed)
-
-    return [(store.folder("verify", f.name), f) for f in taught] + [(f, f) for f in sorted(sampled, key=place)]
-
-
-def _order(store: Store) -> tuple[list[str], list[str], list[str]]:
-    """Teachers, students and arms as the folder's recipe lists them."""
-    try:
-        study = recipe.load(store.root / RECIPE)
-    except RecipeError:  # of another version, or gone: the traces can be shown all the same
-        return [], [], [BASE]
-    return list(study.teachers), list(study.students), [BASE, *study.arms]
-
-
-def _place(name: str, names: list[str]) -> tuple[int, str]:
-    return (names.index(name) if name in names else len(names), name)
-
-
-=======
->>>>>>> main
 def _traces(store: Store, verdicts: Path, folder: Path, problem: str) -> list[ShownTrace]:
     mine = store.read(folder, Trace, TRACES, where=("problem_id", [problem]))
     if not mine:
