@@ -77,6 +77,8 @@ def _implied() -> dict[str, str]:
 def _options(kind: str, name: str, ref: str) -> str:
     """The keyword-only parameters of a built-in, which are its options, and what its docstring says of them."""
     obj = resolve.load(ref)
+    if isinstance(obj, type) and issubclass(obj, BaseModel):
+        return f"\n### {kind} `{name}`\n\n{_doc(obj)}\n\n{_fields(obj)}"
     rows = [
         f"| `{p.name}` | {'required' if p.default is p.empty else f'`{p.default!r}`'} |\n"
         for p in inspect.signature(obj).parameters.values()

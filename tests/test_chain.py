@@ -251,6 +251,15 @@ def test_grading_that_was_killed_goes_on_where_it_was(studies, asked, monkeypatc
     assert not (store.folder("verify", "old") / "verdicts.jsonl").exists()
 
 
+def test_who_asks_to_stop_waits_for_one_part_alone(studies, asked, monkeypatch):
+    monkeypatch.setattr(chain, "AT_ONCE", 2)
+    study = studies(accepts="a")
+    tiny.run(study, studies.folder / "run", "generate")
+    monkeypatch.setattr(Store, "stopping", lambda store: True)
+    assert tiny.failures(study, studies.folder / "run", "verify") == ["verify/old: stopped; run again to go on"]
+    assert asked == [(0, "a"), (0, "b")]
+
+
 def test_a_verdict_follows_from_everything_that_a_verifier_is_given():
     problem = tiny.problem("Q", "A")
     trace = tiny.trace(problem, reasoning="r", content="c")

@@ -10,6 +10,7 @@ import pytest
 
 import tiny
 from mixdistill.chain import decide
+from mixdistill.sections import Verify
 from mixdistill.solved import Solved, judged, shared, steps
 from mixdistill.store import Store
 from mixdistill.types import Complexity, Outcome, Problem, Verdict
@@ -165,6 +166,24 @@ def test_asking_until_enough_are_right_gets_the_estimate_that_this_needs(store: 
     bought(store, "a", {0: [C, W, C], 1: [C, C], 2: [W, W, W, C, C], 3: [W, C, W, W, W]})
     (a,) = judged(study(a={"samples": 1, "until_correct": 2, "max_samples": 5}), store)
     assert [a.rates[p.id] for p in PROBLEMS] == [1 / 2, 1.0, 1 / 4, 1 / 5]
+
+
+def test_in_a_chain_the_first_verifier_stops_the_buying_and_gives_the_estimate(store: Store):
+    traces = [tiny.trace(PROBLEMS[0], author="teacher/a", sample=i) for i in range(3)]
+    mark(store, store.folder("generate", "a"), traces, "traces")
+    said = [[W, C], [W, W], [C]]
+    rows = [
+        decide([Verdict(trace_id=t.id, outcome=o) for o in each], "judge") for t, each in zip(traces, said, strict=True)
+    ]
+    mark(store, store.folder("verify", "a"), rows, "decisions")
+    until = {"samples": 1, "until_correct": 1, "max_samples": 5}
+    chained = study(a=until).model_copy(update={"verify": Verify(verifier=["signs", "exact"])})
+    (a,) = judged(chained, store)
+    assert (a.rates, a.tokens) == ({PROBLEMS[0].id: 0.0}, {PROBLEMS[0].id: []}), (
+        "the third sample was the first right one"
+    )
+    (a,) = judged(study(a={"samples": 3}).model_copy(update={"verify": chained.verify}), store)
+    assert a.rates == {PROBLEMS[0].id: pytest.approx(2 / 3)}
 
 
 def test_samples_beyond_those_asked_for_solve_nothing(store: Store):

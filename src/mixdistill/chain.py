@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 from mixdistill import asking, resolve
 from mixdistill.asking import Questions, asks
-from mixdistill.errors import StageError
+from mixdistill.collect import STOPPED
+from mixdistill.errors import StageError, Stopped
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Link, Rule
 from mixdistill.store import Store
@@ -195,6 +196,8 @@ class _Round:
         left = iter(seen)
         while part := list(islice(left, AT_ONCE)):
             self.take([s for s in part if self.is_wanted(s)])
+            if len(part) == AT_ONCE and self.book.store.stopping():
+                raise Stopped(STOPPED)
 
     def take(self, part: list[Seen]) -> None:
         """Judge these, but for what is known."""

@@ -82,6 +82,8 @@ class SharedStep(Row):
     """Who must have solved them: at least one trace each that is correct and ended by itself."""
     problems: int
     """How many are left."""
+    lacking: dict[str, int] = {}
+    """Teacher -> of all problems, those that it has no such trace of."""
     pass_rate: float | None
     """How often a teacher is right on the problems that all *others* of `teachers` solved, 0..1: mean over these
     problems, then over the study's teachers that have others to be held against. The problems that are left were chosen

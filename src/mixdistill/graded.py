@@ -39,6 +39,7 @@ def tables(store: Store) -> list[Graded]:
     )
     taught = [p.parent for p in store.root.glob(f"generate/*/{TRACES}.parquet")]
     sampled = [p.parent for p in store.root.glob(f"evaluate/**/{TRACES}.parquet")]
+    sampled = [f for f in sampled if f.parent not in sampled]  # below a student's traces lie a judge's answers
 
     def place(folder: Path) -> tuple[tuple[int, str], ...]:
         student, arm, *rest = folder.relative_to(store.folder("evaluate")).parts

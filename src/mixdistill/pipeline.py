@@ -174,7 +174,7 @@ def _to_be_retried(planned: list[tuple[Unit, State]], store: Store, fresh: bool)
     """Finished units of which requests failed are open again."""
     found = []
     for unit, s in planned:
-        failed = _failed(unit, store) if s is State.DONE and unit.wanted else 0
+        failed = _failed(unit, store) if s is State.DONE and (unit.wanted or unit.stage == "verify") else 0
         if failed and unit.stage == "generate" and not fresh and any(store.folder("train").rglob(MARKER)):
             raise Refused(
                 f"{store.root}: {unit.label}: {failed:,} failed requests would be asked again, and trainings were made "
@@ -185,10 +185,12 @@ def _to_be_retried(planned: list[tuple[Unit, State]], store: Store, fresh: bool)
 
 
 def _failed(unit: Unit, store: Store) -> int:
-    """Requests of a finished unit that failed for good, those for another trace in the place of a cut one included."""
+    """Requests of a finished unit that failed for good, those for another trace in the place of a cut one and those of
+    its verifiers included."""
     folder = store.folder(unit.stage, *unit.key)
     facts = (store.marker(folder) or {}).get("facts", {})
-    return store.failed(folder, unit.table) + facts.get(STILL_CUT, 0)
+    of_verifiers = sum(answers.get("error", 0) for answers in facts.get("asked", {}).values())
+    return store.failed(folder, unit.table) + facts.get(STILL_CUT, 0) + of_verifiers
 
 
 def _run_stage(

@@ -138,8 +138,9 @@ def check_call(where: str, kind: str, obj: Any) -> list[str]:
     given = CALLED_WITH[kind]
     found = []
     if kind == "verifier" and isinstance(obj, type):
-        lacking = [name for name in ("question", "verdict") if not callable(getattr(obj, name, None))]
-        return [f"{where}: {obj.__name__} has no {n}; a verifier that is a class asks a model by it" for n in lacking]
+        ours = all(hasattr(obj, name) for name in ("question", "verdict", "model_dump"))
+        made = f"{where}: {obj.__name__} is a class; one that asks a model is made of verifiers.judge:Judge"
+        return [] if ours else [f"{made}, every other verifier is a function"]
     if len(taken) != len(given) and not any(p.kind is p.VAR_POSITIONAL for p in params):
         found.append(
             f"{where}: {obj.__name__} takes ({', '.join(taken)}), and a {kind} is given ({', '.join(given)}); "

@@ -122,6 +122,7 @@ def _step(teachers: Sequence[Solved], required: int, levels: Mapping[str, str | 
     return SharedStep(
         teachers=[t.name for t in teachers[:required]],
         problems=len(left),
+        lacking={t.name: sum(p not in t.tokens for p in levels) for t in teachers[:required]},
         pass_rate=there,
         pass_rate_overall=overall,
         easier=easier,

@@ -2,7 +2,8 @@
 
 A verifier is a function `(problem, trace, *, option=...) -> Verdict`; its keyword-only parameters are the options that
 the recipe may set. Its module may have `VERSION` (a change of it grades again; else a hash of the file is compared) and
-`gold(problem, *, option=...) -> str`, the text of a right answer, by which `check --gold` finds what it rejects.
+`gold(problem, *, option=...) -> str`, the text of a right answer, by which `check --gold` finds what it rejects. A
+verifier that asks a model is a class instead, with `question` and `verdict` (verifiers/judge.py, asking.py).
 
 Verifiers may stand in a chain (chain.py). Table `verdicts` holds what each says of a trace, table `decisions` what it
 comes to; whoever wants to know what is right reads the second.

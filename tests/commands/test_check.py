@@ -326,3 +326,74 @@ def test_limits_that_cannot_be_kept_to_the_letter_are_said(raw: dict[str, Any]):
     ]
     raw["teachers"]["long"] |= {"price": {"completion": 1}, "sampling": {"max_tokens": 9}}
     assert faults.vague_limits(build(raw)) == []
+
+
+# -- verifiers that ask a model ---------------------------------------------------------------------------------------
+
+JUDGE = {"model": "org/judge", "base_url": "http://127.0.0.1:1/v1", "prompt": "own.txt"}
+
+
+@pytest.fixture
+def judged(raw):
+    Path("own.txt").write_text("{answer}?", encoding="utf-8")
+
+    def study(**judge: Any) -> dict[str, Any]:
+        raw["verify"] = {"verifier": ["signs", "judge"], "audit": 0.1, "judge": {**JUDGE, **judge}}
+        raw["evaluate"] = {"sampling": {"max_tokens": 64}, "caps": [32], "k": 2}
+        return raw
+
+    return study
+
+
+def test_a_judge_stands_in_the_plan_with_what_it_may_be_asked_and_cost(judged):
+    cells = len(build(judged()).cells()) + 1
+    most = 12 * 2 + 4 * 2 * cells * 2
+    lines = [line.rstrip() for line in written(judged()).splitlines()]
+    at = lines.index("verifier    signs+judge  mixdistill.lab.domain:verify")
+    about = "asked about what none before it accepts, and 10.0 % of what they do"
+    assert lines[at + 1] == "            judge        openai org/judge"
+    assert " ".join(" ".join(lines[at + 2 : at + 4]).split()) == (
+        f"{about}: at most {most:,} requests, how many follows from the grading"
+    )
+    (found,) = planned(judged(price={"prompt": 1, "completion": 2})).judges
+    assert found.cost_at_most.value == pytest.approx(most * (2001 * 1 + 20 * 2) / 1e6)
+    assert planned(judged()).judges[0].cost_at_most.basis == "no price"
+    assert planned(judged(votes=3, sampling={"temperature": 1.0})).judges[0].requests_at_most == 3 * most
+
+
+@pytest.mark.parametrize(
+    ("judge", "line"),
+    [
+        (
+            {"base_url": None},
+            "recipe: verify.judge: org/judge: environment variable OPENAI_API_KEY is not set; export it, or give "
+            "base_url",
+        ),
+        (
+            {"model": "${NOT_SET_HERE}"},
+            "recipe: verify.judge.model: environment variable NOT_SET_HERE is not set (got '${NOT_SET_HERE}'); export "
+            "NOT_SET_HERE=...",
+        ),
+        (
+            {"backend": "transformers", "base_url": None, "model": "./gone"},
+            "recipe: verify.judge.model: no such folder, and not a hub id (got './gone'); give a model folder or "
+            "owner/name",
+        ),
+    ],
+)
+def test_a_judge_that_cannot_be_asked_is_a_fault(judged, monkeypatch, judge, line):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    raw = judged(**judge)
+    raw["verify"]["judge"] = {k: v for k, v in raw["verify"]["judge"].items() if v is not None}
+    with pytest.raises(RecipeError) as e:
+        planned(raw)
+    assert e.value.findings == [line]
+
+
+def test_a_limit_that_a_judge_cannot_keep_to_the_letter_is_warned_of(judged):
+    assert (
+        "verify.judge.price: missing, and spend.cost is set; the run stops after its first requests, unless the server "
+        "says what they cost"
+    ) in planned(judged(spend={"cost": 3})).warnings

@@ -217,3 +217,36 @@ def test_the_verb_serves_until_ctrl_c_and_the_command_it_prints_works(folder: Pa
 
 def test_the_verb_knows_every_style():
     assert get_args(cli.Style) == STYLES
+
+
+JUDGED = ["verify={verifier: [math, judge], audit: 1, judge: {model: Qwen/Qwen3-32B, concurrency: 8}}"]
+
+
+def test_a_judge_is_played_too_under_a_name_of_its_own(folder: Path, inline: None):
+    code, said = rehearse("generate", "verify", overrides=JUDGED)
+    assert code == 0
+    assert said[0].endswith("the fake provider plays long, short, judge; nothing is bought")
+    store = Store(folder / "runs" / "long-vs-short-rehearsal")
+    asked = 0
+    for name in ("long", "short"):
+        answers = store.read(store.folder("verify", name) / "judge", Trace, "traces")
+        asked += len(answers)
+        assert {t.model for t in answers} == {"fake/judge/Qwen/Qwen3-32B"}
+        assert {t.content for t in answers} == {"True", "False"}
+        agreement = (store.marker(store.folder("verify", name)) or {})["facts"]["agreement"][0]
+        assert agreement["audited"] == agreement["accepted"] > 0
+        assert 0 < agreement["rescued"] < agreement["missed"]
+    assert f" and {asked:,} answers of judges" in said[-1]
+    assert said[-1].endswith("no price in the recipe for long, short, judge")
+
+
+def test_a_recipe_in_which_only_the_judge_is_bought_can_be_rehearsed(raw: dict[str, Any]):
+    recipe = build({**raw, "verify": {"verifier": "judge", "model": "m", "api_key_env": "MINE", "votes": 1}})
+    assert fake.played(recipe) == []
+    study = fake.rehearsed(recipe, models_there=True)
+    assert study.teachers == recipe.teachers
+    assert study.verify.options == {
+        "model": "fake/judge/m", "votes": 1, "backend": "openai", "base_url": "${MIXDISTILL_FAKE_URL}",
+        "api_key_env": "MIXDISTILL_FAKE_KEY",
+    }  # fmt: skip
+    assert fake.rehearsed(study, models_there=True).verify == study.verify

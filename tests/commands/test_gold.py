@@ -137,6 +137,22 @@ def test_rows_that_are_no_problem_are_counted_beside(raw, tmp_path):
     assert text(graded).plain.endswith("\nnot graded, since they are no problems: 2 rows, train: duplicate")
 
 
+def test_a_model_is_not_asked_about_references(study):
+    study["verify"] = {"verifier": "judge", "model": "m"}
+    with pytest.raises(RecipeError) as e:
+        grade(build(study))
+    assert str(e.value) == (
+        "recipe: verify.verifier: 'judge' asks a model, and a check asks nobody; put another verifier before it"
+    )
+
+
+def test_of_a_chain_the_first_verifier_is_looked_at(study):
+    study["verify"] = {"verifier": ["exact", "judge"], "judge": {"model": "m"}}
+    found = grade(build(study))
+    assert found.verifier == "exact"
+    assert found.accepted == found.problems
+
+
 def test_references_of_which_no_answer_can_be_made_are_counted_and_not_called_rejected(study, tmp_path):
     rows = [
         {"prompt": "a?", "answer": {"test_list": ["assert f() == 1"], "solution": "def f(): return 1"}},

@@ -262,6 +262,13 @@ def test_what_all_teachers_solved_is_called_easier_only_where_an_interval_says_s
     assert words(problems=250) == "Both teachers solved all 250 problems."
 
 
+def test_where_no_problem_is_left_it_is_said_whose_traces_are_lacking() -> None:
+    assert words(problems=0, lacking={"long": 250, "short": 12}) == (
+        "Requiring both teachers leaves 0 of 250 problems. Problems without a correct trace that ended by itself: "
+        "long 250, short 12."
+    )
+
+
 def test_one_teacher_and_three_and_none_are_spoken_of_as_such() -> None:
     *first, last = solved()
     assert wording.solved_words([]) == ""

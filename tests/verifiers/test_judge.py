@@ -1,17 +1,25 @@
 """A model as a verifier: what it is asked, how it is read, and that nothing is asked twice."""
 
 import json
+import subprocess
+import sys
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 import tiny
-from mixdistill import evaluate, resolve
+from mixdistill import evaluate, graded, pipeline, resolve
 from mixdistill.errors import RecipeError
+from mixdistill.fake.answers import Known, Manner
+from mixdistill.fake.server import Pace, Provider, serving
 from mixdistill.lab import domain
 from mixdistill.prompts import JUDGE, shipped
-from mixdistill.recipe import build
+from mixdistill.recipe import Recipe, build, render
+from mixdistill.sections import Verify
 from mixdistill.store import Store
 from mixdistill.types import Completion, Decision, Outcome, Trace, Verdict
 from mixdistill.verifiers.judge import Judge, vote
@@ -19,7 +27,7 @@ from mixdistill.verifiers.judge import Judge, vote
 C, W, N, T, E = Outcome.CORRECT, Outcome.INCORRECT, Outcome.NO_ANSWER, Outcome.TRUNCATED, Outcome.ERROR
 SILENT = "<think>a</think>"
 BACKEND = """
-from mixdistill.types import Completion
+from mixdistill.types import Completion, Usage
 
 class Says:
     '''Says True where one of some words stands in the given answer; keeps what it was asked.'''
@@ -39,7 +47,7 @@ class Says:
                 yield position, Completion(error="status 500")
                 continue
             says = self.says[not any(word in given for word in self.right)]
-            yield position, Completion(content=says, finish_reason="stop")
+            yield position, Completion(content=says, finish_reason="stop", usage=Usage(completion_tokens=10))
 """
 FIRST = """
 from mixdistill.types import Outcome, Verdict
@@ -92,13 +100,18 @@ def said(*contents: str | None) -> list[Completion]:
         (["True", "False", "True"], C, "judge/2 of 3", "2 true, 1 false"),
         (["False", "hm", "False"], W, "judge/2 of 3", "0 true, 2 false, 1 unreadable"),
         (["True", "hm", "hm"], C, "judge/1 of 3", "1 true, 0 false, 2 unreadable"),
-        (["True", None, "True"], C, "judge/2 of 3", "2 true, 0 false, 1 failed"),
+        (["True", None, "True"], C, "judge/2 of 3", "2 true, 0 false, 1 without an answer"),
         (["True", "False"], E, "judge", "no majority: 1 true, 1 false"),
         (["so so"], E, "judge", "no majority: 0 true, 0 false, 1 unreadable (it said 'so so')"),
         ([""], E, "judge", "no majority: 0 true, 0 false, 1 unreadable (it said nothing; finish_reason unknown)"),
-        ([None], E, "judge", "no majority: 0 true, 0 false, 1 failed (status 500)"),
-        (["True", None, "hm"], E, "judge", "no majority: 1 true, 0 false, 1 unreadable, 1 failed (status 500)"),
-        ([], E, "judge", "no majority: 0 true, 0 false, 1 failed"),
+        ([None], E, "judge", "no majority: 0 true, 0 false, 1 without an answer (status 500)"),
+        (
+            ["True", None, "hm"],
+            E,
+            "judge",
+            "no majority: 1 true, 0 false, 1 unreadable, 1 without an answer (status 500)",
+        ),
+        ([], E, "judge", "no majority: 0 true, 0 false, 1 without an answer"),
     ],
 )
 def test_the_majority_of_votes_decides_and_what_failed_must_not_be_able_to_turn_it(votes, outcome, rule, explanation):
@@ -130,6 +143,8 @@ def test_without_an_answer_found_the_end_of_the_answer_part_is_shown():
     asked = Judge(model="m").question(problem, tiny.trace(problem, content="b" * 3000 + "e" * 1000), None)
     assert isinstance(asked, str)
     assert f"<given>\n{'b' * 1000}{'e' * 1000}\n</given>" in asked
+    asked = Judge(model="m").question(problem, tiny.trace(problem, content="long"), "9" * 10**6)
+    assert f"<given>\n{'9' * 2000}\n</given>" in str(asked), "nor is more of an answer that was found"
 
 
 def test_where_there_is_nothing_to_ask_nobody_is_asked():
@@ -256,10 +271,10 @@ def test_agreement_in_the_audit_and_the_misses_is_in_the_marker(studies):
     assert facts(store)["agreement"] == [
         {"verifier": "judge", "accepted": 1, "audited": 1, "confirmed": 0, "missed": 2, "rescued": 1, "failed": 1}
     ]
-    assert facts(store)["asked"] == {"judge": {"traces": 4, "stop": 3, "error": 1}}
+    assert facts(store)["asked"] == {"judge": {"traces": 4, "stop": 3, "error": 1, "completion_tokens": 30}}
     assert outcomes(store) == ["correct", "correct", "incorrect", "incorrect", "incorrect"]
     assert [v.explanation for v in of_judge(store) if v.outcome is E] == [
-        "no majority: 0 true, 0 false, 1 failed (status 500)"
+        "no majority: 0 true, 0 false, 1 without an answer (status 500)"
     ]
 
 
@@ -282,7 +297,7 @@ def test_nothing_that_was_answered_is_asked_again(studies):
     assert studies.taken() == ["e"], "an extension"
     assert outcomes(studies.run(right="b", rule="flexible")) == ["correct"] + ["incorrect"] * 4
     assert studies.taken() == [], "another rule"
-    assert facts(studies.run(right="b"))["asked"] == {"judge": {"traces": 4, "stop": 4}}
+    assert facts(studies.run(right="b"))["asked"] == {"judge": {"traces": 4, "stop": 4, "completion_tokens": 40}}
     studies.run(right="c")
     assert studies.taken() == ["b", "c", "d", "e"], "another option of the backend"
     assert outcomes(studies.run(right="b"))[:2] == ["correct", "correct"]
@@ -308,12 +323,21 @@ def test_what_failed_is_asked_again_and_nothing_else(studies):
     assert studies.taken() == ["c"]
 
 
+def test_retry_asks_again_for_what_failed_and_nothing_else(studies):
+    study, root = studies(right="b", fails="c", error_rate=0.5), studies.folder / "run"
+    tiny.run(study, root, "generate", "verify")
+    assert studies.taken() == ["b", "c", "d"]
+    with mock.patch.object(pipeline, "Local", tiny.Inline):
+        assert pipeline.run(study, Store(root), stages=("verify",), watcher=tiny.Silent(), retry=True) == []
+    assert studies.taken() == ["c"]
+
+
 def test_too_many_failures_end_the_stage_and_keep_what_was_answered(studies):
     study = studies(right="b", fails="c")
     tiny.run(study, studies.folder / "run", "generate")
     (line,) = tiny.failures(study, studies.folder / "run", "verify")
     assert line.startswith("verify/old: 1 of 3 verdicts of judge are errors, more than error_rate=0; the first, of ")
-    assert "no majority: 0 true, 0 false, 1 failed (status 500); run again to ask again, " in line
+    assert "no majority: 0 true, 0 false, 1 without an answer (status 500); run again to ask again, " in line
     assert studies.taken() == ["b", "c", "d"]
     tiny.failures(study, studies.folder / "run", "verify")
     assert studies.taken() == ["c"]
@@ -359,6 +383,87 @@ def test_no_request_is_sent_that_could_go_over_the_limit(studies):
     assert studies.taken() == []
 
 
+def test_a_limit_holds_for_the_judge_over_all_units(studies):
+    study = studies(right="b", spend={"tokens": 50})
+    old = study.teachers["old"]
+    study = study.model_copy(update={"teachers": {"old": old, "other": old}})
+    tiny.run(study, studies.folder / "run", "generate")
+    assert tiny.failures(study, studies.folder / "run", "verify") == [
+        "verify/other: 1 of 3 traces are there; 40 tokens sampled by judge, and the next request could go over "
+        "spend.tokens=50; raise it to go on, or give a --limit"
+    ]
+    assert studies.taken() == ["b", "c", "d", "b"]
+
+
+def test_answers_of_a_judge_may_stand_in_a_file(studies):
+    study = studies()
+    problems, rows = domain.problems("train", count=4), []
+    for problem, content, says in zip(problems, "abcd", ("", "Yes", "No", None), strict=True):
+        asked = Judge(model="m").question(problem, tiny.trace(problem, content=content), None)
+        rows += [{"prompt": asked, "completion": says, "finish_reason": "stop"}] if says else []
+    (studies.folder / "answers.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    judge = {"model": "j", "backend": "recorded", "path": str(studies.folder / "answers.jsonl"), "complete": True}
+    verify = {"verifier": study.verify.verifier, "audit": 0, "judge": judge}
+    study = study.model_copy(update={"verify": Verify.model_validate(verify), "error_rate": 0.5})
+    store, _ = tiny.run(study, studies.folder / "run", "generate", "verify")
+    assert [(v.outcome, v.explanation) for v in of_judge(store)] == [
+        (C, "1 true, 0 false"),
+        (W, "0 true, 1 false"),
+        (E, "no majority: 0 true, 0 false, 1 without an answer"),
+    ]
+
+
+def test_a_model_on_this_machine_may_judge(studies, tmp_path):
+    study = studies()
+    local = {"model": tiny.byte_student(tmp_path / "judge"), "backend": "transformers", "sampling": {"max_tokens": 3}}
+    verify = {"verifier": study.verify.verifier, "audit": 0, "judge": local}
+    study = study.model_copy(update={"verify": Verify.model_validate(verify), "error_rate": 0.99})
+    store, _ = tiny.run(study, studies.folder / "run", "generate")
+    tiny.failures(study, store.root, "verify")
+    answers = store.read(store.folder("verify", "old") / "judge", Trace, "traces")
+    assert [t.usage.completion_tokens for t in answers] == [3, 3, 3]
+    assert {t.error for t in answers} == {None}
+
+
+OWN = """
+from mixdistill.types import Outcome, Verdict
+from mixdistill.verifiers.judge import Judge
+
+class Brief(Judge):
+    greeting: str = "Hello"
+
+    def question(self, problem, trace, answer):
+        return f"{self.greeting}, <given>{trace.content}</given>?"
+
+    def verdict(self, trace, answer, votes):
+        return Verdict(trace_id=trace.id, outcome=Outcome.CORRECT, rule=votes[0].content)
+
+class Plain:
+    pass
+"""
+
+
+def test_a_judge_of_ones_own_asks_and_reads_in_its_own_way(studies):
+    (studies.folder / "mine.py").write_text(OWN)
+    study = studies(right="b")
+    judge = study.verify.options["judge"] | {"greeting": "Hi"}
+    verify = {"verifier": [study.verify.chain[0].name, f"{studies.folder / 'mine.py'}:Brief"], "Brief": judge}
+    study = study.model_copy(update={"verify": Verify.model_validate(verify)})
+    store, _ = tiny.run(study, studies.folder / "run", "generate", "verify")
+    assert [r.prompt for r in studies.asked] == [f"Hi, <given>{c}</given>?" for c in "bcd"]
+    assert outcomes(store) == ["correct"] * 4
+    rows = store.read(store.folder("verify", "old"), Verdict, "verdicts")
+    assert [v.rule for v in rows if v.verifier.endswith("Brief")] == ["True", "False", "False"]
+    assert len(store.read(store.folder("verify", "old") / "Brief", Trace, "traces")) == 3
+
+
+def test_a_class_that_cannot_ask_is_refused(studies):
+    (studies.folder / "mine.py").write_text(OWN)
+    with pytest.raises(RecipeError) as e:
+        tiny.study(studies.model, verify={"verifier": f"{studies.folder / 'mine.py'}:Plain"})
+    assert "verify: Plain is a class; one that asks a model is made of verifiers.judge:Judge" in str(e.value)
+
+
 # -- in evaluation ----------------------------------------------------------------------------------------------------
 
 
@@ -390,6 +495,8 @@ def test_students_are_judged_as_teachers_are_at_every_cap(model, tmp_path, monke
     assert done.counts["correct"] == 2
     assert done.facts["agreement"][0]["missed"] == 2
     assert len(store.read(folder / "judge", Trace, "traces")) == 4
+    authors = [g.author for g in graded.tables(store)]
+    assert authors == ["teacher/long", "teacher/short", "student/t/base"], "a judge's answers are nobody's traces"
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -454,3 +561,53 @@ def test_a_judge_that_comes_first_cannot_say_when_to_stop_buying(model):
 def test_a_recipe_with_a_judge_is_written_and_read_again(model):
     study = tiny.study(model, verify={"verifier": ["signs", "judge"], "judge": {"model": "m"}})
     assert build(study.model_dump(mode="json", exclude_none=True, exclude_unset=True)).verify == study.verify
+
+
+# -- over HTTP --------------------------------------------------------------------------------------------------------
+
+
+class Served(Studies):
+    """The same with a judge behind a server on this machine."""
+
+    def provider(self, **how: Any) -> Provider:
+        return Provider(Known(domain.problems("train", count=1), lambda p: p.answer), {"j": Manner(judges=True)}, **how)
+
+    def study(self, url: str) -> Recipe:
+        judge = {"model": "j", "base_url": url, "concurrency": 1}
+        return self().model_copy(update={"verify": Verify.model_validate({**self.first, "judge": judge})})
+
+    @property
+    def first(self) -> dict[str, Any]:
+        return {"verifier": [f"{self.folder / 'own.py'}:first", "judge"], "audit": 1}
+
+
+@pytest.fixture
+def served(model, tmp_path) -> Served:
+    found = Served(model, tmp_path)
+    found.contents = ["a"] * 12 + ["b"] * 12
+    return found
+
+
+def test_a_killed_process_has_asked_nothing_in_vain(served):
+    """Beyond what was in flight. What it comes to is what an uninterrupted run comes to."""
+    root = served.folder / "run"
+    provider = served.provider(pace=Pace(base=0.04))
+    with serving(provider) as url:
+        file = served.folder / "study.yaml"
+        file.write_text(render(served.study(url)))
+        tiny.run(served.study(url), root, "generate")
+        command = [sys.executable, "-m", "mixdistill", "verify", str(file), "--out", str(root)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while provider.ended["whole"] < 6:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
+        assert provider.ended["whole"] < 24
+        assert subprocess.run(command, capture_output=True).returncode == 0
+        assert 24 <= provider.ended["whole"] <= 25
+        again = tiny.run(served.study(url), served.folder / "other", "generate", "verify")[0]
+    assert of_judge(Store(root)) == of_judge(again)
+    assert len(of_judge(again)) == 24
+    assert Counter(v.outcome for v in of_judge(again)).keys() == {C, W}

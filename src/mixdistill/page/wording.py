@@ -262,6 +262,9 @@ def solved_words(steps: Sequence[SharedStep]) -> str:
     if last.problems == first.problems:
         return f"{who.capitalize()} solved all {first.problems:,} problems."
     text = f"Requiring {who} leaves {last.problems:,} of {first.problems:,} problems."
+    if not last.problems:
+        without = ", ".join(f"{teacher} {n:,}" for teacher, n in last.lacking.items() if n)
+        return f"{text} Problems without a correct trace that ended by itself: {without}." if without else text
     there, overall, interval = last.pass_rate, last.pass_rate_overall, last.easier
     if there is None or overall is None or interval is None:
         return text

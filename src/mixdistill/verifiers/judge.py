@@ -69,20 +69,20 @@ class Judge(OpenSection):
         content = trace.content.strip()[-SHOWN:]
         values = {
             "problem": prompt_text(problem.prompt), "reference": problem.answer,
-            "answer": answer or content, "content": content,
+            "answer": (answer or content)[-SHOWN:], "content": content,
         }  # fmt: skip
         return prompts.filled(text, values, jinja=jinja, where=self.prompt)
 
     def verdict(self, trace: Trace, answer: str | None, votes: Sequence[Completion]) -> Verdict:
         """What the answers to a question come to; of `trace` only its id and how it ended are read.
 
-        The majority counts. It is `error` where votes are even, none can be read, or failed ones could turn it.
+        The majority counts. It is `error` where votes are even, none can be read, or missing ones could turn it.
         """
         read = [vote(v.content) for v in votes if v.error is None]
         yes, no, failed = read.count(True), read.count(False), self.votes - len(read)
         said = f"{yes} true, {no} false"
         said += f", {read.count(None)} unreadable" if None in read else ""
-        said += f", {failed} failed" if failed else ""
+        said += f", {failed} without an answer" if failed else ""
         decided = abs(yes - no) > failed
         outcome = Outcome.ERROR if not decided else Outcome.CORRECT if yes > no else _wrong(trace)
         return Verdict(
