@@ -22,22 +22,26 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from math import isfinite
-from typing import NamedTuple
 
 from mixdistill.verifiers import expression, shapes, symbolic, values
-from mixdistill.verifiers.extract import NUMBER
-from mixdistill.verifiers.plain import WRAPPED, normal, spelling
-from mixdistill.verifiers.quantities import Number, Unit, is_no_unit, number, same_number, stands_for, unit_of
+from mixdistill.verifiers.plain import normal, spelling
+from mixdistill.verifiers.quantities import Unit, is_no_unit, number, stands_for, unit_of
+from mixdistill.verifiers.singles import (
+    LETTER,
+    ORDINARY,
+    Decided,
+    as_numbers,
+    as_prose,
+    as_ratio,
+    as_words,
+    folded,
+    is_read,
+    is_word,
+    unwrapped,
+)
 
 LONGEST = 2000
 """Characters of an answer that is read, or four times the reference's."""
-
-
-class Decided(NamedTuple):
-    """Whether two answers are the same, and the step that says so."""
-
-    right: bool
-    step: str
 
 
 def equal(gold: str, answer: str, *, timeout: int = 5) -> Decided:
@@ -80,24 +84,30 @@ Ask = Callable[[str, str], "bool | None"]
 """What is asked about two single expressions that exact steps leave open."""
 
 
+_TEXT = re.compile(r"\\(?:text|textbf|mbox)\{ ?[A-Za-z][A-Za-z '.-]+\}")
+_MODULO = re.compile(r" ?(?:\\pmod ?\{?[\w^]+\}?|\(? ?\\?(?:text\{)?b?mod\}? ?[\w^{}]+ ?\)?)$")
+_CHOSEN = re.compile(r"(?:\\(?:text|textbf|mathrm)\{ ?\([A-J]\)(?: ?\}| (?=[^{}]*\}$))|\([A-J]\)(?= ?\S)) ?")
+"""The letter of an option in front of its text."""
+
+
 def _compare(gold: str, answer: str, ask: Ask) -> Decided | None:
     if gold == answer or normal(gold) == normal(answer):
         return Decided(True, "text")
-    a, b = spelling(gold), spelling(answer)
+    a, b = spelling(gold), _same_parameter(spelling(gold), spelling(answer))
     if not a or not b:
         return Decided(False, "text")
     if "\\equiv" in a and "mod" not in b:
         return Decided(False, "equation")  # a residue class is no number
-    if _TEXT.fullmatch(gold) and shapes.read(a).kind == "one" and _ORDINARY.fullmatch(_words(b)) and not number(gold):
-        return Decided(_folded(_words(a)) == _folded(_words(b)), "words")
+    if _TEXT.fullmatch(gold) and shapes.read(a).kind == "one" and ORDINARY.fullmatch(unwrapped(b)) and not number(gold):
+        return Decided(folded(unwrapped(a)) == folded(unwrapped(b)), "words")
     if "\\equiv" not in a and ("mod" in a) != ("mod" in b):  # 17 \pmod{20} is 17
         bare = _MODULO.sub("", a), _MODULO.sub("", b)
         if bare != (a, b) and all(bare):
             return _compare(*bare, ask)
     option = _CHOSEN.match(b)
-    if option and "(" in option.group() and not _LETTER.fullmatch(_words(a)):
+    if option and "(" in option.group() and not LETTER.fullmatch(unwrapped(a)):
         return _compare(gold, b[option.end() :], ask)
-    decided = _as_numbers(a, b) or _as_ratio(a, b) or _as_words(a, b)
+    decided = as_numbers(a, b) or as_ratio(a, b) or as_words(a, b)
     if decided is not None:
         return decided
     one, two = _shape(a), _shape(b)
@@ -114,10 +124,33 @@ def _compare(gold: str, answer: str, ask: Ask) -> Decided | None:
     right = _by_name(one, two, ask)
     if right is not None:
         return Decided(right, "parts")
-    right = shapes.same(_ordered(one, two), two, lambda x, y: _opinion(_compare(x, y, ask)))
+    right = shapes.same(_ordered(one, two), _by_alphabet(one, two), lambda x, y: _opinion(_compare(x, y, ask)))
     if right is None and any(s.kind == "one" and _is_known(s.parts[0]) for s in (one, two)):
         right = False  # several are not one
-    return None if right is None else Decided(right, "parts")
+    return as_prose(a, b) if right is None else Decided(right, "parts")
+
+
+_PARAMETER = re.compile(
+    r"(?<![A-Za-z\\])([a-z])(?: ?\\in ?\\(?:math(?:bb|bf)\{[ZNQR]\}|[ZNQR](?![a-z]))"
+    r"|(?:\\text\{)? ?(?:is )?(?:any |an )?integer)"
+)
+
+
+def _same_parameter(gold: str, answer: str) -> str:
+    """The answer with the reference's letter for what runs over all integers: k \\pi and n \\pi."""
+    one, two = _PARAMETER.search(gold), _PARAMETER.search(answer)
+    if one is None or two is None or one[1] == two[1]:
+        return answer
+    return re.sub(rf"(?<![A-Za-z\\]){two[1]}(?![A-Za-z])", one[1], answer)
+
+
+def _asked(gold: str, answer: str, ask: Ask) -> Decided | None:
+    """What symbolic algebra says, of what is no prose."""
+    prose = as_prose(gold, answer)
+    if prose is not None:
+        return prose
+    right = ask(gold, answer)
+    return None if right is None else Decided(right, "math-verify")
 
 
 def _shape(text: str) -> shapes.Shape:
@@ -149,6 +182,39 @@ def _opinion(decided: Decided | None) -> bool | None:
 
 def _ordered(gold: shapes.Shape, answer: shapes.Shape) -> shapes.Shape:
     """x = 1, y = 2 answered as 1, 2: without names, order says which is which."""
+    if _are_named(gold) and not any(len(_sides(p)) > 1 for p in answer.parts):
+        return gold._replace(kind="tuple", ends="()")
+    return gold
+
+
+def _are_named(shape: shapes.Shape) -> bool:
+    """Whether every part is a name with a value, each name once."""
+    names = [_sides(part)[0] for part in shape.parts if len(_sides(part)) == 2]
+    return shape.kind == "list" and len(set(names)) == len(shape.parts) and all(map(_is_name, names))
+
+
+def _by_alphabet(gold: shapes.Shape, answer: shapes.Shape) -> shapes.Shape:
+    """(2, 3) answered as y = 3, x = 2."""
+    if gold.kind == "tuple" and _are_named(answer) and all(len(_sides(p)[0]) == 1 for p in answer.parts):
+        return answer._replace(parts=tuple(sorted(answer.parts)))
+    return answer
+
+
+def _by_name(gold: shapes.Shape, answer: shapes.Shape, ask: Ask) -> bool | None:
+    """a = 1, b = 2 against b = 2, a = 1: each name has its value. None where the names are not the same ones."""
+    one, two = ({p[0]: p[1] for p in map(_sides, s.parts) if len(p) == 2} for s in (gold, answer))
+    if len(one) != len(gold.parts) or len(two) != len(answer.parts) or one.keys() != two.keys():
+        return None
+    found = [_opinion(_compare(value, two[name], ask)) for name, value in one.items()]
+    return False if False in found else None if None in found else True
+
+
+def _opinion(decided: Decided | None) -> bool | None:
+    return None if decided is None else decided.right
+
+
+def _ordered(gold: shapes.Shape, answer: shapes.Shape) -> shapes.Shape:
+    """x = 1, y = 2 answered as 1, 2: without names, order says which is which."""
     named = gold.kind == "list" and all(len(_sides(p)) > 1 for p in gold.parts)
     different = len({_sides(p)[0] for p in gold.parts}) == len(gold.parts)
     if named and different and not any(len(_sides(p)) > 1 for p in answer.parts):
@@ -156,130 +222,8 @@ def _ordered(gold: shapes.Shape, answer: shapes.Shape) -> shapes.Shape:
     return gold
 
 
-def _is_read(part: str) -> bool:
-    """Whether a part is understood here, so that nobody else need be asked."""
-    return number(part, glued=True) is not None or expression.read(part) is not None or part in _INFINITE
-
-
 def _is_known(part: str) -> bool:
-    return _is_read(part) or _is_word(part, _words(part))
-
-
-_INFINITE = {"\\infty": 1, "+\\infty": 1, "infinity": 1, "-\\infty": -1, "- \\infty": -1, "-infinity": -1}
-
-
-_COMMA = re.compile(r"-?\d+,\d+")
-_BASE = re.compile(r"\(?([\dA-Fa-f]+)\)? ?_ ?\{? ?(\d+|[a-z]+) ?\}?")
-
-
-def _as_numbers(gold: str, answer: str) -> Decided | None:
-    a, b = number(gold), number(answer, glued=True)
-    if a and b is None and _COMMA.fullmatch(answer):
-        b = number(answer.replace(",", "."))  # 3,5 as half of the world writes it
-    if a and b:
-        return Decided(same_number(a, b), "number")
-    if a and b is None and (inside := _in_sentence(answer)):
-        return Decided(same_number(a, inside), "number")
-    if gold in _INFINITE or answer in _INFINITE:
-        known = _is_read(gold) and _is_read(answer)
-        return Decided(_INFINITE.get(gold) == _INFINITE.get(answer), "number") if known else None
-    return _as_digits(gold, answer)
-
-
-def _in_sentence(answer: str) -> Number | None:
-    """The number of `Janet makes 18 dollars`: the only one in a text that begins with words."""
-    words = _words(answer)
-    if not _SENTENCE.match(words):
-        return None
-    found = NUMBER.findall(words)
-    return number(words[words.index(found[0]) :], glued=True) if len(found) == 1 else None
-
-
-_SENTENCE = re.compile(r"[A-Za-z]{2,} [A-Za-z]{2,}")
-
-
-def _as_digits(gold: str, answer: str) -> Decided | None:
-    """Numerals in a base: 1011_2 may be answered as 1011, never as 11, and in no other base."""
-    a, b = _BASE.fullmatch(_words(gold)), _BASE.fullmatch(_words(answer))
-    if a and b:
-        return Decided(_digits(a) == _digits(b), "number")
-    if a or b:
-        based, other = (a, answer) if a else (b, gold)
-        return Decided(based is not None and normal(other).casefold() == _digits(based)[0], "number")
-    return None
-
-
-def _digits(based: re.Match[str]) -> tuple[str, str]:
-    base = number(based[2])  # `two` too
-    return based[1].casefold(), str(base.value) if base else based[2]
-
-
-_TEXT = re.compile(r"\\(?:text|textbf|mbox)\{ ?[A-Za-z][A-Za-z '.-]+\}")
-_MODULO = re.compile(r" ?(?:\\pmod ?\{?[\w^]+\}?|\(? ?\\?(?:text\{)?b?mod\}? ?[\w^{}]+ ?\)?)$")
-_CHOSEN = re.compile(r"(?:\\(?:text|textbf|mathrm)\{ ?\([A-J]\)(?: ?\}| (?=[^{}]*\}$))|\([A-J]\)(?= ?\S)) ?")
-"""The letter of an option in front of its text."""
-_LETTER = re.compile(r"\(?([A-J])\)?")
-_OPTION = re.compile(r"(?:(?:option|choice|answer) )?(?:\(([A-J])\)|([A-J])(?:[).:]|$))(?: .*)?", re.IGNORECASE)
-_ARTICLE = re.compile(r"^(?:the|an?) ")
-_ORDINARY = re.compile(r"[^\W\d_]+(?:[ '\u2019.-]+[^\W\d_]+)*[.!]?")
-
-
-_CLOCK = re.compile(r"(\d{1,2}) ?: ?(\d\d)(?: ?([ap])\.? ?m\.?)?", re.IGNORECASE)
-_RATIO = re.compile(r"\d+(?:\.\d+)?(?:(?: ?: ?| to )\d+(?:\.\d+)?)+")
-
-
-def _as_ratio(gold: str, answer: str) -> Decided | None:
-    """Times of day, and ratios: 3:4 is 3 to 4, and 6:8."""
-    a, b = _words(gold), _words(answer)
-    time, other = _CLOCK.fullmatch(a), _CLOCK.fullmatch(b)
-    if time and other:
-        half = {(t[3] or "").lower() for t in (time, other)} - {""}
-        return Decided(len(half) < 2 and all(int(time[i]) == int(other[i]) for i in (1, 2)), "number")
-    if not (_RATIO.fullmatch(a) or _RATIO.fullmatch(b) or time or other):
-        return None
-    one, two = _proportion(gold), _proportion(answer)
-    if one is None or two is None:
-        known = one or two or _is_read(gold) or _is_read(answer)
-        return Decided(False, "number") if known else None
-    same = len(one) == len(two) and [p * two[0] for p in one] == [q * one[0] for q in two]
-    return Decided(same, "number")
-
-
-def _proportion(text: str) -> list[Fraction] | None:
-    """The numbers of a ratio; of a single number, itself to one."""
-    if _RATIO.fullmatch(_words(text)):
-        return [Fraction(p) for p in re.split(r" ?: ?| to ", _words(text))]
-    single = number(text, glued=True)
-    return [single.value, Fraction(1)] if single else None
-
-
-def _as_words(gold: str, answer: str) -> Decided | None:
-    a, b = _words(gold), _words(answer)
-    letter = _LETTER.fullmatch(a)
-    if letter:
-        option = _LETTER.fullmatch(b) or _OPTION.fullmatch(b)
-        if option:
-            return Decided(letter[1] in {g and g.upper() for g in option.groups()}, "words")
-        if "(" in a:
-            return Decided(False, "words") if _is_read(answer) else None
-    if not _is_word(gold, a):
-        return Decided(False, "words") if _is_read(gold) and _is_word(answer, b) else None
-    if _ORDINARY.fullmatch(b):
-        return Decided(_folded(a) == _folded(b), "words")
-    return Decided(False, "words") if _is_read(answer) else None
-
-
-def _is_word(text: str, words: str) -> bool:
-    """Whether a text is words, and not what only looks like them: x, xy, pi, `1 or 2`."""
-    return _ORDINARY.fullmatch(words) is not None and shapes.read(text).kind == "one" and not _is_read(text)
-
-
-def _words(text: str) -> str:
-    return " ".join(WRAPPED.sub(r"\1", WRAPPED.sub(r"\1", text)).replace("\\", "").split())
-
-
-def _folded(words: str) -> str:
-    return _ARTICLE.sub("", " ".join(words.casefold().replace("-", " ").rstrip(".!").split()))
+    return is_read(part) or is_word(part, unwrapped(part))
 
 
 _EQUALS = re.compile(r"(?<![<>!\\:])=(?!=)|\\(?:approx|simeq|equiv|Rightarrow|implies)(?![a-z])|[{}()\[\]]")
@@ -322,18 +266,35 @@ def _as_equations(gold: Sequence[str], answer: Sequence[str], ask: Ask) -> Decid
         if not any(map(_has_names, gold)):  # \sqrt{3} - 1 \approx 0.732
             found = [_compare(side, answer[0], ask) for side in gold]
             return next((decided for decided in found if decided and decided.right), found[-1])
-        return Decided(False, "equation") if _is_read(answer[0]) else None
+        return Decided(False, "equation") if is_read(answer[0]) else None
     if _is_name(gold[0]) and _is_name(answer[0]):
-        a, b = normal(gold[0]), normal(answer[0])
-        if a == b or not {a, b} <= {"x", "y", "z"}:
-            return _compare(_worth(gold), _worth(answer), ask)
+        renamed = _renamed(gold, answer)
+        if renamed is not None:
+            return _compare(_worth(gold), renamed, ask)
+        found = _compare(_worth(gold), _worth(answer), ask)
+        if normal(gold[0]) == normal(answer[0]) or (found and found.right and not _are_axes(gold[0], answer[0])):
+            return found
     trees = [expression.read(side) for side in (*gold[:2], *answer[:2])]
     if None in trees:
-        right = ask(" = ".join(gold), " = ".join(answer))
-        return None if right is None else Decided(right, "math-verify")
+        return _asked(" = ".join(gold), " = ".join(answer), ask)
     left, right_, other, more = (tree for tree in trees if tree is not None)
     said = values.same_equation((left, right_), (other, more))
     return None if said is None else Decided(said, "equation")
+
+
+def _are_axes(*names: str) -> bool:
+    return {normal(name) for name in names} <= {"x", "y", "z"}
+
+
+_FUNCTION = re.compile(r"([A-Za-z]) ?\( ?([a-z]) ?\)")
+
+
+def _renamed(gold: Sequence[str], answer: Sequence[str]) -> str | None:
+    """f(n) = n against f(x) = x: what the answer comes to, with the reference's variable."""
+    one, two = _FUNCTION.fullmatch(gold[0]), _FUNCTION.fullmatch(answer[0])
+    if one is None or two is None or one[1] != two[1] or one[2] == two[2]:
+        return None
+    return re.sub(rf"(?<![A-Za-z\\]){two[2]}(?![A-Za-z])", one[2], _worth(answer))
 
 
 def _any_side(gold: str, answer: Sequence[str], ask: Ask) -> Decided | None:
@@ -390,7 +351,7 @@ def _tree(text: str, *, glued: bool = True) -> expression.Node | None:
 def _is_unit(behind: re.Match[str]) -> bool:
     """Whether what stands behind a formula is a unit: a word in a text, or a known one of two letters and more."""
     words = behind["unit"].split()
-    if is_no_unit(behind["unit"]):
+    if is_no_unit(behind["unit"]) and not behind["unit"].startswith(("of the ", "of a ")):
         return False
     return "\\" in behind.group() or (min(map(len, words)) > 1 and unit_of(behind["unit"]) is not None)
 
@@ -422,8 +383,7 @@ def _as_values(gold: str, answer: str, ask: Ask) -> Decided | None:
             a, b = (values.scaled(t, r"\pi/180") if "\\circ" in s else t for t, s in ((a, gold), (b, answer)))
         right = values.same(a, b)
     if right is None:
-        right = ask(gold, answer)
-        return None if right is None else Decided(right, "math-verify")
+        return _asked(gold, answer, ask)
     return Decided(right or _is_fine_decimal(gold, answer), "value")
 
 

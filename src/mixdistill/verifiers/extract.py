@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from mixdistill.verifiers.phrases import JOINT, NUMBER, WORD, answer_in, at_the_end
 from mixdistill.verifiers.plain import WRAPPED, ascii_signs, clean
@@ -31,7 +32,7 @@ _NEAR = 60
 _MOST = 16
 """Boxes that can be one answer."""
 
-_SPACE = r"[*_`\s]{0,8}"
+_SPACE = r"[*_`}\s]{0,8}"
 _X = r"(?=(?P<x>\S[^\n]{0,499}))"
 """What is behind a mark, up to the end of the line."""
 _TO = r"(?:\s+(?:to|for)\b[^\n:.]{0,80}?(?=\s+(?:is|are)\b|:))?"
@@ -39,12 +40,14 @@ _FINAL = re.compile(rf"final answer\b{_TO}(?:{_SPACE}:|[*_`]{{1,8}}\s*\n|\s*\n){
 _FINAL_IS = re.compile(rf"final answer\b{_TO}{_SPACE}(?:is\b|=){_SPACE}:?{_SPACE}{_X}", re.IGNORECASE)
 _HASH = re.compile(r"^[ \t]*####[ \t]*(?P<x>[^\n]+)$", re.MULTILINE)
 _ANSWER_IS = re.compile(
-    rf"(?<![A-Za-z])(?:answers?|final results?|final values?)(?![A-Za-z])[\"']?{_TO}{_SPACE}"
-    rf"(?:(?:is|are)\b(?!\s+not\b)|=|:){_SPACE}"
+    rf"(?<![A-Za-z])(?:answers?|ans|final results?|final values?)(?![A-Za-z])[\"']?{_TO}{_SPACE}"
+    r"(?:(?:is|are)\b(?!\s+(?:not|correct|right|wrong|incorrect|clear|obvious|below|as follows)\b)"
+    rf"|=|:|\uff1a|\.(?=\*\*)){_SPACE}"
     rf"(?:(?:therefore|thus|simply|then|just)\b)?{_SPACE}:?{_SPACE}{_X}",
     re.IGNORECASE,
 )
 _HEADING = re.compile(rf"^[#*_ \t]{{1,8}}answer[*_: \t]{{0,8}}\n\s{{0,8}}{_X}", re.IGNORECASE | re.MULTILINE)
+_BEHIND = re.compile(r"(?P<x>[-\d$\\(][^\n.!?]{0,80}?)(?= (?:is|as) (?:the|my|our) (?:final )?answer\b)", re.IGNORECASE)
 _ELSEWHERE = re.compile(
     r"(?:\u043e\u0442\u0432\u0435\u0442|\u0432\u0456\u0434\u043f\u043e\u0432\u0456\u0434\u044c|\u7b54\u6848|\u7b54\u3048|"
     r"\uc815\ub2f5|\ub2f5|\u0627\u0644\u0625\u062c\u0627\u0628\u0629|\u0627\u0644\u062c\u0648\u0627\u0628|"
@@ -54,11 +57,12 @@ _ELSEWHERE = re.compile(
     r"\b(?:r\xe9ponse|respuesta|antwort|jibu|risposta|resposta|odpowied\u017a|jawaban|cevap|yan\u0131t|"
     r"\u0111\xe1p \xe1n|svar|vastaus|antwoord|odpov\u011b\u010f|r\u0103spuns|v\xe1lasz|respondo))"
     rf"(?:\s+(?:final|finale|finala|akhir|la mwisho))*{_SPACE}"
-    r"(?:(?:ni|est|es|ist|lautet|\xe8|\xe9|to|adalah|l\xe0|\u05d4\u05d9\u05d0)\s|:|=|\u662f|\u4e3a|\u70ba|\u306f|\uc740|\ub294|"
+    r"(?:(?:ni|est|es|ist|lautet|\xe8|\xe9|to|adalah|l\xe0|\u05d4\u05d9\u05d0)\s|:|\uff1a|=|\u662f|\u4e3a|\u70ba|\u306f|\uc740|\ub294|"
     r"\u0647\u0648|\u0647\u064a|\u0939\u0948|\u0e04\u0e37\u0e2d|-|\u2014|(?=\d))"
-    rf"{_SPACE}:?{_SPACE}{_X}",
+    rf"{_SPACE}[:\uff1a]?{_SPACE}{_X}",
     re.IGNORECASE,
 )
+_TAGGED = re.compile(r"<answer>\s{0,8}(?P<x>[^<]{1,499}?)\s{0,8}</answer>", re.IGNORECASE)
 _A = re.compile(r"^[ \t>*_]{0,8}A[*_]{0,2}:[*_ \t]{0,8}(?P<x>\S[^\n]{0,499})$", re.MULTILINE)
 _NUMBERED_HEADING = re.compile(r"\d+[.)]\s+[A-Za-z]")
 
@@ -69,12 +73,13 @@ def extract(text: str, *, guess: bool = True) -> Found | None:
     `text` must be the answer part alone: a box left in the reasoning would beat a plain answer after it. Without
     `guess` the last number does not count: in a text that was cut it is a number on the way, not an answer.
     """
-    text = _first_turn(text)
-    box = last_box(text)
+    if "<think>" in text or "</think>" in text:
+        text = text.rpartition("</think>")[2] if "</think>" in text else ""
+    head = _first_turn(text)
+    box = last_box(head)
     if box:
         return Found(box, "box")
-    if not guess:
-        text = _whole_part(text)
+    text = head if guess or len(head) < len(text) else _whole_part(text)
     marked = _marked(text)
     if marked:
         return marked
@@ -84,22 +89,25 @@ def extract(text: str, *, guess: bool = True) -> Found | None:
 
 def _marked(text: str) -> Found | None:
     for rule, find in _PHRASES:
-        answer = find(text)
-        if answer:
-            return Found(answer, rule)
+        said = find(text)
+        if said:
+            return Found(said.answer, rule, said=said.line)
     return None
 
 
 def _first_turn(text: str) -> str:
     """A text without the next question that a base model goes on to invent, once there is an answer to this one."""
-    turn = _NEXT_TURN.search(text) if ":" in text else None
+    turn = _NEXT_TURN.search(text)
     if turn is None or not turn.start():
         return text
     head = text[: turn.start()]
     return head if last_box(head) or _marked(head) else text
 
 
-_NEXT_TURN = re.compile(r"\n+\s{0,8}(?:#+ ?)?(?:Human|User|Question|Q|Problem|Exercise|Instruction)(?: \d+)?\s?:")
+_NEXT_TURN = re.compile(
+    r"\n\s{0,4}(?:#+ ?)?(?:\*\*)?(?:Human|User|Question|Q|Problem|Example|Exercise|Instruction)(?: \d+)?(?:\*\*)?\s?:"
+    r"|<\|?(?:im_start|im_end|endoftext|eot_id|end_of_turn)\|?>|</s>|\n\*\*(?:Problem|Example) \d+\*\*"
+)
 
 
 def _whole_part(text: str) -> str:
@@ -123,6 +131,8 @@ def last_box(text: str) -> str | None:
     """
     if "box" not in text:
         return None
+    if "\\boxed" not in text:
+        text = re.sub(r"(?<![\\A-Za-z])boxed\{", r"\\boxed{", text)
     simple = _simple_box(text)
     if simple:
         return simple
@@ -146,7 +156,8 @@ def _simple_box(text: str) -> str | None:
     match = _PLAIN_BOX.match(text, at) if at >= 0 else None
     if match is None or text.find("\\f", at) >= 0 or text.rfind("box", max(0, at - 2 * _NEAR), at) >= 0:
         return None
-    return None if text[at - 1 : at] == "\\" else clean(match[1]) or None
+    before = text[max(0, at - 2) : at]
+    return None if before.endswith(("\\", "-", "-$")) else clean(match[1]) or None
 
 
 def _boxes(text: str) -> Iterable[tuple[int, int, str]]:
@@ -162,10 +173,18 @@ def _boxes(text: str) -> Iterable[tuple[int, int, str]]:
             if start is not None:
                 content = text[start : token.start()]
                 if "\n\n" not in content and _says(content) and not (found and found[-1][0] > start):
-                    found.append((start, token.end(), clean(content)))
+                    found.append((start, token.end(), _sign(text, start) + clean(content)))
         elif mark[-1] == "{" and mark != "\\{":
             stack.append(None if mark == "{" else token.end())
     return found
+
+
+_SIGNED = re.compile(r"(?<![\w)}])-\s?\$?\\(?:boxed|fbox|framebox)\s*\{$")
+
+
+def _sign(text: str, start: int) -> str:
+    """A minus in front of a box belongs to its content."""
+    return "-" if _SIGNED.search(text, max(0, start - 20), start) else ""
 
 
 def _says(content: str) -> bool:
@@ -173,14 +192,21 @@ def _says(content: str) -> bool:
     return bool(clean(WRAPPED.sub(r"\1", content)).strip("\\ "))
 
 
-def _last_phrase(pattern: re.Pattern[str], text: str) -> str | None:
+def _last_phrase(pattern: re.Pattern[str], text: str) -> Said | None:
     for match in reversed(list(pattern.finditer(text))):
         if _is_opening(match["x"], len(text) - match.end("x")):
             continue
         answer = answer_in(match["x"], text[match.start("x") : match.start("x") + 1000])
         if answer:
-            return answer
+            return Said(answer, match["x"])
     return None
+
+
+class Said(NamedTuple):
+    """An answer, and the whole line that it was taken from."""
+
+    answer: str
+    line: str
 
 
 def _is_opening(phrase: str, left: int) -> bool:
@@ -193,7 +219,7 @@ _MUCH = 400
 """Characters behind a sentence, from which on it is not the last word."""
 
 
-def _last_hash(text: str) -> str | None:
+def _last_hash(text: str) -> Said | None:
     """`#### 18`. Headings of the fourth level look alike: a line that begins with words is one of them."""
     if "####" not in text:
         return None
@@ -202,26 +228,29 @@ def _last_hash(text: str) -> str | None:
         if not line or _NUMBERED_HEADING.match(line):
             continue
         word = WORD.search(line)
-        if not word:
-            return line
+        if not word or line.lower() in ("yes", "no", "true", "false"):
+            return Said(line, line)
         number = NUMBER.match(ascii_signs(line))
         if number and line[number.end() : number.end() + 1] == ":":  # 12:30 pm
-            return line
-        if number:
-            return clean(number.group())
+            return Said(line, line)
+        if number and (answer := answer_in(line)):
+            return Said(answer, line)
     return None
 
 
-_ABOUT_ANSWERS = re.compile(r"nswer|NSWER|inal (?:result|value)")
+_ABOUT_ANSWERS = re.compile(r"nswer|NSWER|[Aa]ns\b|inal (?:result|value)")
 
 
-def _last_answer(text: str) -> str | None:
+def _last_answer(text: str) -> Said | None:
     """The last "answer is" of any language."""
+    tagged = _TAGGED.findall(text) if "</" in text else []
+    if tagged and (answer := answer_in(tagged[-1])):
+        return Said(answer, tagged[-1])
     found = _last_phrase(_ANSWER_IS, text) if _ABOUT_ANSWERS.search(text) else None
-    return found or _last_phrase(_HEADING, text) or _last_phrase(_ELSEWHERE, text)
+    return found or _last_phrase(_BEHIND, text) or _last_phrase(_HEADING, text) or _last_phrase(_ELSEWHERE, text)
 
 
-_PHRASES: list[tuple[str, Callable[[str], str | None]]] = [
+_PHRASES: list[tuple[str, Callable[[str], Said | None]]] = [
     ("final_answer", lambda t: _last_phrase(_FINAL, t) if "inal " in t or "INAL " in t else None),
     ("hash", _last_hash),
     # In running text it is no heading: `#### x` on the last line says more.

@@ -10,12 +10,15 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache, partial
+from math import floor, log10
 
 from mixdistill.types import Problem, Trace, Verdict, prompt_text
-from mixdistill.verifiers.equality import LONGEST, Decided, decide, equal, value_of
+from mixdistill.verifiers.equality import LONGEST, decide, equal, value_of
 from mixdistill.verifiers.extract import extract
+from mixdistill.verifiers.phrases import WORD
 from mixdistill.verifiers.plain import clean, normal
 from mixdistill.verifiers.quantities import number
+from mixdistill.verifiers.singles import Decided, as_prose
 from mixdistill.verifiers.verdicts import compared, is_cut, no_answer, no_reference
 
 VERSION = "2"
@@ -50,7 +53,7 @@ def _judge(problem: Problem, trace: Trace, compare: Callable[[str, str], Decided
         return no_answer(trace, gold)
     decided = compare(gold, found.answer)
     if decided is None or not decided.right:
-        decided = _as_asked(problem, gold, found.answer) or decided
+        decided = _as_asked(problem, gold, found.answer) or _as_said(gold, found.said) or decided
     return decided and compared(trace, found, gold, *decided)
 
 
@@ -80,34 +83,52 @@ def gold(problem: Problem) -> str:
 
 # -- tolerance that the problem states --------------------------------------------------------------------------------
 
-_PLACES = {"tenth": 1, "hundredth": 2, "thousandth": 3, "cent": 2, "one": 1, "two": 2, "three": 3, "four": 4}
+_PLACES = {"tenth": 1, "hundredth": 2, "thousandth": 3, "cent": 2, "one": 1, "two": 2, "three": 3, "four": 4,
+           "five": 5, "whole": 0, "integer": 0, "dollar": 0, "ten": -1, "hundred": -2, "thousand": -3}  # fmt: skip
 _ASKED = re.compile(
-    r"(?:nearest|closest) (tenth|hundredth|thousandth|cent)\b"
-    r"|\b(one|two|three|four|[1-9]) (?:decimal (?:place|digit|point)s?|digits after the decimal)",
+    r"(?:nearest|closest) (tenth|hundredth|thousandth|cent|whole|integer|dollar|ten|hundred|thousand)\b"
+    r"|\b(one|two|three|four|five|[1-9]) (?:decimal (?:place|digit|point)s?|digits after the decimal)"
+    r"|\b(one|two|three|four|five|[1-9]) significant (?:figure|digit)s?",
     re.IGNORECASE,
 )
 
 
 @lru_cache(maxsize=4096)
-def asked_places(prompt: str) -> int | None:
-    """Decimals that a problem asks for ("to the nearest hundredth", "to 3 decimal places"); None where it asks none."""
+def asked_unit(prompt: str) -> tuple[int, bool] | None:
+    """(decimals, whether they are significant figures) that a problem asks for: "to the nearest hundredth", "to 3
+    decimal places"; None where it asks none."""
+    if not any(word in prompt for word in ("earest", "losest", "decimal", "ignificant")):
+        return None
     found = list(_ASKED.finditer(prompt))
     if not found:
         return None
-    word = (found[-1][1] or found[-1][2]).lower()
-    return int(word) if word.isdigit() else _PLACES[word]
+    word = next(group for group in found[-1].groups() if group).lower()
+    return (int(word) if word.isdigit() else _PLACES[word]), found[-1][3] is not None
 
 
 def _as_asked(problem: Problem, gold: str, answer: str) -> Decided | None:
     """Right where the reference is the answer rounded as the problem asks; None says nothing."""
-    places = asked_places(prompt_text(problem.prompt))
-    if places is None or len(answer) > LONGEST:
+    asked = asked_unit(prompt_text(problem.prompt))
+    if asked is None or len(answer) > LONGEST:
         return None
     given = number(answer, glued=True)
     exact, value = _fraction(gold), given.value if given else _fraction(answer)
-    if exact is None or value is None or exact == value or (given and 0 < given.decimals < places):
+    if not exact or value is None or exact == value:
         return None
-    return Decided(True, "as asked") if abs(exact - value) <= Fraction(1, 2 * 10**places) else None
+    places = asked[0] - floor(log10(abs(exact))) - 1 if asked[1] else asked[0]
+    if given and given.decimals < places and given.decimals:
+        return None  # fewer decimals than were asked for
+    if given and not given.decimals and given.value.denominator == 1 and places >= 0:
+        return None
+    return Decided(True, "as asked") if abs(exact - value) <= Fraction(10) ** -places / 2 else None
+
+
+def _as_said(gold: str, said: str) -> Decided | None:
+    """Right where a whole line is the reference: `all $n$ not divisible by 3` is more than its formula."""
+    if not said or not WORD.search(gold):
+        return None
+    same = normal(said.replace("$", "")) == normal(gold.replace("$", "")) or as_prose(gold, said) == (True, "words")
+    return Decided(True, "text") if same else None
 
 
 def _fraction(text: str) -> Fraction | None:

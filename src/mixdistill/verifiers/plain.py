@@ -48,12 +48,15 @@ def _plain(char: str) -> str:
     if unicodedata.numeric(char, None) is not None and unicodedata.decomposition(char).startswith("<fraction>"):
         top, _, bottom = unicodedata.normalize("NFKC", char).partition("\u2044")
         return f"\\frac{{{top}}}{{{bottom or 1}}}"
+    if unicodedata.category(char) == "So":  # check marks and emoji
+        return ""
     if "\uff21" <= char <= "\uff5a":  # full-width letters
         return unicodedata.normalize("NFKC", char)
     return char
 
 
 _TABLE = _Table()
+_ROOT = re.compile(r"\\sqrt (\d+(?:\.\d+)?)")
 _TWO_POWERS = re.compile(r"\}\^\{(?=\d\})")
 
 
@@ -61,27 +64,31 @@ def ascii_signs(text: str) -> str:
     """The text with digits, signs and spaces of any script as ASCII or LaTeX has them; letters stay as they are."""
     if text.isascii():
         return text
-    return _TWO_POWERS.sub("", text.translate(_TABLE))
+    return _ROOT.sub(r"\\sqrt{\1}", _TWO_POWERS.sub("", text.translate(_TABLE)))
 
 
 def clean(text: str) -> str:
     """An answer without wrappers that carry no meaning: markdown, math delimiters, closing punctuation."""
     if text.isalnum():
         return text
-    before = None
-    while before != text:
+    for _ in range(LAYERS):
         before = text
-        text = text.strip().strip("*`").rstrip(".,;:\u3002\u0964\uff0c\u060c").strip()
-        for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+        text = text.strip(" \t\r\n*`").rstrip(" \t\r\n*`.,;:\u3002\u0964\uff0c\u060c")
+        for left, right in _DELIMITERS:
             inside = text[len(left) : -len(right)]
             if len(text) > len(left + right) and text.startswith(left) and text.endswith(right) and left not in inside:
                 # `\$` closes nothing: it is a currency sign.
                 text = inside if not inside.endswith("\\") or left[0] != "$" else text
         if text.endswith("\\") and not text.endswith("\\\\"):  # what is left of a closing `\ ` or `\.`
             text = text[:-1]
+        if text == before:
+            break
     return text
 
 
+LAYERS = 8
+"""Wrappers in wrappers that are taken off."""
+_DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _NOTHING = re.compile(
     r"(?<!\\)\\(?:(?:left|right)(?![a-zA-Z])\.?|[bB]igg?[lr]?(?![a-zA-Z])|[!,]|(?:displaystyle|limits|bf|it|rm)(?![a-zA-Z])"
     r"|(?:text)?color\{\w+\})"
@@ -119,6 +126,7 @@ WRAPPED = re.compile(
 """Words and upright letters inside mathematics."""
 _BRACES = re.compile(r"\{([^{}\\]*)\}")
 _BOLD = re.compile(r"\\(?:mathbf|boldsymbol|bm|textbf|mathrm)\{(.*)\}", re.DOTALL)
+_MODULUS = re.compile(r"\\pmod ?(\w)(?!\w)")
 _THOUSANDS = re.compile(r"(?<=\d)\{,\}(?=\d{3}(?!\d))")
 _LABEL = re.compile(
     r"^(?:\\text\{ ?)?(?:(?:the )?(?:final )?ans(?:wer)?(?: ?[:=]| is)|[A-Za-z][A-Za-z ]{1,29}:(?= ?\}? ?[-\d\\$]))"
@@ -138,10 +146,12 @@ def spelling(text: str) -> str:
     Texts in `\\text{...}` stay as they are: where words end is still to be seen.
     """
     text = clean(ascii_signs(text))
-    if text.count("$") == 2 and text.startswith("$"):  # $2\sqrt{3}$ cm
+    if (
+        text.count("$") > 1 and "\\$" not in text and _is_maths_in_dollars(text)
+    ):  # $2\sqrt{3}$ cm, all $n$ not divisible by 3
         text = text.replace("$", "")
     if "\\" in text or "{" in text or "~" in text:
-        text = _THOUSANDS.sub("", text).replace("{,}", ",")
+        text = _MODULUS.sub(r"\\pmod{\1}", _THOUSANDS.sub("", text).replace("{,}", ","))
         for old, new in _SUBS:
             if old in text:
                 text = text.replace(old, new)
@@ -149,6 +159,12 @@ def spelling(text: str) -> str:
         whole = WRAPPED.fullmatch(text) or _BRACES.fullmatch(text)
         text = whole[1] if whole and not text.startswith("\\mathbb") else _bare(text)
     return clean(_LABEL.sub("", _SPACE.sub(" ", text)))
+
+
+def _is_maths_in_dollars(text: str) -> bool:
+    """Whether dollar signs come in pairs around mathematics, and are no money."""
+    parts = text.split("$")
+    return len(parts) % 2 == 1 and all("\\" in p or not re.search("[A-Za-z]{2}", p) for p in parts[1::2])
 
 
 def _bare(text: str) -> str:

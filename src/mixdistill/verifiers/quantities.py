@@ -50,7 +50,7 @@ _CORE = re.compile(
     r"|[eE](?P<e3>[-+]?\d{1,3})(?!\w))?)"
 )
 _AMOUNT = re.compile(r"\d+(?:\.\d+)? ?[A-Za-z]+")
-_COMPOUND = re.compile(rf"{_AMOUNT.pattern}(?:(?:, | and |, and | ){_AMOUNT.pattern}){{1,3}}")
+COMPOUND = re.compile(rf"{_AMOUNT.pattern}(?:(?:, | and |, and | ){_AMOUNT.pattern}){{1,3}}")
 _ABOUT = re.compile(r"(?:\\approx|\\sim(?:eq)?|about|approximately|approx\.?|roughly|~)(?![a-z]) ?", re.IGNORECASE)
 _MONEY = re.compile(r"([-+]?) ?(?:(?:USD?|[ACN]) ?(?=[$]))?(USD|EUR|Rs\.?|[$\u20ac\u00a3\u00a5\u20b9]) ?")
 _SCALES: dict[str, int | Fraction] = {
@@ -61,10 +61,13 @@ _SCALES: dict[str, int | Fraction] = {
                     "tenths": 10, "hundredths": 100, "thousandths": 1000}.items()
 }  # fmt: skip
 _DONE_TO = {"squared": 2, "cubed": 3}
-_WORDS = {
-    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine":
-    9, "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
-    "seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20,
+_ONES = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
+    "seventeen": 17, "eighteen": 18, "nineteen": 19,
+}  # fmt: skip
+_TENS = {
+    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
 }  # fmt: skip
 _UNIT = re.compile(r"(?:[^\W\d_]|[$\u20ac\u00a3\u00a5\u20b9'\"])(?:[^\W\d_]|\^ ?\{?-?\d\}?|[ /.'\"()*-])*")
 _DEGREES = {"": "degrees", "C": "celsius", "F": "fahrenheit"}
@@ -87,13 +90,17 @@ def number(text: str, *, glued: bool = False) -> Number | None:
     text = spelling(text)
     upright = "\\text" in text or "\\math" in text
     if "\\" in text:
-        text = WRAPPED.sub(r" \1 ", text).strip().replace("  ", " ")
+        text = " ".join(WRAPPED.sub(r" \1 ", text).split())
     if not text[:1].isdigit():
         text = _ABOUT.sub("", text, count=1)
-    word = text.lower()
-    if word in _WORDS:
-        return Number(Fraction(_WORDS[word]))
-    if text[:1].isdigit() and _COMPOUND.fullmatch(text):
+    if text[:1].isalpha():
+        if found := _NEGATIVE.match(text):
+            positive = number(text[found.end() :], glued=glued)
+            return positive and positive._replace(value=-positive.value)
+        if (words := _in_words(text.lower())) is not None:
+            return Number(words)
+    text = _other_separators(text)
+    if text[:1].isdigit() and COMPOUND.fullmatch(text):
         return _added(text)
     money = _MONEY.match(text)
     sign, rest = (money[1], text[money.end() :]) if money else ("", text)
@@ -112,6 +119,49 @@ def number(text: str, *, glued: bool = False) -> Number | None:
     if letter and not glued and (len(rest) == 1 or not rest[1].isalpha()):
         return None
     return _with_unit(-value if sign == "-" else value, _decimals(core), rest, unit, spaced=spaced)
+
+
+_NEGATIVE = re.compile(r"(?:minus|negative) ", re.IGNORECASE)
+
+
+def _in_words(text: str) -> Fraction | None:
+    """thirty-six, two hundred and five, one half, two and a half; None for anything else."""
+    total, below, known = 0, 0, False
+    text = text.rstrip(".")
+    for tail, part in (("and a half", Fraction(1, 2)), ("and one half", Fraction(1, 2))):
+        if text.endswith(tail):
+            whole = _in_words(text.removesuffix(tail).strip())
+            return None if whole is None else whole + part
+    if text in ("half", "one half", "a half", "one-half"):
+        return Fraction(1, 2)
+    for word in text.replace("-", " ").split():
+        if word in _ONES or word in _TENS:
+            below += _ONES.get(word, 0) + _TENS.get(word, 0)
+        elif word == "hundred" and known:
+            below *= 100
+        elif word in ("thousand", "million") and known:
+            total, below = total + below * int(_SCALES[word]), 0
+        elif word != "and" or not known:
+            return None
+        known = True
+    return Fraction(total + below) if known else None
+
+
+_EUROPEAN = re.compile(r"(\d{1,3}(?:[. ]\d{3})+),(\d+)(?!\d)|(\d{1,3}(?:\.\d{3}){2,})(?![\d.])")
+_POINTS_OF_THOUSAND = re.compile(
+    r"(\d{1,3}(?:\.\d{3})+)"
+    r"(?= ?(?:\u20ac|\u20ab|\u0111|[Ee]uros?\b|TL\b|VND\b|Dollar\b|d[o\u00f3]lares\b|dolar|z\u0142|kr\b))"
+)
+_LAKHS = re.compile(r"(?<!\d)\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])")
+
+
+def _other_separators(text: str) -> str:
+    """1.234,50 and 1 234,50; 1.234.567; 70.000 of a currency that is written so; 1,50,000."""
+    if "," in text or "." in text:
+        text = _EUROPEAN.sub(lambda m: re.sub(r"[. ]", "", m[1] or m[3]) + (f".{m[2]}" if m[2] else ""), text)
+        text = _POINTS_OF_THOUSAND.sub(lambda m: m[1].replace(".", ""), text)
+        text = _LAKHS.sub(lambda m: m.group().replace(",", ""), text)
+    return text
 
 
 def _added(text: str) -> Number | None:
@@ -158,6 +208,8 @@ def _plain(text: str) -> Fraction:
 def _with_unit(value: Fraction, decimals: int, rest: str, unit: Unit | None, *, spaced: bool) -> Number | None:
     """The number with what follows it; None where that makes something else of it."""
     rest = _POWER_SIGN.sub("^", rest).strip()
+    if rest[:1] == "/" and unit_of(f"per {rest[1:]}"):  # $18/day
+        rest, spaced = f"per {rest[1:]}", True
     first = rest.partition(" ")[0].lower().rstrip(".")
     if first in _SCALES:
         value, rest, spaced = value * _SCALES[first], rest[len(first) :].strip(), True
@@ -191,9 +243,12 @@ def same_number(gold: Number, answer: Number) -> bool:
         if gold.unit[1] == answer.unit[1]:
             return gold.value * gold.unit[0] == answer.value * answer.unit[0]
         # Dollars and dollars per day may be the same amount; metres and square metres are not.
-        if not any(("money", 1) in n.unit[1] and len(n.unit[1]) == 1 for n in (gold, answer) if n.unit):
+        kinds = [set(n.unit[1]) for n in (gold, answer) if n.unit]
+        if not any(
+            len(kind) == 1 and kind <= _MONEYS and kind <= other for kind, other in zip(kinds, kinds[::-1], strict=True)
+        ):
             return False
-    if answer.percent and gold.named:
+    if (answer.percent and gold.named) or (gold.percent and answer.named):
         return False  # 8 % is not 8 cm
     if _close(gold, answer.value, answer.decimals):
         return True
@@ -264,6 +319,7 @@ _UNITS: dict[str, Unit] = {
     for name in names.split()
 }
 _CURRENCIES = {sign: _UNITS[sign] for sign in "$\u20ac\u00a3\u00a5\u20b9"}
+_MONEYS = {unit[1][0] for unit in _CURRENCIES.values()}
 _CURRENCIES |= {"USD": _UNITS["$"], "EUR": _UNITS["\u20ac"], "Rs": _UNITS["\u20b9"]}
 _UNITS["mph"] = (Fraction(201168, 125) / 3600, (("length", 1), ("time", -1)))
 _UNITS["kmh"] = _UNITS["kph"] = (Fraction(5, 18), (("length", 1), ("time", -1)))

@@ -31,19 +31,37 @@ class Shape(NamedTuple):
 
 
 _MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}", re.DOTALL)
+_ALL_OF = re.compile(
+    r"^(?:\\text\{ ?)?(?:all|any|every)(?: positive| real| integers?| numbers?| values of)* ?\}? ?"
+    r"(?=[a-z] ?(?:\\[gl]e|<|>|=))"
+)
+_SYSTEM = re.compile(r"\\begin\{(cases|aligned|align\*?|gathered)\}(.*)\\end\{\1\}", re.DOTALL)
 _OPEN = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\langle": "\\rangle"}
 _CLOSE = {")", "]", "}", "\\}", "\\rangle"}
-_MARK = re.compile(r"\\[a-zA-Z]+|\\.|[()\[\]{},;]|\s(?:or|and)(?=\s)")
+_MARK = re.compile(r"\\[a-zA-Z]+|\\.|[()\[\]{},;\u6216\u548c]|\s(?:or|and|\u0438|\u0438\u043b\u0438)(?=\s)")
 _WORD = re.compile(r"\\(?:text|textbf|mathrm|mbox)\s*\{\s*(?:,\s*)?(or|and)\s*\}")
 _MEMBER = re.compile(r"^\s*(?:[A-Za-z]|\\[a-z]+)\s*\\in\b\s*")
-_NUMBERS = r"\\(?:mathbb\{[ZNQR]\}|[ZNQR](?![a-z]))"
+_NUMBERS = r"\\(?:math(?:bb|bf|rm)\{[ZNQR]\}|[ZNQR](?![a-z]))(?:\^ ?\+|\^ ?\{\+\})?"
 _CONDITION = re.compile(rf"[,;]? ?\(?(?:where |for |with |\\text\{{[^{{}}]*\}} ?)?[A-Za-z] ?\\in ?{_NUMBERS}\)?$")
 """`k \\in \\mathbb{Z}` behind an answer says what its letters are, and is no part of it."""
 _BUILDER = re.compile(r"\\\{ ?[A-Za-z](?: ?\\in ?\\(?:mathbb\{R\}|R))? ?(?:\||\\mid(?![a-z])|:)(.+)\\\}")
 _LISTED = re.compile(r"[,;] | (?:and|or) |\\text\{ ?(?:and|or) ?\}")
 _GROUPS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 """Where something else parts a list, a comma before three digits belongs to a number."""
-_SEPARATORS = {",", ";", "\\lor", "\\land", "\\vee", "\\cup", "or", "and"}
+_SEPARATORS = {
+    ",",
+    ";",
+    "\\lor",
+    "\\land",
+    "\\vee",
+    "\\cup",
+    "or",
+    "and",
+    "\u6216",
+    "\u548c",
+    "\u0438",
+    "\u0438\u043b\u0438",
+}
 _SIGNS = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])")
 _NOTHING = re.compile(
     r"(?:the )?(?:empty set|none|no(?: real)? solutions?|no such .*)|\\emptyset|\\\{ ?\\\}|\{ ?\}", re.IGNORECASE
@@ -64,6 +82,10 @@ def read(text: str) -> Shape:
     text = _MEMBER.sub("", _CONDITION.sub("", _WORD.sub(r" \1 ", text))).strip()
     if _NOTHING.fullmatch(WRAPPED.sub(r"\1", text).strip(" .")):
         return Shape("set", ())
+    text = _ALL_OF.sub("", text)
+    system = _SYSTEM.fullmatch(text)
+    if system or ("\\\\" in text and "=" in text and "\\begin" not in text):
+        return read(re.sub(r"\\\\", ", ", (system[2] if system else text).replace("&", "")).strip(" ,"))
     if text in _ALL:
         return Shape("tuple", ("-\\infty", "\\infty"), "()")
     matrix = _MATRIX.fullmatch(text)
@@ -82,7 +104,7 @@ def read(text: str) -> Shape:
     if inside is not None:
         opening, closing, body = inside
         parts, _ = _split(body)
-        if _SIGNS.search(body):
+        if opening == "(" and _SIGNS.search(body):
             return Shape("list", _expanded([text]))
         if opening == "\\{" and not re.search(r"(?<!\\)[|:]|\\mid", body):
             return Shape("set", _expanded(parts))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import cmath
 import math
 from fractions import Fraction
+from functools import lru_cache
+from random import Random
 from typing import Any
 
 from mixdistill.verifiers.expression import Node, read
@@ -18,9 +20,9 @@ DIGITS = 120
 """Decimal digits of the deciding evaluation, besides those before the point."""
 LONGEST_VALUE = 20_000
 """Bits of a fraction that is computed exactly."""
-_SPREAD = (1.0, 11.9, -2.3, 0.31, -37.1)
+_SPREAD = (1.0, 11.9, -2.3, 0.31, -17.1, 4.4, -0.7)
 POINTS = len(_SPREAD)
-"""Values that every name is given in turn: small and large, positive and negative."""
+"""Sizes of the values that names are given in turn: small and large, and of either sign where it is negative."""
 CLEAR = 1e-3
 """Relative difference at which floating point is believed, of values above `TINY`: it may be all that is left of 0."""
 TINY = 1e-9
@@ -31,12 +33,13 @@ _FAILS = (ArithmeticError, ValueError, TypeError, RecursionError, KeyError)
 def same(a: Node, b: Node) -> bool | None:
     """Whether two expressions have the same value wherever both have one; None where too few points say so."""
     names = sorted(names_in(a) | names_in(b))
+    real = bool(names) and not _holds_i(a, b)
     if not names and (x := _rational(a)) is not None and (y := _rational(b)) is not None:
         return x == y
     points = range(POINTS) if names else range(1)
     agreed = 0
     for point in points:
-        verdict = _equal(a, b, _values(names, point))
+        verdict = _equal(a, b, _values(names, point), real=real)
         if verdict is False:
             return False
         agreed += verdict is True
@@ -137,20 +140,33 @@ def scaled(node: Node, by: str) -> Node:
     return ("*", node, factor)
 
 
-def _equal(a: Node, b: Node, values: dict[str, float]) -> bool | None:
-    """At one point; None where a side has no value there."""
+def _equal(a: Node, b: Node, values: dict[str, float], *, real: bool) -> bool | None:
+    """At one point; None where a side has no value there, or no `real` one: x^{3/4} of a negative x."""
+    if real and not (_is_real(a, values) and _is_real(b, values)):
+        return None
     try:
         x, y = _float(a, values), _float(b, values)
     except _FAILS:
         return None
-    if values and max(abs(x.imag), abs(y.imag)) > CLEAR * max(abs(x), abs(y)) and not _holds_i(a, b):
-        return None  # outside the domain: x^{3/4} of a negative x
     size = max(abs(x), abs(y))
     if not math.isfinite(size):
         return None
     if size > TINY and abs(x - y) > CLEAR * size:
         return False
     return _equal_exactly(a, b, values, size)
+
+
+def _is_real(node: Node, values: dict[str, float]) -> bool:
+    """Whether every part of a tree has a real value: sqrt(a) sqrt(b) has none where both are negative."""
+    if node[0] in ("num", "name", "pi", "e"):
+        return True
+    if not all(_is_real(part, values) for part in node[1:]):
+        return False
+    try:
+        found = _float(node, values)
+    except _FAILS:
+        return True  # no value at all is found out later
+    return abs(found.imag) <= CLEAR * abs(found)
 
 
 def _holds_i(*nodes: Node) -> bool:
@@ -177,9 +193,17 @@ def names_in(node: Node) -> set[str]:
     return set().union(*(names_in(part) for part in node[1:] if isinstance(part, tuple)), ())
 
 
+@lru_cache(maxsize=256)
+def _coordinates(count: int, point: int) -> tuple[float, ...]:
+    """Values of so many names at one point, each by itself: on a ray, x = 2y would look like y = 2x."""
+    rng = Random(1000 * point + count)
+    sizes = [_SPREAD[point] * rng.uniform(0.4, 1.7) for _ in range(count)]
+    return tuple(size * (rng.choice((1, -1)) if i and size < 0 else 1) for i, size in enumerate(sizes))
+
+
 def _values(names: list[str], point: int) -> dict[str, float]:
-    """A name's value depends on its place in the alphabet of both sides, and is nothing special."""
-    return {name: _SPREAD[point] * (0.7310585 + 0.3819660 * i) for i, name in enumerate(names)}
+    """What each name is worth; it depends on its place in the alphabet of both sides."""
+    return dict(zip(names, _coordinates(len(names), point), strict=True))
 
 
 def _float(node: Node, values: dict[str, float]) -> complex:

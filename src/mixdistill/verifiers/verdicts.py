@@ -14,6 +14,8 @@ class Found(NamedTuple):
     rule: str
     marked: bool = True
     """Whether the text says that this is the answer, by a box or a phrase, and it was not merely the last number."""
+    said: str = ""
+    """The line behind the phrase, of which `answer` was taken for the answer."""
 
 
 def is_cut(trace: Trace) -> bool:
