@@ -97,7 +97,7 @@ def _marked(text: str) -> Found | None:
 
 def _first_turn(text: str) -> str:
     """A text without the next question that a base model goes on to invent, once there is an answer to this one."""
-    turn = _NEXT_TURN.search(text)
+    turn = _NEXT_TURN.search(text) if ":" in text or ">" in text or "**" in text else None
     if turn is None or not turn.start():
         return text
     head = text[: turn.start()]

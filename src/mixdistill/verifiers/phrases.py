@@ -80,13 +80,14 @@ def answer_in(phrase: str, on: str = "") -> str | None:
     corrected = _CORRECTED.match(rest)
     if corrected:
         return answer_in(rest[corrected.end() :])
-    whole = _MATHS.fullmatch(phrase.strip(" *."))
-    if whole and _is_formula(whole):
-        return clean(next(g for g in whole.groups() if g)) or None
     phrase = _I_MEAN.split(_WHICH_IS.split(phrase)[-1])[-1]
     if _HEDGE.search(phrase):
         return clean(phrase)
-    text = clean(_BECAUSE.split(phrase, maxsplit=1)[0]) or clean(phrase)
+    phrase = _BECAUSE.split(phrase, maxsplit=1)[0].strip() or phrase
+    alone = _MATHS.fullmatch(phrase.strip(" *.,"))
+    if alone and _is_formula(alone):
+        return clean(next(g for g in alone.groups() if g)) or None
+    text = clean(phrase)
     text = text.rstrip("!") or text  # an exclamation; a factorial stands in a formula
     if not WORD.search(text):
         text = clean(text.replace("**", ""))
@@ -122,7 +123,8 @@ class _Run(NamedTuple):
     """Without dollars."""
 
 
-_TOKEN = re.compile(r"[\x21-\x7e]+|[^\x00-\x7f\s]+")
+_TEXT = r"\\(?:text|mathrm|mbox)\s?\{[^{}]{0,60}\}"
+_TOKEN = re.compile(rf"(?:{_TEXT}|[\x21-\x7e])+|[^\x00-\x7f\s]+")
 _NO_LETTER = r"(?:[\d_]|[^\w\\])*"
 _MATHY = re.compile(rf"{_NO_LETTER}(?:(?:\\[a-zA-Z]+|(?<![^\W\d_])[A-Za-z](?![^\W\d_])|\\[^\w]){_NO_LETTER})*")
 _LINKS = {"and", "or", "\u0438", "y", "e", "und", "et", "oder", "ou", "o", "\u6216", "\u548c"}
@@ -181,7 +183,7 @@ def _touches_word(text: str, piece: tuple[int, int, str]) -> bool:
 
 
 def _is_mathy(token: str) -> bool:
-    bare = token.strip(_EDGES + "*\"'")
+    bare = re.sub(_TEXT, "", token).strip(_EDGES + "*\"'")
     if not bare or bare in ("a", "A", "I", "-", "\u2014", "i.e", "e.g", "i.e.", "e.g."):
         return False
     return _MATHY.fullmatch(bare) is not None and any(c.isalnum() or c in "=+-*/<>" for c in bare)
