@@ -275,4 +275,4 @@ def _kind(value: Any) -> str:
 
 
 def _keys(value: dict[str, Any]) -> str:
-    return ", ".join(list(value)[:5])[:80] or "no key"
+    return one_line(", ".join(list(value)[:5])[:80]) or "no key"
