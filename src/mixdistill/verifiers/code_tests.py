@@ -20,6 +20,8 @@ import json
 import re
 from typing import Any, NamedTuple
 
+from mixdistill.errors import one_line
+
 _DEF = re.compile(r"^def\s+(\w+)\s*\(", re.MULTILINE)
 _OBJECT_KEYS = ("inputs", "outputs", "test_list", "test")
 
