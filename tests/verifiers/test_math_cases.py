@@ -1,6 +1,7 @@
 """The golden table: hand-checked answers, right ones and near misses, each with the verdict a careful person gives.
 
-A line of `tests/cases/math.jsonl` has the `kind` of mathematics, the reference `answer`, the `text` of the answer part
+`tests/cases/math.jsonl` goes through mathematics kind by kind; `math_outputs.jsonl` has ends of outputs as models write
+them, in many languages, and was written by somebody who had not read the verifier. A line has the `kind` of mathematics, the reference `answer`, the `text` of the answer part
 and its `finish_reason`, then the verdict: `outcome` (flexible reading), `strict`, the extraction `rule` that fires, and
 `why`. `strict` and `rule` are null where more than one is defensible. `prompt` is there where the problem's wording
 counts. With `may_time_out` running out of time is as good as the outcome: the answer costs more than it is worth.
@@ -18,8 +19,10 @@ import pytest
 from mixdistill.types import Problem, Trace, Verdict
 from mixdistill.verifiers.math import verify
 
-TABLE = Path(__file__).parents[1] / "cases" / "math.jsonl"
-CASES: list[dict[str, Any]] = [json.loads(line) for line in TABLE.read_text(encoding="utf-8").splitlines()]
+TABLES = [Path(__file__).parents[1] / "cases" / name for name in ("math.jsonl", "math_outputs.jsonl")]
+CASES: list[dict[str, Any]] = [
+    json.loads(line) for table in TABLES for line in table.read_text(encoding="utf-8").splitlines()
+]
 
 
 def name(number: int, case: dict[str, Any]) -> str:

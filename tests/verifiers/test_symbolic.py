@@ -1,8 +1,11 @@
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
 from mixdistill.verifiers import symbolic
+from mixdistill.verifiers.equality import equal
 
 
 def test_a_time_out_of_math_verify_is_raised_and_never_called_wrong(monkeypatch):
@@ -46,3 +49,17 @@ def test_math_verify_logs_no_answers(caplog):
     with caplog.at_level(logging.DEBUG):
         symbolic.same(r"\sqrt{2}", r"\frac{", 5)
     assert not [r for r in caplog.records if r.name.startswith("math_verify")]
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "verdicts.md").read_text()
+RULES = re.findall(r"^\| `(.+?)` \| `(.+?)` \| (same|other) \| (same|other) \|", PAGE, re.MULTILINE)
+
+
+def test_the_page_lists_rules():
+    assert len(RULES) > 15
+
+
+@pytest.mark.parametrize(("reference", "answer", "ours", "theirs"), RULES)
+def test_math_and_math_verify_differ_as_the_page_says(reference, answer, ours, theirs):
+    assert equal(reference, answer).right is (ours == "same")
+    assert bool(symbolic.same(reference, answer, 5)) is (theirs == "same")

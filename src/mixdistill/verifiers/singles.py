@@ -165,7 +165,7 @@ def as_prose(gold: str, answer: str) -> Decided | None:
     Symbolic algebra would pick a formula out of each and compare these: `all primes p = 1 mod 4` and `... = 3 mod 4`.
     """
     a, b = _bare_words(gold), _bare_words(answer)
-    if not (_is_prose(a) or _is_prose(b)):
+    if not _is_prose(a) and not (_is_prose(b) and not _SENTENCE.match(b)):
         return None
     return Decided(_squeezed(a) == _squeezed(b), "words")
 
@@ -178,7 +178,7 @@ def _is_prose(text: str) -> bool:
     """Whether a text has words that are no unit behind a number and no names of functions."""
     words = [w for w in _ENGLISH.findall(text) if w.lower() not in _NAMES]
     conditional = any(w.lower() in _CONDITIONS for w in words)
-    return (len(words) >= 2 or conditional) and unit_of(" ".join(words)) is None and not _SENTENCE.match(text)
+    return (len(words) >= 2 or conditional) and unit_of(" ".join(words)) is None
 
 
 def _squeezed(text: str) -> str:
