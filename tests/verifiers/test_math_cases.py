@@ -1,10 +1,11 @@
 """The golden table: hand-checked answers, right ones and near misses, each with the verdict a careful person gives.
 
 `tests/cases/math.jsonl` goes through mathematics kind by kind; `math_outputs.jsonl` has ends of outputs as models write
-them, in many languages, and was written by somebody who had not read the verifier. A line has the `kind` of mathematics, the reference `answer`, the `text` of the answer part
-and its `finish_reason`, then the verdict: `outcome` (flexible reading), `strict`, the extraction `rule` that fires, and
-`why`. `strict` and `rule` are null where more than one is defensible. `prompt` is there where the problem's wording
-counts. With `may_time_out` running out of time is as good as the outcome: the answer costs more than it is worth.
+them, in many languages, and was written by somebody who had not read the verifier. A line has the `kind`, the
+reference `answer`, the `text` of the answer part and its `finish_reason`, then the verdict: `outcome` (flexible
+reading), `strict`, the extraction `rule` that fires, and `why`. `strict` and `rule` are null where more than one is
+defensible. `prompt` is there where the problem's wording counts. With `may_time_out` running out of time is as good as
+the outcome: the answer costs more than it is worth.
 """
 
 from __future__ import annotations
