@@ -45,7 +45,7 @@ LONGEST = 2000
 
 
 def equal(gold: str, answer: str, *, timeout: int = 5) -> Decided:
-    """Whether `answer` is worth `gold`. Raises TimeoutError, and what math-verify raises."""
+    """Whether `answer` is worth `gold`. Raises TimeoutError, MemoryError or RecursionError as `symbolic.same` does."""
     return decide(gold, answer) or _symbolically(gold, answer, timeout)
 
 

@@ -32,7 +32,7 @@ def verify(problem: Problem, trace: Trace, *, timeout: int = 5) -> Verdict:
     Only `trace.content` is read: a box in the reasoning is no answer. Where the problem asks for so many decimals, an
     answer that rounds to the reference is right. `timeout` is whole seconds for each parse and each comparison of
     math-verify. Runs in the main thread of its process (math-verify keeps time with SIGALRM).
-    Raises TimeoutError when math-verify does not finish in time, and whatever it raises on answers it cannot handle.
+    Raises TimeoutError when math-verify does not finish in time, MemoryError or RecursionError where it needs more.
     """
     verdict = _judge(problem, trace, partial(equal, timeout=timeout))
     assert verdict is not None

@@ -8,30 +8,33 @@ from typing import Any
 
 
 def same(gold: str, answer: str, timeout: int) -> bool | None:
-    """math-verify's opinion; None where it cannot read one of the two as mathematics.
+    """math-verify's opinion; None where it cannot read one of the two as mathematics, or compare the two.
 
     Pairs of readings are compared one by one: a failure on one must not hide a match on another. `timeout` is whole
     seconds for each parse and each comparison. Runs in the main thread of its process (math-verify keeps time with
-    SIGALRM). Raises TimeoutError when it does not finish in time, and whatever it raises on what it cannot handle.
+    SIGALRM). Raises TimeoutError when it does not finish in time, MemoryError or RecursionError where it needs more.
     """
     from math_verify import verify
     from math_verify.errors import TimeoutException
 
+    found: bool | None = None
     try:
-        golds, answers = _parse_gold(gold, timeout), _parse(answer, timeout)
-        failure: Exception | None = None
-        for pair in product(golds, answers):
+        for pair in product(_parse_gold(gold, timeout), _parse(answer, timeout)):
             try:
-                if verify(*pair, timeout_seconds=timeout, raise_on_error=True):
-                    return True
-            except Exception as e:
-                failure = e
+                found = verify(*pair, timeout_seconds=timeout, raise_on_error=True) or bool(found)
+            except _LIMITS:
+                raise
+            except Exception:  # a matrix against a number, a quotient by zero: these two cannot be compared
+                continue
+            if found:
+                return True
     except TimeoutException as e:
         # It is a BaseException: neither callers nor pools would survive it as it is.
         raise TimeoutError(f"math-verify: no result within {timeout} s (answer {answer[:80]!r})") from e
-    if failure:
-        raise failure
-    return False if golds and answers else None
+    return found
+
+
+_LIMITS = (MemoryError, RecursionError)
 
 
 @lru_cache(maxsize=4096)
@@ -46,4 +49,9 @@ def _parse(text: str, timeout: int) -> list[Any]:
     from math_verify import parse
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it logs whole answers
-    return parse(f"${text}$", parsing_timeout=timeout, raise_on_error=True)
+    try:
+        return parse(f"${text}$", parsing_timeout=timeout, raise_on_error=True)
+    except _LIMITS:
+        raise
+    except Exception:  # what is no mathematics may fail in any of sympy's ways
+        return []
