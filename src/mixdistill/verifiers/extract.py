@@ -246,8 +246,20 @@ def _last_answer(text: str) -> Said | None:
     tagged = _TAGGED.findall(text) if "</" in text else []
     if tagged and (answer := answer_in(tagged[-1])):
         return Said(answer, tagged[-1])
-    found = _last_phrase(_ANSWER_IS, text) if _ABOUT_ANSWERS.search(text) else None
-    return found or _last_phrase(_BEHIND, text) or _last_phrase(_HEADING, text) or _last_phrase(_ELSEWHERE, text)
+    found = None
+    if _ABOUT_ANSWERS.search(text):
+        found = _last_phrase(_ANSWER_IS, text)
+        if not found and _IS_THE_ANSWER.search(text):
+            found = _last_phrase(_BEHIND, text)
+        found = found or _last_phrase(_HEADING, text)
+    foreign = not text.isascii() or any(word in text.lower() for word in _ASCII_WORDS)
+    return found or (_last_phrase(_ELSEWHERE, text) if foreign else None)
+
+
+_IS_THE_ANSWER = re.compile(r" (?:is|as) (?:the|my|our) (?:final )?answer\b")
+_ASCII_WORDS = (
+    "respuesta", "antwort", "jibu", "risposta", "resposta", "jawaban", "cevap", "svar", "vastaus", "antwoord", "respondo"
+)  # fmt: skip
 
 
 _PHRASES: list[tuple[str, Callable[[str], Said | None]]] = [
