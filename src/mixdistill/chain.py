@@ -26,7 +26,7 @@ from mixdistill.store import Store
 from mixdistill.types import Decision, Outcome, Problem, Row, Trace, Verdict, content_hash
 
 VERDICTS, DECISIONS = "verdicts", "decisions"
-AT_ONCE = 4096
+AT_ONCE = 64
 """Traces that are in memory together."""
 READS = ["id", "problem_id", "reasoning", "content", "finish_reason", "error"]
 """Columns of a trace that a verdict follows from."""

@@ -1,7 +1,9 @@
 import signal
+import time
 
 import pytest
 
+from mixdistill.verifiers import equality
 from mixdistill.verifiers.equality import decide, equal
 
 
@@ -96,6 +98,17 @@ def test_words_that_are_not_mathematics_are_compared_as_text():
         ("12", r"\textbf{(B)}\ 12", True),
         ("1 1/2", "11/2", False),
         (r"\emptyset", "no solution", True),
+        ("BAC", "ABC", False),
+        ("8", "8 millions", False),
+        ("8", "8 sevenths", False),
+        ("16", "ten six", False),
+        ("18", r"\text{The square root of }18", False),
+        (r"f(x) = 1.5x \text{ for all } x", r"f(x) = 15x \text{ for all } x", False),
+        (r"\text{Anna and Bob}", r"\text{Anna or Bob}", False),
+        ("17", r"17 \bmod 5", False),
+        ("3", "(A)+3", False),
+        ("y=2x", "x=2y", False),
+        ("x+y+z=0", "x+y-z=0", False),
     ],
 )
 def test_answers_of_several_parts_with_units_and_names(gold, answer, same):
@@ -107,6 +120,19 @@ def test_answers_of_several_parts_with_units_and_names(gold, answer, same):
 )
 def test_numbers_beyond_floating_point_are_decided_at_once(answer):
     assert decide("5", answer).right is False
+
+
+def test_a_tower_in_a_long_sum_costs_no_more_than_a_short_one():
+    start = time.monotonic()
+    assert decide("7^{7^{7}}", "9^{9^{9}}" + "+1" * 60) is None
+    assert time.monotonic() - start < 2
+
+
+def test_long_answers_are_not_kept_in_memory():
+    before = equality._decide.cache_info().currsize
+    for n in range(20):
+        decide("5", f"{n}" * 5000)
+    assert equality._decide.cache_info().currsize == before
 
 
 def test_towers_of_one_base_differ_as_their_exponents():

@@ -109,8 +109,12 @@ def test_without_guessing_a_number_on_the_way_is_no_answer():
         "####" * 50_000,
         "-" * 100_000,
         "#### \n" * 50_000,
+        "\\boxed{" * 8_000 + "5" + "}" * 8_000,
+        "#### 5 apples " + "$a. b$ " * 20_000,
+        "x = 1 and " * 20_000,
+        "final answer" + ". $a$ " * 30_000,
     ],
-    ids=range(12),
+    ids=range(16),
 )
 def test_hostile_text_costs_less_than_two_seconds(text):
     start = time.monotonic()

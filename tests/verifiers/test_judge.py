@@ -99,7 +99,7 @@ def said(*contents: str | None) -> list[Completion]:
         (["False"], W, "judge/1 of 1", "0 true, 1 false"),
         (["True", "False", "True"], C, "judge/2 of 3", "2 true, 1 false"),
         (["False", "hm", "False"], W, "judge/2 of 3", "0 true, 2 false, 1 unreadable"),
-        (["True", "hm", "hm"], C, "judge/1 of 3", "1 true, 0 false, 2 unreadable"),
+        (["True", "hm", "hm"], E, "judge", "no majority: 1 true, 0 false, 2 unreadable (it said 'hm')"),
         (["True", None, "True"], C, "judge/2 of 3", "2 true, 0 false, 1 without an answer"),
         (["True", "False"], E, "judge", "no majority: 1 true, 1 false"),
         (["so so"], E, "judge", "no majority: 0 true, 0 false, 1 unreadable (it said 'so so')"),

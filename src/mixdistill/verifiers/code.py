@@ -109,7 +109,7 @@ _KEPT_FROM = {
 
 # -- finding the program -----------------------------------------------------------------------------------------------
 
-_FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*$", re.MULTILINE)
+_FENCE = re.compile(r"^([ \t]*)(`{3,}(?!`)|~{3,}(?!~))[ \t]*([^\s`]*)(?:[ \t\r][^\n`]*)?$", re.MULTILINE)
 
 
 class Block(NamedTuple):
@@ -323,5 +323,8 @@ def _verdict(trace: Trace, found: Found, form: str, results: list[Result], count
 def _short(value: Any) -> str:
     """A value or a text on one line."""
     plain = isinstance(value, str) and value.strip()
-    text = one_line(value.strip() if plain else f"a {value.of_type}" if isinstance(value, Opaque) else repr(value))
+    try:
+        text = one_line(value.strip() if plain else f"a {value.of_type}" if isinstance(value, Opaque) else repr(value))
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        text = f"a {type(value).__name__} too long to write"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -53,13 +53,13 @@ def decide(gold: str, answer: str) -> Decided | None:
     """Whether `answer` is worth `gold`, by exact steps alone; None where they cannot say."""
     if gold.isdecimal() and answer.isdecimal() and gold.isascii() and answer.isascii() and len(gold + answer) < 40:
         return Decided(int(gold) == int(answer), "text" if gold == answer else "number")
+    if len(answer) > max(LONGEST, 4 * len(gold)):  # not into the cache
+        return Decided(answer.strip() == gold.strip(), "length")
     return _decide(gold, answer)
 
 
 @lru_cache(maxsize=16384)
 def _decide(gold: str, answer: str) -> Decided | None:
-    if len(answer) > max(LONGEST, 4 * len(gold)):
-        return Decided(answer.strip() == gold.strip(), "length")
     return _compare(gold, answer, lambda a, b: None)
 
 
@@ -85,8 +85,8 @@ Ask = Callable[[str, str], "bool | None"]
 
 
 _TEXT = re.compile(r"\\(?:text|textbf|mbox)\{ ?[A-Za-z][A-Za-z '.-]+\}")
-_MODULO = re.compile(r" ?(?:\\pmod ?\{?[\w^]+\}?|\(? ?\\?(?:text\{)?b?mod\}? ?[\w^{}]+ ?\)?)$")
-_CHOSEN = re.compile(r"(?:\\(?:text|textbf|mathrm)\{ ?\([A-J]\)(?: ?\}| (?=[^{}]*\}$))|\([A-J]\)(?= ?\S)) ?")
+_MODULO = re.compile(r" ?(?:\\pmod ?\{?[\w^]+\}?|\( ?\\?(?:text\{)?mod\}? ?[\w^{}]+ ?\))$")
+_CHOSEN = re.compile(r"(?:\\(?:text|textbf|mathrm)\{ ?\([A-J]\)(?: ?\}| (?=[^{}]*\}$))|\([A-J]\)(?= ?[\w\\$])) ?")
 """The letter of an option in front of its text."""
 
 
@@ -121,6 +121,10 @@ def _compare(gold: str, answer: str, ask: Ask) -> Decided | None:
     for single, several in ((one, two), (two, one)):
         if single.kind == "one" and several.kind != "one" and len(_sides(single.parts[0])) > 1:
             return _behind_name(a, b, ask)
+    if one.kind == two.kind == "list" and all(ORDINARY.fullmatch(unwrapped(p)) for p in (*one.parts, *two.parts)):
+        links = [set(re.findall(r"\b(?:and|or)\b", text)) for text in (a, b)]
+        if all(links) and links[0] != links[1]:  # Anna and Bob, Anna or Bob
+            return Decided(False, "words")
     right = _by_name(one, two, ask)
     if right is not None:
         return Decided(right, "parts")
@@ -198,28 +202,6 @@ def _by_alphabet(gold: shapes.Shape, answer: shapes.Shape) -> shapes.Shape:
     if gold.kind == "tuple" and _are_named(answer) and all(len(_sides(p)[0]) == 1 for p in answer.parts):
         return answer._replace(parts=tuple(sorted(answer.parts)))
     return answer
-
-
-def _by_name(gold: shapes.Shape, answer: shapes.Shape, ask: Ask) -> bool | None:
-    """a = 1, b = 2 against b = 2, a = 1: each name has its value. None where the names are not the same ones."""
-    one, two = ({p[0]: p[1] for p in map(_sides, s.parts) if len(p) == 2} for s in (gold, answer))
-    if len(one) != len(gold.parts) or len(two) != len(answer.parts) or one.keys() != two.keys():
-        return None
-    found = [_opinion(_compare(value, two[name], ask)) for name, value in one.items()]
-    return False if False in found else None if None in found else True
-
-
-def _opinion(decided: Decided | None) -> bool | None:
-    return None if decided is None else decided.right
-
-
-def _ordered(gold: shapes.Shape, answer: shapes.Shape) -> shapes.Shape:
-    """x = 1, y = 2 answered as 1, 2: without names, order says which is which."""
-    named = gold.kind == "list" and all(len(_sides(p)) > 1 for p in gold.parts)
-    different = len({_sides(p)[0] for p in gold.parts}) == len(gold.parts)
-    if named and different and not any(len(_sides(p)) > 1 for p in answer.parts):
-        return gold._replace(kind="tuple", ends="()")
-    return gold
 
 
 def _is_known(part: str) -> bool:

@@ -29,6 +29,8 @@ _BARE_BOX = re.compile(r"\\boxed\s*([^\s{}$\\.,;]+)")
 _PLAIN_BOX = re.compile(r"\\boxed\{([^{}\\\n]*)\}")
 _NEAR = 60
 """Most characters between two boxes that are one answer."""
+LONGEST_BOX = 20_000
+"""Characters of a box that are kept: no answer is longer."""
 _MOST = 16
 """Boxes that can be one answer."""
 
@@ -171,8 +173,9 @@ def _boxes(text: str) -> Iterable[tuple[int, int, str]]:
         if mark == "}":
             start = stack.pop() if stack else None
             if start is not None:
-                content = text[start : token.start()]
-                if "\n\n" not in content and _says(content) and not (found and found[-1][0] > start):
+                content = text[start : min(token.start(), start + LONGEST_BOX)]
+                inner = found and found[-1][0] > start
+                if not inner and "\n\n" not in content and _says(content):
                     found.append((start, token.end(), _sign(text, start) + clean(content)))
         elif mark[-1] == "{" and mark != "\\{":
             stack.append(None if mark == "{" else token.end())
@@ -224,7 +227,7 @@ def _last_hash(text: str) -> Said | None:
     if "####" not in text:
         return None
     for match in reversed(list(_HASH.finditer(text))):
-        line = clean(match["x"])
+        line = clean(match["x"][:500])
         if not line or _NUMBERED_HEADING.match(line):
             continue
         word = WORD.search(line)
@@ -258,7 +261,8 @@ def _last_answer(text: str) -> Said | None:
 
 _IS_THE_ANSWER = re.compile(r" (?:is|as) (?:the|my|our) (?:final )?answer\b")
 _ASCII_WORDS = (
-    "respuesta", "antwort", "jibu", "risposta", "resposta", "jawaban", "cevap", "svar", "vastaus", "antwoord", "respondo"
+    "respuesta", "antwort", "jibu", "risposta", "resposta", "jawaban", "cevap", "svar", "vastaus", "antwoord",
+    "respondo",
 )  # fmt: skip
 
 

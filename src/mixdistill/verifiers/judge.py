@@ -76,14 +76,16 @@ class Judge(OpenSection):
     def verdict(self, trace: Trace, answer: str | None, votes: Sequence[Completion]) -> Verdict:
         """What the answers to a question come to; of `trace` only its id and how it ended are read.
 
-        The majority counts. It is `error` where votes are even, none can be read, or missing ones could turn it.
+        The majority counts. It is `error` where votes are even, or where those that are missing or cannot be read could
+        turn it.
         """
         read = [vote(v.content) for v in votes if v.error is None]
         yes, no, failed = read.count(True), read.count(False), self.votes - len(read)
+        void = failed + read.count(None)
         said = f"{yes} true, {no} false"
         said += f", {read.count(None)} unreadable" if None in read else ""
         said += f", {failed} without an answer" if failed else ""
-        decided = abs(yes - no) > failed
+        decided = abs(yes - no) > void
         outcome = Outcome.ERROR if not decided else Outcome.CORRECT if yes > no else _wrong(trace)
         return Verdict(
             trace_id=trace.id,

@@ -116,11 +116,18 @@ def _as_asked(problem: Problem, gold: str, answer: str) -> Decided | None:
     if not exact or value is None or exact == value:
         return None
     places = asked[0] - floor(log10(abs(exact))) - 1 if asked[1] else asked[0]
+    if _stands_in(answer, prompt_text(problem.prompt)):
+        return None  # what is to be rounded is no answer
     if given and given.decimals < places and given.decimals:
         return None  # fewer decimals than were asked for
     if given and not given.decimals and given.value.denominator == 1 and places >= 0:
         return None
     return Decided(True, "as asked") if abs(exact - value) <= Fraction(10) ** -places / 2 else None
+
+
+def _stands_in(answer: str, prompt: str) -> bool:
+    """Whether a number is copied from the problem."""
+    return re.search(rf"(?<![\d.]){re.escape(answer.strip())}(?![\d]|\.\d)", prompt) is not None
 
 
 def _as_said(gold: str, said: str) -> Decided | None:

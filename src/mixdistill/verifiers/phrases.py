@@ -14,7 +14,7 @@ from mixdistill.verifiers.plain import ascii_signs, clean
 from mixdistill.verifiers.quantities import COMPOUND, unit_of
 
 JOINT = re.compile(
-    r"(?:[\s$,;*?]|\\[()\[\],;]|\\q?quad|\\text\s*\{\s*|\}|\b(?:and|or|perhaps)\b|[A-Za-z]\w?\s*=\s*){0,24}",
+    r"(?:[\s$,;*?]|\\[()\[\],;]|\\q?quad|\\text\s?\{|\}|\b(?:and|or|perhaps)\b|[A-Za-z]\w?\s?=){0,24}",
     re.IGNORECASE,
 )
 """What may stand between two formulas that are one answer."""

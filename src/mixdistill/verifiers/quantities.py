@@ -54,10 +54,12 @@ COMPOUND = re.compile(rf"{_AMOUNT.pattern}(?:(?:, | and |, and | ){_AMOUNT.patte
 _ABOUT = re.compile(r"(?:\\approx|\\sim(?:eq)?|about|approximately|approx\.?|roughly|~)(?![a-z]) ?", re.IGNORECASE)
 _MONEY = re.compile(r"([-+]?) ?(?:(?:USD?|[ACN]) ?(?=[$]))?(USD|EUR|Rs\.?|[$\u20ac\u00a3\u00a5\u20b9]) ?")
 _SCALES: dict[str, int | Fraction] = {
-    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
+    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "quadrillion": 10**15,
+    "dozen": 12, "score": 20, "lakh": 10**5, "crore": 10**7, "pairs": 2,
 } | {
     word: Fraction(1, n)
-    for word, n in {"halves": 2, "thirds": 3, "quarters": 4, "fourths": 4, "fifths": 5, "sixths": 6, "eighths": 8,
+    for word, n in {"halves": 2, "thirds": 3, "quarters": 4, "fourths": 4, "fifths": 5, "sixths": 6,
+                    "sevenths": 7, "eighths": 8, "ninths": 9,
                     "tenths": 10, "hundredths": 100, "thousandths": 1000}.items()
 }  # fmt: skip
 _DONE_TO = {"squared": 2, "cubed": 3}
@@ -75,6 +77,7 @@ _POWER_SIGN = re.compile(r" ?\^ ?")
 _NO_UNITS = {
     "pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "or", "and", "to", "mod", "infinity", "choose", "of", "if",
     "for", "where", "with", "base", "x", "y", "z", "n", "a", "b", "i", "e", "k", "plus", "minus", "times", "over", "is",
+    "divided",
 }  # fmt: skip
 """First words that make something else of a number than an amount."""
 
@@ -136,7 +139,11 @@ def _in_words(text: str) -> Fraction | None:
         return Fraction(1, 2)
     for word in text.replace("-", " ").split():
         if word in _ONES or word in _TENS:
-            below += _ONES.get(word, 0) + _TENS.get(word, 0)
+            room = 1 if not below % 100 else 10 if below % 100 >= 20 and not below % 10 else 0
+            part = _ONES.get(word, 0) + _TENS.get(word, 0)
+            if not room or (room == 10 and not 0 < part < 10):
+                return None  # one two three is no number
+            below += part
         elif word == "hundred" and known:
             below *= 100
         elif word in ("thousand", "million") and known:
@@ -211,16 +218,18 @@ def _with_unit(value: Fraction, decimals: int, rest: str, unit: Unit | None, *, 
     if rest[:1] == "/" and unit_of(f"per {rest[1:]}"):  # $18/day
         rest, spaced = f"per {rest[1:]}", True
     first = rest.partition(" ")[0].lower().rstrip(".")
-    if first in _SCALES:
-        value, rest, spaced = value * _SCALES[first], rest[len(first) :].strip(), True
+    scale = _SCALES.get(first) or _SCALES.get(first.removesuffix("s"))
+    if scale:
+        value, rest, spaced = value * scale, rest[len(first) :].strip(), True
     if rest in _DONE_TO:
         return Number(value ** _DONE_TO[rest])
     if rest in ("and a half", "and one half"):
         return Number(value + Fraction(1, 2))
     if not rest:
         return Number(value, False, unit, decimals, unit is not None)
-    if rest in ("%", "percent", "per cent", "percentage points") or rest.startswith(("% ", "percent ")):
+    if rest in ("%", "percent", "per cent", "percentage points") or _OF_SOMETHING.match(rest):
         return Number(value, True, unit, decimals)
+    rest = re.sub(r"^degrees? (?=celsius|fahrenheit|kelvin)", "", rest, flags=re.IGNORECASE)
     if rest.startswith("^\\circ"):
         rest, spaced = _DEGREES.get(rest[6:].strip(), rest), True
     if not _UNIT.fullmatch(rest) or is_no_unit(rest):
@@ -231,10 +240,14 @@ def _with_unit(value: Fraction, decimals: int, rest: str, unit: Unit | None, *, 
     return Number(value, False, known or unit, decimals, named=True)
 
 
+_THAN = re.compile(r"(?:less|more|fewer) than\b", re.IGNORECASE)
+_OF_SOMETHING = re.compile(r"(?:%|percent) (?!of \d)")
+
+
 def is_no_unit(text: str) -> bool:
     """Whether the words behind a number make something else of it: 8 tenths, 5 x, 3 or 4."""
     head = re.split(r"[^A-Za-z]", text, maxsplit=1)[0]
-    return (head if len(head) == 1 else head.lower()) in _NO_UNITS
+    return (head if len(head) == 1 else head.lower()) in _NO_UNITS or _THAN.match(text) is not None
 
 
 def same_number(gold: Number, answer: Number) -> bool:

@@ -409,7 +409,7 @@ def _said(token: str, line: bytearray, rest: bytearray) -> Any:
         if said[0] != token or rest:
             raise ValueError
         value = decoded(said[1])
-    except (ValueError, TypeError, LookupError, RecursionError):
+    except (ValueError, TypeError, LookupError, RecursionError, ArithmeticError):
         raise Ended("wrote into the harness's pipe") from None
     if len(said) == 3:
         raise Raised(one_line(str(said[2]))[:300])

@@ -97,13 +97,13 @@ def read(text: str) -> Shape:
     built = _BUILDER.fullmatch(text)
     if built:
         return read(built[1].strip())
-    parts, marks = _split(text)
+    parts = _split(text)
     if len(parts) > 1:
-        return _listed(parts, marks, text)
+        return _listed(parts, text)
     inside = _inside(text)
     if inside is not None:
         opening, closing, body = inside
-        parts, _ = _split(body)
+        parts = _split(body)
         if opening == "(" and _SIGNS.search(body):
             return Shape("list", _expanded([text]))
         if opening == "\\{" and not re.search(r"(?<!\\)[|:]|\\mid", body):
@@ -123,7 +123,7 @@ def read(text: str) -> Shape:
     return Shape("list", expanded) if len(expanded) > 1 else Shape("one", (text,))
 
 
-def _listed(parts: list[str], marks: list[str], text: str) -> Shape:
+def _listed(parts: list[str], text: str) -> Shape:
     expanded = _expanded(parts)
     return Shape("list", expanded) if len(expanded) <= MOST else Shape("one", (text,))
 
@@ -141,9 +141,9 @@ def _expanded(parts: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(p.strip() for p in found if p.strip()))
 
 
-def _split(text: str) -> tuple[list[str], list[str]]:
-    """(parts between outermost separators, the separators)."""
-    parts, marks, stack, start = [], [], [], 0
+def _split(text: str) -> list[str]:
+    """The parts between outermost separators."""
+    parts, stack, start = [], [], 0
     for match in _MARK.finditer(text):
         token = match.group().strip()
         if token in _OPEN or token == "\\begin":
@@ -154,10 +154,9 @@ def _split(text: str) -> tuple[list[str], list[str]]:
                 stack.pop()
         elif not stack and token in _SEPARATORS:
             parts.append(text[start : match.start()])
-            marks.append(token)
             start = match.end()
     parts.append(text[start:])
-    return [p.strip() for p in parts if p.strip()], marks
+    return [p.strip() for p in parts if p.strip()]
 
 
 def _inside(text: str) -> tuple[str, str, str] | None:

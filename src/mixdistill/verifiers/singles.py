@@ -57,7 +57,8 @@ def _in_sentence(answer: str) -> Number | None:
 
 
 _CLAIM = re.compile(
-    r"\b(?:less|more|fewer|greater|most|least|up to|above|below|twice|half|double|minus|negative|not|between|either)\b",
+    r"\b(?:less|more|fewer|greater|most|least|up to|above|below|over|under|exceeds?|twice|half|double|thrice|times"
+    r"|minus|negative|not|never|cannot|no|nor|impossible|between|either|neither|root|square|cube|except|without|unless)\b|n't\b",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"[A-Za-z]{2,} [A-Za-z]{2,}")
@@ -90,6 +91,7 @@ def _digits(based: re.Match[str]) -> tuple[str, str]:
 
 
 LETTER = re.compile(r"\(?([A-J])\)?")
+_LETTERS = re.compile(r"[A-Z]{3,}|[a-z]{3}")
 _OPTION = re.compile(r"(?:(?:option|choice|answer) )?(?:\(([A-J])\)|([A-J])(?:[).:]|$))(?: .*)?", re.IGNORECASE)
 _ARTICLE = re.compile(r"^(?:the|an?) ")
 ORDINARY = re.compile(r"[^\W\d_]+(?:[ '\u2019.-]+[^\W\d_]+)*[.!]?")
@@ -133,6 +135,8 @@ def as_words(gold: str, answer: str) -> Decided | None:
             return Decided(letter[1] in {g and g.upper() for g in option.groups()}, "words")
         if "(" in a:
             return Decided(False, "words") if is_read(answer) else None
+    if _LETTERS.fullmatch(a) and _LETTERS.fullmatch(b) and a != b and sorted(a) == sorted(b):
+        return Decided(False, "words")  # BAC is an order, and ABC another
     if not is_word(gold, a):
         return Decided(False, "words") if is_read(gold) and is_word(answer, b) else None
     if ORDINARY.fullmatch(b):
@@ -153,7 +157,7 @@ def folded(words: str) -> str:
     return _ARTICLE.sub("", " ".join(words.casefold().replace("-", " ").rstrip(".!").split()))
 
 
-_FILLING = re.compile(r"\b(?:all|any|every|the|for|integers?|numbers?|values?|that|are|is|where|with|and|or)\b")
+_FILLING = re.compile(r"\b(?:all|any|every|the|for|integers?|numbers?|values?|that|are|is|where|with)\b")
 _ENGLISH = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _CONDITIONS = {"for", "where", "when", "with", "all", "any", "every", "unless", "except"}
 _NAMES = {"sin", "cos", "tan", "log", "exp", "sqrt", "mod", "max", "min", "arcsin", "arccos", "arctan", "lim"}
@@ -182,4 +186,4 @@ def _is_prose(text: str) -> bool:
 
 
 def _squeezed(text: str) -> str:
-    return re.sub(r"[\s,.]", "", _FILLING.sub("", text.casefold()))
+    return re.sub(r"\s|(?<!\d)[,.]|[,.](?!\d)", "", _FILLING.sub("", text.casefold()))

@@ -83,6 +83,7 @@ def _same_towers(a: Node, b: Node) -> bool | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def _is_huge(node: Node) -> bool:
     """Whether a value is certainly above 2^1000."""
     kind, parts = node[0], node[1:]
@@ -96,6 +97,7 @@ def _is_huge(node: Node) -> bool:
     return kind in ("+", "*") and any(map(_is_huge, parts)) and all(_at_least(p) >= 1 for p in parts)
 
 
+@lru_cache(maxsize=1024)
 def _at_least(node: Node) -> float:
     """The value of a real expression, infinite where it is huge; 0 where it is not known."""
     if _is_huge(node):
