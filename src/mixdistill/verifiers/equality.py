@@ -107,9 +107,11 @@ def _compare(gold: str, answer: str, ask: Ask) -> Decided | None:
     option = _CHOSEN.match(b)
     if option and "(" in option.group() and not LETTER.fullmatch(unwrapped(a)):
         return _compare(gold, b[option.end() :], ask)
-    decided = as_numbers(a, b) or as_ratio(a, b) or as_words(a, b)
-    if decided is not None:
-        return decided
+    return as_numbers(a, b) or as_ratio(a, b) or as_words(a, b) or _compare_shapes(a, b, ask)
+
+
+def _compare_shapes(a: str, b: str, ask: Ask) -> Decided | None:
+    """Formulas, equations, and answers of several parts; both in the spelling of `plain.spelling`."""
     one, two = _shape(a), _shape(b)
     if one.kind == two.kind == "one":
         sides, others = _sides(one.parts[0]), _sides(two.parts[0])
@@ -121,17 +123,20 @@ def _compare(gold: str, answer: str, ask: Ask) -> Decided | None:
     for single, several in ((one, two), (two, one)):
         if single.kind == "one" and several.kind != "one" and len(_sides(single.parts[0])) > 1:
             return _behind_name(a, b, ask)
-    if one.kind == two.kind == "list" and all(ORDINARY.fullmatch(unwrapped(p)) for p in (*one.parts, *two.parts)):
-        links = [set(re.findall(r"\b(?:and|or)\b", text)) for text in (a, b)]
-        if all(links) and links[0] != links[1]:  # Anna and Bob, Anna or Bob
-            return Decided(False, "words")
+    if one.kind == two.kind == "list" and _are_linked_otherwise(a, b, (*one.parts, *two.parts)):
+        return Decided(False, "words")
     right = _by_name(one, two, ask)
-    if right is not None:
-        return Decided(right, "parts")
-    right = shapes.same(_ordered(one, two), _by_alphabet(one, two), lambda x, y: _opinion(_compare(x, y, ask)))
+    if right is None:
+        right = shapes.same(_ordered(one, two), _by_alphabet(one, two), lambda x, y: _opinion(_compare(x, y, ask)))
     if right is None and any(s.kind == "one" and _is_known(s.parts[0]) for s in (one, two)):
         right = False  # several are not one
     return as_prose(a, b) if right is None else Decided(right, "parts")
+
+
+def _are_linked_otherwise(a: str, b: str, parts: Sequence[str]) -> bool:
+    """Anna and Bob, Anna or Bob. Of numbers, both only list them."""
+    links = [set(re.findall(r"\b(?:and|or)\b", text)) for text in (a, b)]
+    return all(links) and links[0] != links[1] and all(ORDINARY.fullmatch(unwrapped(part)) for part in parts)
 
 
 _PARAMETER = re.compile(

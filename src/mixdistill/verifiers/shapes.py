@@ -88,31 +88,18 @@ def read(text: str) -> Shape:
         return read(re.sub(r"\\\\", ", ", (system[2] if system else text).replace("&", "")).strip(" ,"))
     if text in _ALL:
         return Shape("tuple", ("-\\infty", "\\infty"), "()")
-    matrix = _MATRIX.fullmatch(text)
-    if matrix:
-        rows = [row.split("&") for row in matrix[2].strip().removesuffix("\\\\").split("\\\\")]
-        cells = tuple(cell.strip() for row in rows for cell in row)
-        if len({len(row) for row in rows}) == 1 and len(cells) <= MOST:
-            return Shape("matrix", cells, f"{len(rows)}x{len(rows[0])}")
+    matrix = _matrix(text)
+    if matrix is not None:
+        return matrix
     built = _BUILDER.fullmatch(text)
     if built:
         return read(built[1].strip())
     parts = _split(text)
     if len(parts) > 1:
         return _listed(parts, text)
-    inside = _inside(text)
-    if inside is not None:
-        opening, closing, body = inside
-        parts = _split(body)
-        if opening == "(" and _SIGNS.search(body):
-            return Shape("list", _expanded([text]))
-        if opening == "\\{" and not re.search(r"(?<!\\)[|:]|\\mid", body):
-            return Shape("set", _expanded(parts))
-        if len(parts) > 1:
-            ends = ("(" if opening == "\\langle" else opening) + (")" if closing == "\\rangle" else closing)
-            return Shape("tuple", tuple(parts), ends)
-        if opening == "(" and closing == ")":
-            return read(body.strip())
+    bracketed = _bracketed(text)
+    if bracketed is not None:
+        return bracketed
     apart = _NOT.fullmatch(text)
     if apart:
         return Shape("list", (f"(-\\infty, {apart[1]})", f"({apart[1]}, \\infty)"))
@@ -121,6 +108,33 @@ def read(text: str) -> Shape:
         return interval
     expanded = _expanded([text])
     return Shape("list", expanded) if len(expanded) > 1 else Shape("one", (text,))
+
+
+def _matrix(text: str) -> Shape | None:
+    matrix = _MATRIX.fullmatch(text)
+    if matrix is None:
+        return None
+    rows = [row.split("&") for row in matrix[2].strip().removesuffix("\\\\").split("\\\\")]
+    cells = tuple(cell.strip() for row in rows for cell in row)
+    fits = len({len(row) for row in rows}) == 1 and len(cells) <= MOST
+    return Shape("matrix", cells, f"{len(rows)}x{len(rows[0])}") if fits else None
+
+
+def _bracketed(text: str) -> Shape | None:
+    """What one pair of brackets holds: a point, an interval, a set, or an answer in brackets."""
+    inside = _inside(text)
+    if inside is None:
+        return None
+    opening, closing, body = inside
+    parts = _split(body)
+    if opening == "(" and _SIGNS.search(body):
+        return Shape("list", _expanded([text]))
+    if opening == "\\{" and not re.search(r"(?<!\\)[|:]|\\mid", body):
+        return Shape("set", _expanded(parts))
+    if len(parts) > 1:
+        ends = ("(" if opening == "\\langle" else opening) + (")" if closing == "\\rangle" else closing)
+        return Shape("tuple", tuple(parts), ends)
+    return read(body.strip()) if opening == "(" and closing == ")" else None
 
 
 def _listed(parts: list[str], text: str) -> Shape:
