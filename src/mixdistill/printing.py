@@ -28,3 +28,9 @@ def as_json(value: Any) -> str:
 def width() -> int:
     """Columns of the terminal, 100 where there is none, at most 120."""
     return min(shutil.get_terminal_size((100, 24)).columns, 120)
+
+
+def cut(value: str, width: int) -> str:
+    """The beginning of a text, in one line of at most `width` characters, quoted."""
+    line = " ".join(value.split())
+    return repr(line) if len(line) <= width - 2 else repr(line[: width - 5] + "...")

@@ -11,12 +11,12 @@ import tiny
 from conftest import Notes, Watching
 from mixdistill import pipeline
 from mixdistill.chain import decide
-from mixdistill.commands.show import Shown, find, text
+from mixdistill.commands.show import Shown, ShownTrace, find, text
 from mixdistill.errors import DataError, StoreError
 from mixdistill.prompts import KEPT, Asked
 from mixdistill.recipe import build
 from mixdistill.store import Store
-from mixdistill.types import Decision, Outcome, Problem, Usage, Verdict
+from mixdistill.types import Decision, Outcome, Problem, Trace, Usage, Verdict
 
 
 @pytest.fixture
@@ -151,3 +151,19 @@ def test_a_table_that_was_cut_off_is_named_with_what_to_delete(run: Store):
     told = r"long/traces\.parquet: not readable \(.*\); delete it, and done\.json beside it, to redo this unit$"
     with pytest.raises(StoreError, match=told):
         find(run)
+
+
+def test_a_strict_reading_that_differs_is_shown_and_a_long_answer_is_cut():
+    trace = Trace(id="t", problem_id="p", author="teacher/long", content="so 5", finish_reason="stop")
+    verdict = Verdict(
+        trace_id="t", verifier="code", outcome=Outcome.CORRECT, strict=Outcome.NO_ANSWER, answer="x = 1\n" * 100
+    )
+    shown = Shown(
+        problem=Problem(id="p", prompt="?", answer="5"),
+        matches=1,
+        traces=[ShownTrace(trace=trace, verdicts=[verdict], decisions=[])],
+    )
+    page = text(shown).plain
+    assert "correct (strict: no_answer)  answer 'x = 1 x = 1" in page
+    assert max(map(len, page.splitlines())) < 160
+    assert "tokens" not in page

@@ -23,6 +23,7 @@ from mixdistill import resolve, verify
 from mixdistill.asking import asks
 from mixdistill.commands import faults
 from mixdistill.errors import RecipeError
+from mixdistill.printing import cut
 from mixdistill.problems import counted
 from mixdistill.recipe import Recipe
 from mixdistill.types import Outcome, Problem, Row, Trace, Verdict, prompt_text, trace_id
@@ -156,9 +157,9 @@ def text(gold: Gold, width: int = 100) -> Text:
     for why, rows in gold.unused.items():
         page.append(f"not graded, since they are no problems: {rows:,} rows, {why}\n")
     for r in gold.rejected[:SHOWN]:
-        page.append(f"\n{r.problem_id}", "bold").append(f"  {r.name}  {_cut(r.prompt, width - 22 - len(r.name))}\n")
-        page.append(f"  reference {_cut(r.reference, width - 12)}\n  graded    {_cut(r.content, width - 12)}\n")
-        found = "no answer found" if r.answer is None else f"found {_cut(r.answer, width - 30)}"
+        page.append(f"\n{r.problem_id}", "bold").append(f"  {r.name}  {cut(r.prompt, width - 22 - len(r.name))}\n")
+        page.append(f"  reference {cut(r.reference, width - 12)}\n  graded    {cut(r.content, width - 12)}\n")
+        found = "no answer found" if r.answer is None else f"found {cut(r.answer, width - 30)}"
         page.append(f"  {r.outcome.value}, {found}\n")
         if r.explanation:
             page.append(f"  {r.explanation[: width - 2]}\n")
@@ -166,9 +167,3 @@ def text(gold: Gold, width: int = 100) -> Text:
         page.append(f"\nand {len(gold.rejected) - SHOWN:,} more; --json lists all\n")
     page.rstrip()
     return page
-
-
-def _cut(value: str, width: int) -> str:
-    """The beginning of a text, in one line of at most `width` characters, quoted."""
-    line = " ".join(value.split())
-    return repr(line) if len(line) <= width - 2 else repr(line[: width - 5] + "...")

@@ -9,6 +9,7 @@ from mixdistill import graded, prompts
 from mixdistill.chain import DECISIONS, VERDICTS
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import DataError, StoreError
+from mixdistill.printing import cut
 from mixdistill.store import UNUSED, Store
 from mixdistill.types import Decision, Message, Outcome, Problem, Row, Trace, Verdict, prompt_text
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 STYLES = {Outcome.CORRECT: "green", Outcome.ERROR: "bold red"}
 """Of an outcome on a terminal; the others are yellow."""
+ANSWER = 80
+"""Characters of an answer that are shown beside a verdict."""
 
 
 class ShownTrace(Row):
@@ -130,10 +133,16 @@ def _summary(page: Text, shown: ShownTrace, authors: int) -> None:
     counts = next((d.outcome for d in shown.decisions if d.max_tokens is None), None)
     outcome = "failed" if trace.error else counts.value if counts else "not judged"
     page.append(f"{outcome:<10}", _style(counts) if counts else "bold red" if trace.error else "dim")
-    tokens = f"{trace.usage.completion_tokens or '?'} tokens, {trace.finish_reason}"
+    counted = trace.usage.completion_tokens
+    tokens = (f"{counted} tokens, " if counted is not None else "") + trace.finish_reason
     page.append(f"  {_author(trace):<{authors}}", "bold")
-    page.append("" if trace.error else f"  {tokens}" + (f", answer {verdict.answer!r}" if verdict else ""))
+    page.append("" if trace.error else f"  {tokens}" + (f", answer {_answer(verdict)}" if verdict else ""))
     page.append("\n")
+
+
+def _answer(verdict: Verdict) -> str:
+    """What was extracted; of a program, its beginning."""
+    return "None" if verdict.answer is None else cut(verdict.answer, ANSWER)
 
 
 def _style(outcome: Outcome) -> str:
@@ -148,7 +157,8 @@ def _whole(page: Text, shown: ShownTrace) -> None:
     for v in shown.verdicts:
         cap = "" if v.max_tokens is None else f" at most {v.max_tokens} tokens"
         page.append("  -> ").append(v.outcome.value, _style(v.outcome))
-        page.append(f"{cap}  answer {v.answer!r}  [{v.verifier}: {v.rule}] {v.explanation}".rstrip() + "\n")
+        strict = f" (strict: {v.strict.value})" if v.strict not in (None, v.outcome) else ""
+        page.append(f"{strict}{cap}  answer {_answer(v)}  [{v.verifier}: {v.rule}] {v.explanation}".rstrip() + "\n")
 
 
 def _indented(lines: str, by: str = "  ") -> str:
