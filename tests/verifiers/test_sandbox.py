@@ -127,7 +127,9 @@ def test_output_without_end_is_stopped_and_costs_no_memory_here():
     assert (
         why("import sys\nfor _ in range(100): sys.stderr.write('x' * 10**6)\nraise OSError('last')") == "OSError: last"
     )
-    with Sandbox(QUICK, unprotected=True) as box, pytest.raises(Ended, match=told):
+    # Writing a value of 100 MB takes a second of its own on a busy machine.
+    roomy = Limits(cpu_seconds=30, wall_seconds=90, all_cpu_seconds=60, memory_mib=512)
+    with Sandbox(roomy, unprotected=True) as box, pytest.raises(Ended, match=told):
         box.step("value", "'x' * 10**8")
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 50 * 1024, f"{grown} KiB"

@@ -74,7 +74,7 @@ def answer_in(phrase: str, on: str = "") -> str | None:
     display = _DISPLAY.match(on)
     if display:
         return clean(display[1]) or None
-    if phrase[:1] in "\"'" and phrase.find(phrase[0], 1) > 0:
+    if phrase[:1] in ('"', "'") and phrase.find(phrase[0], 1) > 0:
         return clean(phrase[1 : phrase.index(phrase[0], 1)]) or None
     phrase, rest = _sentence(ascii_signs(phrase))
     corrected = _CORRECTED.match(rest)
