@@ -150,7 +150,12 @@ def _same_parameter(gold: str, answer: str) -> str:
     one, two = _PARAMETER.search(gold), _PARAMETER.search(answer)
     if one is None or two is None or one[1] == two[1]:
         return answer
-    return re.sub(rf"(?<![A-Za-z\\]){two[1]}(?![A-Za-z])", one[1], answer)
+    return _with_letter(answer, two[1], one[1])
+
+
+def _with_letter(text: str, old: str, new: str) -> str:
+    """The text with one variable for another; letters of words and commands are none."""
+    return re.sub(rf"(?<![A-Za-z\\]){old}(?![A-Za-z])", new, text)
 
 
 def _asked(gold: str, answer: str, ask: Ask) -> Decided | None:
@@ -181,8 +186,7 @@ def _by_name(gold: shapes.Shape, answer: shapes.Shape, ask: Ask) -> bool | None:
     one, two = ({p[0]: p[1] for p in map(_sides, s.parts) if len(p) == 2} for s in (gold, answer))
     if len(one) != len(gold.parts) or len(two) != len(answer.parts) or one.keys() != two.keys():
         return None
-    found = [_opinion(_compare(value, two[name], ask)) for name, value in one.items()]
-    return False if False in found else None if None in found else True
+    return shapes.all_of([_opinion(_compare(value, two[name], ask)) for name, value in one.items()])
 
 
 def _opinion(decided: Decided | None) -> bool | None:
@@ -281,7 +285,7 @@ def _renamed(gold: Sequence[str], answer: Sequence[str]) -> str | None:
     one, two = _FUNCTION.fullmatch(gold[0]), _FUNCTION.fullmatch(answer[0])
     if one is None or two is None or one[1] != two[1] or one[2] == two[2]:
         return None
-    return re.sub(rf"(?<![A-Za-z\\]){two[2]}(?![A-Za-z])", one[2], _worth(answer))
+    return _with_letter(_worth(answer), two[2], one[2])
 
 
 def _any_side(gold: str, answer: Sequence[str], ask: Ask) -> Decided | None:

@@ -17,7 +17,7 @@ reading of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from mixdistill.verifiers.phrases import JOINT, NUMBER, WORD, answer_in, at_the_end
@@ -138,7 +138,7 @@ def last_box(text: str) -> str | None:
     simple = _simple_box(text)
     if simple:
         return simple
-    boxes = list(_boxes(text))
+    boxes = _boxes(text)
     if boxes:
         start, _, content = boxes[-1]
         found = [content]
@@ -162,13 +162,12 @@ def _simple_box(text: str) -> str | None:
     return None if before.endswith(("\\", "-", "-$")) else clean(match[1]) or None
 
 
-def _boxes(text: str) -> Iterable[tuple[int, int, str]]:
+def _boxes(text: str) -> list[tuple[int, int, str]]:
     """(start of the content, end of the box, content) of every complete box that is in no other, in order."""
     stack: list[int | None] = []  # start of the content for a box, None for any other brace
     found: list[tuple[int, int, str]] = []
-    first = text.find("\\boxed")
-    other = text.find("\\f")
-    for token in _BOX_TOKEN.finditer(text, max(0, min((p for p in (first, other) if p >= 0), default=0))):
+    first = min((place for place in (text.find("\\boxed"), text.find("\\f")) if place >= 0), default=0)
+    for token in _BOX_TOKEN.finditer(text, first):
         mark = token.group()
         if mark == "}":
             start = stack.pop() if stack else None

@@ -86,7 +86,7 @@ def answer_in(phrase: str, on: str = "") -> str | None:
     phrase = _BECAUSE.split(phrase, maxsplit=1)[0].strip() or phrase
     alone = _MATHS.fullmatch(phrase.strip(" *.,"))
     if alone and _is_formula(alone):
-        return clean(next(g for g in alone.groups() if g)) or None
+        return clean(_inside(alone)) or None
     text = clean(phrase)
     text = text.rstrip("!") or text  # an exclamation; a factorial stands in a formula
     if not WORD.search(text):
@@ -143,7 +143,7 @@ def _runs(text: str) -> Iterator[_Run]:
         if token is None:
             place += 1
             continue
-        inside = next((g for g in formula.groups() if g), "") if formula else token.group()
+        inside = _inside(formula) if formula else token.group()
         piece = (token.start(), token.end(), inside)
         place = token.end()
         if formula is None and (later := next((p for p in range(piece[0] + 1, piece[1]) if p in formulas), None)):
@@ -170,9 +170,14 @@ def _closed(run: list[tuple[int, int, str]]) -> Iterator[_Run]:
             yield _Run(run[0][0], run[-1][1], text)
 
 
+def _inside(match: re.Match[str]) -> str:
+    """What stands between the delimiters of a formula."""
+    return next(group for group in match.groups() if group)
+
+
 def _is_formula(match: re.Match[str]) -> bool:
     """Whether two dollar signs hold mathematics, and not `$12 to $`."""
-    inside = next(g for g in match.groups() if g)
+    inside = _inside(match)
     return "\\" in inside or not WORD.search(inside)
 
 
@@ -200,6 +205,11 @@ _ASIDE = re.compile(
 _NEGATED = re.compile(r"\bnot ?\$?$", re.IGNORECASE)
 
 
+def _last_in_question(text: str, runs: list[_Run]) -> _Run:
+    """The last run that is no aside; the last one where all are."""
+    return next((run for run in reversed(runs) if not _ASIDE.search(text[: run.start])), runs[-1])
+
+
 def _chosen(text: str, runs: list[_Run]) -> str | None:
     """The run that a sentence is about: the one it begins with, else the last one that is no aside."""
     if not runs:
@@ -210,7 +220,7 @@ def _chosen(text: str, runs: list[_Run]) -> str | None:
     elif not WORD.search(text[: runs[0].start]) or runs[0].start == 0:
         run = runs[0]
     else:
-        run = next((r for r in reversed(runs) if not _ASIDE.search(text[: r.start])), runs[-1])
+        run = _last_in_question(text, runs)
     if _BEFORE.search(text[max(0, run.start - 25) : run.start].rstrip(" $*")) or _AFTER.match(text, run.end):
         return text
     before = text[: run.start].rstrip()
@@ -303,7 +313,7 @@ def _of_line(line: str) -> str | None:
     numbers = list(NUMBER.finditer(line))
     if not numbers:
         formulas = [m for m in _MATHS.finditer(line) if _is_formula(m)]
-        return clean(next(g for g in formulas[-1].groups() if g)) if formulas else None
+        return clean(_inside(formulas[-1])) if formulas else None
     for whole in _WHOLES[:2]:
         matches = list(whole.finditer(line))
         if matches and matches[-1].end() >= numbers[-1].end():
@@ -314,7 +324,7 @@ def _of_line(line: str) -> str | None:
     runs = [run for run in runs if not _NEGATED.search(line[: run.start])]
     if not runs:
         return None
-    run = next((r for r in reversed(runs) if not _ASIDE.search(line[: r.start])), runs[-1])
+    run = _last_in_question(line, runs)
     left, equals, right = run.text.rpartition("=")
     if equals and NUMBER.search(left) and right.strip() and not _LISTED.search(run.text):
         return clean(right)

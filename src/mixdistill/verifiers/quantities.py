@@ -359,11 +359,10 @@ def unit_of(text: str) -> Unit | None:
         if piece is None or known is None:
             return None
         power = below * squared * int(piece["power"] or 1)
-        dimension = known[1][0][0]
         factor *= known[0] ** power
         for name, n in known[1]:
             powers[name] = powers.get(name, 0) + n * power
-        below, squared = (1, 1) if dimension else (below, 1)
+        below = squared = 1
     return (factor, tuple(sorted((d, n) for d, n in powers.items() if n))) if powers else None
 
 

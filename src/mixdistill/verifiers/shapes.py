@@ -270,7 +270,11 @@ def _against_one(gold: Shape, answer: Shape, compare: Compare) -> bool | None:
 def _in_order(gold: Shape, answer: Shape, compare: Compare) -> bool | None:
     if len(gold.parts) != len(answer.parts):
         return False
-    found = [compare(a, b) for a, b in zip(gold.parts, answer.parts, strict=True)]
+    return all_of([compare(a, b) for a, b in zip(gold.parts, answer.parts, strict=True)])
+
+
+def all_of(found: Sequence[bool | None]) -> bool | None:
+    """Whether all are true; None where none is false and some are not known."""
     return False if False in found else None if None in found else True
 
 
