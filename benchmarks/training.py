@@ -17,11 +17,12 @@ from transformers import AutoModelForCausalLM, PrinterCallback
 from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
+from mixdistill.batches import IGNORED
+from mixdistill.finetune import fine_tune
 from mixdistill.lab import domain, models
 from mixdistill.lab.teachers import Scripted
 from mixdistill.sections import Train
 from mixdistill.tokens import Template
-from mixdistill.train import IGNORED, fine_tune
 from mixdistill.types import Example, Request
 
 BATCH = 16

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from mixdistill.backends.transformers import Transformers
 from mixdistill.collect import request_seed
+from mixdistill.finetune import fine_tune
 from mixdistill.lab import domain, models
 from mixdistill.lab.teachers import Scripted
 from mixdistill.mix import Candidate, blend, schedule
 from mixdistill.sections import Train
 from mixdistill.tokens import Template
-from mixdistill.train import fine_tune
 from mixdistill.types import Completion, Example, Outcome, Problem, Request, Sampling, Trace
 
 LEARNING_RATE = {"xs": 2.5e-3, "s": 1.5e-3, "sm": 1.25e-3, "m": 1.0e-3}

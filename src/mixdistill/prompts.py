@@ -270,3 +270,13 @@ def shown_as_examples(asked: Asked, prompts: list[Prompt]) -> int:
 
     worked = {spelling.loose(e.prompt) for e in asked.examples}
     return sum(spelling.turn(p) in worked for p in prompts) if worked else 0
+
+
+def tagged(prompt: Prompt, tag: str) -> Prompt:
+    """The prompt with a tag on a last line of its last turn; as it is without one."""
+    if not tag:
+        return prompt
+    if isinstance(prompt, str):
+        return f"{prompt}\n{tag}"
+    *earlier, last = prompt
+    return [*earlier, last.model_copy(update={"content": f"{last.content}\n{tag}"})]

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from mixdistill.arms import BASE, SELF, called, of_variant
 from mixdistill.errors import RecipeError, did_you_mean
 from mixdistill.sections import (
     Analyze,
@@ -25,19 +26,26 @@ from mixdistill.sections import (
     Student,
     Teacher,
     Train,
+    Tune,
     Verify,
 )
 from mixdistill.yaml_text import parse_yaml, write_yaml
 
-BASE = "base"
 EACH_PURE = "each_pure"
 OVER_BASE = "_over_base"
 """How the contrasts end that every arm has with the untuned student by itself."""
 
 
+TAGGED = "tagged"
+"""A mixture's name that stands for a blend with tags."""
+
+
 def _arm(value: Any) -> Any:
     if isinstance(value, dict) and "weights" not in value:
         return {"weights": value}
+    if isinstance(value, dict) and value.get("mixture") == TAGGED and isinstance(value["weights"], dict):
+        tags = {t: f"/{t}" for t, w in value["weights"].items() if w}
+        return {**value, "mixture": "blend", "tags": value.get("tags") or tags}
     return value
 
 
@@ -61,6 +69,7 @@ class Recipe(Section):
     """The first contrast on the first benchmark, uncapped, when left out."""
     budget: Budget = Budget()
     train: Train = Train()
+    tune: Tune | None = None
     evaluate: Evaluate = Evaluate()
     seeds: int | list[int] = 3
     """How many trainings of each student and arm (0, 1, ...), or their seeds."""
@@ -70,9 +79,11 @@ class Recipe(Section):
     """Largest share of rows that may go wrong before a stage fails: problems that cannot be read, requests that fail,
     verdicts that are errors. What went wrong is listed either way."""
 
-    def train_of(self, student: str) -> Train:
-        """Training settings of a student: the study's, with the student's own on top."""
-        return Train(**{**self.train.model_dump(), **self.students[student].train})
+    def train_of(self, student: str, arm: str = BASE) -> Train:
+        """Training settings of a student: the study's, with the student's own on top, and the arm's where it has any.
+        What nobody set follows from the method that is trained with in the end."""
+        given = {**self.train.model_dump(exclude_unset=True), **self.students[student].train}
+        return Train(**given) if arm == BASE else Train(**{**given, **self.arm(arm).train})
 
     def seeds_of(self, student: str) -> list[int]:
         """Seeds of a student."""
@@ -80,36 +91,84 @@ class Recipe(Section):
         seeds = self.seeds if own is None else own
         return list(range(seeds)) if isinstance(seeds, int) else list(seeds)
 
+    def arm(self, name: str) -> Arm:
+        """What an arm is made of, under whatever variant or mode it is called."""
+        return self.arms[called(name).arm]
+
+    @property
+    def variants(self) -> list[str]:
+        """The budgets that every arm is trained under: "" is the one that was declared."""
+        return ["", *self.budget.variants]
+
+    @property
+    def trained(self) -> list[str]:
+        """Every arm under every budget, the declared one first."""
+        return [of_variant(arm, v) for v in self.variants for arm in self.arms]
+
+    def budget_of(self, arm: str) -> Budget:
+        """The budget that an arm is trained under. Of a variant in the other unit, `per_update` is the declared unit's:
+        what it comes to in the other follows from the data."""
+        budget, variant = self.budget, called(arm).variant
+        if variant:
+            key = "unit" if variant in ("examples", "loss_tokens") else "problems"
+            budget = budget.model_copy(update={key: variant})
+        return Budget(**{**budget.model_dump(exclude={"also"}), **self.arm(arm).budget})
+
+    def modes(self, arm: str) -> list[str]:
+        """Names under which an arm is scored: its own, in which it is asked with the tag of its heaviest teacher, and
+        one for each other teacher that has a tag."""
+        spec = self.arm(arm)
+        ranked = sorted(spec.tags, key=lambda t: -spec.weights.get(t, 0.0))
+        return [arm, *(str(called(arm)._replace(mode=t)) for t in ranked[1:])]
+
+    def tag_of(self, arm: str) -> str:
+        """What the prompts carry on a last line when an arm is asked under this name; "" for nothing."""
+        mode = called(arm).mode
+        if called(arm).arm == BASE or not self.arm(arm).tags:
+            return ""
+        spec = self.arm(arm)
+        return spec.tags[mode or max(spec.tags, key=lambda t: spec.weights.get(t, 0.0))]
+
     def cells(self) -> list[tuple[str, str, int]]:
         """Every training: (student, arm, seed)."""
-        return [(s, a, seed) for s in self.students for seed in self.seeds_of(s) for a in self.arms]
+        return [(s, a, seed) for s in self.students for seed in self.seeds_of(s) for a in self.trained]
 
     def pure_arms(self, arm: str) -> list[str]:
-        """The pure arms of the teachers that `arm` blends."""
-        teachers = {t for t, w in self.arms[arm].weights.items() if w > 0}
-        return [a for a, spec in self.arms.items() if a != arm and _pure(spec) in teachers]
+        """The pure arms of the teachers that `arm` blends, of the same variant."""
+        name, variant, _ = called(arm)
+        teachers = {t for t, w in self.arms[name].weights.items() if w > 0}
+        return [of_variant(a, variant) for a, spec in self.arms.items() if a != name and _pure(spec) in teachers]
 
-    def pairs(self, contrast: str) -> list[tuple[str, str]]:
+    def pairs(self, contrast: str, variant: str = "") -> list[tuple[str, str]]:
         """The (a, b) pairs of a contrast; more than one for `each_pure`."""
         a, b = self.contrasts[contrast]
-        return [(a, pure) for pure in self.pure_arms(a)] if b == EACH_PURE else [(a, b)]
+        a = of_variant(a, variant)
+        return [(a, pure) for pure in self.pure_arms(a)] if b == EACH_PURE else [(a, of_variant(b, variant))]
 
     def group_of(self, arm: str) -> list[str]:
-        """Arms that are compared with `arm`, directly or through others: they share problems and update counts."""
-        group, todo = {arm}, [arm]
-        edges = [pair for c in self.contrasts for pair in self.pairs(c)]
+        """Arms that are compared with `arm`, directly or through others: they share problems and update counts. All are
+        of one variant."""
+        variant = called(arm).variant
+        there = [of_variant(a, variant) for a in self.arms]
+        edges = [tuple(called(x).trained for x in pair) for c in self.contrasts for pair in self.pairs(c, variant)]
+        group, todo = {called(arm).trained}, [called(arm).trained]
         while todo:
             here = todo.pop()
-            for a, b in edges:
-                if here in (a, b):
-                    new = ({a, b} - group) & set(self.arms)
+            for edge in edges:
+                if here in edge:
+                    new = (set(edge) - group) & set(there)
                     group |= new
                     todo += new
-        return [a for a in self.arms if a in group]
+        return [a for a in there if a in group]
 
-    def teachers_of(self, arms: list[str]) -> list[str]:
-        """Teachers that the arms draw on, in the recipe's order."""
-        used = {t for a in arms for t, w in self.arms[a].weights.items() if w > 0}
+    def weights(self, arm: str, student: str) -> dict[str, float]:
+        """Teacher -> share, in the budget's unit, of those that an arm draws on; `self` is the student's own."""
+        used = {t: w for t, w in self.arm(arm).weights.items() if w > 0}
+        return {self_of(student) if t == SELF else t: w for t, w in used.items()}
+
+    def teachers_of(self, arms: list[str], student: str) -> list[str]:
+        """Teachers that the arms draw on for a student, in the recipe's order."""
+        used = {t for a in arms for t in self.weights(a, student)}
         return [t for t in self.teachers if t in used]
 
     def primary_or_first(self) -> Primary | None:
@@ -119,6 +178,11 @@ class Recipe(Section):
         if self.primary or not self.contrasts:
             return self.primary
         return Primary(contrast=next(iter(self.contrasts)), benchmark=next(iter(self.problems.eval)))
+
+
+def self_of(student: str) -> str:
+    """The teacher that is this student itself."""
+    return f"{SELF}@{student}"
 
 
 def _pure(arm: Arm) -> str | None:
@@ -179,6 +243,8 @@ def build(raw: dict[str, Any], *, where: str = "recipe", resolved: bool = True) 
 def render(recipe: Recipe) -> str:
     """The whole recipe as YAML, implied parts included."""
     plain = recipe.model_dump(mode="json", exclude_none=True)
+    if "learning_rate" not in recipe.train.model_fields_set:
+        del plain["train"]["learning_rate"]  # it follows from the method
     return write_yaml(plain)
 
 
@@ -212,6 +278,9 @@ def _implied(raw: dict[str, Any]) -> dict[str, Any]:
     raw = dict(raw)
     teachers = raw.get("teachers") if isinstance(raw.get("teachers"), dict) else {}
     assert isinstance(teachers, dict)
+    students = raw.get("students")
+    if SELF in teachers and isinstance(students, dict):
+        raw["teachers"] = _themselves(teachers, students)
     pairs = [(a, b) for a, b in (("long", "short"), ("large", "small")) if a in teachers and b in teachers]
     if not raw.get("arms"):
         arms: dict[str, Any] = {t: {t: 1} for t in teachers}
@@ -233,6 +302,27 @@ def _implied(raw: dict[str, Any]) -> dict[str, Any]:
                 contrasts[f"mix_gain_{name}" if taken else "mix_gain"] = [name, EACH_PURE]
         raw["contrasts"] = contrasts
     return raw
+
+
+def _themselves(teachers: dict[Any, Any], students: dict[Any, Any]) -> dict[Any, Any]:
+    """The teachers, with one for each student in the place of `self`, sampled as that student is evaluated."""
+    found: dict[Any, Any] = {}
+    for name, teacher in teachers.items():
+        if name != SELF:
+            found[name] = teacher
+            continue
+        own = teacher if isinstance(teacher, dict) else {}
+        for student, spec in students.items():
+            if isinstance(spec, dict):
+                found[self_of(student)] = {**_sampled_as(spec), **own}
+    return found
+
+
+def _sampled_as(student: dict[str, Any]) -> dict[str, Any]:
+    """A student's own entry, as far as it says how the student is sampled."""
+    shared = {k: student[k] for k in ("model", "chat_template_kwargs", "serve") if k in student}
+    backend = "openai" if "serve" in student else student.get("backend", "transformers")
+    return {"backend": backend, "samples": 4, **shared, **(student.get("backend_options") or {})}
 
 
 def _used(arm: Any) -> set[Any]:

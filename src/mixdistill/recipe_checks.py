@@ -11,14 +11,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from mixdistill import asking, prompts, resolve
+from mixdistill.arms import SELF
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
-from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe
+from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe, self_of
 from mixdistill.sections import OpenSection, Student, Teacher, Train
 from mixdistill.store import UNUSED
 from mixdistill.types import Sampling
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-RESERVED = {BASE, EACH_PURE, "self", "weights"}
+RESERVED = {BASE, EACH_PURE, "weights"}
 OF_PROBLEMS = ["train", UNUSED]
 """Tables beside the benchmarks'."""
 
@@ -75,6 +76,8 @@ def cross_check(recipe: Recipe) -> list[str]:
     found = _check_names(recipe)
     for arm, spec in recipe.arms.items():
         for teacher in spec.weights:
+            if teacher == SELF and all(self_of(s) in recipe.teachers for s in recipe.students):
+                continue
             if teacher not in recipe.teachers:
                 found.append(f"arms.{arm}: '{teacher}' is not a teacher{did_you_mean(teacher, recipe.teachers)}")
         total = sum(spec.weights.values())
@@ -115,6 +118,8 @@ def _check_names(recipe: Recipe) -> list[str]:
     }  # fmt: skip
     for section, names in [*sections.items(), ("name", [recipe.name])]:
         for name in names:
+            if section == "teachers" and name in map(self_of, recipe.students):
+                continue
             if not NAME.match(name):
                 shown = name if len(name) <= 80 else name[:77] + "..."
                 found.append(
@@ -185,7 +190,8 @@ def _check_pure_arms(recipe: Recipe, contrast: str, arm: str) -> list[str]:
     pure = [] if arm == BASE else recipe.pure_arms(arm)
     if not pure:
         return [f"contrasts.{contrast}: no pure arm to compare '{arm}' with; add an arm for each of its teachers"]
-    lacking = [t for t in recipe.teachers_of([arm]) if t not in recipe.teachers_of(pure)]
+    taught = {t for a in pure for t, w in recipe.arm(a).weights.items() if w > 0}
+    lacking = [t for t, w in recipe.arm(arm).weights.items() if w > 0 and t not in taught]
     names = " and ".join(f"'{t}'" for t in lacking)
     return [f"contrasts.{contrast}: no pure arm of {names} to compare '{arm}' with; add one"] if lacking else []
 

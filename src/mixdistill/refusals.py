@@ -50,7 +50,7 @@ def refuse_other_data(stages: tuple[str, ...], recipe: Recipe, store: Store, lim
     lines = ["the training problems"] if other_problems(recipe, store) else []
     if made and made["limit"] != limit:
         lines.append(f"--limit ({made['limit'] or 'none'}, now {limit or 'none'})")
-    used = recipe.teachers_of([arm for _, arm, _ in cells])
+    used = {t for student, arm, _ in cells for t in recipe.teachers_of([arm], student)}
     planned = [(u, s) for u, s in plan(recipe, store, "generate") if u.key[0] in used]
     # One that was being extended when it failed or was stopped has no marker.
     extended = [u for u, s in planned if s is State.EXTEND or (s is State.RESUME and _sealed_lacks(u, store))]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from mixdistill.types import Rule, Sampling
@@ -67,6 +67,18 @@ class Source(Section):
         return part
 
 
+class Decontaminate(Section):
+    """How close a training row may come to a problem of `dev`, `gate` or a benchmark. Each removed row is listed with
+    the text it matched."""
+
+    ngram: int | None = Field(default=13, ge=5)
+    """A prompt or trace that shares this many words in a row with such a problem's prompt leaves; null: not looked at.
+    A shorter prompt counts where it stands in the row as a whole."""
+    numbers: bool = True
+    """A prompt that differs from such a problem's in its numbers alone leaves. Turn it off where all problems are made
+    from the same sentences."""
+
+
 class Problems(Section):
     """Training problems and the benchmarks."""
 
@@ -74,6 +86,11 @@ class Problems(Section):
     """Problems the teachers solve."""
     eval: dict[str, Source] = Field(min_length=1)
     """Benchmark name -> its problems. They never overlap with the training problems: what does is dropped there."""
+    dev: Source | None = None
+    """Problems that choices are made on: checkpoints of a training, learning rates. Never reported as a score."""
+    gate: Source | None = None
+    """Problems that nothing was chosen on, for `mixdistill ship` alone."""
+    decontaminate: Decontaminate = Decontaminate()
 
 
 class Price(Section):
@@ -220,11 +237,36 @@ class Analyze(Section):
     """Metric names or references."""
 
 
-class Train(Section):
-    """One training, the same for all arms. Names are those of Hugging Face `TrainingArguments`."""
+class Lora(Section):
+    """Low-rank adapters. Names are those of PEFT's `LoraConfig`."""
 
-    learning_rate: float = Field(default=1e-5, gt=0)
-    """Peak learning rate. 1e-5 is for full fine-tuning of billion-parameter models."""
+    r: int = Field(default=16, ge=1)
+    """Rank."""
+    lora_alpha: float = Field(default=32.0, gt=0)
+    """Scale: the update is multiplied by `lora_alpha / r`."""
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: str | Annotated[list[str], Field(min_length=1)] = "all-linear"
+    """Names of the modules that get one; `all-linear`: every linear layer but the output."""
+
+
+LEARNING_RATES = {"full": 1e-5, "lora": 1e-4, "qlora": 1e-4}
+"""Training method -> learning rate when none is given."""
+
+
+class Train(Section):
+    """One training, the same for all arms. Names are those of Hugging Face `TrainingArguments`, PEFT and TRL."""
+
+    method: Literal["full", "lora", "qlora"] = "full"
+    """What is trained: all weights, adapters, or adapters on weights of four bits (needs bitsandbytes and a GPU). The
+    student that comes out is an ordinary model in each case: adapters are merged into it, and kept beside it."""
+    lora: Lora = Lora()
+    """For `lora` and `qlora`."""
+    learning_rate: float = Field(default=LEARNING_RATES["full"], gt=0)
+    """Peak learning rate. When not given, 1e-5 for `full`, which suits models of billions of weights, and 1e-4 for
+    adapters."""
+    loss_type: Literal["nll", "dft"] = "nll"
+    """`nll`: cross-entropy. `dft`: each token's is weighted with its own probability, as TRL has it (arXiv 2508.05629).
+    """
     num_train_epochs: float = Field(default=2.0, gt=0)
     """Passes over the problems; in `loss_tokens`, passes of the arm with the fewest tokens."""
     lr_scheduler_type: Schedule = "cosine"
@@ -237,14 +279,51 @@ class Train(Section):
     max_grad_norm: float = Field(default=1.0, gt=0)
     max_length: int = Field(default=16384, ge=1)
     """Most tokens of prompt and completion together."""
-    overlong: Literal["refuse", "drop"] = "refuse"
-    """What happens when traces exceed `max_length`: stop with a message, or drop them from every arm and list them."""
+    overlong: Literal["refuse", "drop", "truncate"] = "refuse"
+    """What happens when traces exceed `max_length`: stop with a message, or drop them from every arm and list them.
+    `truncate` cuts them, stop token and all, as other trainers do in silence: to reproduce what was trained so. A study
+    with a row that was cut is marked red."""
     micro_batch_tokens: int = Field(default=16384, ge=1)
-    """Padded tokens per forward pass; an update is cut into as many as it needs. Changes memory and rounding only."""
+    """Tokens per forward pass, padding included; an update is cut into as many as it needs. Changes memory and rounding
+    only."""
+    packing: bool | None = None
+    """Rows of a forward pass stand one after the other, without padding, and do not see each other. When not given: on
+    a GPU with flash attention. On a CPU it is slower."""
+    attn_implementation: str | None = None
+    """As transformers names it. When not given: `flash_attention_2` on a GPU that has it, else the model's own."""
+    gradient_checkpointing: bool | None = None
+    """Compute activations again in the backward pass instead of keeping them. When not given: on a GPU."""
     bf16: bool = False
     """Compute in bfloat16. Weights and optimizer stay float32: in bfloat16, updates at 1e-5 round to nothing."""
     save_steps: int = Field(default=500, ge=1)
     """Updates between checkpoints; a killed training goes on from the last."""
+    num_processes: int = Field(default=1, ge=1)
+    """Processes that share one training, one GPU each where there are GPUs. The updates stay what they are: each
+    process takes its share of every one."""
+    distributed: Literal["ddp", "fsdp"] = "ddp"
+    """How they share it: each holds the whole model, or a part of its weights, gradients and optimizer."""
+    dev_checkpoints: int = Field(default=4, ge=0)
+    """Points of the training, at equal distances and the end among them, at which the student is scored on
+    `problems.dev`; without that, none."""
+    keep: Literal["last", "best"] = "last"
+    """Which of these points becomes the student, by one rule in every arm: the last, or the one with the highest
+    accuracy on `problems.dev` (of equal ones the earliest)."""
+    report_to: list[str] = []
+    """Trackers that every training is reported to, as transformers names them (`wandb`, `tensorboard`, ...)."""
+
+    @model_validator(mode="after")
+    def _rate(self) -> Self:
+        if "learning_rate" not in self.model_fields_set:
+            # Not through the model's own door, so that it stays a default: another method has another one.
+            self.__dict__["learning_rate"] = LEARNING_RATES[self.method]
+        return self
+
+
+class Tune(Section):
+    """Values that are tried on every arm alike before the study's trainings, one training each with the first seed. The
+    one with the highest accuracy on `problems.dev` is taken, arm by arm (of equal ones the first)."""
+
+    learning_rate: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
 
 
 class Student(Section):
@@ -272,7 +351,19 @@ class Arm(OpenSection):
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(min_length=1)
     """Teacher -> share, in the budget's unit; they add up to 1."""
     mixture: str = "blend"
-    """How traces are put together."""
+    """How traces are put together: `blend`, `tagged`, `curriculum`, `route`, `repeat`, or your own
+    `path/file.py:function`."""
+    choose: Literal["random", "shortest", "longest"] = "random"
+    """Which of a teacher's traces of a problem may be taken: any, by the seed; or the one with the fewest or the most
+    loss tokens. Longest against shortest of one teacher differ in length alone."""
+    tags: dict[str, str] = {}
+    """Teacher -> text that its rows carry on a last line of their prompt, so that the trained student can be asked for
+    either form. It is scored with the tag of the teacher of the largest weight, and with each other one as
+    `<arm>+<teacher>`. `mixture: tagged` is a blend with the tags `/<teacher>`."""
+    train: dict[str, Any] = {}
+    """Training keys that this arm alone overrides, to reproduce studies that did so. It is always marked red."""
+    budget: dict[str, Any] = {}
+    """The same of the budget."""
 
 
 class Primary(Section):
@@ -284,6 +375,10 @@ class Primary(Section):
     """Token cap; none: the generation's own limit."""
 
 
+Variant = Literal["examples", "loss_tokens", "shared", "each", "reweighted"]
+"""A value of `budget.unit` or `budget.problems` other than the study's."""
+
+
 class Budget(Section):
     """What every update holds equally, in every arm."""
 
@@ -291,8 +386,20 @@ class Budget(Section):
     """The unit of `per_update` and of the arms' weights. The other unit is always printed."""
     per_update: int = Field(default=16, ge=1)
     """Examples, or loss tokens, per optimizer step. Must be given for `loss_tokens`."""
-    problems: Literal["shared", "each"] = "shared"
-    """`shared`: problems that every teacher of the compared arms solved; `each`: every arm its own."""
+    problems: Literal["shared", "each", "reweighted"] = "shared"
+    """`shared`: problems that every teacher of the compared arms solved; `each`: every arm its own; `reweighted`: the
+    shared ones, repeated such that levels of difficulty have the shares that they have among all problems."""
+    also: list[Variant] | None = None
+    """Train and score every arm once more under a budget that differs in this one thing, and hold the gaps against
+    those. A verdict needs the same sign under both units of the budget. In the other unit `per_update` follows from the
+    data, such that there are as many updates. When neither this nor `unit` is given: the other unit."""
+
+    @property
+    def variants(self) -> list[Variant]:
+        """What `also` comes to."""
+        if self.also is not None:
+            return list(dict.fromkeys(self.also))
+        return [] if "unit" in self.model_fields_set else ["loss_tokens"]
 
 
 class Evaluate(Section):

@@ -11,12 +11,12 @@ import torch  # noqa: TID253
 from transformers import PrinterCallback  # noqa: TID253
 from trl import SFTConfig, SFTTrainer  # noqa: TID253
 
+from mixdistill.checkpoints import checkpoint_step, remove_checkpoint
 from mixdistill.errors import StageError
 from mixdistill.sections import Train
-from mixdistill.train import checkpoint_step, remove_checkpoint
 
 if TYPE_CHECKING:
-    from mixdistill.train import Seen
+    from mixdistill.finetune import Seen
 
 
 def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConfig:

@@ -281,6 +281,8 @@ class Gap(Row):
 
     name: str
     """Name of the contrast, e.g. `long_cot_gap`."""
+    variant: str = ""
+    """The budget that both arms were trained under: "" as declared, else an entry of `budget.also`."""
     student: str
     benchmark: str
     arms: tuple[str, str]
@@ -317,6 +319,9 @@ class Gap(Row):
     turned_by: list[Rule] = Field(default_factory=list)
     """Readings under which the sign turns, beyond noise, so that no verdict is given. Only of the reading that counts,
     and where its interval alone would have given one."""
+    depends_on: list[str] = Field(default_factory=list)
+    """Variants of the budget under which the sign is another one, so that no verdict is given. Only of the declared
+    budget, and where its interval alone would have given one."""
     problems: int
     seeds: int
     detectable: float | None
@@ -345,6 +350,47 @@ class Drop(Row):
     """Of a correct trace: `unfinished`, it did not end by itself; `overlong`; `special_token` or `think_tag`, one is in
     its text. Of a problem that left every arm for want of a trace by this teacher: what most of its correct traces
     died of, else `no_correct`, none was judged correct, or `no_trace`, the requests failed or nothing is recorded."""
+    detail: str = ""
+    """What was found: the text of the problem or trace that it matched, and where that stands."""
+
+
+class Fit(Row):
+    """How one teacher's trace looks to one student, before any arm draws on it."""
+
+    trace_id: str
+    """The trace. Its problem is a training problem of the study."""
+    problem_id: str
+    student: str
+    """Whose template and tokenizer counted."""
+    prompt_tokens: int
+    """Tokens of the problem's prompt as the student sees it."""
+    loss_tokens: int
+    """Tokens of the trace as the student would write it, stop token included."""
+    reason: str | None
+    """Why no arm may use it, whatever its verdict; None where it may. See `Drop.reason`."""
+    detail: str = ""
+    """As in `Drop`."""
+
+
+class Origin(Row):
+    """Where one row of an arm's training set comes from: the manifest."""
+
+    example: int
+    """Row number in the cell's examples table."""
+    problem_id: str
+    trace_id: str
+    teacher: str
+    sample: int
+    """Index among the teacher's traces of the problem."""
+    tag: str
+    """What its prompt carries on a last line; "" for nothing."""
+    prompt_tokens: int
+    loss_tokens: int
+    """Tokens, as the student writes it."""
+    stage: int
+    """Rows of a lower stage come before those of a higher one; 0 where the order is the seed's alone."""
+    updates: int
+    """How many updates take it, over all epochs."""
 
 
 def content_hash(*parts: str) -> str:

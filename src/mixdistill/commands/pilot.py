@@ -156,7 +156,8 @@ def project(recipe: Recipe, store: Store, size: int, *, workers: int | None = No
     sampled = {name: _sampled(seen[name].traces) for name in recipe.teachers}
     rest = {name: _rest(store, name, train, pilot, seen[name]) for name in recipe.teachers}
     primary = recipe.primary_or_first()
-    group = recipe.teachers_of(recipe.group_of(recipe.contrasts[primary.contrast][0])) if primary else []
+    student = next(iter(recipe.students))
+    group = recipe.teachers_of(recipe.group_of(recipe.contrasts[primary.contrast][0]), student) if primary else []
     shared = _solved_by_all(seen, group, pilot, len(train))
     # Where every arm has problems of its own, the teacher with the fewest decides how long all are trained.
     fewest = min(group, key=lambda name: len(seen[name].solved), default=None)

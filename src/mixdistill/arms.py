@@ -1,0 +1,47 @@
+"""What an arm is called: `mix`; trained once more under another budget `mix@loss_tokens`; asked otherwise `mix+short`.
+
+A *variant* is the same arm under a budget that differs in one thing; a *mode* is a way of asking one and the same
+model.
+Names in a recipe hold neither `@` nor `+`, so the parts of a name are always told apart.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+BASE = "base"
+"""The untuned student."""
+SELF = "self"
+"""The teacher that is the student itself; of each student another one, `self@<student>`."""
+
+
+class Called(NamedTuple):
+    """The parts of an arm's name."""
+
+    arm: str
+    """As the recipe has it, or `base`."""
+    variant: str = ""
+    """An entry of `budget.also`; "" for the arm as it was declared."""
+    mode: str = ""
+    """The teacher whose tag the prompts carry, or how an untuned student is asked; "" for the arm's own way."""
+
+    def __str__(self) -> str:
+        return self.arm + (f"@{self.variant}" if self.variant else "") + (f"+{self.mode}" if self.mode else "")
+
+    @property
+    def trained(self) -> str:
+        """The name of its training: every mode asks the same model."""
+        return str(self._replace(mode=""))
+
+
+def called(name: str) -> Called:
+    """The parts of a name."""
+    rest, _, mode = name.partition("+")
+    arm, _, variant = rest.partition("@")
+    return Called(arm, variant, mode)
+
+
+def of_variant(name: str, variant: str) -> str:
+    """The same arm, in the same mode, under another budget. There is one untuned student."""
+    parts = called(name)
+    return name if parts.arm == BASE else str(parts._replace(variant=variant))

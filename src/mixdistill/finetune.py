@@ -1,0 +1,187 @@
+"""One training: TRL's trainer on rows that we rendered, tokenised and masked.
+
+The trainer's "batch" is one whole update: the rows that `mix` gave it, cut into micro-batches of similar length.
+The loss is the mean over the loss tokens of the whole update, whatever the micro-batches are. Nothing is truncated,
+packed or shuffled behind our back, and what is reported (updates, tokens, learning rates) is counted while it happens.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixdistill.backends.transformers import generation_config
+from mixdistill.batches import IGNORED, Tokenised, check_rows, micro_batches, pad
+from mixdistill.checkpoints import checkpoint_step, newest_checkpoint, remove_checkpoint
+from mixdistill.errors import MissingExtra, StageError
+from mixdistill.sections import Train
+from mixdistill.tokens import Template
+from mixdistill.types import Example
+
+if TYPE_CHECKING:
+    import torch
+
+MODEL = "model"
+"""Below a training's folder: the student that came out."""
+
+
+def fine_tune(
+    model: str,
+    examples: Sequence[Example],
+    updates: Sequence[Sequence[int]],
+    settings: Train,
+    *,
+    seed: int,
+    out: Path,
+    chat_template_kwargs: dict[str, Any] | None = None,
+    progress: Callable[[int, int, float], None] = lambda done, tokens, rate: None,
+) -> dict[str, Any]:
+    """Train `model` (folder or hub id) on `examples`, `updates[t]` naming the rows of optimizer step t.
+
+    Saves the model, its tokenizer and generation_config under `out/model` and returns what happened: updates, examples,
+    loss tokens, losses, learning rates, displacement of the weights, device, seconds. Goes on from the last checkpoint
+    under `out` when there is one. Raises MissingExtra without torch and trl, StageError when the training diverges.
+    """
+    template = Template.load(model, chat_template_kwargs=chat_template_kwargs)
+    rows = [template.render(e.prompt, e.reasoning, e.content) for e in examples]
+    check_rows(rows, template, settings.max_length)
+    trainer, seen = _trainer(model, rows, updates, settings, seed, out, template, progress)
+    start = [p.detach().clone() for p in trainer.model.parameters()]
+    seconds = _train(trainer, seen, out)
+    displacement = _displacement(start, list(trainer.model.parameters()))
+    if not math.isfinite(displacement):
+        raise StageError("train: the weights are no longer finite numbers after the last update; lower learning_rate")
+    _save(trainer, template, model, out / MODEL)
+    for folder in out.glob("checkpoint-*"):
+        remove_checkpoint(folder)
+    return seen.facts() | {
+        "updates": int(trainer.state.global_step),
+        "seconds_training": round(seconds, 2),
+        "device": device_name(),
+        "precision": "bfloat16" if settings.bf16 else "float32",
+        "displacement": displacement,
+        "longest_row": max(len(rows[i][1]) for update in updates for i in update),
+        "template": template.fingerprint,
+        **_from_log(trainer.state.log_history),
+    }
+
+
+class Seen:
+    """Counts what passes through the trainer, while it happens."""
+
+    def __init__(self) -> None:
+        self.examples = self.loss_tokens = self.positions = 0
+
+    def update(self, labels: Sequence[torch.Tensor]) -> None:
+        """Add the micro-batches of one update."""
+        self.examples += sum(len(m) for m in labels)
+        self.loss_tokens += sum(int((m != IGNORED).sum()) for m in labels)
+        self.positions += sum(m.numel() for m in labels)
+
+    def facts(self) -> dict[str, Any]:
+        return {"examples": self.examples, "loss_tokens": self.loss_tokens, "positions": self.positions}
+
+
+def _trainer(
+    model: str,
+    rows: Sequence[Tokenised],
+    updates: Sequence[Sequence[int]],
+    settings: Train,
+    seed: int,
+    out: Path,
+    template: Template,
+    progress: Callable[[int, int, float], None],
+) -> tuple[Any, Seen]:
+    try:
+        import datasets
+        import torch
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        from mixdistill.trainer import UpdateTrainer, arguments
+    except ImportError as e:
+        raise MissingExtra(e.name or "trl", "train") from None
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    seen = Seen()
+
+    def collate(batch: list[dict[str, list[int]]]) -> dict[str, Any]:
+        update = [rows[i] for i in batch[0]["examples"]]
+        return {"micro_batches": [pad(r, template.pad_id) for r in micro_batches(update, settings.micro_batch_tokens)]}
+
+    trainer = UpdateTrainer(
+        model=loaded,
+        args=arguments(settings, seed=seed, out=out, updates=len(updates)),
+        processing_class=template.tokenizer,
+        train_dataset=datasets.Dataset.from_dict({"examples": [list(u) for u in updates]}),
+        data_collator=collate,
+        seen=seen,
+        progress=progress,
+    )
+    return trainer, seen
+
+
+def _train(trainer: Any, seen: Seen, out: Path) -> float:
+    """From the last checkpoint under `out` where there is one; the seconds that this took."""
+    checkpoint = newest_checkpoint(out)
+    if checkpoint:
+        _count_earlier(seen, trainer, checkpoint_step(checkpoint))
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return float(result.metrics["train_runtime"])
+
+
+def _count_earlier(seen: Seen, trainer: Any, updates: int) -> None:
+    """What passed through before the checkpoint: the trainer skips those updates, the counts must not."""
+    for i in range(updates):
+        batch = trainer.data_collator([trainer.train_dataset[i]])
+        seen.update([m["labels"] for m in batch["micro_batches"]])
+
+
+def _save(trainer: Any, template: Template, model: str, out: Path) -> None:
+    """Write beside, then rename: a model folder is whole or not there."""
+    beside = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    trainer.model.config.use_cache = True
+    # The trainer wrote the tokenizer's special tokens into it, and a student must be decoded like its untuned self.
+    trainer.model.generation_config = generation_config(model)
+    trainer.model.save_pretrained(beside, safe_serialization=True)
+    template.tokenizer.save_pretrained(beside)
+    for file in beside.iterdir():
+        with open(file, "rb") as f:
+            os.fsync(f.fileno())
+    shutil.rmtree(out, ignore_errors=True)
+    beside.rename(out)
+
+
+def _from_log(history: list[dict[str, Any]]) -> dict[str, Any]:
+    """Losses and learning rates as the trainer logged them at every update; of the losses about 50 means are kept."""
+    steps = [h for h in history if "loss" in h]
+    size = max(1, len(steps) // 50)
+    spans = [steps[i : i + size] for i in range(0, len(steps), size)]
+    tenth = max(1, len(steps) // 10)
+    mean = lambda hs: sum(h["loss"] for h in hs) / len(hs) if hs else math.nan  # noqa: E731
+    return {
+        "first_loss": round(mean(steps[:tenth]), 5),
+        "final_loss": round(mean(steps[-tenth:]), 5),
+        "peak_learning_rate": max((h["learning_rate"] for h in steps), default=None),
+        "losses": [[span[-1]["step"], round(mean(span), 5)] for span in spans],
+    }
+
+
+def _displacement(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> float:
+    """How far the weights moved, relative to their length: |after - before| / |before|."""
+    moved = sum(float((a.detach() - b).float().pow(2).sum()) for a, b in zip(after, before, strict=True))
+    size = sum(float(b.float().pow(2).sum()) for b in before)
+    return round(math.sqrt(moved / size), 5)
+
+
+def device_name() -> str:
+    """The device that trainings and evaluations of this process run on: the GPU's name, or `cpu`."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

