@@ -105,7 +105,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
     for student, arm, seed in recipe.cells():
         teachers = recipe.teachers_of(recipe.group_of(arm), student)
         train = recipe.train_of(student, arm)
-        spec, weights = recipe.arm(arm), recipe.weights(arm, student)
+        weights = recipe.weights(arm, student)
         inputs = {"problems/train": store.content(store.folder("problems"), "train", ["id", "prompt"])}
         for t in teachers:
             inputs[f"generate/{t}"] = store.content(store.folder("generate", t), "traces", READS)
