@@ -355,13 +355,13 @@ class Drop(Row):
 
 
 class Fit(Row):
-    """How one teacher's trace looks to one student, before any arm draws on it."""
+    """How one teacher's trace looks to the students of one template, before any arm draws on it."""
 
     trace_id: str
     """The trace. Its problem is a training problem of the study."""
     problem_id: str
-    student: str
-    """Whose template and tokenizer counted."""
+    template: str
+    """Fingerprint of the template and tokenizer that counted; students may share one."""
     prompt_tokens: int
     """Tokens of the problem's prompt as the student sees it."""
     loss_tokens: int
