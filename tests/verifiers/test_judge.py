@@ -482,7 +482,7 @@ def test_students_are_judged_as_teachers_are_at_every_cap(model, tmp_path, monke
                 yield position, Completion(content=content, finish_reason="stop", token_ids=ids)
 
     monkeypatch.setattr(students, "make_backend", lambda *_: Actor())
-    monkeypatch.setattr(evaluate, "cut", lambda trace, cap, template: trace if cap is None else trace.model_copy(
+    monkeypatch.setattr(students, "cut", lambda trace, cap, template: trace if cap is None else trace.model_copy(
         update={"content": trace.content.split()[0], "finish_reason": "length"} if " " in trace.content else {}
     ))  # fmt: skip
     study = tiny.study(model, verify=verify, problems=tiny.problem_sets(2, 3), **one, evaluate={"caps": [1]})
