@@ -10,12 +10,16 @@ from mixdistill.files import file_hash
 from mixdistill.finetune import MODEL, fine_tune
 from mixdistill.mix import EXAMPLES, UPDATES
 from mixdistill.recipe import Recipe
+from mixdistill.sections import Train
 from mixdistill.store import Store
 from mixdistill.types import Example, Update, content_hash
 from mixdistill.units import Done, Unit
 
 VERSION = "1"
-NOT_IDENTITY = {"save_steps", "micro_batch_tokens", "max_length", "overlong", "num_train_epochs", "report_to"}
+NOT_IDENTITY = {
+    "save_steps", "micro_batch_tokens", "packing", "attn_implementation", "gradient_checkpointing", "num_processes",
+    "distributed", "num_train_epochs", "report_to",
+}  # fmt: skip
 """Settings that change no weights beyond rounding, and those whose effect is in the rows and updates already."""
 
 
@@ -26,7 +30,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
     weights = {name: _weights(spec.model) for name, spec in recipe.students.items()}
     for student, arm, seed in recipe.cells():
         folder = store.folder("mix", student, arm, str(seed))
-        settings = recipe.train_of(student, arm).model_dump(exclude=NOT_IDENTITY)
+        settings = _identity(recipe.train_of(student, arm))
         marker = store.marker(folder)
         found.append(
             Unit(
@@ -48,6 +52,16 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
             )
         )
     return found
+
+
+def _identity(train: Train) -> dict[str, Any]:
+    """The settings that a training follows from. Of lengths, only where rows are cut: else the rows say it all."""
+    without = set(NOT_IDENTITY)
+    if train.method == "full":
+        without.add("lora")
+    if train.overlong != "truncate":
+        without |= {"max_length", "overlong"}
+    return train.model_dump(exclude=without)
 
 
 def _weights(model: str) -> int:
