@@ -35,11 +35,13 @@ class StudentFacts(Row):
 
 
 class ArmFacts(Row):
-    """One arm, in the recipe's order; `base` comes first."""
+    """One arm, under one budget, in one mode. `base` comes first, then the recipe's arms in its order, each before its
+    further modes, then the same under every other budget."""
 
     name: str
+    """See `arms.py`: `mix`, `mix+short`, `mix@loss_tokens`."""
     weights: dict[str, float]
-    """Teacher -> weight in the budget's unit, adding up to 1; empty for `base`."""
+    """Teacher -> weight in its budget's unit, adding up to 1; empty for `base`."""
 
 
 class TeacherFacts(Row):
@@ -241,6 +243,8 @@ class Evidence(Row):
     """The reading of the answers that counts."""
     budget: Literal["examples", "loss_tokens"]
     """What every update holds equally; also the unit of the arms' weights."""
+    variants: list[str]
+    """Budgets that every arm was to be trained under besides: another unit of the updates, or other problems."""
     students: list[StudentFacts]
     arms: list[ArmFacts]
     teachers: list[TeacherFacts]
@@ -254,6 +258,9 @@ class Evidence(Row):
     """In the recipe's order of contrasts, then every arm against the untuned student."""
     gaps_by_rule: list[Gap]
     """The same under every other reading, one reading after the other."""
+    gaps_by_variant: list[Gap]
+    """The same, as the reading that counts has it, between the arms that were trained under another budget, one budget
+    after the other."""
     alike: dict[Rule, Rule]
     """Reading -> another, under which the same answers are correct; of the first there are no gaps."""
     readings: list[ReadingFacts]
