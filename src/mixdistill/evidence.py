@@ -220,11 +220,35 @@ class Confound(Row):
     text: str
     """One sentence, for people."""
     field: str = ""
-    """The field of `CellFacts` it is about, where it is one; `recipe`: trained otherwise than the recipe now says."""
+    """The row of the confound table that it is; `recipe`: trained otherwise than the recipe now says; `undertrained`:
+    the alarm of one arm, with every sign of it; empty of evaluations."""
     student: str | None = None
     """None: every student."""
     values: dict[str, str] = Field(default_factory=dict)
     """Arm -> its value."""
+
+
+class ConfoundRow(Row):
+    """One thing that trainings are compared by, whether it differs or not."""
+
+    name: str
+    """`updates`, `packing`, `version of torch`, ..."""
+    state: Literal["same", "note", "red"]
+    """As `Confound.severity`, else the same in all arms."""
+    why: str
+    """One sentence; empty where it is the same."""
+    values: dict[str, str]
+    """Arm -> its value, from what the trainer recorded; over seeds a range, or all of them."""
+
+
+class ConfoundTable(Row):
+    """What the trainings of one student on compared arms came to: red rows first, then notes, then what is the same."""
+
+    student: str
+    variant: str
+    """The budget of the arms; see `Gap.variant`."""
+    arms: list[str]
+    rows: list[ConfoundRow]
 
 
 class Evidence(Row):
@@ -267,6 +291,9 @@ class Evidence(Row):
     agreement: list[AgreementFacts]
     """Teachers first, a row for every later verifier of the chain; empty without a chain."""
     confounds: list[Confound]
+    """Rows of the confound tables that are not the same, what differed in evaluation, and what was undertrained."""
+    confound_tables: list[ConfoundTable]
+    """Of each student, one for every group of compared arms and budget."""
     cells_wanted: int
     """Cells the recipe asks for."""
     missing: list[str]

@@ -18,7 +18,8 @@ from typing import Any
 
 from mixdistill import evaluate
 from mixdistill.arms import called, spoken
-from mixdistill.confounds import OTHERWISE, Cell, Trained, confounds
+from mixdistill.confound_table import Cell, Trained, confound_tables
+from mixdistill.confounds import OTHERWISE, confounds
 from mixdistill.evidence import (
     ArmFacts,
     CellFacts,
@@ -52,6 +53,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
     declared, *others = found
     scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
     trained = _trained(recipe, store)
+    differences = confound_tables(recipe, trained)
     cells = [_cell_facts(store, cell, marker) for cell, marker in trained.items()]
     cells_done = {cell_of(unit.key) for unit in done}
     evaluated = [(u, _marker(store, u)) for u in done]
@@ -82,8 +84,9 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         agreement=agreement(recipe, store, done),
         confounds=[
             *_made_otherwise(recipe, store),
-            *confounds(recipe, cells, trained, evaluated, _changed(recipe, store, trained)),
+            *confounds(recipe, differences, trained, evaluated, _changed(recipe, store, trained)),
         ],
+        confound_tables=differences,
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, cells_done),
         notes=_failed_requests(store, done) + _notes(recipe, store, cells_done),
