@@ -49,7 +49,7 @@ CASES = [
      "train.learning_rate: input should be a valid number, unable to parse string as a number (got 'fast')"),
     ("train/learning_rate", 0, "train.learning_rate: input should be greater than 0 (got 0)"),
     ("train/learning_rate", float("inf"), "train.learning_rate: input should be a finite number (got inf)"),
-    ("train/overlong", "cut", "train.overlong: input should be 'refuse' or 'drop' (got 'cut')"),
+    ("train/overlong", "cut", "train.overlong: input should be 'refuse', 'drop' or 'truncate' (got 'cut')"),
     ("students", {}, "students: dictionary should have at least 1 item after validation, not 0 (got {})"),
     ("arms/mix", {"long": 0.2, "shrt": 0.8}, "arms.mix: 'shrt' is not a teacher; did you mean 'short'?"),
     ("arms/mix", {"long": 0.2, "short": 0.7}, "arms.mix: weights must add up to 1 (got 0.9)"),
