@@ -18,7 +18,10 @@ from mixdistill.types import Example, Update, content_hash
 from mixdistill.units import Done, Unit
 
 VERSION = "1"
-NOT_IDENTITY = {"save_steps", "micro_batch_tokens", "max_length", "overlong", "num_train_epochs", "report_to"}
+NOT_IDENTITY = {
+    "save_steps", "micro_batch_tokens", "packing", "attn_implementation", "gradient_checkpointing", "num_processes",
+    "distributed", "num_train_epochs", "report_to",
+}  # fmt: skip
 """Settings that change no weights beyond rounding, and those whose effect is in the rows and updates already."""
 POINTS = {"dev_checkpoints", "keep"}
 """Settings that say which point of a training is the student: no part of its identity where that is the last."""
@@ -47,7 +50,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
     for cell in recipe.cells():
         student, arm, seed = cell
         settings = recipe.train_of(student, arm)
-        options = {"train": settings.model_dump(exclude=NOT_IDENTITY | POINTS), "seed": seed}
+        options = {"train": identity(settings), "seed": seed}
         inputs: dict[str, str | None] = {}
         given: dict[str, str] = {}
         if settings.keep == "best":
@@ -98,8 +101,18 @@ def described(
 def _rate(recipe: Recipe, store: Store, student: str, arm: str) -> dict[str, str | None]:
     """What the trials chose, or those that are not there yet."""
     trials = dev.trials(recipe, store, student, arm)
-    missing = {label: None for label, trial in trials.items() if trial is None}
-    return {**missing} or {RATE: repr(dev.chosen(trials))}
+    missing: dict[str, str | None] = {label: None for label, trial in trials.items() if trial is None}
+    return missing or {RATE: repr(dev.chosen(trials))}
+
+
+def identity(train: Train) -> dict[str, Any]:
+    """The settings that a training follows from. Of lengths, only where rows are cut: else the rows say it all."""
+    without = NOT_IDENTITY | POINTS
+    if train.method == "full":
+        without |= {"lora"}
+    if train.overlong != "truncate":
+        without |= {"max_length", "overlong"}
+    return train.model_dump(exclude=without)
 
 
 def _cost(weights: int, mix: dict[str, Any] | None) -> float:

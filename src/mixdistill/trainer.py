@@ -16,16 +16,22 @@ from mixdistill.errors import Diverged
 from mixdistill.sections import Train
 
 if TYPE_CHECKING:
-    from mixdistill.finetune import Seen
+    from mixdistill.batches import MicroBatch
+    from mixdistill.seen import Seen
+
+
+def checkpointing_name() -> str:
+    """What the trainer's switch for gradient checkpointing is called; the older name is that of transformers before
+    5.20, which is what vLLM goes with."""
+    known = SFTConfig.__dataclass_fields__
+    return "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
 
 
 def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConfig:
     """The trainer's settings: one update a step, in the order given, nothing cut, nothing reported anywhere."""
     cpu = not torch.cuda.is_available()
-    known = SFTConfig.__dataclass_fields__
-    # The older name is that of transformers before 5.20, which is what vLLM goes with.
-    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
-    checkpointing: dict[str, Any] = {name: not cpu}
+    wanted = settings.gradient_checkpointing
+    checkpointing: dict[str, Any] = {checkpointing_name(): not cpu if wanted is None else wanted}
     return SFTConfig(
         output_dir=str(out),
         max_steps=updates,
@@ -85,7 +91,7 @@ class UpdateTrainer(SFTTrainer):
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The next update, and the number of its tokens that carry loss."""
         batches = [next(epoch_iterator) for _ in range(num_batches)]
-        tokens = sum(int((m["labels"][:, 1:] != -100).sum()) for b in batches for m in b["micro_batches"])
+        tokens = sum(sum(m.loss_tokens) for b in batches for m in b["micro_batches"])
         return batches, torch.tensor(tokens, device=device)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
@@ -93,16 +99,15 @@ class UpdateTrainer(SFTTrainer):
 
         Returns the update's loss. Raises Diverged when that is not a finite number.
         """
-        losses = [
-            super(UpdateTrainer, self).training_step(model, m, num_items_in_batch) for m in inputs["micro_batches"]
-        ]
+        parts: list[MicroBatch] = inputs["micro_batches"]
+        losses = [super(UpdateTrainer, self).training_step(model, m.inputs, num_items_in_batch) for m in parts]
         loss = torch.stack(losses).sum()
         if not torch.isfinite(loss):
             raise Diverged(
                 f"train: the loss of update {self.state.global_step + 1} is {loss.item()}; the training diverged; "
                 "lower train.learning_rate or train.max_grad_norm"
             )
-        self.seen.update([m["labels"] for m in inputs["micro_batches"]])
+        self.seen.update(parts)
         rate = self.seen.loss_tokens / (time.monotonic() - self.started)
         self.progress(self.state.global_step + 1, self.seen.loss_tokens, rate)
         return loss

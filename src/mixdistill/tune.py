@@ -15,7 +15,7 @@ from mixdistill.errors import Diverged
 from mixdistill.recipe import Recipe
 from mixdistill.snapshots import MODEL
 from mixdistill.store import Store
-from mixdistill.train import NOT_IDENTITY, POINTS, Untuned
+from mixdistill.train import Untuned
 from mixdistill.types import content_hash
 from mixdistill.units import Done, Unit
 
@@ -30,7 +30,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
         untuned, first = Untuned.of(spec.model), recipe.seeds_of(student)[0]
         for arm in recipe.trained:
             asked, given = dev.options(recipe, student, arm)
-            settings = recipe.train_of(student, arm).model_dump(exclude=NOT_IDENTITY | POINTS)
+            settings = train.identity(recipe.train_of(student, arm))
             for value in rates:
                 options = {
                     "tune": VERSION,
