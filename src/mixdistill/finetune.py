@@ -17,17 +17,15 @@ from typing import TYPE_CHECKING, Any
 from mixdistill.backends.transformers import generation_config
 from mixdistill.batches import Collate, Tokenised, check_rows
 from mixdistill.checkpoints import checkpoint_step, newest_checkpoint, remove_checkpoint
-from mixdistill.errors import MissingExtra, StageError
+from mixdistill.errors import Diverged, MissingExtra
 from mixdistill.sections import Train
 from mixdistill.seen import Seen, from_log
+from mixdistill.snapshots import MODEL, snapshot
 from mixdistill.tokens import Template
 from mixdistill.types import Example
 
 if TYPE_CHECKING:
     import torch
-
-MODEL = "model"
-"""Below a training's folder: the student that came out."""
 
 
 def fine_tune(
@@ -39,13 +37,15 @@ def fine_tune(
     seed: int,
     out: Path,
     chat_template_kwargs: dict[str, Any] | None = None,
+    snapshots: Sequence[int] = (),
     progress: Callable[[int, int, float], None] = lambda done, tokens, rate: None,
 ) -> dict[str, Any]:
     """Train `model` (folder or hub id) on `examples`, `updates[t]` naming the rows of optimizer step t.
 
     Saves the model, its tokenizer and generation_config under `out/model` and returns what happened: updates, examples,
     loss tokens, losses, learning rates, displacement of the weights, device, seconds. Goes on from the last checkpoint
-    under `out` when there is one. Raises MissingExtra without torch and trl, StageError when the training diverges.
+    under `out` when there is one. After the updates in `snapshots` the model is saved beside (see snapshots.py). Raises
+    MissingExtra without torch and trl, Diverged when the training does.
     """
     template = Template.load(model, chat_template_kwargs=chat_template_kwargs)
     rows = [Tokenised(*template.render(e.prompt, e.reasoning, e.content)) for e in examples]
@@ -54,11 +54,13 @@ def fine_tune(
     seen = Seen(examples, cut)
     rows = [row.cut(settings.max_length) for row in rows]
     trainer = _trainer(model, rows, updates, settings, seed, out, template, seen, progress)
+    if snapshots:
+        _take(snapshots, trainer, lambda update: _save(trainer, template, model, snapshot(out, update)))
     start = [p.detach().clone() for p in trainer.model.parameters()]
     seconds = _train(trainer, seen, out)
     displacement = _displacement(start, list(trainer.model.parameters()))
     if not math.isfinite(displacement):
-        raise StageError("train: the weights are no longer finite numbers after the last update; lower learning_rate")
+        raise Diverged("train: the weights are no longer finite numbers after the last update; lower learning_rate")
     _save(trainer, template, model, out / MODEL)
     for folder in out.glob("checkpoint-*"):
         remove_checkpoint(folder)
@@ -126,6 +128,12 @@ def _trainer(
         seen=seen,
         progress=progress,
     )
+
+
+def _take(updates: Sequence[int], trainer: Any, save: Callable[[int], None]) -> None:
+    from mixdistill.trainer import Snapshots
+
+    trainer.add_callback(Snapshots(updates, save))
 
 
 def _train(trainer: Any, seen: Seen, out: Path) -> float:

@@ -1,4 +1,4 @@
-"""Stage 7: the page, its Markdown, its JSON, the picture and the gaps as a table."""
+"""Stage 8: the page, its Markdown, its JSON, the picture and the gaps as a table."""
 
 from __future__ import annotations
 

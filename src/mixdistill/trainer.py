@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: TID253
-from transformers import PrinterCallback  # noqa: TID253
+from transformers import PrinterCallback, TrainerCallback  # noqa: TID253
 from trl import SFTConfig, SFTTrainer  # noqa: TID253
 
 from mixdistill.checkpoints import checkpoint_step, remove_checkpoint
-from mixdistill.errors import StageError
+from mixdistill.errors import Diverged
 from mixdistill.sections import Train
 
 if TYPE_CHECKING:
@@ -66,6 +66,18 @@ def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConf
     )
 
 
+class Snapshots(TrainerCallback):
+    """Calls `save` after some updates, before the trainer's own checkpoint of the same update."""
+
+    def __init__(self, updates: Sequence[int], save: Callable[[int], None]) -> None:
+        self.updates, self.save = frozenset(updates), save
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer."""
+        if state.global_step in self.updates:
+            self.save(state.global_step)
+
+
 class UpdateTrainer(SFTTrainer):
     """An SFTTrainer whose batch is a whole update, already cut into micro-batches by the collator."""
 
@@ -85,13 +97,13 @@ class UpdateTrainer(SFTTrainer):
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Forward and backward of every micro-batch; gradients add up to the mean over the update's loss tokens.
 
-        Returns the update's loss. Raises StageError when that is not a finite number.
+        Returns the update's loss. Raises Diverged when that is not a finite number.
         """
         parts: list[MicroBatch] = inputs["micro_batches"]
         losses = [super(UpdateTrainer, self).training_step(model, m.inputs, num_items_in_batch) for m in parts]
         loss = torch.stack(losses).sum()
         if not torch.isfinite(loss):
-            raise StageError(
+            raise Diverged(
                 f"train: the loss of update {self.state.global_step + 1} is {loss.item()}; the training diverged; "
                 "lower train.learning_rate or train.max_grad_norm"
             )
