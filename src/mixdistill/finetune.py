@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixdistill import row_checks
 from mixdistill.backends.transformers import generation_config
 from mixdistill.batches import IGNORED, Tokenised, check_rows, micro_batches, pad
 from mixdistill.checkpoints import checkpoint_step, newest_checkpoint, remove_checkpoint
@@ -48,6 +49,7 @@ def fine_tune(
     """
     template = Template.load(model, chat_template_kwargs=chat_template_kwargs)
     rows = [template.render(e.prompt, e.reasoning, e.content) for e in examples]
+    checks = row_checks.check_rows(examples, rows, template, model)
     check_rows(rows, template, settings.max_length)
     trainer, seen = _trainer(model, rows, updates, settings, seed, out, template, progress)
     start = [p.detach().clone() for p in trainer.model.parameters()]
@@ -66,6 +68,7 @@ def fine_tune(
         "displacement": displacement,
         "longest_row": max(len(rows[i][1]) for update in updates for i in update),
         "template": template.fingerprint,
+        "template_notes": checks,
         **_from_log(trainer.state.log_history),
     }
 
