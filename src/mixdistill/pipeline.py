@@ -162,7 +162,7 @@ def problem_options(recipe: Recipe, limit: int | None) -> dict[str, Any]:
 
 def _file_hashes(recipe: Recipe) -> dict[str, str]:
     """Local files that problems come from -> content hash, of those that are there."""
-    sources = {s.source for s in (recipe.problems.train, *recipe.problems.eval.values())}
+    sources = {s.source for s in recipe.problems.lists.values()}
     files = {s: os.path.expanduser(resolve.from_environment(s)) for s in sorted(sources)}
     readable = {s: Path(f) for s, f in files.items() if os.path.isfile(f) and os.access(f, os.R_OK)}
     hashes = {s: file_hash(file) for s, file in readable.items()}

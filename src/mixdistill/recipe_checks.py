@@ -14,13 +14,13 @@ from mixdistill import asking, mixtures, prompts, resolve
 from mixdistill.arms import SELF
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
 from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe, self_of
-from mixdistill.sections import Arm, OpenSection, Student, Teacher, Train
+from mixdistill.sections import HELD_OUT, Arm, OpenSection, Student, Teacher, Train
 from mixdistill.store import UNUSED
 from mixdistill.types import Sampling
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 RESERVED = {BASE, EACH_PURE, "weights"}
-OF_PROBLEMS = ["train", UNUSED]
+OF_PROBLEMS = ["train", *HELD_OUT, UNUSED]
 """Tables beside the benchmarks'."""
 
 

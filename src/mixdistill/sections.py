@@ -79,6 +79,10 @@ class Decontaminate(Section):
     from the same sentences."""
 
 
+HELD_OUT = ("dev", "gate")
+"""Lists of problems beside the training problems and the benchmarks."""
+
+
 class Problems(Section):
     """Training problems and the benchmarks."""
 
@@ -91,6 +95,13 @@ class Problems(Section):
     gate: Source | None = None
     """Problems that nothing was chosen on, for `mixdistill ship` alone."""
     decontaminate: Decontaminate = Decontaminate()
+
+    @property
+    def lists(self) -> dict[str, Source]:
+        """Name of a list and of its table -> where it comes from: `train`, the benchmarks, `dev` and `gate` where they
+        are given."""
+        held_out = {name: getattr(self, name) for name in HELD_OUT}
+        return {"train": self.train, **self.eval, **{name: source for name, source in held_out.items() if source}}
 
 
 class Price(Section):
