@@ -63,12 +63,14 @@ def schedule(
 
     size = np.asarray(sizes, dtype=np.int64)
     one_pass = np.repeat(np.arange(len(size)), 1 if times is None else np.asarray(times)).tolist()
-    order = np.empty(0, dtype=np.int64)
-    ends = np.empty(0, dtype=np.int64)
-    while not len(ends) or ends[-1] > len(order):
-        shuffled = list(one_pass)
-        rng.shuffle(shuffled)
-        order = np.concatenate([order, np.asarray(shuffled, dtype=np.int64)])
+    a_pass = int(size[one_pass].sum())
+    passes = list[list[int]]()
+    while not passes or ends[-1] > len(order):
+        more = 1 if passes else -(-updates * per_update // a_pass)
+        for _ in range(more):
+            passes.append(list(one_pass))
+            rng.shuffle(passes[-1])
+        order = np.concatenate(passes)
         ends = _ends(size[order], updates, per_update)
     order = order[: ends[-1]]
     if stages is not None:
