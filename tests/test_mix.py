@@ -12,7 +12,7 @@ from mixdistill import mix
 from mixdistill.lab import domain
 from mixdistill.store import Store
 from mixdistill.tokens import Template
-from mixdistill.types import Drop, Example, Problem, Trace, Update
+from mixdistill.types import Drop, Example, Origin, Problem, Trace, Update
 
 ARMS = {
     "long": {"long": 1},
@@ -46,6 +46,7 @@ def _drawn(store: Store, arm: str, seed: int = 0, student: str = "t") -> SimpleN
         examples=store.read(folder, Example, mix.EXAMPLES),
         updates=list(updates.values()),
         drops=store.read(folder, Drop, mix.DROPPED),
+        origins=store.read(folder, Origin, mix.MANIFEST),
         facts=marker["facts"],
     )
 
@@ -134,6 +135,99 @@ def test_updates_hold_the_token_budget_to_within_a_row(by_tokens, model):
             total += sum(sizes[i] for i in rows)
             assert 0 <= total - 400 * n < max(sizes)
         assert drawn.facts["loss_tokens"] == total
+
+
+@pytest.mark.parametrize("unit", ["examples", "loss_tokens"])
+def test_variant_in_the_other_unit_takes_as_many_updates_as_the_declared_budget(model, tmp_path, unit):
+    budget = {"unit": unit, "per_update": 400 if unit == "loss_tokens" else 20}
+    other = "examples" if unit == "loss_tokens" else "loss_tokens"
+    study = _study(model, budget={**budget, "also": [other]}, problems=tiny.problem_sets(120, 5), seeds=2)
+    store, _ = tiny.run(study, tmp_path, *STAGES)
+    facts = {(a, s): _drawn(store, a, s).facts for a in study.trained for s in (0, 1)}
+    assert len({f["updates"] for f in facts.values()}) == 1
+    assert {f["per_update"] for (a, _), f in facts.items() if "@" not in a} == {budget["per_update"]}
+    (per_update,) = {f["per_update"] for (a, _), f in facts.items() if "@" in a}
+    for (arm, _), f in facts.items():
+        assert f["variant"] == ("" if "@" not in arm else other)
+        assert f["unit"] == (unit if "@" not in arm else other)
+        assert f.get("updates_declared") == (None if "@" not in arm else f["updates"])
+    amount = {a: facts[(f"{a}@{other}", 0)][other] for a in ARMS}
+    rows = [e for s in (0, 1) for e in _drawn(store, f"long@{other}", s).examples]
+    slack = 1 if other == "examples" else max(_completions(model, rows))
+    held = per_update * facts[("long", 0)]["updates"]
+    assert all(0 <= n - held < slack for n in amount.values()), "every arm holds the same"
+    assert facts[(f"mix-20@{other}", 0)][f"share_{other}"]["long"] == pytest.approx(0.2, abs=0.05)
+
+
+def test_a_token_variant_holds_at_least_the_longest_row_and_says_that_it_took_fewer_updates(model, tmp_path):
+    study = _study(model, budget={"per_update": 1, "also": ["loss_tokens"]}, arms={"long": {"long": 1}}, contrasts={})
+    store, _ = tiny.run(study, tmp_path, *STAGES)
+    drawn = _drawn(store, "long@loss_tokens")
+    longest = max(o.loss_tokens for s in (0, 1) for o in _drawn(store, "long@loss_tokens", s).origins)
+    assert drawn.facts["per_update"] >= longest
+    assert drawn.facts["updates_declared"] == 120 > drawn.facts["updates"] == len(drawn.updates)
+
+
+def test_variants_do_not_depend_on_names(model, tmp_path):
+    arms = {"b": {"short": 1}, "a": {"short": 1}}
+    budget = {"per_update": 8, "also": ["loss_tokens", "each", "reweighted"]}
+    study = _study(model, arms=arms, contrasts={"gap": ["a", "b"]}, budget=budget, seeds=1)
+    store, _ = tiny.run(study, tmp_path, *STAGES)
+    for variant in study.variants:
+        one, other = (_drawn(store, f"{a}@{variant}".rstrip("@")) for a in "ab")
+        assert _texts(one) == _texts(other)
+        assert one.updates == other.updates
+    identities = {unit.key[1]: unit.identity for unit in mix.units(study, store)}
+    assert len(identities) == 8 and len(set(identities.values())) == 4
+
+
+@pytest.mark.parametrize("choose", ["shortest", "longest"])
+def test_choice_by_length_takes_the_same_extreme_in_every_seed(model, tmp_path, choose):
+    arms = {"long": {"weights": {"long": 1}, "choose": choose}}
+    store, _ = tiny.run(_study(model, arms=arms, contrasts={}), tmp_path, *STAGES)
+    best = min if choose == "shortest" else max
+    traces = store.read(store.folder("generate", "long"), Trace, "traces")
+    lengths: dict[str, list[int]] = {}
+    template = Template.load(model)
+    for t in traces:
+        lengths.setdefault(t.problem_id, []).append(template.count(t.reasoning, t.content))
+    for seed in (0, 1):
+        drawn = _drawn(store, "long", seed)
+        assert [o.loss_tokens for o in drawn.origins] == [best(lengths[o.problem_id]) for o in drawn.origins]
+    assert _drawn(store, "long", 0).updates != _drawn(store, "long", 1).updates
+
+
+def test_longest_against_shortest_of_one_teacher_have_the_same_problems_and_updates(model, tmp_path):
+    arms = {c: {"weights": {"long": 1}, "choose": c} for c in ("shortest", "longest")}
+    study = _study(
+        model, arms=arms, contrasts={"length": ["longest", "shortest"]}, seeds=1,
+        budget={"unit": "loss_tokens", "per_update": 300},
+    )  # fmt: skip
+    store, _ = tiny.run(study, tmp_path, *STAGES)
+    short, long = (_drawn(store, arm) for arm in arms)
+    assert [e.problem_id for e in short.examples] == [e.problem_id for e in long.examples]
+    fewest = sum(o.loss_tokens for o in short.origins)
+    assert {len(short.updates), len(long.updates)} == {2 * fewest // 300}, "two passes of the leaner arm"
+
+
+def test_manifest_says_where_every_row_comes_from(by_examples, model):
+    template = Template.load(model)
+    traces = {
+        t.id: t for who in ("long", "short") for t in by_examples.read(
+            by_examples.folder("generate", who), Trace, "traces"
+        )
+    }  # fmt: skip
+    drawn = _drawn(by_examples, "mix-20")
+    takes = Counter(i for update in drawn.updates for i in update)
+    assert len(drawn.origins) == len(drawn.examples) == 60
+    for n, (origin, example) in enumerate(zip(drawn.origins, drawn.examples, strict=True)):
+        trace = traces[origin.trace_id]
+        assert (origin.example, origin.problem_id, origin.teacher) == (n, example.problem_id, example.teacher)
+        assert (example.reasoning, example.content) == (trace.reasoning, trace.content)
+        assert (origin.trace_id, origin.sample) == (example.trace_id, trace.sample)
+        assert origin.loss_tokens == template.count(trace.reasoning, trace.content)
+        assert origin.prompt_tokens == len(template.prompt_ids(example.prompt))
+        assert (origin.tag, origin.stage, origin.updates) == ("", 0, takes[n])
 
 
 def test_facts_count_the_rows_that_updates_take(by_examples):

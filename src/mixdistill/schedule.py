@@ -63,15 +63,10 @@ def schedule(
 
     size = np.asarray(sizes, dtype=np.int64)
     one_pass = np.repeat(np.arange(len(size)), 1 if times is None else np.asarray(times)).tolist()
-    a_pass = int(size[one_pass].sum())
-    passes = list[list[int]]()
-    while not passes or ends[-1] > len(order):
-        more = 1 if passes else -(-updates * per_update // a_pass)
-        for _ in range(more):
-            passes.append(list(one_pass))
-            rng.shuffle(passes[-1])
-        order = np.concatenate(passes)
-        ends = _ends(size[order], updates, per_update)
+    passes = -(-updates * per_update // int(size[one_pass].sum()))
+    order = _shuffled(one_pass, passes, rng)
+    while (ends := _ends(size[order], updates, per_update))[-1] > len(order):
+        order = np.concatenate([order, _shuffled(one_pass, 1, rng)])
     order = order[: ends[-1]]
     if stages is not None:
         order = order[np.argsort(np.asarray(stages)[order], kind="stable")]
@@ -80,6 +75,18 @@ def schedule(
         ends = np.minimum(_ends(size[order], updates, per_update), latest)
         ends[-1] = len(order)
     return Schedule(order, ends)
+
+
+def _shuffled(rows: list[int], passes: int, rng: random.Random) -> np.ndarray:
+    """The rows in so many passes, each in an order of its own."""
+    import numpy as np
+
+    order = []
+    for _ in range(passes):
+        one = list(rows)
+        rng.shuffle(one)
+        order.append(np.asarray(one, dtype=np.int64))
+    return np.concatenate(order)
 
 
 def _ends(sizes: np.ndarray, updates: int, per_update: int) -> np.ndarray:
