@@ -24,11 +24,13 @@ from mixdistill.flags import (
     RehearseOption,
     RetryOption,
     RunArg,
+    SeedOption,
     SetOption,
+    StudentOption,
     Style,
     WorkersOption,
 )
-from mixdistill.printing import as_json, print_row, width
+from mixdistill.printing import as_json, print_row, print_text, width
 
 START = """\
 mixdistill measures which reasoning traces teach your small model: it trains it on long, short and
@@ -42,7 +44,7 @@ All verbs: mixdistill --help      One of them: mixdistill VERB --help
 """
 PANELS = {
     "Start here": ("demo", "init", "recipes", "check", "run"),
-    "Runs": ("status", "show", "rm"),
+    "Runs": ("status", "show", "export", "rm"),
     "Can the verdicts be trusted?": ("disagreements", "audit"),
     "Teachers": ("fake",),
     "One stage at a time": ("generate", "verify", "analyze", "mix", "train", "evaluate", "report"),
@@ -373,6 +375,41 @@ def show(
     from mixdistill.store import Store
 
     print_row(verb.find(Store(run), problem), verb.text, json_)
+
+
+@app.command()
+def export(
+    run: RunArg,
+    arm: Annotated[str, typer.Argument(metavar="ARM", help="An arm of its recipe, such as mix-long.")],
+    out: Annotated[Path, typer.Option("--out", help="A new or empty folder for it.")],
+    student: StudentOption = None,
+    seed: SeedOption = None,
+    for_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--for",
+            metavar="TRAINER",
+            help="Configuration for trl, llamafactory, ms-swift, axolotl or all. Repeatable.",
+        ),
+    ] = None,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(
+            "--push-to-hub", metavar="OWNER/NAME", help="Upload it too, as a private data set; HF_TOKEN is used."
+        ),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """An arm as a data set with its card, and how other trainers reproduce its training.
+
+    Conversations, the very text, and the tokens, labels and order that the
+    training saw, as Parquet. Of an arm that was trained, the model's card gets
+    the scores that there are by now.
+    """
+    from mixdistill.commands import export as verb
+
+    facts = verb.export(run, arm, student=student, seed=seed, out=out, repo=push_to_hub, trainers=for_ or [])
+    print_text(facts, verb.text, json_)
 
 
 @app.command()

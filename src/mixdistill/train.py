@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mixdistill import resolve
+from mixdistill import cards, resolve
+from mixdistill.export import Cell
 from mixdistill.files import file_hash
 from mixdistill.finetune import MODEL, fine_tune
 from mixdistill.mix import EXAMPLES, UPDATES
@@ -88,4 +89,5 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     mix = store.marker(source) or {}
     facts["mix"] = {part: mix.get(part, {}) for part in ("facts", "counts")}
     table = {"rows": 1, "columns": {"weights": file_hash(folder / MODEL)}}
+    cards.write_model_card(recipe, store, Cell(student, arm, int(seed)), folder / MODEL, facts)  # no part of the hash
     return Done(counts={"updates": facts["updates"]}, tables={MODEL: table}, facts=facts)
