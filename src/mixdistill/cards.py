@@ -242,6 +242,8 @@ HAPPENED = (
 def _training(recipe: Recipe, cell: Cell, facts: Mapping[str, Any]) -> str:
     """What was set and what happened."""
     settings, budget = recipe.train_of(cell.student, cell.arm).model_dump(), recipe.budget_of(cell.arm)
+    if "tuned" in facts:  # the trials of its arm chose it
+        settings["learning_rate"] = facts.get("peak_learning_rate")
     if settings["method"] == "full":
         settings.pop("lora")
     per_update = f", {budget.per_update:,} an update" if not _other_unit(recipe, cell) else ""

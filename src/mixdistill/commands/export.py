@@ -13,10 +13,10 @@ from mixdistill.commands.complete import is_run
 from mixdistill.commands.status import no_run
 from mixdistill.errors import DataError, StoreError, did_you_mean
 from mixdistill.export import Cell
-from mixdistill.finetune import MODEL
 from mixdistill.recipe import Recipe, load
 from mixdistill.refusals import RECIPE
 from mixdistill.scored import scored
+from mixdistill.snapshots import MODEL
 from mixdistill.store import Store
 
 if TYPE_CHECKING:
