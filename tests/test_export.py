@@ -108,7 +108,7 @@ def test_trl_sees_the_same_tokens_labels_order_and_updates(kind, updates, tmp_pa
     model = tiny.save_student(tmp_path / "model", tiny.byte_tokenizer(TEMPLATES[kind]))
     recipe, store, cell = planted(tmp_path / "run", model, updates)
     done = export.write(recipe, store, cell, tmp_path / "out")
-    configurations.trl(configurations.training(recipe, done))
+    configurations.trl(configurations.training(recipe, store, done))
     trainer = script(tmp_path / "out")["trainer"](tmp_path / "trained")
     assert steps(trainer) == seen(Template.load(model), updates)
     assert trainer.args.max_steps == len(updates)
@@ -122,7 +122,7 @@ def test_trl_makes_the_same_student_of_it(updates, tmp_path):
     recipe, store, cell = planted(tmp_path / "run", model, updates, **SETTINGS)
     fine_tune(model, ROWS, updates, recipe.train_of("t"), seed=0, out=tmp_path / "ours")
     done = export.write(recipe, store, cell, tmp_path / "out")
-    configurations.trl(configurations.training(recipe, done))
+    configurations.trl(configurations.training(recipe, store, done))
     trainer = script(tmp_path / "out")["trainer"](tmp_path / "theirs")
     trainer.train()
     trainer.save_model(tmp_path / "theirs")
@@ -139,7 +139,7 @@ def test_the_script_has_every_setting_of_the_training(tmp_path):
     model = tiny.byte_student(tmp_path / "model")
     recipe, store, cell = planted(tmp_path / "run", model, EQUAL, **SETTINGS)
     done = export.write(recipe, store, cell, tmp_path / "out")
-    configurations.trl(configurations.training(recipe, done))
+    configurations.trl(configurations.training(recipe, store, done))
     theirs = script(tmp_path / "out")["config"](tmp_path / "t").to_dict()
     ours = arguments(recipe.train_of("t"), seed=0, out=tmp_path / "t", updates=4).to_dict()
     own = {
@@ -203,6 +203,33 @@ def test_rows_of_many_groups_are_the_same_rows(tmp_path, monkeypatch):
         assert whole.equals(parts)
 
 
+def test_rows_are_cut_where_the_training_cut_them(tmp_path):
+    train = {"overlong": "truncate", "max_length": 70}
+    recipe, store, cell = planted(tmp_path / "run", tiny.byte_student(tmp_path / "model"), EQUAL, train=train)
+    done = export.write(recipe, store, cell, tmp_path / "out")
+    rows = pl.read_parquet(tmp_path / "out" / "tokens" / "train.parquet")
+    whole = [row for rows in seen(Template.load(str(tmp_path / "model")), EQUAL) for row in rows]
+    assert rows.select("input_ids", "labels").rows() == [(ids[:70], labels[:70]) for ids, labels in whole]
+    assert done.cut == sum(len(ids) > 70 for ids in {tuple(ids) for ids, _ in whole}) > 0
+    assert (
+        f"{done.cut} rows are the beginnings of longer ones"
+        in configurations.notes(configurations.training(recipe, store, done))[0]
+    )
+
+
+def test_a_learning_rate_that_was_tuned_is_the_one_that_is_exported(tmp_path):
+    problems = {**tiny.problem_sets(24), "dev": {"source": "lab:signs", "split": "search", "limit": 4}}
+    sections = {"tune": {"learning_rate": [1e-3, 2e-3]}, "problems": problems}
+    recipe, store, cell = planted(tmp_path / "run", tiny.byte_student(tmp_path / "model"), EQUAL, **sections)
+    done = export.write(recipe, store, cell, tmp_path / "out")
+    assert configurations.training(recipe, store, done).settings.learning_rate == 1e-2
+    for value, correct in ((1e-3, 1), (2e-3, 3)):
+        store.mark(
+            store.folder("tune", "t", "long", repr(value)), {"tables": {}, "facts": {"correct": correct, "examples": 4}}
+        )
+    assert configurations.training(recipe, store, done).settings.learning_rate == 2e-3
+
+
 def test_chat_template_arguments_stand_beside_the_messages(tmp_path):
     kwargs = {"enable_thinking": True}
     students = {"t": {"model": tiny.byte_student(tmp_path / "model"), "chat_template_kwargs": kwargs}}
@@ -228,7 +255,7 @@ def everywhere(tmp_path_factory) -> Path:
     """An export for every trainer, with updates of unequal size."""
     root = tmp_path_factory.mktemp("everywhere")
     recipe, store, cell = planted(root / "run", tiny.byte_student(root / "model"), UNEQUAL, **SETTINGS)
-    said = configurations.training(recipe, export.write(recipe, store, cell, root / "out"))
+    said = configurations.training(recipe, store, export.write(recipe, store, cell, root / "out"))
     for write in configurations.TRAINERS.values():
         write(said)
     return root
@@ -309,8 +336,10 @@ ADAPTED = {
 
 def test_adapters_go_to_every_trainer(tmp_path):
     train = {**ADAPTED, "keep": "best", "num_processes": 2, "learning_rate": 2e-4}
-    recipe, store, cell = planted(tmp_path / "run", tiny.byte_student(tmp_path / "model"), EQUAL, train=train)
-    said = configurations.training(recipe, export.write(recipe, store, cell, tmp_path / "out"))
+    problems = {**tiny.problem_sets(24), "dev": {"source": "lab:signs", "split": "search", "limit": 4}}
+    sections = {"train": train, "problems": problems}
+    recipe, store, cell = planted(tmp_path / "run", tiny.byte_student(tmp_path / "model"), EQUAL, **sections)
+    said = configurations.training(recipe, store, export.write(recipe, store, cell, tmp_path / "out"))
     for write in configurations.TRAINERS.values():
         write(said)
     swift = (tmp_path / "out" / "ms-swift" / "train.sh").read_text()

@@ -44,7 +44,7 @@ All verbs: mixdistill --help      One of them: mixdistill VERB --help
 """
 PANELS = {
     "Start here": ("demo", "init", "recipes", "check", "run"),
-    "Runs": ("status", "show", "export", "rm"),
+    "Runs": ("status", "show", "ship", "export", "rm"),
     "Can the verdicts be trusted?": ("disagreements", "audit"),
     "Teachers": ("fake",),
     "One stage at a time": ("generate", "verify", "analyze", "mix", "tune", "train", "evaluate", "report"),
@@ -376,6 +376,54 @@ def show(
     from mixdistill.store import Store
 
     print_row(verb.find(Store(run), problem), verb.text, json_)
+
+
+@app.command()
+def ship(
+    run: RunArg,
+    student: StudentOption = None,
+    arm: Annotated[
+        str | None, typer.Option("--arm", metavar="ARM", help="An arm of its recipe; else its best on the benchmarks.")
+    ] = None,
+    seed: SeedOption = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--max-tokens", metavar="CAP", min=1, help="Tokens that an answer may take in use; else the study's."
+        ),
+    ] = None,
+    may_forget: Annotated[
+        float,
+        typer.Option(
+            "--may-forget", metavar="SHARE", min=0, max=1, help="Of what base solves, at most so much is lost."
+        ),
+    ] = 0.25,
+    workers: WorkersOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Retrain the best blend on everything verified, and ship it if it beats the base model at the gate.
+
+    The arms of a study are handicapped on purpose: here one gets all that its
+    teachers solved. It is asked the problems of problems.gate, which nothing was
+    chosen on, and passes if it is surely better, stops, and forgets little. Then
+    best/ in the run folder holds it, with its card, the evidence and a server's
+    command; else the answer is: keep the base model. Both end with exit code 0.
+    """
+    from mixdistill.commands import ship as verb
+
+    code = verb.main(
+        run,
+        as_json=json_,
+        say=_say,
+        student=student,
+        arm=arm,
+        seed=seed,
+        max_tokens=max_tokens,
+        may_forget=may_forget,
+        workers=workers,
+    )
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixdistill import resolve, trl_script
+from mixdistill import dev, resolve, trl_script
 from mixdistill.errors import MissingExtra
 from mixdistill.export import Exported, tokens_alone, write_text
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Train
+from mixdistill.store import Store
 from mixdistill.yaml_text import write_yaml
 
 
@@ -72,7 +73,7 @@ class Training:
         return int(self.settings.warmup_ratio * self.done.updates)
 
 
-def training(recipe: Recipe, done: Exported) -> Training:
+def training(recipe: Recipe, store: Store, done: Exported) -> Training:
     """What is said of an exported cell."""
     from mixdistill.tokens import Template
 
@@ -84,12 +85,21 @@ def training(recipe: Recipe, done: Exported) -> Training:
     arm = done.cell.arm
     return Training(
         done=done,
-        settings=recipe.train_of(done.cell.student, arm),
+        settings=_settings(recipe, store, done),
         model=model,
         unit=recipe.budget_of(arm).unit,
         eos=str(tokenizer.eos_token),
         bos=str(bos or ""),
     )
+
+
+def _settings(recipe: Recipe, store: Store, done: Exported) -> Train:
+    """The recipe's, with the learning rate that the trials of the arm came to."""
+    student, arm, _ = done.cell
+    settings, trials = recipe.train_of(student, arm), dev.trials(recipe, store, student, arm)
+    if not trials or None in trials.values():
+        return settings
+    return settings.model_copy(update={"learning_rate": dev.chosen(trials)})
 
 
 def trl(t: Training) -> None:
@@ -166,7 +176,7 @@ def axolotl(t: Training) -> None:
     config: dict[str, Any] = {
         "base_model": t.model,
         "datasets": [{"path": "train.parquet", "ds_type": "parquet", "split": "train"}],
-        "sequence_len": max(s.max_length, t.done.longest),
+        "sequence_len": s.max_length,
         "excess_length_strategy": "raise",
         "sample_packing": False,
         "pad_to_sequence_len": False,
@@ -225,8 +235,8 @@ def ms_swift(t: Training) -> None:
         "dataset": "train.jsonl",
         "dataset_shuffle": False,
         "train_dataloader_shuffle": False,
-        "max_length": max(s.max_length, t.done.longest),
-        "truncation_strategy": "delete",
+        "max_length": s.max_length,
+        "truncation_strategy": "right" if t.done.cut else "delete",
         "strict": True,
         "packing": False,
         "loss_scale": "default",
@@ -305,6 +315,8 @@ def _common(t: Training) -> dict[str, Any]:
 def notes(t: Training) -> list[str]:
     """Where this trainer, or any other, does not do as mixdistill did."""
     found = []
+    if t.done.cut:
+        found.append(f"# {t.done.cut:,} rows are the beginnings of longer ones, as the training saw them.")
     if t.settings.keep == "best":
         found.append("# mixdistill kept the best of several points of the training; here the last one is kept.")
     if t.settings.num_processes > 1:

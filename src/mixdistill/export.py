@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mixdistill import resolve
-from mixdistill.batches import IGNORED
+from mixdistill.batches import IGNORED, Tokenised
 from mixdistill.errors import StoreError
 from mixdistill.files import unwritable, write_atomically
 from mixdistill.mix import EXAMPLES, UPDATES
@@ -84,6 +84,8 @@ class Exported:
     """Rows whose messages give the text of the training when the student's chat template renders them."""
     tokenised_alike: int = 0
     """Rows whose prompt and completion give the same tokens when they are tokenised as one text."""
+    cut: int = 0
+    """Rows of which the training saw the beginning alone (`overlong: truncate`)."""
 
     @property
     def updates(self) -> int:
@@ -102,7 +104,8 @@ def write(recipe: Recipe, store: Store, cell: Cell, out: Path) -> Exported:
     template = Template.load(resolve.model_path(spec.model), chat_template_kwargs=spec.chat_template_kwargs)
     done = Exported(cell, out)
     with tempfile.TemporaryDirectory(dir=_made(out), prefix=".tokens.") as beside, Tokens(Path(beside) / "ids") as ids:
-        layouts = Layouts(template, _in_field(template, store.rows(folder, Example, EXAMPLES)), done)
+        limit = recipe.train_of(cell.student, cell.arm).max_length
+        layouts = Layouts(template, _in_field(template, store.rows(folder, Example, EXAMPLES)), limit, done)
         teachers = _write_rows(store.rows(folder, Example, EXAMPLES), layouts, ids, out, Path(beside))
         order = [(u.update, u.example) for u in store.rows(folder, Update, UPDATES)]
         _count(done, ids, order, teachers)
@@ -125,6 +128,7 @@ class Layouts:
 
     template: Template
     in_field: bool
+    max_length: int
     done: Exported
 
     def __post_init__(self) -> None:
@@ -144,12 +148,13 @@ class Layouts:
             number, e
         )
 
-    def tokens(self, e: Example, text: dict[str, Any]) -> tuple[list[int], list[int]]:
-        """(prompt ids, completion ids), as the trainer got them."""
-        prompt, completion = self.template.render(e.prompt, e.reasoning, e.content)
+    def tokens(self, e: Example, text: dict[str, Any]) -> Tokenised:
+        """As the trainer got them: a row that is too long is there only where the study cuts such."""
+        row = Tokenised(*self.template.render(e.prompt, e.reasoning, e.content))
         joint = self.template.encode(text["prompt"] + text["completion"])
-        self.done.tokenised_alike += joint == prompt + completion
-        return prompt, completion
+        self.done.tokenised_alike += joint == row.prompt + row.completion
+        self.done.cut += row.length > self.max_length
+        return row.cut(self.max_length)
 
 
 def _origin(number: int, e: Example) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def export(
         raise StoreError(f"{out}: holds something already; name a folder that is new or empty with --out")
     done = exports.write(recipe, store, cell, out)
     if wanted:
-        said = configurations.training(recipe, done)
+        said = configurations.training(recipe, store, done)
         for name in wanted:
             configurations.TRAINERS[name](said)
     cards.write_dataset_card(recipe, store, done, wanted)
