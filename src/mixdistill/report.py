@@ -9,7 +9,7 @@ from typing import Any
 from mixdistill.errors import MissingExtra
 from mixdistill.evidence import Evidence
 from mixdistill.files import versions, write_atomically
-from mixdistill.page import figures, render, wording
+from mixdistill.page import figures, render, training, wording
 from mixdistill.pipeline import STAGES
 from mixdistill.recipe import OVER_BASE, Recipe
 from mixdistill.recipe import render as render_recipe
@@ -17,7 +17,7 @@ from mixdistill.store import MARKER, Store
 from mixdistill.types import Gap, content_hash
 from mixdistill.units import Done, Unit, plan
 
-VERSION = "5"
+VERSION = "6"
 SUMMARY = "summary.txt"
 HEAD = ("contrast", "student", "at most", "gap", "these checkpoints", "this data", "verdict")
 
@@ -77,6 +77,7 @@ def summary(evidence: Evidence) -> str:
     parts += [*_readings(evidence), *_accuracies(evidence), ""]
     if evidence.solved and evidence.solved[-1].problems < evidence.solved[0].problems:
         parts += [wording.solved_words(evidence.solved), ""]
+    parts += [line] if (line := training.moving_line(evidence)) else []
     parts += [f"confound: {text}" for text in red]
     parts += [f"missing: {line}" for line in evidence.missing]
     family = sum(g.primary for g in contrasts)
