@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixdistill import row_checks
 from mixdistill.backends.transformers import generation_config
 from mixdistill.batches import Collate, Tokenised, check_rows
 from mixdistill.checkpoints import checkpoint_step, newest_checkpoint, remove_checkpoint
@@ -49,6 +50,7 @@ def fine_tune(
     """
     template = Template.load(model, chat_template_kwargs=chat_template_kwargs)
     rows = [Tokenised(*template.render(e.prompt, e.reasoning, e.content)) for e in examples]
+    checks = row_checks.check_rows(examples, rows, template, model)
     check_rows(rows, template, settings.max_length, settings.overlong)
     cut = frozenset(i for i, row in enumerate(rows) if row.length > settings.max_length)
     seen = Seen(examples, cut)
@@ -71,6 +73,7 @@ def fine_tune(
         "displacement": displacement,
         **_how(trainer, settings, seed),
         "template": template.fingerprint,
+        "template_notes": checks,
         "seconds_training": round(seconds, 2),
     }
 
