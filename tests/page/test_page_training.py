@@ -10,6 +10,7 @@ from mixdistill.page import render, training
 from mixdistill.types import Interval
 
 MINUS = "\N{MINUS SIGN}"
+HALF = "50\N{NO-BREAK SPACE}% of the training and the end"
 POINTS = (0.25, 0.5, 1.0)
 
 
@@ -96,11 +97,9 @@ def test_sentences_say_which_arm_was_moving_which_way_and_how_sure():
         moving("long", 0.01, moves=False, student="m"),
     ]
     assert training.moving_words(evidence(moving=rows)) == [
-        "s: long was still rising: +7.5 points between 50\N{NO-BREAK SPACE}% of the training and the end (+5.5 to +9.5).",
-        f"s: short was still falling: {MINUS}10.0 points between 50\N{NO-BREAK SPACE}% of the training and the end "
-        f"({MINUS}12.0 to {MINUS}8.0).",
-        "s: mix-20, by loss tokens was still rising: +30.0 points between 50\N{NO-BREAK SPACE}% of the training and the "
-        "end (+28.0 to +32.0).",
+        f"s: long was still rising: +7.5 points between {HALF} (+5.5 to +9.5).",
+        f"s: short was still falling: {MINUS}10.0 points between {HALF} ({MINUS}12.0 to {MINUS}8.0).",
+        f"s: mix-20, by loss tokens was still rising: +30.0 points between {HALF} (+28.0 to +32.0).",
         "More updates may change these gaps.",
     ]
 
