@@ -11,12 +11,14 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixdistill.backends.transformers import generation_config
 from mixdistill.batches import Collate, Tokenised, check_rows
 from mixdistill.checkpoints import checkpoint_step, newest_checkpoint, remove_checkpoint
+from mixdistill.distributed import Share, spread
 from mixdistill.errors import MissingExtra, StageError
 from mixdistill.sections import Train
 from mixdistill.seen import Seen, from_log
@@ -47,6 +49,15 @@ def fine_tune(
     loss tokens, losses, learning rates, displacement of the weights, device, seconds. Goes on from the last checkpoint
     under `out` when there is one. Raises MissingExtra without torch and trl, StageError when the training diverges.
     """
+    share = Share.here()
+    if settings.num_processes > share.processes:
+        return spread(
+            partial(fine_tune, model, examples, updates, settings, seed=seed, out=out),
+            chat_template_kwargs=chat_template_kwargs,
+            processes=settings.num_processes,
+            folder=out,
+            progress=progress,
+        )
     template = Template.load(model, chat_template_kwargs=chat_template_kwargs)
     rows = [Tokenised(*template.render(e.prompt, e.reasoning, e.content)) for e in examples]
     check_rows(rows, template, settings.max_length, settings.overlong)
@@ -56,6 +67,9 @@ def fine_tune(
     trainer = _trainer(model, rows, updates, settings, seed, out, template, seen, progress)
     start = [p.detach().clone() for p in trainer.model.parameters()]
     seconds = _train(trainer, seen, out)
+    trainer.make_whole()
+    if not share.first:
+        return {}
     displacement = _displacement(start, list(trainer.model.parameters()))
     if not math.isfinite(displacement):
         raise StageError("train: the weights are no longer finite numbers after the last update; lower learning_rate")
@@ -77,7 +91,6 @@ def _how(trainer: Any, settings: Train, seed: int) -> dict[str, Any]:
     """What a training was carried out with, as it was in force."""
     from mixdistill.trainer import checkpointing_name
 
-    processes = int(trainer.args.world_size)
     return {
         "method": settings.method,
         "loss_type": settings.loss_type,
@@ -85,8 +98,7 @@ def _how(trainer: Any, settings: Train, seed: int) -> dict[str, Any]:
         "attn_implementation": trainer.model.config._attn_implementation,
         "gradient_checkpointing": bool(getattr(trainer.args, checkpointing_name())),
         "precision": "bfloat16" if settings.bf16 else "float32",
-        "num_processes": processes,
-        "distributed": settings.distributed if processes > 1 else None,
+        **trainer.share.layout(settings.distributed),
         "device": device_name(),
         "seed": seed,
         "max_length": settings.max_length,
@@ -122,7 +134,7 @@ def _trainer(
         args=arguments(settings, seed=seed, out=out, updates=len(updates)),
         processing_class=template.tokenizer,
         train_dataset=datasets.Dataset.from_dict({"examples": [list(u) for u in updates]}),
-        data_collator=Collate(rows, template.pad_id, settings.micro_batch_tokens),
+        data_collator=Collate(rows, template.pad_id, settings.micro_batch_tokens, Share.here()),
         seen=seen,
         progress=progress,
     )
@@ -130,7 +142,7 @@ def _trainer(
 
 def _train(trainer: Any, seen: Seen, out: Path) -> float:
     """From the last checkpoint under `out` where there is one; the seconds that this took."""
-    checkpoint = newest_checkpoint(out)
+    checkpoint = newest_checkpoint(out, trainer.layout)
     if checkpoint:
         _count_earlier(seen, trainer, checkpoint_step(checkpoint))
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -141,7 +153,7 @@ def _count_earlier(seen: Seen, trainer: Any, updates: int) -> None:
     """What passed through before the checkpoint: the trainer skips those updates, the counts must not."""
     for i in range(updates):
         batch = trainer.data_collator([trainer.train_dataset[i]])
-        seen.update(batch["micro_batches"])
+        seen.update(batch["whole"])
 
 
 def _save(trainer: Any, template: Template, model: str, out: Path) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mixdistill import interrupt, resolve
+from mixdistill.arms import BASE
 from mixdistill.asking import asks
 from mixdistill.errors import MixdistillError, Refused, StageError, Stopped, StoreError, said
 from mixdistill.executor import Local, never
@@ -60,6 +61,8 @@ from mixdistill.units import (
 STAGES = ("generate", "verify", "analyze", "mix", "train", "evaluate", "report")
 ASKING = ("generate", "evaluate")
 """Stages with requests in flight, which the first Ctrl-C lets finish; so has verify, where a verifier asks a model."""
+TRAINING = ("train",)
+"""Stages whose units may be shared by several processes each."""
 SEEN_SECONDS = 5.0
 """A killed session is known to have lasted to within this."""
 
@@ -223,6 +226,7 @@ def _run_stage(
         if asked():
             watcher.stopping()
 
+    executor.spread(processes(recipe) if stage in TRAINING else 1)
     store.go_on()
     with interrupt.gently(store.ask_to_stop) if _asks(stage, recipe) else nullcontext(never) as asked:
         for job, result, error in executor.map(work, jobs, idle=idle, enough=asked):
@@ -235,6 +239,11 @@ def _run_stage(
         if asked():
             raise KeyboardInterrupt
     return failures
+
+
+def processes(recipe: Recipe) -> int:
+    """Most processes that one training is shared by."""
+    return max(recipe.train_of(s, arm).num_processes for s in recipe.students for arm in (*recipe.arms, BASE))
 
 
 def _asks(stage: str, recipe: Recipe) -> bool:
