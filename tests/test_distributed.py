@@ -81,7 +81,7 @@ def log(out: Path) -> list[tuple[float, float]]:
 def alone(model, examples, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     """One process: (folder, facts)."""
     out = tmp_path_factory.mktemp("alone") / "one"
-    return out, train(model, examples, out)
+    return out, train(model, examples, out, snapshots=[3])
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,12 @@ def shared(model, examples, tmp_path_factory) -> dict[str, tuple[Path, dict[str,
         def __missing__(self, kind: str) -> Any:
             out, said = tmp_path_factory.mktemp("shared") / kind, []
             facts = train(
-                model, examples, out, two(kind), progress=lambda done, tokens, rate: said.append((done, tokens))
+                model,
+                examples,
+                out,
+                two(kind),
+                snapshots=[3],
+                progress=lambda done, tokens, rate: said.append((done, tokens)),
             )
             self[kind] = out, facts, said
             return self[kind]
@@ -104,19 +109,20 @@ def read(out: Path) -> bytes:
     return (out / "model" / "model.safetensors").read_bytes()
 
 
-def weights(out: Path) -> dict[str, torch.Tensor]:
+def weights(model: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
-    return load_file(out / "model" / "model.safetensors")
+    return load_file(model / "model.safetensors")
 
 
 @pytest.mark.timeout(SLOW)
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_come_to_the_losses_weights_and_facts_of_one(kind, alone, shared):
     (one, facts), (out, own, said) = alone, shared[kind]
-    theirs, ours = weights(one), weights(out)
-    assert theirs.keys() == ours.keys()
-    assert max(float((theirs[k] - ours[k]).abs().max()) for k in theirs) < 1e-6
+    for model in ("model", "snapshots/3"):
+        theirs, ours = weights(one / model), weights(out / model)
+        assert theirs.keys() == ours.keys()
+        assert max(float((theirs[k] - ours[k]).abs().max()) for k in theirs) < 1e-6
     assert [loss for _, loss in own["losses"]] == pytest.approx([loss for _, loss in facts["losses"]], abs=1.1e-5)
     rounded = {"displacement", "losses", "first_loss", "final_loss"}
     differ = {"num_processes", "distributed", "positions", "seconds_training"}
@@ -127,7 +133,7 @@ def test_two_processes_come_to_the_losses_weights_and_facts_of_one(kind, alone, 
     assert (own["num_processes"], own["distributed"]) == (2, kind)
     assert [done for done, _ in said] == [1, 2, 3, 4, 5]
     assert said[-1][1] == facts["loss_tokens"]
-    assert [p.name for p in out.iterdir()] == ["model"]
+    assert {p.name for p in out.iterdir()} == {"model", "snapshots"}
     assert {p.name for p in (out / "model").iterdir()} == {p.name for p in (one / "model").iterdir()}
     assert (out / "model" / "config.json").read_text() == (one / "model" / "config.json").read_text()
 

@@ -15,21 +15,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixdistill import row_checks
 from mixdistill.backends.transformers import generation_config
 from mixdistill.batches import Collate, Tokenised, check_rows
 from mixdistill.checkpoints import checkpoint_step, newest_checkpoint, remove_checkpoint
 from mixdistill.distributed import Share, spread
-from mixdistill.errors import MissingExtra, StageError
+from mixdistill.errors import Diverged, MissingExtra
 from mixdistill.sections import Train
 from mixdistill.seen import Seen, from_log
+from mixdistill.snapshots import MODEL, snapshot
 from mixdistill.tokens import Template
 from mixdistill.types import Example
 
 if TYPE_CHECKING:
     import torch
-
-MODEL = "model"
-"""Below a training's folder: the student that came out."""
 
 
 def fine_tune(
@@ -41,39 +40,45 @@ def fine_tune(
     seed: int,
     out: Path,
     chat_template_kwargs: dict[str, Any] | None = None,
+    snapshots: Sequence[int] = (),
     progress: Callable[[int, int, float], None] = lambda done, tokens, rate: None,
 ) -> dict[str, Any]:
     """Train `model` (folder or hub id) on `examples`, `updates[t]` naming the rows of optimizer step t.
 
     Saves the model, its tokenizer and generation_config under `out/model` and returns what happened: updates, examples,
     loss tokens, losses, learning rates, displacement of the weights, device, seconds. Goes on from the last checkpoint
-    under `out` when there is one. Raises MissingExtra without torch and trl, StageError when the training diverges.
+    under `out` when there is one. After the updates in `snapshots` the model is saved beside (see snapshots.py). Raises
+    MissingExtra without torch and trl, Diverged when the training does.
     """
     share = Share.here()
     if settings.num_processes > share.processes:
         return spread(
             partial(fine_tune, model, examples, updates, settings, seed=seed, out=out),
             chat_template_kwargs=chat_template_kwargs,
+            snapshots=snapshots,
             processes=settings.num_processes,
             folder=out,
             progress=progress,
         )
     template = Template.load(model, chat_template_kwargs=chat_template_kwargs)
     rows = [Tokenised(*template.render(e.prompt, e.reasoning, e.content)) for e in examples]
+    checks = row_checks.check_rows(examples, rows, template, model)
     check_rows(rows, template, settings.max_length, settings.overlong)
     cut = frozenset(i for i, row in enumerate(rows) if row.length > settings.max_length)
     seen = Seen(examples, cut)
     rows = [row.cut(settings.max_length) for row in rows]
     trainer = _trainer(model, rows, updates, settings, seed, out, template, seen, progress)
+    if snapshots:
+        _take(snapshots, trainer, lambda update: _save(trainer, template, model, snapshot(out, update)))
     start = [p.detach().clone() for p in trainer.model.parameters()]
     seconds = _train(trainer, seen, out)
-    trainer.make_whole()
+    with trainer.whole():
+        displacement = _displacement(start, list(trainer.model.parameters())) if share.first else 0.0
+    if not math.isfinite(displacement):
+        raise Diverged("train: the weights are no longer finite numbers after the last update; lower learning_rate")
+    _save(trainer, template, model, out / MODEL)
     if not share.first:
         return {}
-    displacement = _displacement(start, list(trainer.model.parameters()))
-    if not math.isfinite(displacement):
-        raise StageError("train: the weights are no longer finite numbers after the last update; lower learning_rate")
-    _save(trainer, template, model, out / MODEL)
     for folder in out.glob("checkpoint-*"):
         remove_checkpoint(folder)
     return {
@@ -83,6 +88,7 @@ def fine_tune(
         "displacement": displacement,
         **_how(trainer, settings, seed),
         "template": template.fingerprint,
+        "template_notes": checks,
         "seconds_training": round(seconds, 2),
     }
 
@@ -140,6 +146,12 @@ def _trainer(
     )
 
 
+def _take(updates: Sequence[int], trainer: Any, save: Callable[[int], None]) -> None:
+    from mixdistill.trainer import Snapshots
+
+    trainer.add_callback(Snapshots(updates, save))
+
+
 def _train(trainer: Any, seen: Seen, out: Path) -> float:
     """From the last checkpoint under `out` where there is one; the seconds that this took."""
     checkpoint = newest_checkpoint(out, trainer.layout)
@@ -157,7 +169,13 @@ def _count_earlier(seen: Seen, trainer: Any, updates: int) -> None:
 
 
 def _save(trainer: Any, template: Template, model: str, out: Path) -> None:
-    """Write beside, then rename: a model folder is whole or not there."""
+    """Write beside, then rename: a model folder is whole or not there. The first process writes, all take part."""
+    with trainer.whole():
+        if trainer.share.first:
+            _write(trainer, template, model, out)
+
+
+def _write(trainer: Any, template: Template, model: str, out: Path) -> None:
     beside = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
     trainer.model.config.use_cache = True

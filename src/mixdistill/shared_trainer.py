@@ -6,7 +6,8 @@ Every process goes through the same updates and takes its share of each. Losses 
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -67,19 +68,32 @@ class SharedTrainer(SFTTrainer):
             torch.distributed.all_reduce(value)
         return value / self.share.processes
 
-    def make_whole(self) -> None:
-        """After training: every weight whole, in the model of the first process. All have to take part."""
-        known: dict[int, torch.nn.Parameter] = {}  # tied weights stay one
+    @contextmanager
+    def whole(self) -> Generator[None]:
+        """Inside, the first process has every weight whole in its model, and no use for it but to read them. All have
+        to take part."""
+        parts = self._gathered() if self.is_fsdp_enabled else []
+        try:
+            yield
+        finally:
+            for module, name, part in parts:
+                module.register_parameter(name, part)
+
+    def _gathered(self) -> list[tuple[Any, str, torch.nn.Parameter]]:
+        """Put whole weights in the place of parts in the first process; the parts, and where they were."""
         model: Any = self.model
-        for module in model.modules() if self.is_fsdp_enabled else ():
+        parts, known = [], dict[int, torch.nn.Parameter]()  # tied weights stay one
+        for module in model.modules():
             for name, part in list(module.named_parameters(recurse=False, remove_duplicate=False)):
                 if id(part) not in known:
                     held: Any = part.detach()
                     whole = held.full_tensor().cpu() if hasattr(held, "full_tensor") else held
                     known[id(part)] = torch.nn.Parameter(whole, part.requires_grad) if self.share.first else part
                 if self.share.first:
+                    parts.append((module, name, part))
                     module.register_parameter(name, known[id(part)])
         self.accelerator.wait_for_everyone()
+        return parts
 
     def _save_rng_state(self, output_dir: str) -> None:
         """The last that every process writes into a checkpoint; what makes it whole is written after it."""

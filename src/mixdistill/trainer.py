@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: TID253
-from transformers import PrinterCallback  # noqa: TID253
+from transformers import PrinterCallback, TrainerCallback  # noqa: TID253
 from trl import SFTConfig  # noqa: TID253
 
 from mixdistill import distributed
 from mixdistill.checkpoints import checkpoint_step, remove_checkpoint
-from mixdistill.errors import StageError
+from mixdistill.errors import Diverged
 from mixdistill.sections import Train
 from mixdistill.shared_trainer import SharedTrainer
 
@@ -72,6 +72,18 @@ def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConf
     )
 
 
+class Snapshots(TrainerCallback):
+    """Calls `save` after some updates, before the trainer's own checkpoint of the same update."""
+
+    def __init__(self, updates: Sequence[int], save: Callable[[int], None]) -> None:
+        self.updates, self.save = frozenset(updates), save
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer."""
+        if state.global_step in self.updates:
+            self.save(state.global_step)
+
+
 class UpdateTrainer(SharedTrainer):
     """An SFTTrainer whose batch is a whole update, already cut into micro-batches by the collator."""
 
@@ -91,7 +103,7 @@ class UpdateTrainer(SharedTrainer):
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Forward and backward of every micro-batch; gradients add up to the mean over the update's loss tokens.
 
-        Returns the update's loss. Raises StageError when that is not a finite number.
+        Returns the update's loss. Raises Diverged when that is not a finite number.
         """
         parts: list[MicroBatch] = inputs["micro_batches"]
         losses = []
@@ -100,7 +112,7 @@ class UpdateTrainer(SharedTrainer):
                 losses.append(super().training_step(model, part.inputs, num_items_in_batch))
         loss = self.mean_of_all(torch.stack(losses).sum())
         if not torch.isfinite(loss):
-            raise StageError(
+            raise Diverged(
                 f"train: the loss of update {self.state.global_step + 1} is {loss.item()}; the training diverged; "
                 "lower train.learning_rate or train.max_grad_norm"
             )
