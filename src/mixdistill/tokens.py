@@ -181,9 +181,9 @@ class Template:
         except TemplateError as e:
             name = self.tokenizer.name_or_path
             where, roles = f"{name}: " if name else "", " and ".join(dict.fromkeys(t["role"] for t in turns))
-            if turns[0]["role"] != "system":
-                raise DataError(f"{where}its chat template cannot render {roles} turns ({said(e, 160)}); mend it") from e
-            raise DataError(f"{where}system_role: {REFUSES} ({said(e, 160)}); {NO_SYSTEM}") from e
+            if turns[0]["role"] == "system":
+                raise DataError(f"{where}system_role: {REFUSES} ({said(e, 160)}); {NO_SYSTEM}") from e
+            raise DataError(f"{where}its chat template cannot render {roles} turns ({said(e, 160)}); mend it") from e
         assert isinstance(text, str)
         return text
 

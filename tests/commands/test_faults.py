@@ -182,7 +182,7 @@ def test_a_student_without_a_chat_template_is_a_fault(raw):
     assert line.startswith(
         "students.s.model: wrong: its chat template cannot render user and assistant turns (TemplateSyntaxError: "
     )
-    assert line.endswith("); give the folder of a chat model")
+    assert line.endswith("); mend it")
 
 
 def test_a_folder_that_cannot_be_written_or_is_in_use_is_named(raw, here, monkeypatch):
