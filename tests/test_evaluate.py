@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import tiny
-from mixdistill import chain, evaluate
-from mixdistill.evaluate import cut
+from mixdistill import chain, evaluate, students
 from mixdistill.lab import domain
 from mixdistill.store import Store
+from mixdistill.students import cut
 from mixdistill.tokens import Template
 from mixdistill.types import Completion, Outcome, Problem, Score, Trace, Usage, Verdict
 
@@ -110,7 +110,7 @@ class Actor:
 @pytest.fixture
 def actor(template, monkeypatch) -> Actor:
     actor = Actor(template)
-    monkeypatch.setattr(evaluate, "make_backend", lambda *_: actor)
+    monkeypatch.setattr(students, "make_backend", lambda *_: actor)
     return actor
 
 
@@ -213,7 +213,7 @@ def test_verifier_that_fails_gives_error_not_a_wrong_answer(model, root, templat
     (tmp_path / "own.py").write_text(VERIFIER)
     actor = Actor(template)
     actor._play = lambda part, chain: actor._written("", "x x x" if part % 2 else "A +")
-    monkeypatch.setattr(evaluate, "make_backend", lambda *_: actor)
+    monkeypatch.setattr(students, "make_backend", lambda *_: actor)
     sections = {"verify": {"verifier": f"{tmp_path / 'own.py'}:verify"}}
     failures = tiny.failures(_study(model, **sections), root, "verify", "evaluate")
     assert failures[0].startswith("evaluate/t/base/signs: 5 of 10 verdicts are errors, more than error_rate=0.05; ")
@@ -304,7 +304,7 @@ def test_a_level_called_all_counts_no_problem_twice(model, root):
 
 def test_grading_again_elsewhere_does_not_change_where_it_was_sampled(model, root, monkeypatch):
     store, _ = tiny.run(_study(model), root, "evaluate")
-    monkeypatch.setattr(evaluate, "device_name", lambda: "another GPU")
+    monkeypatch.setattr(students, "device_name", lambda: "another GPU")
 
     def devices() -> list[str]:
         marker = store.marker(store.folder("evaluate", "t", "short", "0", "signs"))

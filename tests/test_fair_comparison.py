@@ -9,7 +9,7 @@ import tiny
 from mixdistill import pipeline
 from mixdistill.confounds import OTHERWISE
 from mixdistill.evidence import Evidence
-from mixdistill.gaps import gaps
+from mixdistill.gaps import Under, gaps
 from mixdistill.gather import gather
 from mixdistill.store import Store
 from mixdistill.types import Gap
@@ -212,7 +212,7 @@ def _gaps(study, scores: dict[tuple[str, str, int | None], np.ndarray]) -> list[
         (student, arm, seed, "signs"): {None: dict(zip(ids, map(float, row), strict=True))}
         for (student, arm, seed), row in scores.items()
     }
-    return gaps(study, {"flexible": cells}, {"signs": {"all": set(ids)}})["flexible"]
+    return gaps(study, {"flexible": cells}, {"signs": {"all": set(ids)}})[Under("flexible")]
 
 
 @pytest.mark.parametrize(("seeds", "shift", "spread"), [(3, 0.1, 0.08), (5, 0.0, 0.08), (4, 0.2, 0.0)])

@@ -29,6 +29,12 @@ def test_reasoning_is_rendered_exactly_once(template):
     assert f"<think>\n{REASONING}\n</think>\n\n{CONTENT}" in whole
 
 
+def test_many_completions_are_counted_like_one(template):
+    completions = [(REASONING, CONTENT), ("", CONTENT), (" ", ""), (REASONING, "")]
+    assert template.counts(completions) == [template.count(*each) for each in completions]
+    assert template.counts([]) == []
+
+
 def test_prompt_in_training_is_the_prompt_in_evaluation(template):
     prompt, completion = template.render(PROMPT, REASONING, CONTENT)
     assert prompt == template.prompt_ids(PROMPT) == template.encode(template.prompt_text(PROMPT))

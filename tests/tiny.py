@@ -254,6 +254,15 @@ def plant(
     reseal(store, folder, rows, "decisions")
 
 
+def add_dev(store: Store, count: int = 6, *, skip: int = 0) -> None:
+    """Put dev problems among the problems of a folder, in the place of those that are there."""
+    folder = store.folder("problems")
+    marker = store.marker(folder)
+    assert marker
+    table = store.seal(folder, Problem, domain.problems("search", count=count + skip)[skip:], "dev")
+    store.mark(folder, {**marker, "tables": {**marker["tables"], "dev": table}})
+
+
 def reseal(store: Store, folder: Path, rows: list[Any], table: str) -> None:
     """Other rows in a finished unit's table, behind the back of its marker."""
     marker = store.marker(folder)

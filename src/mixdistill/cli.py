@@ -45,7 +45,7 @@ PANELS = {
     "Runs": ("status", "show", "rm"),
     "Can the verdicts be trusted?": ("disagreements", "audit"),
     "Teachers": ("fake",),
-    "One stage at a time": ("generate", "verify", "analyze", "mix", "train", "evaluate", "report"),
+    "One stage at a time": ("generate", "verify", "analyze", "mix", "tune", "train", "evaluate", "report"),
 }
 
 app = typer.Typer(
@@ -250,7 +250,7 @@ def run(
     json_: JsonOption = False,
     rehearse: RehearseOption = False,
 ) -> None:
-    """Carry out a whole study: generate, verify, analyze, mix, train, evaluate, report.
+    """Carry out a whole study: generate, verify, analyze, mix, tune (if asked for), train, evaluate, report.
 
     Where teachers may cost more than 5 dollars, or would write more than 2,000
     traces at an unknown price, a pilot comes first: 50 random problems, then what
@@ -289,9 +289,10 @@ for _stage, _summary in {
     "verify": "Only stage 2: judge the traces.",
     "analyze": "Only stage 3: measure the traces.",
     "mix": "Only stage 4: matched training sets.",
-    "train": "Only stage 5: train every cell.",
-    "evaluate": "Only stage 6: evaluate the students.",
-    "report": "Only stage 7: the page, its Markdown and its JSON.",
+    "tune": "Only stage 5: the same trials on every arm, where the recipe has a section `tune`.",
+    "train": "Only stage 6: train every cell.",
+    "evaluate": "Only stage 7: evaluate the students.",
+    "report": "Only stage 8: the page, its Markdown and its JSON.",
 }.items():
     _stage_command(_stage, _summary)
 

@@ -14,13 +14,13 @@ from mixdistill import asking, prompts, resolve
 from mixdistill.arms import SELF
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
 from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe, self_of
-from mixdistill.sections import OpenSection, Student, Teacher, Train
+from mixdistill.sections import HELD_OUT, OpenSection, Student, Teacher, Train
 from mixdistill.store import UNUSED
 from mixdistill.types import Sampling
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 RESERVED = {BASE, EACH_PURE, "weights"}
-OF_PROBLEMS = ["train", UNUSED]
+OF_PROBLEMS = ["train", *HELD_OUT, UNUSED]
 """Tables beside the benchmarks'."""
 
 
@@ -93,6 +93,7 @@ def cross_check(recipe: Recipe) -> list[str]:
         found += _check_samples(f"teachers.{name}", teacher)
     found += _check_sampling("evaluate.sampling", recipe.evaluate.sampling)
     found += _check_limits(recipe)
+    found += _check_dev(recipe)
     found += _check_chain(recipe)
     for metric in recipe.analyze.metrics:
         found += _check_reference("analyze.metrics", "metric", metric)
@@ -208,6 +209,31 @@ def _check_limits(recipe: Recipe) -> list[str]:
                 f"evaluate.caps: must be below evaluate.sampling.max_tokens={limit} (got {cap}); "
                 "leave it out, or raise max_tokens"
             )
+    return found
+
+
+def _check_dev(recipe: Recipe) -> list[str]:
+    """What is chosen by accuracy on `problems.dev` needs such problems, and points at which they are asked."""
+    found = []
+    if recipe.tune:
+        rates = recipe.tune.learning_rate
+        if not recipe.problems.dev:
+            found.append("tune: needs problems.dev, which the choice is made on; add such problems, or leave tune out")
+        if twice := next((r for r in rates if rates.count(r) > 1), None):
+            found.append(f"tune.learning_rate: holds {twice:g} twice; leave one out")
+        found += [
+            f"arms.{name}.train.learning_rate: tune chooses it; leave one of the two out"
+            for name, arm in recipe.arms.items()
+            if "learning_rate" in arm.train
+        ]
+    where = {"train": recipe.train.model_dump(), **{f"students.{s}.train": v.train for s, v in recipe.students.items()}}
+    for key, settings in where.items():
+        if settings.get("keep") != "best":
+            continue
+        if not recipe.problems.dev:
+            found.append(f"{key}.keep: best needs problems.dev, which the choice is made on; add such problems")
+        elif settings.get("dev_checkpoints", recipe.train.dev_checkpoints) == 0:
+            found.append(f"{key}.keep: best needs points to choose from (got dev_checkpoints 0); set 1 or more")
     return found
 
 

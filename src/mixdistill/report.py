@@ -1,4 +1,4 @@
-"""Stage 7: the page, its Markdown, its JSON, the picture and the gaps as a table."""
+"""Stage 8: the page, its Markdown, its JSON, the picture and the gaps as a table."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     }
     for name, text in files.items():
         write_atomically(folder / name, text.encode())
-    rows = {"gaps": evidence.gaps, "gaps_by_rule": evidence.gaps_by_rule}
+    rows = {name: getattr(evidence, name) for name in ("gaps", "gaps_by_rule", "gaps_by_variant")}
     tables: dict[str, Any] = {name: store.seal(folder, Gap, gaps, name) for name, gaps in rows.items()}
     counts = {"gaps": len(evidence.gaps), "cells": len(evidence.cells), "missing": len(evidence.missing)}
     return Done(counts=counts, tables=tables)

@@ -15,6 +15,7 @@ row_checks.py.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,12 @@ class Template:
     def count(self, reasoning: str, content: str) -> int:
         """Tokens of a completion as the student would write it, stop token included."""
         return len(self.encode(self.completion_text(reasoning, content)))
+
+    def counts(self, completions: Sequence[tuple[str, str]]) -> list[int]:
+        """`count` of many, each a (reasoning, content), in one call of the tokenizer."""
+        texts = [self.completion_text(*each) for each in completions]
+        found = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False) if texts else None
+        return [len(ids) for ids in found["input_ids"]] if found else []
 
     def split(self, token_ids: list[int]) -> tuple[str, str]:
         """(reasoning, content) of a sampled completion; an unclosed thinking part is all reasoning."""

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: TID253
-from transformers import PrinterCallback  # noqa: TID253
+from transformers import PrinterCallback, TrainerCallback  # noqa: TID253
 from trl import SFTConfig, SFTTrainer  # noqa: TID253
 
 from mixdistill.checkpoints import checkpoint_step, remove_checkpoint
-from mixdistill.errors import StageError
+from mixdistill.errors import Diverged
 from mixdistill.sections import Train
 
 if TYPE_CHECKING:
-    from mixdistill.finetune import Seen
+    from mixdistill.batches import MicroBatch
+    from mixdistill.seen import Seen
+
+
+def checkpointing_name() -> str:
+    """What the trainer's switch for gradient checkpointing is called; the older name is that of transformers before
+    5.20, which is what vLLM goes with."""
+    known = SFTConfig.__dataclass_fields__
+    return "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
 
 
 def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConfig:
     """The trainer's settings: one update a step, in the order given, nothing cut, nothing reported anywhere."""
     cpu = not torch.cuda.is_available()
-    known = SFTConfig.__dataclass_fields__
-    # The older name is that of transformers before 5.20, which is what vLLM goes with.
-    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
-    checkpointing: dict[str, Any] = {name: not cpu}
+    wanted = settings.gradient_checkpointing
+    checkpointing: dict[str, Any] = {checkpointing_name(): not cpu if wanted is None else wanted}
     return SFTConfig(
         output_dir=str(out),
         max_steps=updates,
@@ -60,6 +66,18 @@ def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConf
     )
 
 
+class Snapshots(TrainerCallback):
+    """Calls `save` after some updates, before the trainer's own checkpoint of the same update."""
+
+    def __init__(self, updates: Sequence[int], save: Callable[[int], None]) -> None:
+        self.updates, self.save = frozenset(updates), save
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer."""
+        if state.global_step in self.updates:
+            self.save(state.global_step)
+
+
 class UpdateTrainer(SFTTrainer):
     """An SFTTrainer whose batch is a whole update, already cut into micro-batches by the collator."""
 
@@ -73,24 +91,23 @@ class UpdateTrainer(SFTTrainer):
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The next update, and the number of its tokens that carry loss."""
         batches = [next(epoch_iterator) for _ in range(num_batches)]
-        tokens = sum(int((m["labels"][:, 1:] != -100).sum()) for b in batches for m in b["micro_batches"])
+        tokens = sum(sum(m.loss_tokens) for b in batches for m in b["micro_batches"])
         return batches, torch.tensor(tokens, device=device)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Forward and backward of every micro-batch; gradients add up to the mean over the update's loss tokens.
 
-        Returns the update's loss. Raises StageError when that is not a finite number.
+        Returns the update's loss. Raises Diverged when that is not a finite number.
         """
-        losses = [
-            super(UpdateTrainer, self).training_step(model, m, num_items_in_batch) for m in inputs["micro_batches"]
-        ]
+        parts: list[MicroBatch] = inputs["micro_batches"]
+        losses = [super(UpdateTrainer, self).training_step(model, m.inputs, num_items_in_batch) for m in parts]
         loss = torch.stack(losses).sum()
         if not torch.isfinite(loss):
-            raise StageError(
+            raise Diverged(
                 f"train: the loss of update {self.state.global_step + 1} is {loss.item()}; the training diverged; "
                 "lower train.learning_rate or train.max_grad_norm"
             )
-        self.seen.update([m["labels"] for m in inputs["micro_batches"]])
+        self.seen.update(parts)
         rate = self.seen.loss_tokens / (time.monotonic() - self.started)
         self.progress(self.state.global_step + 1, self.seen.loss_tokens, rate)
         return loss

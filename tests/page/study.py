@@ -313,6 +313,8 @@ def example() -> Evidence:
         accuracies=accuracies(),
         gaps=gaps(),
         gaps_by_rule=gaps_by_rule(),
+        gaps_by_variant=[],
+        variants=[],
         alike={},
         readings=readings(),
         agreement=agreement(),

@@ -101,7 +101,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
 
 
 def _problems(study: Recipe, found: Found) -> list[PlannedProblems]:
-    sources, columns = {"train": study.problems.train, **study.problems.eval}, found.columns
+    sources, columns = study.problems.lists, found.columns
     return [
         PlannedProblems(
             name=name,

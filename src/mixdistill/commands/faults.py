@@ -22,7 +22,7 @@ from mixdistill import asking, lock, prompts, resolve
 from mixdistill.collect import request_seed
 from mixdistill.columns import Columns
 from mixdistill.errors import DataError, MissingExtra, MixdistillError, said
-from mixdistill.problems import load_all
+from mixdistill.problems import key_of, load_all
 from mixdistill.recipe import Recipe
 from mixdistill.refusals import BOUGHT, refuse_early
 from mixdistill.sections import Problems, Source, Teacher
@@ -43,7 +43,7 @@ class Found:
     """What there is of a study before it runs, and what would stop it."""
 
     problems: dict[str, list[Problem]] = field(default_factory=dict)
-    """`train` and every benchmark; empty where a source cannot be loaded."""
+    """`train`, every benchmark, `dev` and `gate`; empty where a source cannot be loaded."""
     unused: list[Unused] = field(default_factory=list)
     columns: dict[str, Columns] = field(default_factory=dict)
     """`train` or benchmark -> the columns it was read from; none of the lab's."""
@@ -146,7 +146,7 @@ def read_problems(
 
 
 def _sources(spec: Problems) -> dict[str, Source]:
-    return {"problems.train": spec.train} | {f"problems.eval.{name}": source for name, source in spec.eval.items()}
+    return {key_of(name): source for name, source in spec.lists.items()}
 
 
 def _alone(key: str, source: Source, error_rate: float) -> list[str]:

@@ -42,6 +42,8 @@ def carry_out(
     `pilot`: problems of a pilot before it; None: where the costs are not small. `yes`: nobody is asked after it.
     """
     loaded = recipe if isinstance(recipe, Recipe) else load(recipe, overrides)
+    if tuple(stages) == ("tune",) and loaded.tune is None:
+        raise RecipeError("tune: the recipe has no such section, so there is nothing to try; add one")
     store = Store(out or Path("runs") / loaded.name)
     _ensure_models(loaded, say, bought=models_looked_at or store.folder("generate").exists())
     size = pilots.size(loaded, store, pilot, limit=limit)
