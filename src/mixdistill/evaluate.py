@@ -34,11 +34,16 @@ ALL = "all"
 
 def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per cell and benchmark, the untuned students first."""
-    cells: list[tuple[str, ...]] = [(s, base) for s in recipe.students for base in bases(recipe, store, s)]
-    cells += [(student, mode, str(seed)) for student, arm, seed in recipe.cells() for mode in recipe.modes(arm)]
     benchmarks = {name: _benchmark(store, name) for name in recipe.problems.eval}
     grading = grading_options(recipe)
-    return [_unit(recipe, store, cell, name, *b, grading) for cell in cells for name, b in benchmarks.items()]
+    asked = cells(recipe, store)
+    return [_unit(recipe, store, cell, name, *b, grading) for cell in asked for name, b in benchmarks.items()]
+
+
+def cells(recipe: Recipe, store: Store) -> list[tuple[str, ...]]:
+    """(student, name of an untuned one) or (student, arm or a mode of one, seed) of everything that is asked."""
+    untuned: list[tuple[str, ...]] = [(s, base) for s in recipe.students for base in bases(recipe, store, s)]
+    return untuned + [(s, mode, str(seed)) for s, arm, seed in recipe.cells() for mode in recipe.modes(arm)]
 
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:

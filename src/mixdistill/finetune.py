@@ -50,7 +50,7 @@ def fine_tune(
     """
     template = Template.load(model, chat_template_kwargs=chat_template_kwargs)
     rows = [Tokenised(*template.render(e.prompt, e.reasoning, e.content)) for e in examples]
-    notes = row_checks.check_rows(examples, rows, template, model)
+    checks = row_checks.check_rows(examples, rows, template, model)
     check_rows(rows, template, settings.max_length, settings.overlong)
     cut = frozenset(i for i, row in enumerate(rows) if row.length > settings.max_length)
     seen = Seen(examples, cut)
@@ -73,7 +73,7 @@ def fine_tune(
         "displacement": displacement,
         **_how(trainer, settings, seed),
         "template": template.fingerprint,
-        "template_notes": notes,
+        "template_notes": checks,
         "seconds_training": round(seconds, 2),
     }
 

@@ -20,6 +20,7 @@ from mixdistill.backends.transformers import in_force
 from mixdistill.chain import Judged, Seen
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.collect import Buying, Collected, collect
+from mixdistill.errors import MixdistillError
 from mixdistill.files import versions, write_atomically
 from mixdistill.finetune import device_name
 from mixdistill.generate import make_backend
@@ -181,13 +182,16 @@ def cut(trace: Trace, cap: int | None, template: Template) -> Trace:
 def base_modes(student: Student) -> list[str] | None:
     """The ways of asking an untuned student that are not its own: one for a hybrid, none for others. None where its
     model is not on this machine, and so cannot be known; nothing is built or fetched."""
-    folder = resolve.folder_of(student.model)
-    if folder is None or not (folder / "tokenizer_config.json").is_file():
-        return None
-    texts = [p for p in (folder / "chat_template.jinja", folder / "tokenizer_config.json") if p.is_file()]
-    if not any(SWITCH in p.read_text(encoding="utf-8") for p in texts):
-        return []  # most have none, and no tokenizer is loaded to see that
-    return _other_ways(str(folder), json.dumps(student.chat_template_kwargs, sort_keys=True), _stamp(texts))
+    try:
+        folder = resolve.folder_of(student.model)
+        if folder is None or not (folder / "tokenizer_config.json").is_file():
+            return None
+        texts = [p for p in (folder / "chat_template.jinja", folder / "tokenizer_config.json") if p.is_file()]
+        if not any(SWITCH in p.read_text(encoding="utf-8") for p in texts):
+            return []  # most have none, and no tokenizer is loaded to see that
+        return _other_ways(str(folder), json.dumps(student.chat_template_kwargs, sort_keys=True), _stamp(texts))
+    except MixdistillError:
+        return None  # gone, or damaged: whoever works with it says so
 
 
 @lru_cache(maxsize=64)
