@@ -11,7 +11,7 @@ from mixdistill.arms import BY, called, of_variant
 from mixdistill.errors import MissingExtra
 from mixdistill.evidence import Evidence
 from mixdistill.files import versions, write_atomically
-from mixdistill.page import budgets, differences, figures, render, wording
+from mixdistill.page import budgets, differences, figures, render, training, wording
 from mixdistill.pipeline import STAGES
 from mixdistill.recipe import OVER_BASE, Recipe
 from mixdistill.recipe import render as render_recipe
@@ -19,7 +19,7 @@ from mixdistill.store import MARKER, Store
 from mixdistill.types import Gap, content_hash
 from mixdistill.units import Done, Unit, plan
 
-VERSION = "5"
+VERSION = "6"
 SUMMARY = "summary.txt"
 
 
@@ -82,6 +82,7 @@ def summary(evidence: Evidence, width: int = 120) -> str:
         _accuracies(evidence),
         budgets.blend_words(evidence),
         [wording.solved_words(evidence.solved)] if _fewer(evidence) else [],
+        [line] if (line := training.moving_line(evidence)) else [],
         _differences(evidence),
         [f"missing: {line}" for line in evidence.missing],
         [f"Points of accuracy; 95 % intervals.{holm}"],
