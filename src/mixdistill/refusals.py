@@ -86,7 +86,10 @@ def refuse_other_problems(recipe: Recipe, store: Store, limit: int | None) -> No
 def other_problems(recipe: Recipe, store: Store) -> bool:
     """Whether the training problems in the folder are another recipe's; their number aside."""
     made = (store.marker(store.folder("problems")) or {}).get("options")
-    return made is not None and made["problems"]["train"] != recipe.problems.model_dump(mode="json")["train"]
+    if made is None:
+        return False
+    was, now = made["problems"], recipe.problems.model_dump(mode="json")
+    return was["train"] != now["train"] or was.get("decontaminate", now["decontaminate"]) != now["decontaminate"]
 
 
 def refuse_stale(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
