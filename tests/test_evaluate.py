@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import tiny
-from mixdistill import chain, evaluate
-from mixdistill.evaluate import cut
+from mixdistill import chain, evaluate, students
 from mixdistill.lab import domain
 from mixdistill.store import Store
+from mixdistill.students import cut
 from mixdistill.tokens import Template
 from mixdistill.types import Completion, Outcome, Problem, Score, Trace, Usage, Verdict
 
@@ -44,9 +44,9 @@ def template(model) -> Template:
 @pytest.fixture(scope="module")
 def trained(model, tmp_path_factory) -> Path:
     """A run folder up to training, to be copied."""
-    return tiny.run(tiny.study(model, **ONE), tmp_path_factory.mktemp("run"), "generate", "verify", "mix", "train")[
-        0
-    ].root
+    return tiny.run(
+        tiny.study(model, **ONE), tmp_path_factory.mktemp("run"), "generate", "verify", "analyze", "mix", "train"
+    )[0].root
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ class Actor:
 @pytest.fixture
 def actor(template, monkeypatch) -> Actor:
     actor = Actor(template)
-    monkeypatch.setattr(evaluate, "make_backend", lambda *_: actor)
+    monkeypatch.setattr(students, "make_backend", lambda *_: actor)
     return actor
 
 
@@ -213,7 +213,7 @@ def test_verifier_that_fails_gives_error_not_a_wrong_answer(model, root, templat
     (tmp_path / "own.py").write_text(VERIFIER)
     actor = Actor(template)
     actor._play = lambda part, chain: actor._written("", "x x x" if part % 2 else "A +")
-    monkeypatch.setattr(evaluate, "make_backend", lambda *_: actor)
+    monkeypatch.setattr(students, "make_backend", lambda *_: actor)
     sections = {"verify": {"verifier": f"{tmp_path / 'own.py'}:verify"}}
     failures = tiny.failures(_study(model, **sections), root, "verify", "evaluate")
     assert failures[0].startswith("evaluate/t/base/signs: 5 of 10 verdicts are errors, more than error_rate=0.05; ")
@@ -242,7 +242,7 @@ def test_other_verifier_option_grades_again_without_sampling_again(model, root, 
     before = _read(store, Trace, "traces", "short", "0")
     assert calls.take() == 20
     assert _scores(store, "short", "0")["all", None].correct == 0
-    store, ran = tiny.run(study(""), root, "verify", "mix", "train", "evaluate")
+    store, ran = tiny.run(study(""), root, "verify", "analyze", "mix", "train", "evaluate")
     assert calls.take() == 0
     assert [label for label in ran if label.startswith(("mix", "train"))] == [], "same outcomes, so nothing to redo"
     assert len([label for label in ran if label.startswith("evaluate")]) == 2
@@ -304,7 +304,7 @@ def test_a_level_called_all_counts_no_problem_twice(model, root):
 
 def test_grading_again_elsewhere_does_not_change_where_it_was_sampled(model, root, monkeypatch):
     store, _ = tiny.run(_study(model), root, "evaluate")
-    monkeypatch.setattr(evaluate, "device_name", lambda: "another GPU")
+    monkeypatch.setattr(students, "device_name", lambda: "another GPU")
 
     def devices() -> list[str]:
         marker = store.marker(store.folder("evaluate", "t", "short", "0", "signs"))
@@ -367,7 +367,7 @@ def test_samples_of_a_problem_differ_at_a_temperature_and_are_drawn_the_same_aga
     assert sum(texts[p, 0] != texts[p, 1] for p, sample in texts if sample == 0) >= 8
     score = _scores(store, "base")["all", None]
     assert (score.k, score.examples) == (2, 20)
-    other, _ = tiny.run(study, tmp_path / "again", "generate", "verify", "mix", "train", "evaluate")
+    other, _ = tiny.run(study, tmp_path / "again", "generate", "verify", "analyze", "mix", "train", "evaluate")
     again = {(t.problem_id, t.sample): t.token_ids for t in _read(other, Trace, "traces", "base")}
     assert again == texts
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import tiny
-from mixdistill.batches import IGNORED, check_rows, micro_batches, pad
 from mixdistill.errors import Refused, StageError
 from mixdistill.finetune import fine_tune
 from mixdistill.sections import Train
@@ -117,8 +116,33 @@ def test_facts_are_what_happened(model, examples, trained):
     assert facts["longest_row"] == max(template.count(e.reasoning, e.content) for e in rows)
     assert facts["peak_learning_rate"] == pytest.approx(3e-3)
     assert [step for step, _ in facts["losses"]] == list(range(1, len(UPDATES) + 1))
-    assert facts["device"] == ("cpu" if not torch.cuda.is_available() else torch.cuda.get_device_name())
-    assert (facts["precision"], facts["template"]) == ("float32", template.fingerprint)
+    assert facts["learning_rate_integral"] == pytest.approx(0.5 * 3e-3 + sum(_after_warmup()))
+    assert (facts["warmup_updates"], facts["truncated"], facts["distinct_problems"]) == (2, 0, 1)
+    assert facts["epochs"] == pytest.approx(len(rows) / len(examples))
+    assert facts["teacher_tokens"] == {"teacher": facts["loss_tokens"]}
+
+
+def _after_warmup() -> list[float]:
+    return [3e-3 * 0.5 * (1 + math.cos(math.pi * t / 8)) for t in range(8)]
+
+
+def test_facts_say_how_it_was_carried_out(model, trained):
+    how = {
+        "method": "full",
+        "loss_type": "nll",
+        "packing": False,
+        "attn_implementation": "sdpa",
+        "gradient_checkpointing": torch.cuda.is_available(),
+        "precision": "float32",
+        "num_processes": 1,
+        "distributed": None,
+        "device": "cpu" if not torch.cuda.is_available() else torch.cuda.get_device_name(),
+        "template": Template.load(model).fingerprint,
+        "seed": 0,
+        "max_length": 16384,
+        "overlong": "refuse",
+    }
+    assert trained[1].items() >= how.items()
 
 
 def test_peak_learning_rate_is_that_of_every_update_and_losses_are_thinned(model, examples, tmp_path):
@@ -138,46 +162,6 @@ def test_displacement_is_how_far_the_weights_moved(model, trained):
     size = sum(float(before[k].pow(2).sum()) for k in before)
     assert trained[1]["displacement"] == pytest.approx(math.sqrt(moved / size), abs=1e-5)
     assert trained[1]["displacement"] > 0
-
-
-def test_loss_is_on_completions_with_their_stop_token_alone(model, examples):
-    template = Template.load(model)
-    rows = [template.render(e.prompt, e.reasoning, e.content) for e in examples]
-    batch = pad(rows, template.pad_id)
-    for i, (prompt, completion) in enumerate(rows):
-        n = len(prompt) + len(completion)
-        assert batch["input_ids"][i, :n].tolist() == prompt + completion
-        assert batch["labels"][i, : len(prompt)].eq(IGNORED).all()
-        assert batch["labels"][i, len(prompt) : n].tolist() == completion
-        assert int(batch["labels"][i, n - 1]) in template.stop_ids
-        assert batch["labels"][i, n:].eq(IGNORED).all()
-        assert batch["attention_mask"][i].tolist() == [1] * n + [0] * (batch["attention_mask"].shape[1] - n)
-
-
-def test_stop_token_carries_loss_even_where_it_is_the_pad_token(tmp_path):
-    template = Template(tiny.byte_tokenizer(pad_token="<|im_end|>", eos_token="<|im_end|>"), {})
-    rows = [template.render("Hi?", "", "yes"), template.render("Hi?", "", "a longer answer")]
-    assert template.pad_id in template.stop_ids
-    labels = pad(rows, template.pad_id)["labels"]
-    assert [int((row == template.pad_id).sum()) for row in labels] == [1, 1]
-
-
-def test_micro_batches_hold_every_row_once_within_the_limit():
-    rng = random.Random(1)
-    rows = [([0] * rng.randint(1, 5), [i] * rng.randint(1, 40)) for i in range(50)]
-    for limit in (1, 60, 10_000):
-        batches = micro_batches(rows, limit)
-        assert sorted(r[1][0] for b in batches for r in b) == list(range(50))
-        for batch in batches:
-            longest = max(len(p) + len(c) for p, c in batch)
-            assert len(batch) == 1 or longest * len(batch) <= limit
-
-
-def test_rows_of_like_length_share_a_pass_and_rows_of_unlike_length_do_not():
-    short, long = ([1], [2] * 9), ([1], [2] * 999)
-    assert [len(b) for b in micro_batches([short, long, short, long], 10_000)] == [2, 2]
-    assert [len(b) for b in micro_batches([short] * 16, 10_000)] == [16]
-    assert [len(b) for b in micro_batches([long, long], 1_500)] == [1, 1]
 
 
 class Killed(Exception):
@@ -200,8 +184,7 @@ def test_killed_training_goes_on_to_the_same_weights_and_counts(update, model, e
     assert left == ({f"checkpoint-{(update - 1) // 3 * 3}"} if update > 3 else set())
     facts = _train(model, examples, tmp_path)
     assert _bytes(tmp_path) == _bytes(trained[0])
-    for fact in ("examples", "loss_tokens", "positions", "updates", "losses", "displacement", "peak_learning_rate"):
-        assert facts[fact] == trained[1][fact]
+    assert facts | {"seconds_training": 0} == trained[1] | {"seconds_training": 0}
     assert not list(tmp_path.glob("checkpoint-*"))
 
 
@@ -288,15 +271,6 @@ def test_row_that_is_too_long_is_refused_never_cut(model, examples, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_row_without_stop_token_prompt_or_completion_is_refused(model):
-    template = Template.load(model)
-    prompt, completion = template.render("Q 8 4 7 T 5 :", "", "A + -")
-    check_rows([(prompt, completion)], template, 100)
-    for bad in ((prompt, completion[:-1]), (prompt, []), ([], completion)):
-        with pytest.raises(StageError, match="example 1 does not end in the stop token or is empty"):
-            check_rows([(prompt, completion), bad], template, 100)
-
-
 def test_updates_take_the_rows_they_were_given(model, examples, tmp_path):
     """Another order of the same rows is another training."""
     facts = fine_tune(model, examples, UPDATES[::-1], SETTINGS, seed=0, out=tmp_path / "back")
@@ -307,9 +281,15 @@ def test_updates_take_the_rows_they_were_given(model, examples, tmp_path):
 
 def test_cell_is_trained_again_for_what_changes_weights_alone(model, tmp_path):
     one = {"seeds": 1, "arms": {"short": {"short": 1}}, "contrasts": {}}
-    stages = ("generate", "verify", "mix", "train")
+    stages = ("generate", "verify", "analyze", "mix", "train")
     tiny.run(tiny.study(model, **one), tmp_path, *stages)
-    same = {"micro_batch_tokens": 64, "save_steps": 1, "max_length": 400}
+    same = {
+        "micro_batch_tokens": 64,
+        "save_steps": 1,
+        "max_length": 400,
+        "lora": {"r": 2},
+        "attn_implementation": "eager",
+    }
     _, ran = tiny.run(tiny.study(model, **one, train=same), tmp_path, *stages)
     assert not [label for label in ran if label.startswith("train/")]
     with pytest.raises(Refused, match=r"train\.learning_rate was 0\.01, is now 0\.02"):

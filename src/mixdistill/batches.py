@@ -7,8 +7,10 @@ arm, and how they are cut into forward passes changes memory and rounding, never
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mixdistill.distributed import ALL, Share
 from mixdistill.errors import StageError
 from mixdistill.tokens import Template
 
@@ -18,35 +20,97 @@ if TYPE_CHECKING:
 IGNORED = -100
 PASS = 150
 """What a forward and backward pass costs beyond its tokens, in tokens; measured on CPU with the lab's students."""
-Tokenised = tuple[list[int], list[int]]
-"""(prompt ids, completion ids); the loss is on the completion."""
 
 
-def check_rows(rows: Sequence[Tokenised], template: Template, max_length: int) -> None:
-    """Raise StageError unless every row fits, has a prompt and a completion, and its stop token carries loss."""
-    for i, (prompt, completion) in enumerate(rows):
-        if not prompt or not completion or completion[-1] not in template.stop_ids:
+class Tokenised(NamedTuple):
+    """A row as the student sees it. The loss is on the completion."""
+
+    prompt: list[int]
+    completion: list[int]
+    """Its stop token is the last, unless the row was cut."""
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt) + len(self.completion)
+
+    def cut(self, max_length: int) -> Tokenised:
+        """Its first `max_length` tokens. Of a longer prompt nothing is left that carries loss."""
+        return Tokenised(self.prompt[:max_length], self.completion[: max(0, max_length - len(self.prompt))])
+
+
+def check_rows(rows: Sequence[Tokenised], template: Template, max_length: int, overlong: str = "refuse") -> None:
+    """Raise StageError unless every row fits, has a prompt and a completion, and its stop token carries loss.
+
+    With `overlong: truncate` rows may be longer than `max_length`: they are cut there, after this check.
+    """
+    for i, row in enumerate(rows):
+        if not row.prompt or not row.completion or row.completion[-1] not in template.stop_ids:
             raise StageError(
-                f"train: example {i} does not end in the stop token or is empty (prompt {len(prompt)}, completion "
-                f"{len(completion)} tokens); the student would never learn to stop; check its chat template"
+                f"train: example {i} does not end in the stop token or is empty (prompt {len(row.prompt)}, completion "
+                f"{len(row.completion)} tokens); the student would never learn to stop; check its chat template"
             )
-        if len(prompt) + len(completion) > max_length:
-            raise StageError(f"train: example {i} has {len(prompt) + len(completion)} tokens, max_length={max_length}")
+        if row.length > max_length and overlong != "truncate":
+            raise StageError(f"train: example {i} has {row.length} tokens, max_length={max_length}")
 
 
-def micro_batches(rows: Sequence[Tokenised], limit: int) -> list[list[Tokenised]]:
+class MicroBatch(NamedTuple):
+    """Rows that go through the model together."""
+
+    rows: list[int]
+    """Which rows of the training set these are."""
+    loss_tokens: list[int]
+    """Of each, the tokens that carry loss."""
+    inputs: dict[str, torch.Tensor]
+    """`input_ids`, `labels` and `attention_mask`, each of shape [rows, longest]."""
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Makes micro-batches of an update: what the trainer's dataloader calls."""
+
+    rows: Sequence[Tokenised]
+    pad_id: int
+    limit: int
+    """Most tokens of a micro-batch, padding included."""
+    share: Share = ALL
+    """What this process takes of every update."""
+
+    def __call__(self, batch: Sequence[dict[str, list[int]]]) -> dict[str, list[MicroBatch]]:
+        """Of the one update that a batch is: `micro_batches` of this process, and the `whole` update's.
+
+        All processes have equally many. Where one has too few, passes without loss stand in.
+        """
+        (update,) = batch
+        lengths = {i: self.rows[i].length for i in update["examples"]}
+        hands = self.share.deal(update["examples"], lengths)
+        cut = [[self._one(part) for part in micro_batches(hand, lengths, self.limit)] for hand in hands]
+        mine = cut[self.share.rank]
+        lacking = max(map(len, cut)) - len(mine)
+        idle = [self._idle(min(lengths, key=lambda i: lengths[i]))] * lacking if lacking else []
+        return {"micro_batches": idle + mine, "whole": [batch for hand in cut for batch in hand]}
+
+    def _idle(self, row: int) -> MicroBatch:
+        """A pass that every process has to take part in, without anything to learn from."""
+        inputs = self._one([row]).inputs
+        return MicroBatch([], [], inputs | {"labels": inputs["labels"].new_full(inputs["labels"].shape, IGNORED)})
+
+    def _one(self, part: list[int]) -> MicroBatch:
+        inputs = pad([self.rows[i] for i in part], self.pad_id)
+        return MicroBatch(part, (inputs["labels"] != IGNORED).sum(1).tolist(), inputs)
+
+
+def micro_batches(update: Sequence[int], lengths: Any, limit: int) -> list[list[int]]:
     """Cut an update's rows into batches of similar length with at most `limit` padded tokens (one row at least).
 
-    Of all cuts of the rows in order of length, the one with the least padding, where each further batch counts like
-    `PASS` padded tokens more.
+    `lengths[i]` are the tokens of row i. Of all cuts of the rows in order of length, the one with the least padding,
+    where each further batch counts like `PASS` padded tokens more.
     """
-    rows = sorted(rows, key=lambda r: -(len(r[0]) + len(r[1])))
-    lengths = [len(p) + len(c) for p, c in rows]
+    rows = sorted(update, key=lambda i: -lengths[i])
     best: list[tuple[float, int]] = [(0.0, 0)]  # cost of the first n rows, and where their last batch starts
     for end in range(1, len(rows) + 1):
-        starts = [s for s in range(end) if s == end - 1 or lengths[s] * (end - s) <= limit]
-        best.append(min((best[s][0] + PASS + lengths[s] * (end - s), s) for s in starts))
-    batches: list[list[Tokenised]] = []
+        starts = [s for s in range(end) if s == end - 1 or lengths[rows[s]] * (end - s) <= limit]
+        best.append(min((best[s][0] + PASS + lengths[rows[s]] * (end - s), s) for s in starts))
+    batches: list[list[int]] = []
     end = len(rows)
     while end:
         start = best[end][1]
@@ -59,7 +123,7 @@ def pad(rows: Sequence[Tokenised], pad_id: int) -> dict[str, torch.Tensor]:
     """input_ids, labels, attention_mask of shape [rows, longest], padded on the right; loss on completions only."""
     import torch
 
-    longest = max(len(p) + len(c) for p, c in rows)
+    longest = max(row.length for row in rows)
     ids = torch.full((len(rows), longest), pad_id)
     labels = torch.full((len(rows), longest), IGNORED)
     mask = torch.zeros((len(rows), longest), dtype=torch.long)

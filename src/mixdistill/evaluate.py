@@ -1,4 +1,4 @@
-"""Stage 6: every trained student, and the untuned one, on every benchmark.
+"""Stage 7: every trained student, and the untuned one, on every benchmark.
 
 Evaluation is generation with the student in the teacher's chair: the same backend, rows and verifier. Sampling and
 grading are separate: another verifier or token cap re-grades what was sampled. Token caps are read off one generation

@@ -11,22 +11,24 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixdistill import row_checks
 from mixdistill.backends.transformers import generation_config
-from mixdistill.batches import IGNORED, Tokenised, check_rows, micro_batches, pad
+from mixdistill.batches import Collate, Tokenised, check_rows
 from mixdistill.checkpoints import checkpoint_step, newest_checkpoint, remove_checkpoint
-from mixdistill.errors import MissingExtra, StageError
+from mixdistill.distributed import Share, spread
+from mixdistill.errors import Diverged, MissingExtra
 from mixdistill.sections import Train
+from mixdistill.seen import Seen, from_log
+from mixdistill.snapshots import MODEL, snapshot
 from mixdistill.tokens import Template
 from mixdistill.types import Example
 
 if TYPE_CHECKING:
     import torch
-
-MODEL = "model"
-"""Below a training's folder: the student that came out."""
 
 
 def fine_tune(
@@ -38,52 +40,76 @@ def fine_tune(
     seed: int,
     out: Path,
     chat_template_kwargs: dict[str, Any] | None = None,
+    snapshots: Sequence[int] = (),
     progress: Callable[[int, int, float], None] = lambda done, tokens, rate: None,
 ) -> dict[str, Any]:
     """Train `model` (folder or hub id) on `examples`, `updates[t]` naming the rows of optimizer step t.
 
     Saves the model, its tokenizer and generation_config under `out/model` and returns what happened: updates, examples,
     loss tokens, losses, learning rates, displacement of the weights, device, seconds. Goes on from the last checkpoint
-    under `out` when there is one. Raises MissingExtra without torch and trl, StageError when the training diverges.
+    under `out` when there is one. After the updates in `snapshots` the model is saved beside (see snapshots.py). Raises
+    MissingExtra without torch and trl, Diverged when the training does.
     """
+    share = Share.here()
+    if settings.num_processes > share.processes:
+        return spread(
+            partial(fine_tune, model, examples, updates, settings, seed=seed, out=out),
+            chat_template_kwargs=chat_template_kwargs,
+            snapshots=snapshots,
+            processes=settings.num_processes,
+            folder=out,
+            progress=progress,
+        )
     template = Template.load(model, chat_template_kwargs=chat_template_kwargs)
-    rows = [template.render(e.prompt, e.reasoning, e.content) for e in examples]
-    check_rows(rows, template, settings.max_length)
-    trainer, seen = _trainer(model, rows, updates, settings, seed, out, template, progress)
+    rows = [Tokenised(*template.render(e.prompt, e.reasoning, e.content)) for e in examples]
+    checks = row_checks.check_rows(examples, rows, template, model)
+    check_rows(rows, template, settings.max_length, settings.overlong)
+    cut = frozenset(i for i, row in enumerate(rows) if row.length > settings.max_length)
+    seen = Seen(examples, cut)
+    rows = [row.cut(settings.max_length) for row in rows]
+    trainer = _trainer(model, rows, updates, settings, seed, out, template, seen, progress)
+    if snapshots:
+        _take(snapshots, trainer, lambda update: _save(trainer, template, model, snapshot(out, update)))
     start = [p.detach().clone() for p in trainer.model.parameters()]
     seconds = _train(trainer, seen, out)
-    displacement = _displacement(start, list(trainer.model.parameters()))
+    with trainer.whole():
+        displacement = _displacement(start, list(trainer.model.parameters())) if share.first else 0.0
     if not math.isfinite(displacement):
-        raise StageError("train: the weights are no longer finite numbers after the last update; lower learning_rate")
+        raise Diverged("train: the weights are no longer finite numbers after the last update; lower learning_rate")
     _save(trainer, template, model, out / MODEL)
+    if not share.first:
+        return {}
     for folder in out.glob("checkpoint-*"):
         remove_checkpoint(folder)
-    return seen.facts() | {
+    return {
         "updates": int(trainer.state.global_step),
-        "seconds_training": round(seconds, 2),
-        "device": device_name(),
-        "precision": "bfloat16" if settings.bf16 else "float32",
+        **seen.facts(),
+        **from_log(trainer.state.log_history),
         "displacement": displacement,
-        "longest_row": max(len(rows[i][1]) for update in updates for i in update),
+        **_how(trainer, settings, seed),
         "template": template.fingerprint,
-        **_from_log(trainer.state.log_history),
+        "template_notes": checks,
+        "seconds_training": round(seconds, 2),
     }
 
 
-class Seen:
-    """Counts what passes through the trainer, while it happens."""
+def _how(trainer: Any, settings: Train, seed: int) -> dict[str, Any]:
+    """What a training was carried out with, as it was in force."""
+    from mixdistill.trainer import checkpointing_name
 
-    def __init__(self) -> None:
-        self.examples = self.loss_tokens = self.positions = 0
-
-    def update(self, labels: Sequence[torch.Tensor]) -> None:
-        """Add the micro-batches of one update."""
-        self.examples += sum(len(m) for m in labels)
-        self.loss_tokens += sum(int((m != IGNORED).sum()) for m in labels)
-        self.positions += sum(m.numel() for m in labels)
-
-    def facts(self) -> dict[str, Any]:
-        return {"examples": self.examples, "loss_tokens": self.loss_tokens, "positions": self.positions}
+    return {
+        "method": settings.method,
+        "loss_type": settings.loss_type,
+        "packing": False,
+        "attn_implementation": trainer.model.config._attn_implementation,
+        "gradient_checkpointing": bool(getattr(trainer.args, checkpointing_name())),
+        "precision": "bfloat16" if settings.bf16 else "float32",
+        **trainer.share.layout(settings.distributed),
+        "device": device_name(),
+        "seed": seed,
+        "max_length": settings.max_length,
+        "overlong": settings.overlong,
+    }
 
 
 def _trainer(
@@ -94,8 +120,9 @@ def _trainer(
     seed: int,
     out: Path,
     template: Template,
+    seen: Seen,
     progress: Callable[[int, int, float], None],
-) -> tuple[Any, Seen]:
+) -> Any:
     try:
         import datasets
         import torch
@@ -108,27 +135,26 @@ def _trainer(
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    seen = Seen()
-
-    def collate(batch: list[dict[str, list[int]]]) -> dict[str, Any]:
-        update = [rows[i] for i in batch[0]["examples"]]
-        return {"micro_batches": [pad(r, template.pad_id) for r in micro_batches(update, settings.micro_batch_tokens)]}
-
-    trainer = UpdateTrainer(
+    return UpdateTrainer(
         model=loaded,
         args=arguments(settings, seed=seed, out=out, updates=len(updates)),
         processing_class=template.tokenizer,
         train_dataset=datasets.Dataset.from_dict({"examples": [list(u) for u in updates]}),
-        data_collator=collate,
+        data_collator=Collate(rows, template.pad_id, settings.micro_batch_tokens, Share.here()),
         seen=seen,
         progress=progress,
     )
-    return trainer, seen
+
+
+def _take(updates: Sequence[int], trainer: Any, save: Callable[[int], None]) -> None:
+    from mixdistill.trainer import Snapshots
+
+    trainer.add_callback(Snapshots(updates, save))
 
 
 def _train(trainer: Any, seen: Seen, out: Path) -> float:
     """From the last checkpoint under `out` where there is one; the seconds that this took."""
-    checkpoint = newest_checkpoint(out)
+    checkpoint = newest_checkpoint(out, trainer.layout)
     if checkpoint:
         _count_earlier(seen, trainer, checkpoint_step(checkpoint))
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -139,11 +165,17 @@ def _count_earlier(seen: Seen, trainer: Any, updates: int) -> None:
     """What passed through before the checkpoint: the trainer skips those updates, the counts must not."""
     for i in range(updates):
         batch = trainer.data_collator([trainer.train_dataset[i]])
-        seen.update([m["labels"] for m in batch["micro_batches"]])
+        seen.update(batch["whole"])
 
 
 def _save(trainer: Any, template: Template, model: str, out: Path) -> None:
-    """Write beside, then rename: a model folder is whole or not there."""
+    """Write beside, then rename: a model folder is whole or not there. The first process writes, all take part."""
+    with trainer.whole():
+        if trainer.share.first:
+            _write(trainer, template, model, out)
+
+
+def _write(trainer: Any, template: Template, model: str, out: Path) -> None:
     beside = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
     trainer.model.config.use_cache = True
@@ -156,21 +188,6 @@ def _save(trainer: Any, template: Template, model: str, out: Path) -> None:
             os.fsync(f.fileno())
     shutil.rmtree(out, ignore_errors=True)
     beside.rename(out)
-
-
-def _from_log(history: list[dict[str, Any]]) -> dict[str, Any]:
-    """Losses and learning rates as the trainer logged them at every update; of the losses about 50 means are kept."""
-    steps = [h for h in history if "loss" in h]
-    size = max(1, len(steps) // 50)
-    spans = [steps[i : i + size] for i in range(0, len(steps), size)]
-    tenth = max(1, len(steps) // 10)
-    mean = lambda hs: sum(h["loss"] for h in hs) / len(hs) if hs else math.nan  # noqa: E731
-    return {
-        "first_loss": round(mean(steps[:tenth]), 5),
-        "final_loss": round(mean(steps[-tenth:]), 5),
-        "peak_learning_rate": max((h["learning_rate"] for h in steps), default=None),
-        "losses": [[span[-1]["step"], round(mean(span), 5)] for span in spans],
-    }
 
 
 def _displacement(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> float:

@@ -335,6 +335,7 @@ class Tune(Section):
     one with the highest accuracy on `problems.dev` is taken, arm by arm (of equal ones the first)."""
 
     learning_rate: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
+    """Peak learning rates, in place of `train.learning_rate`."""
 
 
 class Student(Section):

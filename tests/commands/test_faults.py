@@ -179,7 +179,9 @@ def test_a_student_without_a_chat_template_is_a_fault(raw):
     tokenizer.chat_template = "{% for m in %}"
     raw["students"] = {"s": {"model": tiny.save_student(Path("wrong"), tokenizer)}}
     (line,) = faults(raw)
-    assert line.startswith("students.s.model: its tokenizer or chat template cannot be used (TemplateSyntaxError: ")
+    assert line.startswith(
+        "students.s.model: wrong: its chat template cannot render user and assistant turns (TemplateSyntaxError: "
+    )
     assert line.endswith("); give the folder of a chat model")
 
 

@@ -164,7 +164,7 @@ def trained(store: Store, cell: tuple[str, str, int]) -> bool:
 
 def example_tokens(recipe: Recipe, arm: str, known: dict[str, Amount]) -> float | None:
     """Mean loss tokens of an arm's examples; None where a teacher's are not known."""
-    used = {t: w for t, w in recipe.arms[arm].weights.items() if w > 0}
+    used = {t: w for t, w in recipe.arm(arm).weights.items() if w > 0}
     means = {t: known[t].value for t in used}
     if any(not m for m in means.values()):
         return None
@@ -175,7 +175,7 @@ def example_tokens(recipe: Recipe, arm: str, known: dict[str, Amount]) -> float 
 
 def other_unit(recipe: Recipe, arm: str, known: dict[str, Amount]) -> dict[str, float] | None:
     """An arm's weights in the unit that its budget is not in; None where a teacher's lengths are not known."""
-    weights = recipe.arms[arm].weights
+    weights = recipe.arm(arm).weights
     if example_tokens(recipe, arm, known) is None:
         return None
     by_tokens = recipe.budget.unit == "loss_tokens"

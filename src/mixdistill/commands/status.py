@@ -42,7 +42,7 @@ def describe(root: Path) -> Facts:
         raise no_run(root)
     recipe = load(root / RECIPE, resolved=False)
     held_by = lock.holder(root)
-    stages = [_stage(recipe, store, stage, bool(held_by)) for stage in STAGES]
+    stages = [_stage(recipe, store, stage, bool(held_by)) for stage in _stages(recipe)]
     return {
         "run": str(root),
         "name": recipe.name,
@@ -112,8 +112,16 @@ def size(path: Path) -> int:
         return 0
 
 
+def _stages(recipe: Recipe) -> list[str]:
+    """Those that there is anything to do in."""
+    return [stage for stage in STAGES if stage != "tune" or recipe.tune]
+
+
 def _keys(recipe: Recipe, stage: str) -> list[tuple[str, ...]]:
     """Folders of a stage's units below the stage's own."""
+    if stage == "tune":
+        rates = recipe.tune.learning_rate if recipe.tune else []
+        return [(s, a, repr(rate)) for s in recipe.students for a in recipe.trained for rate in rates]
     cells: list[tuple[str, ...]] = [(s, a, str(seed)) for s, a, seed in recipe.cells()]
     if stage in ("generate", "verify", "analyze"):
         return [(t,) for t in recipe.teachers]
@@ -307,7 +315,9 @@ def _words(stage: Facts) -> str:
     if "correct" in counts and (judged := sum(v for k, v in counts.items() if k in _OUTCOMES)):
         states.append(f"{counts['correct']:,} of {judged:,} correct")
     else:
-        states += [f"{counts[k]:,} {k.replace('_', ' ')}" for k in ("traces", "updates", "gaps") if k in counts]
+        states += [
+            f"{counts[k]:,} {k.replace('_', ' ')}" for k in ("traces", "updates", "diverged", "gaps") if k in counts
+        ]
     return ", ".join(states)
 
 
