@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mixdistill import pipeline, printing, progress, solved
+from mixdistill import pipeline, printing, progress, resolve, solved
 from mixdistill.commands import faults
 from mixdistill.commands import pilot as pilots
 from mixdistill.errors import RecipeError, StoreError
@@ -100,7 +100,8 @@ def _goes_on(
 def _ensure_models(recipe: Recipe, say: Callable[[str], None], *, bought: bool) -> None:
     """Build the lab models a recipe names before any stage waits for them in silence; and before the first trace is
     bought, find those that cannot be loaded, and verifiers that cannot work here."""
-    named = [m.model for m in (*recipe.students.values(), *recipe.teachers.values())]
+    given = [m.model for m in (*recipe.students.values(), *recipe.teachers.values())]
+    named = [resolve.from_environment(m) for m in given if not resolve.unset(m)]
     wanted = [m.removeprefix("lab:") for m in named if m.startswith("lab:")]
     if wanted:
         from mixdistill.lab import models
