@@ -17,11 +17,8 @@ from mixdistill.contamination import Index
 from mixdistill.errors import DataError
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
-<<<<<<< HEAD
 from mixdistill.tables import brief
-=======
 from mixdistill.template_checks import Subject, unfit
->>>>>>> main
 from mixdistill.tokens import CLOSE, OPEN, Template
 from mixdistill.types import Complexity, Fit, Problem, Trace, content_hash
 from mixdistill.units import Done, Unit
