@@ -154,8 +154,8 @@ class UpdateTrainer(SFTTrainer):
         warmup = self.args.get_warmup_steps(self.args.max_steps)
         if "loss" in logs and risen(self.state.log_history, warmup):
             raise Diverged(
-                f"the loss of update {self.state.global_step} is {logs['loss']:.3g}, and it has been far above where it "
-                f"began for {SPAN} updates"
+                f"the loss of update {self.state.global_step} is {logs['loss']:.3g}, and it has been far above where "
+                f"it began for {SPAN} updates"
             )
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
