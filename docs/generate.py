@@ -44,7 +44,7 @@ def recipe_page() -> str:
         "teachers.<name>.serve, students.<name>.serve": sections.Serve,
         "verify": sections.Verify, "analyze": sections.Analyze, "students.<name>": sections.Student,
         "arms.<name>": sections.Arm, "primary": sections.Primary, "budget": sections.Budget,
-        "train": sections.Train, "evaluate": sections.Evaluate,
+        "train": sections.Train, "tune": sections.Tune, "evaluate": sections.Evaluate,
     }  # fmt: skip
     parts = [
         HEAD,

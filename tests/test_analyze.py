@@ -7,7 +7,7 @@ from mixdistill.analyze import steps
 from mixdistill.lab import domain
 from mixdistill.store import Store
 from mixdistill.tokens import Template
-from mixdistill.types import Complexity, Trace
+from mixdistill.types import Complexity, Fit, Problem, Trace
 
 OWN = """
 def letters(trace):
@@ -103,3 +103,79 @@ def test_failed_requests_are_not_measured(model, tmp_path):
 )
 def test_steps_are_lines_that_are_not_blank(reasoning, content, wanted):
     assert steps(tiny.trace(tiny.problem("?"), reasoning=reasoning, content=content)) == wanted
+
+
+# -- what the students see --------------------------------------------------------------------------------------------
+
+KINDS = [
+    {"reasoning": "T : 1", "content": "A + +"},
+    {"reasoning": "T  : 1\n", "content": "A + +"},
+    {"reasoning": "T : 1", "content": "A + +", "finish_reason": "length"},
+    {"reasoning": "T : 1", "content": "A <eos> +"},
+    {"reasoning": "T : </think> 1", "content": "A + +"},
+    {"reasoning": "", "content": "A + +"},
+    {"reasoning": "T : 2", "content": "A + +", "error": "broke"},
+    {"reasoning": "T : 2", "content": "A + +"},
+]
+REASONS = [None, "duplicate", "unfinished", "special_token", "think_tag", None, None]
+"""Of those without an error."""
+
+
+def _planted(study, root) -> tuple[Store, list[Trace], list[Fit]]:
+    """The study with traces of every kind for its first problem in the place of its teacher's; those of another teacher
+    stay as they are. (store, the planted traces, their fits)"""
+    store, _ = tiny.run(study, root, "generate")
+    first = store.read(store.folder("problems"), Problem, "train")[0]
+    traces = [tiny.trace(first, author="teacher/short", sample=n, **kind) for n, kind in enumerate(KINDS)]
+    tiny.reseal(store, store.folder("generate", "short"), traces, "traces")
+    store, _ = tiny.run(study, root, "analyze")
+    return store, traces, store.read(store.folder("analyze", "short"), Fit, "fits")
+
+
+def test_every_trace_of_a_training_problem_says_whether_an_arm_may_use_it_and_why_not(model, tmp_path):
+    store, traces, fits = _planted(tiny.study(model), tmp_path)
+    sound = [t for t in traces if t.error is None]
+    assert [f.trace_id for f in fits] == [t.id for t in sound]
+    assert [f.reason for f in fits] == REASONS
+    assert [f.detail for f in fits] == ["", f"of trace {traces[0].id}", "length", "<eos>", "</think>", "", ""]
+    template, problem = Template.load(model), store.read(store.folder("problems"), Problem, "train")[0]
+    assert {f.template for f in fits} == {template.fingerprint}
+    for trace, fit in zip(sound, fits, strict=True):
+        prompt, completion = template.render(problem.prompt, trace.reasoning, trace.content)
+        assert (fit.problem_id, fit.prompt_tokens, fit.loss_tokens) == (problem.id, len(prompt), len(completion))
+
+
+def test_a_trace_of_two_problems_is_no_duplicate(model, tmp_path):
+    study = tiny.study(model)
+    store, _ = tiny.run(study, tmp_path, "generate")
+    problems = store.read(store.folder("problems"), Problem, "train")[:2]
+    traces = [tiny.trace(p, author="teacher/short", reasoning="T", content="A + +") for p in problems]
+    tiny.reseal(store, store.folder("generate", "short"), traces, "traces")
+    store, _ = tiny.run(study, tmp_path, "analyze")
+    assert [f.reason for f in store.read(store.folder("analyze", "short"), Fit, "fits")] == [None, None]
+
+
+def test_students_of_one_template_share_the_rows_and_another_template_has_its_own(model, tmp_path):
+    same, other = tiny.student(tmp_path / "same", seed=1), tiny.byte_student(tmp_path / "bytes")
+    students = {"a": {"model": model}, "b": {"model": same}, "c": {"model": other}}
+    store, _, fits = _planted(tiny.study(model, students=students), tmp_path / "run")
+    marker = store.marker(store.folder("analyze", "short")) or {}
+    words, letters = Template.load(model).fingerprint, Template.load(other).fingerprint
+    assert marker["facts"]["templates"] == {"a": words, "b": words, "c": letters}
+    assert [f.template for f in fits] == [words, letters] * 7
+    assert [f.reason for f in fits if f.template == letters] == [r if r != "special_token" else None for r in REASONS]
+
+
+def test_another_student_or_other_problems_look_at_the_traces_again(model, tmp_path):
+    study = tiny.study(model)
+    tiny.run(study, tmp_path / "run", "generate", "analyze")
+    assert tiny.run(study, tmp_path / "run", "analyze")[1] == []
+    other = tiny.byte_student(tmp_path / "bytes")
+    study = tiny.study(model, students={"t": {"model": model}, "u": {"model": other}})
+    assert tiny.run(study, tmp_path / "run", "analyze")[1] == ["analyze/long", "analyze/short"]
+    fewer = tiny.study(model, students={"t": {"model": model}}, problems=tiny.problem_sets(5))
+    store, ran = tiny.run(fewer, tmp_path / "run", "generate", "analyze")
+    assert ran == ["analyze/long", "analyze/short"]
+    fits = store.read(store.folder("analyze", "long"), Fit, "fits")
+    assert {f.problem_id for f in fits} == set(store.problem_ids("train")), "traces of the others stay unused"
+    assert len(_measured(store, "long")) == 24

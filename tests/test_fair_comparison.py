@@ -9,7 +9,7 @@ import tiny
 from mixdistill import pipeline
 from mixdistill.confounds import OTHERWISE
 from mixdistill.evidence import Evidence
-from mixdistill.gaps import gaps
+from mixdistill.gaps import Under, gaps
 from mixdistill.gather import gather
 from mixdistill.store import Store
 from mixdistill.types import Gap
@@ -53,7 +53,7 @@ def test_same_data_under_two_names_gives_the_same_students_and_no_gap(model, tmp
 def test_students_do_not_depend_on_what_else_is_trained_beside_them(model, tmp_path):
     alone = tiny.study(model, arms={"x": {"short": 1}}, contrasts={}, seeds=[1])
     both = tiny.study(model, **SAME)
-    stages = ("generate", "verify", "mix", "train")
+    stages = ("generate", "verify", "analyze", "mix", "train")
     one, _ = tiny.run(alone, tmp_path / "one", *stages)
     two, _ = tiny.run(both, tmp_path / "two", *stages)
     assert tiny.weights(one, "t", "x", "1") == tiny.weights(two, "t", "b", "1")
@@ -212,7 +212,7 @@ def _gaps(study, scores: dict[tuple[str, str, int | None], np.ndarray]) -> list[
         (student, arm, seed, "signs"): {None: dict(zip(ids, map(float, row), strict=True))}
         for (student, arm, seed), row in scores.items()
     }
-    return gaps(study, {"flexible": cells}, {"signs": {"all": set(ids)}})["flexible"]
+    return gaps(study, {"flexible": cells}, {"signs": {"all": set(ids)}})[Under("flexible")]
 
 
 @pytest.mark.parametrize(("seeds", "shift", "spread"), [(3, 0.1, 0.08), (5, 0.0, 0.08), (4, 0.2, 0.0)])

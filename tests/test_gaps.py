@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import tiny
-from mixdistill.gaps import Cells, gaps
+from mixdistill.arms import of_variant
+from mixdistill.gaps import Cells, Under, gaps
 from mixdistill.types import Gap, Rule
 
 ARMS = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.2, "short": 0.8}}
@@ -33,6 +34,12 @@ def _gaps(right: Right = RIGHT, *, students: Sequence[str] = ("t",), **sections:
 
 def _readings(right: dict[Rule, Right], *, students: Sequence[str] = ("t",), **sections: Any) -> dict[Rule, list[Gap]]:
     """Reading, the one that counts first -> gaps."""
+    found = _under(right, students=students, **sections)
+    return {way.rule: gaps_of for way, gaps_of in found.items() if not way.variant}
+
+
+def _under(right: dict[Rule, Right], *, students: Sequence[str] = ("t",), **sections: Any) -> dict[Under, list[Gap]]:
+    """Reading and budget, those that count first -> gaps."""
     sections = {"arms": ARMS, "contrasts": CONTRASTS, "evaluate": {"caps": [8]}, **sections}
     study = tiny.study("some/model", students={s: {"model": "some/model"} for s in students}, **sections)
     correct: dict[Rule, Cells] = {
@@ -111,9 +118,9 @@ def test_verdict_of_the_primary_contrast_needs_the_adjusted_p():
     assert {g.verdict for g in at_cap} == {"long helps"}, "what is exploratory is not adjusted"
 
 
-def _twice(**right: int) -> Right:
-    """Arm -> how many problems, from the first, it solves with both seeds."""
-    return {(arm, seed): n for arm, n in right.items() for seed in (0, 1)}
+def _twice(by: str = "", **right: int) -> Right:
+    """Arm -> how many problems, from the first, it solves with both seeds; of this variant."""
+    return {(of_variant(arm, by), seed): n for arm, n in right.items() for seed in (0, 1)}
 
 
 def test_verdict_is_withdrawn_where_another_reading_turns_the_sign():
@@ -186,3 +193,101 @@ def test_every_reading_has_every_gap_and_a_family_of_its_own():
         (p,) = {g.p for g in gaps_of if g.primary}
         assert p is not None
         assert {g.p_holm for g in gaps_of if g.primary} == {min(1.0, 2 * p)}
+
+
+def _budgets(declared: dict[str, int], also: list[str], **other: dict[str, int]) -> dict[str, list[Gap]]:
+    """Budget -> gaps, where so many problems are solved under the declared one and under each other."""
+    right = _twice(**declared) | {k: n for by, counts in other.items() for k, n in _twice(by, **counts).items()}
+    found = _under({"flexible": right}, budget={"also": also})
+    return {way.variant: gaps_of for way, gaps_of in found.items()}
+
+
+def test_every_contrast_is_computed_under_every_budget_and_primary_under_the_declared_one_alone():
+    found = _budgets(
+        {"long": 14, "short": 7, "mix": 9}, ["loss_tokens"], loss_tokens={"long": 15, "short": 6, "mix": 9}
+    )
+    assert list(found) == ["", "loss_tokens"]
+    views = {by: [(g.name, g.student, g.max_tokens, g.group) for g in gaps_of] for by, gaps_of in found.items()}
+    assert views[""] == views["loss_tokens"]
+    declared, other = (_gap(found[by], "long_cot_gap") for by in ("", "loss_tokens"))
+    assert (declared.variant, declared.arms, declared.delta) == ("", ("long", "short"), pytest.approx(7 / 20))
+    assert (other.variant, other.arms, other.delta) == (
+        "loss_tokens", ("long@loss_tokens", "short@loss_tokens"), pytest.approx(9 / 20),
+    )  # fmt: skip
+    assert [g.primary for g in (declared, other)] == [True, False]
+    assert (declared.p_holm, other.p_holm) == (declared.p, None)
+    assert [g.verdict for g in (declared, other)] == ["long helps", "long helps"]
+    assert [g.depends_on for g in (declared, other)] == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("long", "verdict"),
+    [(9, "long helps"), (8, "can't tell (depends on the budget)"), (7, "can't tell (depends on the budget)")],
+)
+def test_verdict_needs_the_same_sign_under_the_other_unit(long, verdict):
+    """None is not the same sign."""
+    found = _budgets({"long": 14, "short": 7}, ["loss_tokens"], loss_tokens={"long": long, "short": 8})
+    gap = _gap(found[""], "long_cot_gap")
+    assert (gap.verdict, gap.depends_on) == (verdict, [] if long == 9 else ["loss_tokens"])
+
+
+def test_verdict_that_other_problems_turn_says_so():
+    turned = {"long": 6, "short": 8}
+    gap = _gap(_budgets({"long": 14, "short": 7}, ["each"], each=turned)[""], "long_cot_gap")
+    assert (gap.verdict, gap.depends_on) == ("can't tell (depends on the problems)", ["each"])
+    both = _budgets({"long": 14, "short": 7}, ["loss_tokens", "each"], each=turned, loss_tokens=turned)
+    gap = _gap(both[""], "long_cot_gap")
+    assert (gap.verdict, gap.depends_on) == (
+        "can't tell (depends on the budget and the problems)", ["loss_tokens", "each"],
+    )  # fmt: skip
+
+
+def test_verdict_may_fall_by_reading_and_budget_at_once():
+    strict = {"strict": _twice(long=2, short=9)}
+    right = _twice(long=14, short=7) | _twice("loss_tokens", long=5, short=9)
+    found = _under({"flexible": right, **strict}, budget={"also": ["loss_tokens"]})
+    assert [(way.rule, way.variant) for way in found] == [
+        ("flexible", ""), ("strict", ""), ("flexible", "loss_tokens"),
+    ]  # fmt: skip
+    gap = _gap(found[Under("flexible")], "long_cot_gap")
+    assert gap.verdict == "can't tell (turns under strict; depends on the budget)"
+
+
+def test_other_budget_that_was_not_scored_withdraws_nothing():
+    gap = _gap(_budgets({"long": 14, "short": 7}, ["loss_tokens"], loss_tokens={"long": 5})[""], "long_cot_gap")
+    assert (gap.verdict, gap.depends_on) == ("long helps", [])
+
+
+@pytest.mark.parametrize(
+    ("other", "verdict"),
+    [
+        ({"mix": 12, "long": 5, "short": 4}, "blend beats every pure arm"),
+        ({"mix": 12, "long": 5, "short": 13}, "can't tell (depends on the budget)"),
+    ],
+)
+def test_blend_that_beats_every_pure_arm_must_do_so_under_the_other_unit(other, verdict):
+    found = _budgets({"mix": 18, "long": 8, "short": 7}, ["loss_tokens"], loss_tokens=other)
+    assert _gap(found[""], "mix_gain").verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("other", "verdict"),
+    [
+        ({"mix": 10, "long": 3, "short": 11}, "short beats the blend"),
+        ({"mix": 10, "long": 17, "short": 9}, "can't tell (depends on the budget)"),
+    ],
+)
+def test_pure_arm_that_beats_the_blend_must_be_the_same_under_the_other_unit(other, verdict):
+    found = _budgets({"mix": 8, "long": 9, "short": 18}, ["loss_tokens"], loss_tokens=other)
+    assert _gap(found[""], "mix_gain").verdict == verdict
+    assert _gap(found["loss_tokens"], "mix_gain").arms[0] == "mix@loss_tokens"
+
+
+def test_arm_is_held_against_the_untuned_student_in_its_best_prompt():
+    right = _twice(long=14, short=9) | {("base", None): 1, ("base+on", None): 12}
+    found = _gaps(right)
+    (ahead, behind) = (_gap(found, f"{arm}_over_base") for arm in ("long", "short"))
+    assert (ahead.arms, ahead.delta) == (("long", "base+on"), pytest.approx(2 / 20))
+    assert (behind.arms, behind.delta) == (("short", "base+on"), pytest.approx(-3 / 20))
+    sure = _gap(_gaps(_twice(long=3, short=9) | {("base", None): 1, ("base+on", None): 14}), "long_over_base")
+    assert (sure.arms, sure.verdict) == (("long", "base+on"), "base beats long")

@@ -17,6 +17,7 @@ import yaml
 from conftest import DATA_STAGES, Notes, Watching
 from mixdistill import pipeline, units
 from mixdistill import store as stores
+from mixdistill.commands import status
 from mixdistill.errors import Refused, StageError, StoreError
 from mixdistill.lab.teachers import Scripted
 from mixdistill.pipeline import STAGES
@@ -234,6 +235,27 @@ def test_an_edited_problem_file_is_read_again(raw, store, tmp_path, inline):
     file.unlink()
     go(raw, store)
     assert len(store.read(store.folder("problems"), Problem, "train")) == 2, "what was read stays"
+
+
+def test_dev_and_gate_are_tables_beside_the_others_and_an_edited_file_of_theirs_is_read_again(
+    raw, store, tmp_path, inline
+):
+    file = tmp_path / "gate.csv"
+    file.write_text("prompt,answer\nQ 8 4 7 9 T 10 :,A + + -\n")
+    raw["problems"]["dev"] = {"source": "lab:signs", "split": "search", "limit": 3}
+    raw["problems"]["gate"] = {"source": str(file)}
+    go(raw, store)
+    file.write_text("prompt,answer\nQ 8 4 7 9 T 10 :,A + + -\nQ 1 2 3 T 6 :,A + +\n")
+    go(raw, store)
+    assert {name: len(store.problem_ids(name)) for name in ("train", "signs", "dev", "gate")} == {
+        "train": 12,
+        "signs": 4,
+        "dev": 3,
+        "gate": 2,
+    }
+    assert status.text(status.describe(store.root), 100).splitlines()[2] == (
+        "problems   train 12, dev 3, gate 2, signs 4"
+    )
 
 
 # -- refusing ---------------------------------------------------------------------------------------------------------

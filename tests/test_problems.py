@@ -537,6 +537,69 @@ def test_code_that_indentation_tells_apart_is_two_problems_with_two_answers(tmp_
     assert unused == []
 
 
+# -- dev and gate -----------------------------------------------------------------------------------------------------
+
+
+def four(tmp_path: Path, **lists: list[dict[str, Any]]) -> Any:
+    """Loaded from one file a list; `test` is the benchmark."""
+    files = {n: Source(source=str(write(tmp_path / f"{n}.jsonl", rows))) for n, rows in lists.items()}
+    return load_all(Problems(eval={"test": files.pop("test")}, **files))
+
+
+def test_dev_and_gate_are_read_like_the_benchmarks(tmp_path: Path):
+    lists = {"train": qa("a=1"), "test": qa("b=2"), "dev": qa("c=3", "c=3", "d=4"), "gate": qa("e=5")}
+    found, unused = four(tmp_path, **lists)
+    assert {name: asked(ps) for name, ps in found.items()} == {
+        "train": ["a"],
+        "test": ["b"],
+        "dev": ["c", "d"],
+        "gate": ["e"],
+    }
+    assert {p.split for p in found["dev"]} == {"dev"}
+    assert [(u.split, u.row, u.reason) for u in unused] == [("dev", 2, "duplicate")]
+
+
+def test_a_problem_in_several_lists_stays_in_the_benchmark_else_in_gate_else_in_dev(tmp_path: Path):
+    found, unused = four(
+        tmp_path,
+        train=qa("all=1", "gate and dev=1", "dev=1", "train=1"),
+        dev=qa("all=1", "gate and dev=1", "It\u2019s dev=1", "dev=1"),
+        gate=qa("all=1", "gate  and dev=1"),
+        test=qa("all=1"),
+    )
+    assert {name: asked(ps) for name, ps in found.items()} == {
+        "train": ["train"],
+        "test": ["all"],
+        "dev": ["It\u2019s dev", "dev"],
+        "gate": ["gate  and dev"],
+    }
+    assert [(u.split, u.row, u.reason, u.detail) for u in unused] == [
+        ("gate", 1, "in_evaluation", "stands in test, row 1: all"),
+        ("dev", 1, "in_evaluation", "stands in test, row 1: all"),
+        ("dev", 2, "in_evaluation", "stands in gate, row 2, written otherwise: gate  and dev"),
+        ("train", 1, "in_evaluation", "stands in test, row 1: all"),
+        ("train", 2, "in_evaluation", "stands in gate, row 2, written otherwise: gate  and dev"),
+        ("train", 3, "in_evaluation", "stands in dev, row 4: dev"),
+    ]
+
+
+def test_a_gate_without_a_problem_of_its_own_is_an_error(tmp_path: Path):
+    with pytest.raises(DataError) as e:
+        four(tmp_path, train=qa("a=1"), test=qa("b=2"), gate=qa("b=2"))
+    assert str(e.value) == (
+        "problems.gate: every one of 1 problems is also in an evaluation set; use others, or cut a file in two with "
+        "part"
+    )
+
+
+def test_what_is_wrong_with_dev_names_its_key(tmp_path: Path):
+    with pytest.raises(DataError) as e:
+        four(tmp_path, train=qa("a=1"), test=qa("b=2"), dev=[{"prompt": "c", "reply": "3"}])
+    assert str(e.value).replace(str(tmp_path / "dev.jsonl"), "dev.jsonl") == (
+        "dev.jsonl: no answer column (got prompt, reply); set problems.dev.answer to one of these"
+    )
+
+
 # -- between benchmarks -----------------------------------------------------------------------------------------------
 
 

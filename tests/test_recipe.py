@@ -215,7 +215,7 @@ def test_a_group_holds_all_arms_linked_by_contrasts_in_the_recipes_order(four: R
 
 
 def test_a_teacher_of_weight_zero_is_not_used(four: Recipe):
-    assert four.teachers_of(["mix"]) == ["long", "short"]
+    assert four.teachers_of(["mix"], next(iter(four.students))) == ["long", "short"]
 
 
 def test_students_override_training_and_seeds_for_all_their_arms(raw: dict[str, Any]):

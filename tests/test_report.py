@@ -22,6 +22,7 @@ FILES = {
     "summary.txt",
     "gaps.parquet",
     "gaps_by_rule.parquet",
+    "gaps_by_variant.parquet",
     "done.json",
 }
 

@@ -59,6 +59,9 @@ ROWS: list[t.Row] = [
     t.Update(update=0, example=10**12),
     t.Unused(split="train", source="f.csv", row=3, reason="no_answer", detail="no value in 'answer'", prompt="?"),
     t.Drop(problem_id="p", trace_id=None, teacher="a", reason="no_correct"),
+    t.Fit(trace_id="t", problem_id="p", template="f", prompt_tokens=3, loss_tokens=4, reason=None),
+    t.Origin(example=0, problem_id="p", trace_id="t", teacher="a", sample=1, tag="", prompt_tokens=3, loss_tokens=4,
+             stage=0, updates=2),
 ]  # fmt: skip
 
 

@@ -2,58 +2,13 @@
 
 import pytest
 
+import templates
 import tiny
 from mixdistill.errors import DataError
 from mixdistill.tokens import Template
 from mixdistill.types import Message
-
-QWEN25 = (
-    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are helpful.<|im_end|>\n' }}{% endif %}"
-    + tiny.CHATML
-)
-QWEN3 = (
-    "{% for m in messages %}{% set content = m['content'] %}{% if m['role'] == 'assistant' and '</think>' in content %}"
-    "{% set content = content.split('</think>')[-1].lstrip('\n') %}{% endif %}"
-    "{{ '<|im_start|>' + m['role'] + '\n' + content + '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
-    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
-    "{% endif %}"
-)
-"""Drops the reasoning of earlier turns; an empty thinking part in the prompt when thinking is off."""
-THINKING = QWEN3.partition("{% if enable_thinking")[0] + "{{ '<think>\n' }}{% endif %}"
-"""A thinking-only model: its prompt ends in an opened tag."""
-LLAMA3 = (
-    "{{ '<|begin_of_text|>' }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' "
-    "+ m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
-)
-LINE_BEFORE_STOP = tiny.CHATML.replace("+ '<|im_end|>\n'", "+ '\n<|im_end|>\n'")
-QWEN_EXTRA = ["<|im_start|>", "<|im_end|>"]
-PROMPT, REASONING, CONTENT = "What is 2 + 2?", "Two and two.\n\nThat is 4 — surely.", "The answer is \\boxed{4}."
-
-
-def _qwen(chat_template: str, **kwargs):
-    special = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
-    return tiny.byte_tokenizer(chat_template, extra=QWEN_EXTRA, **special), kwargs
-
-
-def _llama():
-    extra = ["<|start_header_id|>", "<|end_header_id|>"]
-    special = {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>", "pad_token": "<|finetune_right_pad_id|>"}
-    return tiny.byte_tokenizer(LLAMA3, extra=extra, **special), {}
-
-
-KINDS = {
-    "qwen2.5": lambda: _qwen(QWEN25),
-    "qwen3": lambda: _qwen(QWEN3),
-    "qwen3, thinking on": lambda: _qwen(QWEN3, enable_thinking=True),
-    "qwen3, thinking off": lambda: _qwen(QWEN3, enable_thinking=False),
-    "prompt opens thinking": lambda: _qwen(THINKING),
-    "llama 3": _llama,
-    "pad is eos": lambda: (tiny.byte_tokenizer(pad_token="<|im_end|>", eos_token="<|im_end|>"), {}),
-    "no pad": lambda: (tiny.byte_tokenizer(eos_token="<|im_end|>"), {}),
-    "line break before the stop token": lambda: _qwen(LINE_BEFORE_STOP),
-}
+from templates import CONTENT, KINDS, LINE_BEFORE_STOP, PROMPT, QWEN3, QWEN25, REASONING
+from templates import qwen as _qwen
 
 
 @pytest.fixture(params=KINDS)
@@ -74,6 +29,12 @@ def test_reasoning_is_rendered_exactly_once(template):
     assert f"<think>\n{REASONING}\n</think>\n\n{CONTENT}" in whole
 
 
+def test_many_completions_are_counted_like_one(template):
+    completions = [(REASONING, CONTENT), ("", CONTENT), (" ", ""), (REASONING, "")]
+    assert template.counts(completions) == [template.count(*each) for each in completions]
+    assert template.counts([]) == []
+
+
 def test_prompt_in_training_is_the_prompt_in_evaluation(template):
     prompt, completion = template.render(PROMPT, REASONING, CONTENT)
     assert prompt == template.prompt_ids(PROMPT) == template.encode(template.prompt_text(PROMPT))
@@ -84,7 +45,7 @@ def test_prompt_in_training_is_the_prompt_in_evaluation(template):
 def test_stop_token_is_the_last_completion_id_and_the_only_one(template):
     for reasoning in (REASONING, ""):
         _, completion = template.render(PROMPT, reasoning, CONTENT)
-        assert template.stop_ids == {template.tokenizer.eos_token_id}
+        assert len(template.stop_ids) == 1
         assert [i for i in completion if i in template.stop_ids] == completion[-1:]
 
 
@@ -123,7 +84,9 @@ def test_count_is_the_number_of_completion_ids(template):
         assert template.count(reasoning, CONTENT) == len(template.render(PROMPT, reasoning, CONTENT)[1])
 
 
-def test_conversation_is_rendered_turn_by_turn(template):
+def test_conversation_is_rendered_turn_by_turn(template, request):
+    if "system prompt" in request.node.callspec.params["template"]:
+        return  # see below
     turns = [Message(role="system", content="Be brief."), Message(role="user", content=PROMPT)]
     text = _text(template, template.prompt_ids(turns))
     assert text.index("Be brief.") < text.index(PROMPT)
@@ -169,3 +132,78 @@ def test_words_of_the_lab_survive_the_round_trip():
     _, completion = template.render("Q 8 4 7 T 5 :", reasoning, content)
     assert len(completion) == len(f"<think> {reasoning} </think> {content} <eos>".split())
     assert template.split(completion) == (reasoning, content)
+
+
+def test_stop_token_is_the_one_that_the_template_writes_where_eos_token_is_another():
+    template = templates.of("eos is not what ends a turn")
+    assert template.tokenizer.eos_token == "<|end_of_text|>"
+    assert template.stop_text == "<|eot_id|>"
+    assert template.encode(template.completion_text("", "4"))[-1] in template.stop_ids
+
+
+def test_stop_token_is_eos_where_a_turn_ends_in_plain_text():
+    template = templates.of("a turn ends in plain text")
+    assert (template.turn_end, template.stop_text) == ("\n###\n", "<|im_end|>")
+
+
+def test_special_tokens_without_a_role_are_special():
+    template = templates.of("qwen2.5")
+    start = template.encode("<|im_start|>")[0]
+    tokenizer = template.tokenizer
+    tokenizer.add_tokens([tokenizers_token("<|tool|>"), "plain"])
+    template = Template(tokenizer, {})
+    tool, plain = (template.encode(t)[0] for t in ("<|tool|>", "plain"))
+    assert tool not in tokenizer.all_special_ids
+    assert {start, tool} <= template.special_ids
+    assert plain not in template.special_ids
+    assert template.special_in("use <|tool|> or plain") == "<|tool|>"
+
+
+def tokenizers_token(text: str):
+    from tokenizers import AddedToken
+
+    return AddedToken(text, special=True)
+
+
+def test_a_system_prompt_that_is_refused_is_one_line():
+    template = templates.of("refuses the system prompt")
+    turns = [Message(role="system", content="Be brief."), Message(role="user", content=PROMPT)]
+    with pytest.raises(DataError) as e:
+        template.prompt_text(turns)
+    assert str(e.value) == (
+        "system_role: the chat template refuses a system prompt (TemplateError: System role not supported); give the "
+        "student a model or template that takes one, or put it into the problems' own text"
+    )
+
+
+def test_a_template_that_cannot_be_rendered_is_one_line():
+    template = Template(_qwen("{{ raise_exception('not today') }}")[0], {})
+    with pytest.raises(DataError, match=r"cannot render user turns \(TemplateError: not today\); mend"):
+        template.prompt_text(PROMPT)
+
+
+def test_the_switch_of_a_hybrid_student_is_read_off_its_template():
+    ways = {kind: templates.of(kind).thinking for kind in KINDS}
+    assert {k: w for k, w in ways.items() if w} == {
+        "qwen3": "thinking",
+        "qwen3, thinking on": "thinking",
+        "qwen3, thinking off": "no-thinking",
+    }
+    off = templates.of("qwen3").asked("no-thinking")
+    assert off.prompt_text(PROMPT) == templates.of("qwen3, thinking off").prompt_text(PROMPT)
+
+
+def test_decoding_leaves_the_text_as_it_is():
+    tokenizer = tiny.byte_tokenizer()
+    tokenizer.clean_up_tokenization_spaces = True
+    template = Template(tokenizer, {})
+    text = "x , y . z do n't"
+    assert template.decode(template.encode(text)) == text
+    assert template.split(template.encode(text)) == ("", text)
+
+
+def test_what_is_unknown_to_a_tokenizer_is_found():
+    template = Template(tiny.word_tokenizer(), {})
+    assert template.unknown_in("8 + 4 snowman ok") == "snowman"
+    assert template.unknown_in("8 + 4 ok") is None
+    assert Template(tiny.byte_tokenizer(), {}).unknown_in("snowman") is None

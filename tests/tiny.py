@@ -150,6 +150,9 @@ class Inline:
     def __exit__(self, *exc: object) -> None:
         pass
 
+    def spread(self, processes: int) -> None:
+        pass
+
     def map(self, fn: Any, jobs: Any, *, idle: Any, enough: Any = None) -> Any:
         for job in jobs:
             try:
@@ -252,6 +255,15 @@ def plant(
     decisions = store.read(folder, Decision, "decisions")
     rows = [d.model_copy(update=dict.fromkeys(fields, outcome[d.trace_id])) for d in decisions]
     reseal(store, folder, rows, "decisions")
+
+
+def add_dev(store: Store, count: int = 6, *, skip: int = 0) -> None:
+    """Put dev problems among the problems of a folder, in the place of those that are there."""
+    folder = store.folder("problems")
+    marker = store.marker(folder)
+    assert marker
+    table = store.seal(folder, Problem, domain.problems("search", count=count + skip)[skip:], "dev")
+    store.mark(folder, {**marker, "tables": {**marker["tables"], "dev": table}})
 
 
 def reseal(store: Store, folder: Path, rows: list[Any], table: str) -> None:

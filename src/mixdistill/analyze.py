@@ -1,20 +1,33 @@
-"""Stage 3: how long and involved each teacher's traces are."""
+"""Stage 3: how long and involved each teacher's traces are, and which of them a student may learn from.
+
+Table `complexity` measures every trace. Table `fits` looks at the traces of training problems through the template of
+each student: how many tokens a row has there, and why no arm may use it. Students of one template share its rows.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
 
 from mixdistill import resolve
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import DataError
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
-from mixdistill.tokens import Template
-from mixdistill.types import Complexity, Trace
+from mixdistill.template_checks import Subject, unfit
+from mixdistill.tokens import CLOSE, OPEN, Template
+from mixdistill.types import Complexity, Fit, Problem, Trace, content_hash
 from mixdistill.units import Done, Unit
 
-VERSION = "1"
+VERSION = "2"
 TABLE = "complexity"
+FITS = "fits"
+READS = ("id", "problem_id", "reasoning", "content", "finish_reason", "error")
+"""Columns of traces that both tables follow from."""
+BATCH = 256
+"""Traces that are tokenised together."""
 
 
 def steps(trace: Trace) -> float:
@@ -24,8 +37,12 @@ def steps(trace: Trace) -> float:
 
 def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per teacher."""
-    columns = ["id", "reasoning", "content", "error"]
     metrics = {m: resolve.version(resolve.load(resolve.reference("metric", m))) for m in recipe.analyze.metrics}
+    problems = {"problems/train": store.content(store.folder("problems"), "train", ["id", "prompt"])}
+    students = {
+        name: {"model": resolve.model_fingerprint(spec.model), "chat_template_kwargs": spec.chat_template_kwargs}
+        for name, spec in recipe.students.items()
+    }
     return [
         Unit(
             stage="analyze",
@@ -35,8 +52,12 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
                 "tokenizer": resolve.model_fingerprint(tokenizer(recipe)),
                 "chat_template_kwargs": _template_kwargs(recipe),
                 "metrics": metrics,
+                "students": students,
             },
-            inputs={f"generate/{teacher}": store.content(store.folder("generate", teacher), TRACES, columns)},
+            inputs={
+                f"generate/{teacher}": store.content(store.folder("generate", teacher), TRACES, [*READS]),
+                **problems,
+            },
             given={"tokenizer": tokenizer(recipe)},
         )
         for teacher in recipe.teachers
@@ -44,21 +65,52 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
 
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
-    """Measure one teacher's traces."""
-    model = tokenizer(recipe)
-    template = _template(recipe)
+    """Measure one teacher's traces, and say of each what its students see of it."""
+    model, folder = tokenizer(recipe), store.folder("analyze", *unit.key)
+    counting, of_students = _template(recipe), templates(recipe)
+    problems = store.read(store.folder("problems"), Problem, "train")
+    _refuse_unfit(recipe, of_students, problems)
+    distinct = {t.fingerprint: t for t in of_students.values()}
+
+    def traces() -> Iterator[Trace]:
+        return (t for t in store.rows(store.folder("generate", *unit.key), Trace, TRACES) if t.error is None)
+
+    seen = _read(traces(), {counting.fingerprint: counting, **distinct})
     metrics = {m: resolve.load(resolve.reference("metric", m)) for m in recipe.analyze.metrics}
-    traces = store.rows(store.folder("generate", *unit.key), Trace, TRACES)
-    rows = [_measure(t, model, template, metrics) for t in traces if t.error is None]
-    table = store.seal(store.folder("analyze", *unit.key), Complexity, rows, TABLE)
-    tokens = sorted(r.metrics["tokens"] or 0 for r in rows)
-    facts = {"median_tokens": tokens[len(tokens) // 2] if tokens else None, "tokenizer": model}
-    return Done(counts={"traces": len(rows)}, tables={TABLE: table}, facts=facts)
+    lengths = seen.tokens[counting.fingerprint]
+    tables = {
+        FITS: store.seal(folder, Fit, _fits(traces(), seen, problems, distinct), FITS),
+        TABLE: store.seal(
+            folder, Complexity, (_measure(t, model, n, metrics) for t, n in zip(traces(), lengths, strict=True)), TABLE
+        ),
+    }
+    facts = {
+        "median_tokens": sorted(lengths)[len(lengths) // 2] if lengths else None,
+        "tokenizer": model,
+        "templates": {student: t.fingerprint for student, t in of_students.items()},
+    }
+    return Done(counts={"traces": len(lengths)}, tables=tables, facts=facts)
+
+
+def _refuse_unfit(recipe: Recipe, of_students: dict[str, Template], problems: list[Problem]) -> None:
+    """Raises DataError where a student's tokenizer or template cannot be used: before anything is trained."""
+    for name, template in of_students.items():
+        subject = Subject.of(template, resolve.model_path(recipe.students[name].model))
+        if lines := unfit(subject, (p.prompt for p in problems)):
+            raise DataError(f"students.{name}.model: {lines[0]}")
 
 
 def tokenizer(recipe: Recipe) -> str:
     """The model whose tokenizer counts: the recipe's, else the first student's."""
     return recipe.analyze.tokenizer or next(iter(recipe.students.values())).model
+
+
+def templates(recipe: Recipe) -> dict[str, Template]:
+    """Student -> its template."""
+    return {
+        name: Template.load(resolve.model_path(s.model), chat_template_kwargs=s.chat_template_kwargs)
+        for name, s in recipe.students.items()
+    }
 
 
 def _template_kwargs(recipe: Recipe) -> dict[str, Any]:
@@ -78,7 +130,84 @@ def _template(recipe: Recipe) -> Template:
         raise DataError(f"analyze.tokenizer: {what}; name a chat model, or leave it out for the first student's") from e
 
 
-def _measure(trace: Trace, model: str, template: Template, metrics: dict[str, Any]) -> Complexity:
-    values: dict[str, float | None] = {"tokens": float(template.count(trace.reasoning, trace.content))}
+def _measure(trace: Trace, model: str, tokens: int, metrics: dict[str, Any]) -> Complexity:
+    values: dict[str, float | None] = {"tokens": float(tokens)}
     values |= {name.rpartition(":")[2]: metric(trace) for name, metric in metrics.items()}
     return Complexity(trace_id=trace.id, tokenizer=model, metrics=values)
+
+
+# -- what the students see --------------------------------------------------------------------------------------------
+
+
+class _Seen(NamedTuple):
+    """What one pass over the traces leaves: numbers alone, however long the texts are."""
+
+    tokens: dict[str, array[int]]
+    """Fingerprint of a template -> tokens of every trace as it writes it, stop token included."""
+    first: array[int]
+    """Number of the first trace that says the same of the same problem; of most its own."""
+    ids: list[str]
+    """Of the traces, in order."""
+
+
+def _read(traces: Iterable[Trace], distinct: dict[str, Template]) -> _Seen:
+    seen = _Seen({name: array("q") for name in distinct}, array("q"), [])
+    known: dict[int, int] = {}
+    traces = iter(traces)
+    while batch := list(islice(traces, BATCH)):
+        for name, template in distinct.items():
+            seen.tokens[name].extend(template.counts([(t.reasoning, t.content) for t in batch]))
+        for trace in batch:
+            seen.first.append(known.setdefault(_said(trace), len(seen.ids)))
+            seen.ids.append(trace.id)
+    return seen
+
+
+def _said(trace: Trace) -> int:
+    """Hash of what a trace says, white space aside, and whether it came to an end."""
+    texts = (" ".join(text.split()) for text in (trace.reasoning, trace.content))
+    return int(content_hash(trace.problem_id, *texts, str(trace.finish_reason == "stop")), 16)
+
+
+def _fits(
+    traces: Iterable[Trace], seen: _Seen, problems: list[Problem], distinct: dict[str, Template]
+) -> Iterator[Fit]:
+    """A row per trace of one of the problems and per template."""
+    prompts = {
+        name: {p.id: len(template.prompt_ids(p.prompt)) for p in problems} for name, template in distinct.items()
+    }
+    asked = {p.id for p in problems}
+    for n, trace in enumerate(traces):
+        if trace.problem_id not in asked:
+            continue  # bought when the study asked for more problems
+        for name, template in distinct.items():
+            reason, detail = _misfit(trace, template) or _repeated(seen, n) or (None, "")
+            yield Fit(
+                trace_id=trace.id,
+                problem_id=trace.problem_id,
+                template=name,
+                prompt_tokens=prompts[name][trace.problem_id],
+                loss_tokens=seen.tokens[name][n],
+                reason=reason,
+                detail=detail,
+            )
+
+
+def _misfit(trace: Trace, template: Template) -> tuple[str, str] | None:
+    """(reason, what was found) of a trace that a student of this template must not learn from."""
+    if trace.finish_reason != "stop":
+        return "unfinished", trace.finish_reason  # it would teach the student not to stop
+    for text in (trace.reasoning, trace.content):
+        if special := template.special_in(text):
+            return "special_token", special
+        if unknown := template.unknown_in(text):
+            return "unknown", unknown
+    for tag in (OPEN.strip(), CLOSE.strip()):
+        if tag in trace.reasoning or tag in trace.content:
+            return "think_tag", tag  # it would be split at the wrong place when the student writes it
+    return None
+
+
+def _repeated(seen: _Seen, n: int) -> tuple[str, str] | None:
+    first = seen.first[n]
+    return None if first == n else ("duplicate", f"of trace {seen.ids[first]}")

@@ -45,3 +45,19 @@ def of_variant(name: str, variant: str) -> str:
     """The same arm, in the same mode, under another budget. There is one untuned student."""
     parts = called(name)
     return name if parts.arm == BASE else str(parts._replace(variant=variant))
+
+
+BY = {
+    "examples": "by examples",
+    "loss_tokens": "by loss tokens",
+    "shared": "on shared problems",
+    "each": "on each arm's own problems",
+    "reweighted": "reweighted by difficulty",
+}
+"""Variant -> how its arms were trained, in words."""
+
+
+def spoken(name: str) -> str:
+    """A name in words: `mix, by loss tokens`; a mode as it stands."""
+    parts = called(name)
+    return f"{parts._replace(variant='')}" + (f", {BY[parts.variant]}" if parts.variant else "")

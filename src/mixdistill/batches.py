@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mixdistill.distributed import ALL, Share
 from mixdistill.errors import StageError
 from mixdistill.tokens import Template
 
@@ -73,15 +74,30 @@ class Collate:
     pad_id: int
     limit: int
     """Most tokens of a micro-batch, padding included."""
+    share: Share = ALL
+    """What this process takes of every update."""
     packed: bool = False
     """Rows of a micro-batch stand one after the other in one, and do not see each other."""
 
     def __call__(self, batch: Sequence[dict[str, list[int]]]) -> dict[str, list[MicroBatch]]:
-        """The micro-batches of the one update that a batch is."""
-        update = batch[0]["examples"]
-        lengths = {i: self.rows[i].length for i in update}
-        parts = (packs if self.packed else micro_batches)(update, lengths, self.limit)
-        return {"micro_batches": [self._one(part) for part in parts]}
+        """Of the one update that a batch is: `micro_batches` of this process, and the `whole` update's.
+
+        All processes have equally many. Where one has too few, passes without loss stand in.
+        """
+        (update,) = batch
+        lengths = {i: self.rows[i].length for i in update["examples"]}
+        hands = self.share.deal(update["examples"], lengths)
+        parts = packs if self.packed else micro_batches
+        cut = [[self._one(part) for part in parts(hand, lengths, self.limit)] for hand in hands]
+        mine = cut[self.share.rank]
+        lacking = max(map(len, cut)) - len(mine)
+        idle = [self._idle(min(lengths, key=lambda i: lengths[i]))] * lacking if lacking else []
+        return {"micro_batches": idle + mine, "whole": [batch for hand in cut for batch in hand]}
+
+    def _idle(self, row: int) -> MicroBatch:
+        """A pass that every process has to take part in, without anything to learn from."""
+        batch = self._one([row])
+        return MicroBatch([], [], batch.labels.new_full(batch.labels.shape, IGNORED), batch.inputs)
 
     def _one(self, part: list[int]) -> MicroBatch:
         rows = [self.rows[i] for i in part]

@@ -7,6 +7,7 @@
     │   └── Refused            going on would lose bought traces or training; names the keys that changed
     ├── MissingExtra           a library is not installed; names the pip line
     └── StageError             a stage cannot do its work (missing input, error rate exceeded)
+        ├── Diverged           a training's loss or weights are no longer finite numbers
         └── Stopped            somebody asked to stop; what there is is kept
 
 Every message reads *where: what (got value); what to do*. Anything else that is raised is our bug and shows
@@ -56,6 +57,11 @@ class MissingExtra(MixdistillError):
 
 class StageError(MixdistillError):
     """A stage cannot do its work."""
+
+
+class Diverged(StageError):
+    """A training went wrong beyond repair: its loss, gradients or weights are no finite numbers, or its loss went up
+    and stayed there."""
 
 
 class Stopped(StageError):

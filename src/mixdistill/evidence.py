@@ -35,11 +35,13 @@ class StudentFacts(Row):
 
 
 class ArmFacts(Row):
-    """One arm, in the recipe's order; `base` comes first."""
+    """One arm, under one budget, in one mode. `base` comes first, then the recipe's arms in its order, each before its
+    further modes, then the same under every other budget."""
 
     name: str
+    """See `arms.py`: `mix`, `mix+short`, `mix@loss_tokens`."""
     weights: dict[str, float]
-    """Teacher -> weight in the budget's unit, adding up to 1; empty for `base`."""
+    """Teacher -> weight in its budget's unit, adding up to 1; empty for `base`."""
 
 
 class TeacherFacts(Row):
@@ -218,11 +220,89 @@ class Confound(Row):
     text: str
     """One sentence, for people."""
     field: str = ""
-    """The field of `CellFacts` it is about, where it is one; `recipe`: trained otherwise than the recipe now says."""
+    """The row of the confound table that it is; `recipe`: trained otherwise than the recipe now says; `undertrained`:
+    the alarm of one arm, with every sign of it; empty of evaluations."""
     student: str | None = None
     """None: every student."""
     values: dict[str, str] = Field(default_factory=dict)
     """Arm -> its value."""
+
+
+class DevPoint(Row):
+    """Accuracy of one arm of one student on `problems.dev` at one point of its trainings, over its seeds. Choices are
+    made on these problems: no number here is a result of the study."""
+
+    student: str
+    arm: str
+    progress: float
+    """Share of the updates that were done then, above 0; 1 is the end."""
+    mean: float
+    """Correct over all answers, 0..1, mean over seeds."""
+    checkpoints: Interval | None
+    """These checkpoints: problems resampled, seeds fixed."""
+    data: Interval | None
+    """This data: problems and seeds both random; None with a single seed."""
+    seeds: dict[int, float]
+    """Seed -> accuracy."""
+    problems: int
+
+
+class DevGap(Row):
+    """A contrast on `problems.dev` at one point of the trainings: P(arms[0]) - P(arms[1])."""
+
+    name: str
+    """Name of the contrast."""
+    variant: str
+    """As in `Gap`."""
+    student: str
+    arms: tuple[str, str]
+    """As in `Gap`; for a blend, the pure arm that decides at this point."""
+    progress: float
+    """As in `DevPoint`."""
+    delta: float
+    """Difference, in 0..1."""
+    checkpoints: Interval | None
+    data: Interval | None
+    problems: int
+    seeds: int
+
+
+class Moving(Row):
+    """How the accuracy of one arm of one student on `problems.dev` changed between the last two points of training."""
+
+    student: str
+    arm: str
+    since: float
+    """Share of the updates done at the point before the last."""
+    delta: float
+    """Accuracy at the end minus accuracy then."""
+    interval: Interval | None
+    """Of the change, paired over problems: this data, with a single seed these checkpoints; None of one problem."""
+    moving: bool
+    """Whether the interval leaves out zero: the training was not over."""
+
+
+class ConfoundRow(Row):
+    """One thing that trainings are compared by, whether it differs or not."""
+
+    name: str
+    """`updates`, `packing`, `version of torch`, ..."""
+    state: Literal["same", "note", "red"]
+    """As `Confound.severity`, else the same in all arms."""
+    why: str
+    """One sentence; empty where it is the same."""
+    values: dict[str, str]
+    """Arm -> its value, from what the trainer recorded; over seeds a range, or all of them."""
+
+
+class ConfoundTable(Row):
+    """What the trainings of one student on compared arms came to: red rows first, then notes, then what is the same."""
+
+    student: str
+    variant: str
+    """The budget of the arms; see `Gap.variant`."""
+    arms: list[str]
+    rows: list[ConfoundRow]
 
 
 class Evidence(Row):
@@ -241,6 +321,8 @@ class Evidence(Row):
     """The reading of the answers that counts."""
     budget: Literal["examples", "loss_tokens"]
     """What every update holds equally; also the unit of the arms' weights."""
+    variants: list[str]
+    """Budgets that every arm was to be trained under besides: another unit of the updates, or other problems."""
     students: list[StudentFacts]
     arms: list[ArmFacts]
     teachers: list[TeacherFacts]
@@ -254,12 +336,24 @@ class Evidence(Row):
     """In the recipe's order of contrasts, then every arm against the untuned student."""
     gaps_by_rule: list[Gap]
     """The same under every other reading, one reading after the other."""
+    gaps_by_variant: list[Gap]
+    """The same, as the reading that counts has it, between the arms that were trained under another budget, one budget
+    after the other."""
     alike: dict[Rule, Rule]
     """Reading -> another, under which the same answers are correct; of the first there are no gaps."""
     readings: list[ReadingFacts]
     agreement: list[AgreementFacts]
     """Teachers first, a row for every later verifier of the chain; empty without a chain."""
     confounds: list[Confound]
+    """Rows of the confound tables that are not the same, what differed in evaluation, and what was undertrained."""
+    confound_tables: list[ConfoundTable]
+    """Of each student, one for every group of compared arms and budget."""
+    dev_points: list[DevPoint] = []
+    """By student, arm and progress; empty without `problems.dev`."""
+    dev_gaps: list[DevGap] = []
+    """By contrast, budget, student and progress."""
+    moving: list[Moving] = []
+    """A row per student and arm that was asked at two points or more."""
     cells_wanted: int
     """Cells the recipe asks for."""
     missing: list[str]

@@ -11,21 +11,23 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mixdistill import row_checks
 from mixdistill.backends.transformers import generation_config
 from mixdistill.batches import Collate, Tokenised, check_rows
 from mixdistill.checkpoints import checkpoint_step, newest_checkpoint, remove_checkpoint, room
-from mixdistill.errors import MissingExtra, StageError
+from mixdistill.distributed import Share, spread
+from mixdistill.errors import Diverged, MissingExtra, StageError
 from mixdistill.methods import ADAPTER, adapted, load, merged, packs
 from mixdistill.sections import Train
 from mixdistill.seen import Seen, from_log
+from mixdistill.snapshots import MODEL, snapshot
 from mixdistill.tokens import Template
 from mixdistill.types import Example
 
-MODEL = "model"
-"""Below a training's folder: the student that came out."""
 CHECKED = 100
 """Examples whose tokens are compared after the tokenizer was saved."""
 
@@ -39,28 +41,41 @@ def fine_tune(
     seed: int,
     out: Path,
     chat_template_kwargs: dict[str, Any] | None = None,
+    snapshots: Sequence[int] = (),
     progress: Callable[[int, int, float], None] = lambda done, tokens, rate: None,
 ) -> dict[str, Any]:
     """Train `model` (folder or hub id) on `examples`, `updates[t]` naming the rows of optimizer step t.
 
     Saves the model, its tokenizer and generation_config under `out/model` and returns what happened: updates, examples,
     loss tokens, losses, learning rates, displacement of the weights, device, seconds. Goes on from the last checkpoint
-    under `out` when there is one. Raises MissingExtra without torch and trl, StageError when the training diverges.
+    under `out` when there is one. After the updates in `snapshots` the model is saved beside (see snapshots.py). Raises
+    MissingExtra without torch and trl, Diverged when the training does.
     """
+    share = Share.here()
+    if settings.num_processes > share.processes:
+        return spread(
+            partial(fine_tune, model, examples, updates, settings, seed=seed, out=out),
+            chat_template_kwargs=chat_template_kwargs,
+            snapshots=snapshots,
+            processes=settings.num_processes,
+            folder=out,
+            progress=progress,
+        )
     template = Template.load(model, chat_template_kwargs=chat_template_kwargs)
     rows = [Tokenised(*template.render(e.prompt, e.reasoning, e.content)) for e in examples]
+    checks = row_checks.check_rows(examples, rows, template, model)
     check_rows(rows, template, settings.max_length, settings.overlong)
     cut = frozenset(i for i, row in enumerate(rows) if row.length > settings.max_length)
     seen = Seen(examples, cut)
     rows = [row.cut(settings.max_length) for row in rows]
     trainer = _trainer(model, rows, updates, settings, seed, out, template, seen, progress)
+    save = partial(_save, trainer, template, model, examples)
+    if snapshots:
+        _take(snapshots, trainer, lambda update: save(snapshot(out, update)))
     seconds = _train(trainer, seen, out)
-    student = _student(trainer, model, settings, out)
-    displacement = _displacement(model, student)
-    if not math.isfinite(displacement):
-        raise StageError("train: the weights are no longer finite numbers after the last update; lower learning_rate")
-    with room(out / f".{MODEL}.tmp", "the model"):
-        _save(student, template, model, examples, out / MODEL)
+    displacement = save(out / MODEL)
+    if not share.first:
+        return {}
     _remove_checkpoints(out)
     return {
         "updates": int(trainer.state.global_step),
@@ -69,6 +84,7 @@ def fine_tune(
         "displacement": displacement,
         **_how(trainer, settings, seed),
         "template": template.fingerprint,
+        "template_notes": checks,
         "seconds_training": round(seconds, 2),
     }
 
@@ -77,7 +93,6 @@ def _how(trainer: Any, settings: Train, seed: int) -> dict[str, Any]:
     """What a training was carried out with, as it was in force."""
     from mixdistill.trainer import checkpointing_name
 
-    processes = int(trainer.args.world_size)
     return {
         "method": settings.method,
         "loss_type": settings.loss_type,
@@ -85,8 +100,7 @@ def _how(trainer: Any, settings: Train, seed: int) -> dict[str, Any]:
         "attn_implementation": trainer.model.config._attn_implementation,
         "gradient_checkpointing": bool(getattr(trainer.args, checkpointing_name())),
         "precision": "bfloat16" if trainer.args.bf16 else "float32",
-        "num_processes": processes,
-        "distributed": settings.distributed if processes > 1 else None,
+        **trainer.share.layout(settings.distributed),
         "device": device_name(),
         "seed": seed,
         "max_length": settings.max_length,
@@ -122,20 +136,24 @@ def _trainer(
         args=arguments(settings, seed=seed, out=out, updates=len(updates)),
         processing_class=template.tokenizer,
         train_dataset=datasets.Dataset.from_dict({"examples": [list(u) for u in updates]}),
-        data_collator=Collate(rows, template.pad_id, settings.micro_batch_tokens, packs(settings)),
+        data_collator=Collate(rows, template.pad_id, settings.micro_batch_tokens, Share.here(), packs(settings)),
         seen=seen,
         loss_type=settings.loss_type,
         progress=progress,
     )
 
 
+def _take(updates: Sequence[int], trainer: Any, save: Callable[[int], Any]) -> None:
+    from mixdistill.trainer import Snapshots
+
+    trainer.add_callback(Snapshots(updates, save))
+
+
 def _train(trainer: Any, seen: Seen, out: Path) -> float:
     """From the last checkpoint under `out` where there is one; the seconds that this took."""
-    checkpoint = newest_checkpoint(out)
+    checkpoint = newest_checkpoint(out, trainer.layout)
     if checkpoint:
         _count_earlier(seen, trainer, checkpoint_step(checkpoint))
-    from mixdistill.trainer import Diverged
-
     try:
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Diverged:
@@ -154,33 +172,46 @@ def _count_earlier(seen: Seen, trainer: Any, updates: int) -> None:
     """What passed through before the checkpoint: the trainer skips those updates, the counts must not."""
     for i in range(updates):
         batch = trainer.data_collator([trainer.train_dataset[i]])
-        seen.update(batch["micro_batches"])
+        seen.update(batch["whole"])
 
 
-def _student(trainer: Any, model: str, settings: Train, out: Path) -> Any:
-    """What was trained, as an ordinary model. Adapters are saved in `out/adapter` and merged into the untuned model."""
-    if settings.method == "full":
-        return trainer.model
-    beside = out / f".{ADAPTER}.tmp"
-    with room(beside, "the adapter"):
-        shutil.rmtree(beside, ignore_errors=True)
-        trainer.model.save_pretrained(beside)
-    (beside / "README.md").unlink(missing_ok=True)  # PEFT's card, which has nothing in it
-    _put(beside, out / ADAPTER)
-    return merged(model, out / ADAPTER)
-
-
-def _save(student: Any, template: Template, model: str, examples: Sequence[Example], out: Path) -> None:
-    """Write beside, then rename: a model folder is whole or not there."""
+def _save(trainer: Any, template: Template, model: str, examples: Sequence[Example], out: Path) -> float:
+    """Save the student as it is now; how far its weights have moved. Write beside, then rename: a model folder is whole
+    or not there. The first process writes, all take part. Raises Diverged for weights that are no finite numbers."""
     beside = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
+    with trainer.whole():
+        if not trainer.share.first:
+            return 0.0
+        shutil.rmtree(beside, ignore_errors=True)
+        with room(beside, "the model"):
+            student = _student(trainer, model, beside)
+            moved = _displacement(model, student)
+            if not math.isfinite(moved):
+                raise Diverged("train: the weights are no longer finite numbers; lower train.learning_rate")
+            _write(student, template, model, beside)
+    _check_tokenizer(beside, template, examples)
+    _put(beside, out)
+    return moved
+
+
+def _student(trainer: Any, model: str, folder: Path) -> Any:
+    """What was trained, as an ordinary model. An adapter is saved in `folder/adapter` and merged into the untuned
+    model: the one in training stays as it is."""
+    if not hasattr(trainer.model, "peft_config"):
+        return trainer.model
+    trainer.model.save_pretrained(folder / ADAPTER)
+    (folder / ADAPTER / "README.md").unlink(missing_ok=True)  # PEFT's card, which has nothing in it
+    return merged(model, folder / ADAPTER)
+
+
+def _write(student: Any, template: Template, model: str, folder: Path) -> None:
+    cache, settings = student.config.use_cache, student.generation_config
     student.config.use_cache = True
     # The trainer wrote the tokenizer's special tokens into it, and a student must be decoded like its untuned self.
     student.generation_config = generation_config(model)
-    student.save_pretrained(beside, safe_serialization=True)
-    template.tokenizer.save_pretrained(beside)
-    _check_tokenizer(beside, template, examples)
-    _put(beside, out)
+    student.save_pretrained(folder, safe_serialization=True)
+    student.config.use_cache, student.generation_config = cache, settings
+    template.tokenizer.save_pretrained(folder)
 
 
 def _check_tokenizer(folder: Path, template: Template, examples: Sequence[Example]) -> None:
@@ -208,7 +239,7 @@ def _check_tokenizer(folder: Path, template: Template, examples: Sequence[Exampl
 
 def _put(beside: Path, folder: Path) -> None:
     """A finished folder takes its place, whole on the disk."""
-    for file in beside.iterdir():
+    for file in (p for p in beside.rglob("*") if p.is_file()):
         with open(file, "rb") as f:
             os.fsync(f.fileno())
     shutil.rmtree(folder, ignore_errors=True)

@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill import evaluate
-from mixdistill.confounds import OTHERWISE, Cell, Trained, confounds
+from mixdistill.arms import called, spoken
+from mixdistill.confound_table import Cell, Trained, confound_tables
+from mixdistill.confounds import OTHERWISE, confounds
+from mixdistill.curves import over_training
 from mixdistill.evidence import (
     ArmFacts,
     CellFacts,
@@ -47,9 +50,11 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
     levels = {b: _levels(store, b) for b in recipe.problems.eval}
     done = [unit for unit, s in plan(recipe, store, "evaluate") if s is State.DONE]
     answers = read(recipe, store, done)
-    counting, *others = gaps(recipe, answers.correct, levels).values()
+    found = gaps(recipe, answers.correct, levels)
+    declared, *others = found
     scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
-    trained = _trained(recipe, store)
+    trained, curves = _trained(recipe, store), over_training(recipe, store)
+    differences = confound_tables(recipe, trained)
     cells = [_cell_facts(store, cell, marker) for cell, marker in trained.items()]
     cells_done = {cell_of(unit.key) for unit in done}
     evaluated = [(u, _marker(store, u)) for u in done]
@@ -63,31 +68,47 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         verifier=recipe.verify.name,
         rule=recipe.verify.counts,
         budget=recipe.budget.unit,
+        variants=recipe.variants[1:],
         students=_students(recipe, store),
-        arms=[ArmFacts(name=BASE, weights={}), *(ArmFacts(name=n, weights=a.weights) for n, a in recipe.arms.items())],
+        arms=_arms(recipe, cells_done),
         teachers=[_teacher(recipe, store, t.name, t.pass_rate) for t in teachers],
         solved=shared(teachers, levels_of(store)),
         shared=_shared(recipe, store),
         cells=cells,
         scores=scores,
         accuracies=accuracies(recipe, answers.correct[recipe.verify.counts], scores, levels),
-        gaps=counting,
-        gaps_by_rule=list(itertools.chain(*others)),
+        gaps=found[declared],
+        gaps_by_rule=[gap for way in others if not way.variant for gap in found[way]],
+        gaps_by_variant=[gap for way in others if way.variant for gap in found[way]],
         alike=answers.alike,
         readings=answers.facts,
         agreement=agreement(recipe, store, done),
         confounds=[
             *_made_otherwise(recipe, store),
-            *confounds(recipe, cells, trained, evaluated, _changed(recipe, store, trained)),
+            *confounds(recipe, differences, trained, evaluated, _changed(recipe, store, trained), curves.moving),
         ],
+        confound_tables=differences,
+        dev_points=curves.points,
+        dev_gaps=curves.gaps,
+        moving=curves.moving,
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, cells_done),
-        notes=_failed_requests(store, done) + _notes(recipe, store, cells_done),
+        notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),
         command=_command(store),
         recipe=render(recipe),
         versions=versions() | _commit(),
         seconds=sessions_seconds(store),
     )
+
+
+def _arms(recipe: Recipe, done: set[tuple[str, str, int | None, str]]) -> list[ArmFacts]:
+    """Every name that a student is scored under."""
+    bases = [BASE, *sorted({arm for _, arm, *_ in done if called(arm).arm == BASE and arm != BASE})]
+    names = [mode for arm in recipe.trained for mode in recipe.modes(arm)]
+    return [
+        *(ArmFacts(name=name, weights={}) for name in bases),
+        *(ArmFacts(name=name, weights=recipe.arm(name).weights) for name in names),
+    ]
 
 
 def _levels(store: Store, benchmark: str) -> dict[str, set[str]]:
@@ -256,12 +277,15 @@ def parameters(folder: Path) -> int:
 
 
 def _missing(recipe: Recipe, done: set[tuple[str, str, int | None, str]]) -> list[str]:
-    """Trainings without an evaluation on every benchmark."""
+    """Trainings without an evaluation on every benchmark, in every mode."""
     found = []
-    for student, arm, seed in recipe.cells():
-        lost = [b for b in recipe.problems.eval if (student, arm, seed, b) not in done]
-        if lost:
-            found.append(f"{student}/{arm}/{seed}: not evaluated on {', '.join(lost)}; run the recipe again")
+    for student, trained, seed in recipe.cells():
+        for arm in recipe.modes(trained):
+            lost = [b for b in recipe.problems.eval if (student, arm, seed, b) not in done]
+            if lost:
+                words = f" ({spoken(arm)})" if called(arm).variant else ""
+                where = f"{student}/{arm}/{seed}{words}"
+                found.append(f"{where}: not evaluated on {', '.join(lost)}; run the recipe again")
     return found
 
 
@@ -280,6 +304,14 @@ def _failed_requests(store: Store, done: list[Unit]) -> list[str]:
         f"{sum(failed.values()):,} requests of the evaluation failed ({where}). They count as errors: as not correct, "
         "with bounds beside the accuracies."
     ]
+
+
+def _without_dev(cells: list[str]) -> list[str]:
+    """Which trainings say nothing of the way there."""
+    if not cells:
+        return []
+    what = "1 training was" if len(cells) == 1 else f"{len(cells)} trainings were"
+    return [f"{what} not asked the dev problems that there are now; the gap over training is without them."]
 
 
 def _notes(recipe: Recipe, store: Store, done: set[tuple[str, str, int | None, str]]) -> list[str]:

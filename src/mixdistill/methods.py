@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ADAPTER = "adapter"
-"""Below a training's folder: the adapter that was merged into the student."""
+"""In the folder of a model that was trained with adapters: the adapter that was merged into it."""
 FLASH = "flash_attention_2"
 LARGE = 300_000_000
 """Weights from which on a full training at an adapter's learning rate is remarked upon."""

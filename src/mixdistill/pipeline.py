@@ -7,7 +7,7 @@ A stage is a module with two functions:
 
 Where a unit stands follows from its identity and extent (units.py). Same identity and all ids there: skip. Some there:
 go on. Another identity: refuse where money or training would be lost, else redo. The pipeline itself is the loop over
-seven rows in `STAGES`.
+the rows in `STAGES`; of `tune` there are units only where the recipe has a section of that name.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mixdistill import interrupt, resolve
+from mixdistill.arms import BASE
 from mixdistill.asking import asks
 from mixdistill.errors import MixdistillError, Refused, StageError, Stopped, StoreError, said
 from mixdistill.executor import Local, never
@@ -34,6 +35,7 @@ from mixdistill.refusals import (
     RECIPE,
     SESSIONS,
     TRACEBACK,
+    TRAINING,
     holds_rows,
     refuse,
     refuse_early,
@@ -57,7 +59,7 @@ from mixdistill.units import (
     state,
 )
 
-STAGES = ("generate", "verify", "analyze", "mix", "train", "evaluate", "report")
+STAGES = ("generate", "verify", "analyze", "mix", "tune", "train", "evaluate", "report")
 ASKING = ("generate", "evaluate")
 """Stages with requests in flight, which the first Ctrl-C lets finish; so has verify, where a verifier asks a model."""
 SEEN_SECONDS = 5.0
@@ -123,7 +125,8 @@ def run(
                 planned = plan(recipe, store, stage, pilot=pilot)
                 if retry:
                     planned = _to_be_retried(planned, store, fresh)
-                failures += _run_stage(stage, planned, recipe, store, executor, watcher, fresh, seen)
+                if planned:
+                    failures += _run_stage(stage, planned, recipe, store, executor, watcher, fresh, seen)
     return failures
 
 
@@ -162,7 +165,7 @@ def problem_options(recipe: Recipe, limit: int | None) -> dict[str, Any]:
 
 def _file_hashes(recipe: Recipe) -> dict[str, str]:
     """Local files that problems come from -> content hash, of those that are there."""
-    sources = {s.source for s in (recipe.problems.train, *recipe.problems.eval.values())}
+    sources = {s.source for s in recipe.problems.lists.values()}
     files = {s: os.path.expanduser(resolve.from_environment(s)) for s in sorted(sources)}
     readable = {s: Path(f) for s, f in files.items() if os.path.isfile(f) and os.access(f, os.R_OK)}
     hashes = {s: file_hash(file) for s, file in readable.items()}
@@ -175,7 +178,12 @@ def _to_be_retried(planned: list[tuple[Unit, State]], store: Store, fresh: bool)
     found = []
     for unit, s in planned:
         failed = _failed(unit, store) if s is State.DONE and (unit.wanted or unit.stage == "verify") else 0
-        if failed and unit.stage == "generate" and not fresh and any(store.folder("train").rglob(MARKER)):
+        if (
+            failed
+            and unit.stage == "generate"
+            and not fresh
+            and any(m for s in TRAINING for m in store.folder(s).rglob(MARKER))
+        ):
             raise Refused(
                 f"{store.root}: {unit.label}: {failed:,} failed requests would be asked again, and trainings were made "
                 "without them; use --fresh to set those trainings aside, or --out for a new run"
@@ -223,6 +231,7 @@ def _run_stage(
         if asked():
             watcher.stopping()
 
+    executor.spread(processes(recipe) if stage in TRAINING else 1)
     store.go_on()
     with interrupt.gently(store.ask_to_stop) if _asks(stage, recipe) else nullcontext(never) as asked:
         for job, result, error in executor.map(work, jobs, idle=idle, enough=asked):
@@ -235,6 +244,11 @@ def _run_stage(
         if asked():
             raise KeyboardInterrupt
     return failures
+
+
+def processes(recipe: Recipe) -> int:
+    """Most processes that one training is shared by."""
+    return max(recipe.train_of(s, arm).num_processes for s in recipe.students for arm in (*recipe.arms, BASE))
 
 
 def _asks(stage: str, recipe: Recipe) -> bool:

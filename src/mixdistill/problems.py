@@ -12,7 +12,7 @@ from typing import NamedTuple
 from mixdistill import resolve, spelling, tables
 from mixdistill.columns import LEVELS, Columns, as_answer, as_level, detect, names, row_prompt
 from mixdistill.errors import DataError, did_you_mean, one_line
-from mixdistill.sections import Problems, Source
+from mixdistill.sections import HELD_OUT, Problems, Source
 from mixdistill.tables import SHOWN, BadRow, TableRow, brief
 from mixdistill.types import Problem, Unused, content_hash, problem_id, prompt_text
 
@@ -46,36 +46,38 @@ def load_all(
     error_rate: float = 0.05,
     chosen: Callable[[str, Columns], object] | None = None,
 ) -> tuple[dict[str, list[Problem]], list[Unused]]:
-    """(`train` and every benchmark -> its problems, the rows that are none).
+    """(`train`, every benchmark, `dev` and `gate` where they are given -> its problems, the rows that are none).
 
-    `limit` caps every list. A training problem that stands in a benchmark, be it in another spelling or under another
-    system prompt, is dropped from training.
+    `limit` caps every list. No problem stands in two lists, be it in another spelling or under another system prompt,
+    unless both are benchmarks: it leaves `gate` where it stands in a benchmark, `dev` where it stands in one of these,
+    and `train` where it stands in any. So nothing that a choice was made on is left in `gate`.
     `chosen` is told the columns of every list, named in the recipe or detected. Raises DataError for sources that
     cannot be read, missing columns, more than `error_rate` bad rows, and where nothing is left.
     """
     unused: list[Unused] = []
     found: dict[str, list[tuple[int, Problem]]] = {}
-    for name, source in {**spec.eval, "train": spec.train}.items():
+    given = spec.lists
+    for name in sorted(given, key=_rank):
+        source = given[name]
         try:
             loaded = load(source, split=name)
         except DataError as e:
             said = str(e).removeprefix("problems: ")
-            raise DataError(said if _key(name) in said else f"{_key(name)}: {said}") from e
+            raise DataError(said if key_of(name) in said else f"{key_of(name)}: {said}") from e
         if chosen and loaded.columns:
             chosen(name, loaded.columns)
         found[name], left_out = distinct(loaded.problems)
         left_out = [*loaded.bad, *left_out]
         _check_rate(source, name, loaded, left_out, error_rate)
         unused += sorted(left_out, key=lambda u: u.row)
-    train = found.pop("train")
-    clean, overlapping = _clean(train, found)
-    if not clean:
-        raise DataError(
-            f"problems.train: every one of {len(train)} problems is also in an evaluation set; "
-            "use others, or cut a file in two with part"
-        )
-    found = {"train": clean, **found}
-    return {name: [p for _, p in problems[:limit]] for name, problems in found.items()}, [*unused, *overlapping]
+    found, overlapping = _apart(found)
+    return {name: [p for _, p in found[name][:limit]] for name in given}, [*unused, *overlapping]
+
+
+def _rank(name: str) -> int:
+    """A list's place in the order in which a problem that stands in several is kept: benchmarks first."""
+    order = ("gate", "dev", "train")
+    return order.index(name) + 1 if name in order else 0
 
 
 def counted(unused: Iterable[Unused]) -> dict[str, int]:
@@ -94,13 +96,13 @@ def _check_rate(source: Source, split: str, loaded: Loaded, left_out: list[Unuse
     raise DataError(
         f"{source.source}: {len(bad):,} of {rows:,} rows are no problems ({reasons}), more than "
         f"error_rate={error_rate:g}; the first is row {bad[0].row}: {bad[0].detail}; mend the rows, set prompt, answer "
-        f"or answer_after in {_key(split)}{read}, or raise error_rate"
+        f"or answer_after in {key_of(split)}{read}, or raise error_rate"
     )
 
 
-def _key(split: str) -> str:
+def key_of(split: str) -> str:
     """Where a list stands in the recipe."""
-    return "problems.train" if split == "train" else f"problems.eval.{split}"
+    return f"problems.{split}" if split in ("train", *HELD_OUT) else f"problems.eval.{split}"
 
 
 def load(source: Source, *, split: str) -> Loaded:
@@ -211,7 +213,7 @@ def _nothing_left(source: Source, split: str, *, any_row: bool) -> str:
         return f"{source.source}: holds no rows; it must hold one problem a row"
     given = {"part": list(source.part) if source.part else None, "skip": source.skip or None}
     keys = " and ".join(f"{key}={value}" for key, value in given.items() if value is not None)
-    return f"{source.source}: no problems left after {keys}; change it in {_key(split)}"
+    return f"{source.source}: no problems left after {keys}; change it in {key_of(split)}"
 
 
 def _from_lab(source: Source, split: str) -> Loaded:
@@ -220,7 +222,7 @@ def _from_lab(source: Source, split: str) -> Loaded:
     if source.source != LAB:
         raise DataError(f"problems: no lab domain '{source.source}'{did_you_mean(source.source, [LAB])}")
     if source.part:
-        raise DataError(f"{_key(split)}.part: the lab's splits are apart already; leave it out and set split")
+        raise DataError(f"{key_of(split)}.part: the lab's splits are apart already; leave it out and set split")
     found = domain.problems(source.split, count=source.skip + (source.limit or LAB_PROBLEMS))
     rows = enumerate(found[source.skip :], source.skip + 1)
     return Loaded([(row, p.model_copy(update={"split": split})) for row, p in rows])
@@ -238,11 +240,11 @@ def _check_columns(there: list[str], columns: Columns, source: Source, split: st
     for what, named in (("prompt", source.prompt), ("answer", source.answer), ("level", source.level)):
         if named is not None and named not in there:
             hint = did_you_mean(named, shown) if len(shown) <= 12 else f"; known: {listed}"
-            raise DataError(one_line(f"{source.source}: no column '{named}' ({_key(split)}.{what}){hint}"))
+            raise DataError(one_line(f"{source.source}: no column '{named}' ({key_of(split)}.{what}){hint}"))
     for what, found in (("prompt", columns.prompt), ("answer", columns.answer)):
         if found is None:
             raise DataError(
-                f"{source.source}: no {what} column (got {listed}); set {_key(split)}.{what} to one of these"
+                f"{source.source}: no {what} column (got {listed}); set {key_of(split)}.{what} to one of these"
             )
 
 
@@ -307,20 +309,37 @@ def _vague(lists: Iterable[list[tuple[int, Problem]]]) -> set[str]:
     return found
 
 
+def _apart(lists: dict[str, list[tuple[int, Problem]]]) -> tuple[dict[str, list[tuple[int, Problem]]], list[Unused]]:
+    """(the lists, each without what stands in one before it, what left). Benchmarks lose nothing to one another."""
+    kept = {name: problems for name, problems in lists.items() if _rank(name) == 0}
+    left_out: list[Unused] = []
+    for name, problems in lists.items():
+        if name in kept:
+            continue
+        kept[name], overlapping = _clean(problems, kept)
+        left_out += overlapping
+        if not kept[name]:
+            raise DataError(
+                f"{key_of(name)}: every one of {len(problems)} problems is also in an evaluation set; "
+                "use others, or cut a file in two with part"
+            )
+    return kept, left_out
+
+
 def _clean(
-    train: list[tuple[int, Problem]], benchmarks: dict[str, list[tuple[int, Problem]]]
+    problems: list[tuple[int, Problem]], others: dict[str, list[tuple[int, Problem]]]
 ) -> tuple[list[tuple[int, Problem]], list[Unused]]:
-    """(training problems that stand in no benchmark, those that do)."""
-    known = _Known(benchmarks, _vague([train, *benchmarks.values()]))
+    """(problems that stand in no other list, those that do)."""
+    known = _Known(others, _vague([problems, *others.values()]))
     clean: list[tuple[int, Problem]] = []
     left_out: list[Unused] = []
-    for row, p in train:
+    for row, p in problems:
         if (found := known.find(p)) is None:
             clean.append((row, p))
             continue
-        benchmark, there, same = found
+        where, there, same = found
         written = "" if spelling.strict(same.prompt) == spelling.strict(p.prompt) else ", written otherwise"
-        detail = f"stands in {benchmark}, row {there}{written}: {brief(prompt_text(same.prompt))}"
+        detail = f"stands in {where}, row {there}{written}: {brief(prompt_text(same.prompt))}"
         left_out.append(_left_out(row, p, "in_evaluation", detail))
     return clean, left_out
 
@@ -336,7 +355,7 @@ class Shared(NamedTuple):
 
 def shared(problems: dict[str, list[Problem]]) -> dict[str, Shared]:
     """`gsm8k: also in math500` -> what the two have in common, of every two benchmarks that have something."""
-    lists = {name: list(enumerate(ps, 1)) for name, ps in problems.items() if name != "train"}
+    lists = {name: list(enumerate(ps, 1)) for name, ps in problems.items() if name not in ("train", *HELD_OUT)}
     vague = _vague(lists.values())
     known: dict[str, _Known] = {}
     found: dict[str, Shared] = {}

@@ -10,17 +10,17 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mixdistill import asking, prompts, resolve
+from mixdistill import asking, mixtures, prompts, resolve
 from mixdistill.arms import SELF
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
 from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe, self_of
-from mixdistill.sections import OpenSection, Student, Teacher, Train
+from mixdistill.sections import HELD_OUT, Arm, OpenSection, Student, Teacher, Train
 from mixdistill.store import UNUSED
 from mixdistill.types import Sampling
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 RESERVED = {BASE, EACH_PURE, "weights"}
-OF_PROBLEMS = ["train", UNUSED]
+OF_PROBLEMS = ["train", *HELD_OUT, UNUSED]
 """Tables beside the benchmarks'."""
 
 
@@ -83,7 +83,7 @@ def cross_check(recipe: Recipe) -> list[str]:
         total = sum(spec.weights.values())
         if abs(total - 1) > 1e-6:
             found.append(f"arms.{arm}: weights must add up to 1 (got {total:g})")
-        found += _check_reference(f"arms.{arm}", "mixture", spec.mixture, spec)
+        found += _check_reference(f"arms.{arm}", "mixture", spec.mixture, spec) or _check_mixture(recipe, arm, spec)
     found += _check_contrasts(recipe)
     for name, teacher in recipe.teachers.items():
         found += _check_reference(f"teachers.{name}", "backend", teacher.backend, teacher)
@@ -93,6 +93,7 @@ def cross_check(recipe: Recipe) -> list[str]:
         found += _check_samples(f"teachers.{name}", teacher)
     found += _check_sampling("evaluate.sampling", recipe.evaluate.sampling)
     found += _check_limits(recipe)
+    found += _check_dev(recipe)
     found += _check_chain(recipe)
     for metric in recipe.analyze.metrics:
         found += _check_reference("analyze.metrics", "metric", metric)
@@ -106,6 +107,19 @@ def cross_check(recipe: Recipe) -> list[str]:
         seeds = recipe.seeds_of(name)
         if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
             found.append(f"students.{name}.seeds: needs distinct seeds from 0 on (got {seeds})")
+    return found
+
+
+def _check_mixture(recipe: Recipe, name: str, arm: Arm) -> list[str]:
+    """Findings about what a mixture goes by."""
+    teachers = sum(w > 0 for w in arm.weights.values())
+    found = [f"arms.{name}.{line}" for line in mixtures.findings(arm.mixture, arm.options, teachers)]
+    mixture = resolve.load(resolve.reference("mixture", arm.mixture))
+    if resolve.takes(mixture, "pass_rate") and any(self_of(s) not in recipe.teachers for s in recipe.students):
+        found.append(
+            f"arms.{name}.mixture: '{arm.mixture}' goes by what the student solves itself, and it is not asked; "
+            "add teachers.self"
+        )
     return found
 
 
@@ -211,6 +225,31 @@ def _check_limits(recipe: Recipe) -> list[str]:
     return found
 
 
+def _check_dev(recipe: Recipe) -> list[str]:
+    """What is chosen by accuracy on `problems.dev` needs such problems, and points at which they are asked."""
+    found = []
+    if recipe.tune:
+        rates = recipe.tune.learning_rate
+        if not recipe.problems.dev:
+            found.append("tune: needs problems.dev, which the choice is made on; add such problems, or leave tune out")
+        if twice := next((r for r in rates if rates.count(r) > 1), None):
+            found.append(f"tune.learning_rate: holds {twice:g} twice; leave one out")
+        found += [
+            f"arms.{name}.train.learning_rate: tune chooses it; leave one of the two out"
+            for name, arm in recipe.arms.items()
+            if "learning_rate" in arm.train
+        ]
+    where = {"train": recipe.train.model_dump(), **{f"students.{s}.train": v.train for s, v in recipe.students.items()}}
+    for key, settings in where.items():
+        if settings.get("keep") != "best":
+            continue
+        if not recipe.problems.dev:
+            found.append(f"{key}.keep: best needs problems.dev, which the choice is made on; add such problems")
+        elif settings.get("dev_checkpoints", recipe.train.dev_checkpoints) == 0:
+            found.append(f"{key}.keep: best needs points to choose from (got dev_checkpoints 0); set 1 or more")
+    return found
+
+
 def _check_reference(where: str, kind: str, name: str, section: OpenSection | None = None) -> list[str]:
     given = dict(section.options) if section else {}
     return _check_object(where, kind, name, given, also=type(section).model_fields if section else ())
@@ -228,7 +267,7 @@ def _check_object(where: str, kind: str, name: str, options: dict[str, Any], *, 
     found = resolve.check_call(where, kind, obj)
     given = dict(options)
     if kind == "mixture":
-        given |= {k: None for k in ("rng", "unit") if resolve.takes(obj, k)}  # supplied by the mix stage
+        given |= {k: None for k in mixtures.SUPPLIED if resolve.takes(obj, k)}
     found = found or resolve.check_options(where, obj, given, also=also)
     return found or (_check_asking(where, obj, given) if kind == "verifier" and isinstance(obj, type) else [])
 

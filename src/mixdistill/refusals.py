@@ -14,12 +14,17 @@ from mixdistill.spending import SPENT
 from mixdistill.store import Store
 from mixdistill.units import STARTED, State, Unit, changed_keys, grown, lacking, made, plan, units_of
 
-BOUGHT = ("generate", "train")
+BOUGHT = ("generate", "tune", "train")
 """Stages whose rows cost money or training: a changed identity refuses instead of redoing."""
 
-MAKING = ("generate", "verify", "analyze", "mix", "train")
+TRAINING = ("tune", "train")
+"""Stages that train on the traces."""
+
+MAKING = ("generate", "verify", "analyze", "mix", "tune", "train")
 """Stages after which the folder's recipe is the one given: what only evaluates or reports did not make the folder."""
 
+OF_TRACES = ("training data", "order of rows")
+"""Inputs of a training that follow from the traces."""
 OTHER_DATA = (
     "other problems or samples change the training data, and the traces are kept; "
     "use --fresh to set the old trainings aside and train on them, or --out for a new run"
@@ -30,6 +35,8 @@ SERVER_LOG = "serve.log"
 """What the server said that a unit started, where it started one."""
 RECIPE = "recipe.yaml"
 SESSIONS = "sessions.json"
+SHIP, BEST = "ship", "best"
+"""Folders of `mixdistill ship`."""
 PILOT, PILOTED = "pilot.json", ("generate", "verify", "analyze")
 """What a pilot said of the whole study; its stages."""
 
@@ -43,8 +50,8 @@ def refuse_foreign(store: Store) -> None:
 
 def refuse_other_data(stages: tuple[str, ...], recipe: Recipe, store: Store, limit: int | None) -> None:
     """Trainings of this recipe would not match other problems or more samples: said before anything is bought."""
-    cells = [c for c in recipe.cells() if store.marker(store.folder("train", *map(str, c)))]
-    if "train" not in stages or not cells:
+    cells = [c for c in recipe.cells() if _trained_on(store, *c)]
+    if not set(stages) & set(TRAINING) or not cells:
         return
     made = (store.marker(store.folder("problems")) or {}).get("options")
     lines = ["the training problems"] if other_problems(recipe, store) else []
@@ -57,6 +64,12 @@ def refuse_other_data(stages: tuple[str, ...], recipe: Recipe, store: Store, lim
     lines += [f"teachers.{u.key[0]}.{_what_grew(u, store)}" for u in extended if not lines]
     if lines:
         raise Refused(f"{store.root}: {', '.join(lines)} changed, and trainings were made before; {OTHER_DATA}")
+
+
+def _trained_on(store: Store, student: str, arm: str, seed: int) -> bool:
+    """Whether a model was trained on the arm's traces: the cell's own, or a trial."""
+    folders = [store.folder("train", student, arm, str(seed)), *store.folder("tune", student, arm).glob("*")]
+    return any(store.marker(folder) for folder in folders)
 
 
 def _sealed_lacks(unit: Unit, store: Store) -> bool:
@@ -125,7 +138,7 @@ def refuse(units: list[Unit], store: Store) -> None:
     for unit in units[:5]:
         keys = changed_keys(unit, store)
         advice = "use --out for a new run or --fresh to set the old aside"
-        if unit.stage == "train" and any(k.removesuffix(" changed") in unit.inputs for k in keys):
+        if unit.stage in TRAINING and any(k.removesuffix(" changed") in OF_TRACES for k in keys):
             advice = OTHER_DATA
         lines.append(f"{store.root}: {unit.label} was made otherwise: {'; '.join(keys)}; {advice}")
     if len(units) > 5:

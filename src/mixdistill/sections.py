@@ -79,6 +79,10 @@ class Decontaminate(Section):
     from the same sentences."""
 
 
+HELD_OUT = ("dev", "gate")
+"""Lists of problems beside the training problems and the benchmarks."""
+
+
 class Problems(Section):
     """Training problems and the benchmarks."""
 
@@ -91,6 +95,13 @@ class Problems(Section):
     gate: Source | None = None
     """Problems that nothing was chosen on, for `mixdistill ship` alone."""
     decontaminate: Decontaminate = Decontaminate()
+
+    @property
+    def lists(self) -> dict[str, Source]:
+        """Name of a list and of its table -> where it comes from: `train`, the benchmarks, `dev` and `gate` where they
+        are given."""
+        held_out = {name: getattr(self, name) for name in HELD_OUT}
+        return {"train": self.train, **self.eval, **{name: source for name, source in held_out.items() if source}}
 
 
 class Price(Section):
@@ -324,6 +335,7 @@ class Tune(Section):
     one with the highest accuracy on `problems.dev` is taken, arm by arm (of equal ones the first)."""
 
     learning_rate: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
+    """Peak learning rates, in place of `train.learning_rate`."""
 
 
 class Student(Section):

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: TID253
-from transformers import PrinterCallback  # noqa: TID253
-from trl import SFTConfig, SFTTrainer  # noqa: TID253
+from transformers import PrinterCallback, TrainerCallback  # noqa: TID253
+from trl import SFTConfig  # noqa: TID253
 
+from mixdistill import distributed
 from mixdistill.batches import IGNORED
 from mixdistill.checkpoints import checkpoint_step, remove_checkpoint, room
-from mixdistill.errors import StageError
+from mixdistill.errors import Diverged
 from mixdistill.methods import recomputes
 from mixdistill.sections import Train
 from mixdistill.seen import SPAN, risen
+from mixdistill.shared_trainer import SharedTrainer
 
 if TYPE_CHECKING:
     from mixdistill.batches import MicroBatch
@@ -60,6 +62,10 @@ def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConf
         dataloader_pin_memory=not cpu,
         seed=seed,
         data_seed=seed,
+        # Without it gradients are put together in another order after the first update than before, and so in another
+        # order where a training is resumed.
+        ddp_find_unused_parameters=settings.num_processes > 1,
+        **distributed.fsdp(settings),
         save_strategy="steps",
         save_steps=settings.save_steps,
         logging_steps=1,  # also what the peak learning rate is read from, whatever a training was resumed from
@@ -71,11 +77,21 @@ def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConf
     )
 
 
-class Diverged(StageError):
-    """A training went wrong beyond repair."""
+class Snapshots(TrainerCallback):
+    """Calls `save` after some updates, before the trainer's own checkpoint of the same update."""
 
-    def __init__(self, why: str):
-        super().__init__(f"train: {why}; the training diverged; lower train.learning_rate or train.max_grad_norm")
+    def __init__(self, updates: Sequence[int], save: Callable[[int], Any]) -> None:
+        self.updates, self.save = frozenset(updates), save
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer."""
+        if state.global_step in self.updates:
+            self.save(state.global_step)
+
+
+def diverged(why: str) -> Diverged:
+    """What ends a training that went wrong beyond repair."""
+    return Diverged(f"train: {why}; the training diverged; lower train.learning_rate or train.max_grad_norm")
 
 
 def token_losses(logits: torch.Tensor, targets: torch.Tensor, loss_type: str) -> torch.Tensor:
@@ -98,7 +114,7 @@ def only(model: Any, kept: torch.Tensor) -> Generator[None]:
         handle.remove()
 
 
-class UpdateTrainer(SFTTrainer):
+class UpdateTrainer(SharedTrainer):
     """An SFTTrainer whose batch is a whole update, already cut into micro-batches by the collator."""
 
     def __init__(self, *, seen: Seen, loss_type: str, progress: Callable[[int, int, float], None], **kwargs: Any):
@@ -112,7 +128,7 @@ class UpdateTrainer(SFTTrainer):
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The next update, and the number of its tokens that carry loss."""
         batches = [next(epoch_iterator) for _ in range(num_batches)]
-        tokens = sum(sum(m.loss_tokens) for b in batches for m in b["micro_batches"])
+        tokens = sum(sum(m.loss_tokens) for b in batches for m in b["whole"])
         return batches, torch.tensor(max(1, tokens), device=device)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
@@ -121,11 +137,14 @@ class UpdateTrainer(SFTTrainer):
         Returns the update's loss. Raises Diverged when that is not a finite number.
         """
         parts: list[MicroBatch] = inputs["micro_batches"]
-        step = super().training_step
-        loss = torch.stack([step(model, {**m.inputs, "labels": m.labels}, num_items_in_batch) for m in parts]).sum()
+        losses = []
+        for n, part in enumerate(parts, 1):
+            with self.adding_up(model, last=n == len(parts)):
+                losses.append(super().training_step(model, {**part.inputs, "labels": part.labels}, num_items_in_batch))
+        loss = self.mean_of_all(torch.stack(losses).sum())
         if not torch.isfinite(loss):
-            raise Diverged(f"the loss of update {self.state.global_step + 1} is {loss.item()}")
-        self.seen.update(parts)
+            raise diverged(f"the loss of update {self.state.global_step + 1} is {loss.item()}")
+        self.seen.update(inputs["whole"])
         rate = self.seen.loss_tokens / (time.monotonic() - self.started)
         self.progress(self.state.global_step + 1, self.seen.loss_tokens, rate)
         return loss
@@ -139,13 +158,14 @@ class UpdateTrainer(SFTTrainer):
         with only(self.accelerator.unwrap_model(model), kept):
             logits = model(**inputs, use_cache=False).logits
         targets = labels[:, 1:][kept[:, :-1]]
-        return token_losses(logits.float(), targets, self.loss_type).sum() / num_items_in_batch
+        loss = token_losses(logits.float(), targets, self.loss_type).sum()
+        return loss * self.share.processes / num_items_in_batch  # the mean over the processes is taken of it
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """Before the optimizer's step, so that weights are never changed by what is no number."""
         norm = super()._clip_grad_norm(model)
-        if not math.isfinite(norm):
-            raise Diverged(f"the norm of the gradients of update {self.state.global_step + 1} is {float(norm)}")
+        if not math.isfinite(float(norm)):
+            raise diverged(f"the norm of the gradients of update {self.state.global_step + 1} is {float(norm)}")
         return norm
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
@@ -153,7 +173,7 @@ class UpdateTrainer(SFTTrainer):
         super().log(logs, *args, **kwargs)
         warmup = self.args.get_warmup_steps(self.args.max_steps)
         if "loss" in logs and risen(self.state.log_history, warmup):
-            raise Diverged(
+            raise diverged(
                 f"the loss of update {self.state.global_step} is {logs['loss']:.3g}, and it has been far above where "
                 f"it began for {SPAN} updates"
             )
@@ -163,7 +183,7 @@ class UpdateTrainer(SFTTrainer):
         out, step = Path(str(self.args.output_dir)), self.state.global_step
         with room(out / f"checkpoint-{step}", f"the checkpoint of update {step}"):
             super()._save_checkpoint(*args, **kwargs)
-        for folder in out.glob("checkpoint-*"):
+        for folder in out.glob("checkpoint-*") if self.share.first else ():
             if checkpoint_step(folder) < step:
                 remove_checkpoint(folder)
 

@@ -59,7 +59,7 @@ class Problem(Row):
     source: str = ""
     """Where it came from (file name or data set)."""
     split: str = ""
-    """`train`, or the name of the benchmark it belongs to."""
+    """`train`, `dev`, `gate`, or the name of the benchmark it belongs to."""
     level: str | None = None
     """Difficulty group, when the source has one."""
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -70,15 +70,16 @@ class Unused(Row):
     """A row of a problem source that is no problem of the study, and why."""
 
     split: str
-    """`train`, or the benchmark it would belong to."""
+    """`train`, `dev`, `gate`, or the benchmark it would belong to."""
     source: str
     """File, data set or lab domain it stands in."""
     row: int
     """Its number there, from 1; of a text file with one row a line, the line."""
     reason: str
     """`unreadable`, `no_prompt`, `no_answer`, `conflicting_answers` (the same prompt stands there with another answer):
-    bad rows, which count towards `error_rate`. `duplicate` (of an earlier row, in every turn), `in_evaluation` (a
-    training problem that stands in a benchmark, be it in another spelling or under another system prompt)."""
+    bad rows, which count towards `error_rate`. `duplicate` (of an earlier row, in every turn), `in_evaluation` (it
+    stands in a benchmark, in `gate` or in `dev` too, be it in another spelling or under another system prompt; `dev`
+    yields to `gate`, `train` to both)."""
     detail: str
     """What was found: the parser's complaint, the other answer, the text of the other problem as it stands there."""
     prompt: str
@@ -348,8 +349,9 @@ class Drop(Row):
     """The teacher whose trace it is, or who lacks one."""
     reason: str
     """Of a correct trace: `unfinished`, it did not end by itself; `overlong`; `special_token` or `think_tag`, one is in
-    its text. Of a problem that left every arm for want of a trace by this teacher: what most of its correct traces
-    died of, else `no_correct`, none was judged correct, or `no_trace`, the requests failed or nothing is recorded."""
+    its text; `unknown`, so is something that the student's tokenizer does not know. Of a problem that left every arm
+    for want of a trace by this teacher: what most of its correct traces died of, else `no_correct`, none was judged
+    correct, or `no_trace`, the requests failed or nothing is recorded."""
     detail: str = ""
     """What was found: the text of the problem or trace that it matched, and where that stands."""
 
@@ -367,9 +369,12 @@ class Fit(Row):
     loss_tokens: int
     """Tokens of the trace as the student would write it, stop token included."""
     reason: str | None
-    """Why no arm may use it, whatever its verdict; None where it may. See `Drop.reason`."""
+    """Why no arm may use it, whatever its verdict; None where it may. `unfinished`: it did not end by itself;
+    `special_token`, `think_tag`: one is in its text; `unknown`: the tokenizer does not know all of it; `duplicate`: an
+    earlier one of the problem says the same, white space aside; `in_evaluation`: the prompt of a problem of `dev`,
+    `gate` or a benchmark stands in it."""
     detail: str = ""
-    """As in `Drop`."""
+    """What was found: how it ended, the token, the id of the earlier trace, the words and where else they stand."""
 
 
 class Origin(Row):

@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 
 import tiny
-from mixdistill import evaluate, graded, pipeline, resolve
+from mixdistill import evaluate, graded, pipeline, resolve, students
 from mixdistill.errors import RecipeError
 from mixdistill.fake.answers import Known, Manner
 from mixdistill.fake.server import Pace, Provider, serving
@@ -481,8 +481,8 @@ def test_students_are_judged_as_teachers_are_at_every_cap(model, tmp_path, monke
                 ids = [position] * len(content.split())
                 yield position, Completion(content=content, finish_reason="stop", token_ids=ids)
 
-    monkeypatch.setattr(evaluate, "make_backend", lambda *_: Actor())
-    monkeypatch.setattr(evaluate, "cut", lambda trace, cap, template: trace if cap is None else trace.model_copy(
+    monkeypatch.setattr(students, "make_backend", lambda *_: Actor())
+    monkeypatch.setattr(students, "cut", lambda trace, cap, template: trace if cap is None else trace.model_copy(
         update={"content": trace.content.split()[0], "finish_reason": "length"} if " " in trace.content else {}
     ))  # fmt: skip
     study = tiny.study(model, verify=verify, problems=tiny.problem_sets(2, 3), **one, evaluate={"caps": [1]})

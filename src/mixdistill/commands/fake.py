@@ -143,7 +143,7 @@ def _how_to_use(recipe: Recipe, file: Path, overrides: list[str], made: Provider
 
 def rehearsed(recipe: Recipe, *, models_there: bool) -> Recipe:
     """The recipe with its bought teachers played, under a name of its own. Everything else is as it was, but for the
-    tokenizer that counts where the students' is not to be had."""
+    students where they are not to be had: another model's tokenizer then counts for all of them."""
     teachers = dict(recipe.teachers)
     for name in played(recipe):
         teachers[name] = _played(teachers[name])
@@ -154,9 +154,15 @@ def rehearsed(recipe: Recipe, *, models_there: bool) -> Recipe:
             "description": f"{note} {recipe.description.removeprefix(note)}".strip(),
             "teachers": teachers,
             "verify": _played_verify(recipe),
-            "analyze": recipe.analyze if models_there else recipe.analyze.model_copy(update={"tokenizer": COUNTED}),
+            **({} if models_there else _counted_as_words(recipe)),
         }
     )
+
+
+def _counted_as_words(recipe: Recipe) -> dict[str, Any]:
+    """The sections that name a tokenizer."""
+    students = {name: s.model_copy(update={"model": COUNTED}) for name, s in recipe.students.items()}
+    return {"students": students, "analyze": recipe.analyze.model_copy(update={"tokenizer": COUNTED})}
 
 
 def _played(teacher: Teacher) -> Teacher:

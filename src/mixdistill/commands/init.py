@@ -21,6 +21,7 @@ from mixdistill.commands.status import wrapped
 from mixdistill.errors import DataError, RecipeError, did_you_mean
 from mixdistill.problems import distinct, hub_rows, load
 from mixdistill.recipe import build
+from mixdistill.recipe_checks import OF_PROBLEMS
 from mixdistill.sections import Source
 from mixdistill.types import Message, Problem, Request, Unused
 from mixdistill.yaml_text import inline, parse_yaml
@@ -240,7 +241,7 @@ def _little(problems: int, about: str = "") -> str:
 
 def _benchmark(source: str) -> str:
     name = plain(Path(source).stem)
-    return f"{name}-eval" if name in ("train", "unused") else name
+    return f"{name}-eval" if name in OF_PROBLEMS else name
 
 
 # -- teachers ---------------------------------------------------------------------------------------------------------

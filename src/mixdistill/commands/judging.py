@@ -24,15 +24,16 @@ def _judge(study: Recipe, found: Found, link: Link) -> PlannedJudge:
     judge = made(link)
     of_teachers = sum(t.most_samples for t in study.teachers.values())
     of_students = study.evaluate.k * (len(study.cells()) + len(study.students)) * (1 + len(study.evaluate.caps))
-    asked = {name: of_teachers if name == "train" else of_students for name in found.problems}
+    asked = {"train": of_teachers} | dict.fromkeys(study.problems.eval, of_students)
+    problems = {name: found.problems[name] for name in asked}
     return PlannedJudge(
         name=link.name,
         backend=judge.backend,
         model=judge.model,
         votes=judge.votes,
         audit=None if link == study.verify.chain[0] else study.verify.audit,
-        requests_at_most=judge.votes * sum(len(found.problems[name]) * n for name, n in asked.items()),
-        cost_at_most=_cost_at_most(judge, found.problems, asked),
+        requests_at_most=judge.votes * sum(len(problems[name]) * n for name, n in asked.items()),
+        cost_at_most=_cost_at_most(judge, problems, asked),
     )
 
 
