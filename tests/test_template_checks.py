@@ -74,7 +74,7 @@ def test_nothing_is_said_of_an_ordinary_chat_model():
         (
             "loses the system prompt",
             "takes_system_role",
-            "note: it loses a system prompt: problems that have one cannot be trained on",
+            "note: the chat template loses a system prompt: problems that have one cannot be asked",
         ),
         (
             "refuses the system prompt",

@@ -16,6 +16,7 @@ from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import DataError
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
+from mixdistill.template_checks import Subject, unfit
 from mixdistill.tokens import CLOSE, OPEN, Template
 from mixdistill.types import Complexity, Fit, Problem, Trace, content_hash
 from mixdistill.units import Done, Unit
@@ -67,13 +68,14 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Measure one teacher's traces, and say of each what its students see of it."""
     model, folder = tokenizer(recipe), store.folder("analyze", *unit.key)
     counting, of_students = _template(recipe), templates(recipe)
+    problems = store.read(store.folder("problems"), Problem, "train")
+    _refuse_unfit(recipe, of_students, problems)
     distinct = {t.fingerprint: t for t in of_students.values()}
 
     def traces() -> Iterator[Trace]:
         return (t for t in store.rows(store.folder("generate", *unit.key), Trace, TRACES) if t.error is None)
 
     seen = _read(traces(), {counting.fingerprint: counting, **distinct})
-    problems = store.read(store.folder("problems"), Problem, "train")
     metrics = {m: resolve.load(resolve.reference("metric", m)) for m in recipe.analyze.metrics}
     lengths = seen.tokens[counting.fingerprint]
     tables = {
@@ -88,6 +90,14 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         "templates": {student: t.fingerprint for student, t in of_students.items()},
     }
     return Done(counts={"traces": len(lengths)}, tables=tables, facts=facts)
+
+
+def _refuse_unfit(recipe: Recipe, of_students: dict[str, Template], problems: list[Problem]) -> None:
+    """Raises DataError where a student's tokenizer or template cannot be used: before anything is trained."""
+    for name, template in of_students.items():
+        subject = Subject.of(template, resolve.model_path(recipe.students[name].model))
+        if lines := unfit(subject, (p.prompt for p in problems)):
+            raise DataError(f"students.{name}.model: {lines[0]}")
 
 
 def tokenizer(recipe: Recipe) -> str:
@@ -190,6 +200,8 @@ def _misfit(trace: Trace, template: Template) -> tuple[str, str] | None:
     for text in (trace.reasoning, trace.content):
         if special := template.special_in(text):
             return "special_token", special
+        if unknown := template.unknown_in(text):
+            return "unknown", unknown
     for tag in (OPEN.strip(), CLOSE.strip()):
         if tag in trace.reasoning or tag in trace.content:
             return "think_tag", tag  # it would be split at the wrong place when the student writes it

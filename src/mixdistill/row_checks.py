@@ -80,12 +80,6 @@ class Reader:
         return self._borders[left, right]
 
     @cached_property
-    def unknown(self) -> int | None:
-        """The token for what the tokenizer does not know; None where that is another special token as well."""
-        unk = self.template.tokenizer.unk_token_id
-        return None if unk is None or unk in self.template.special_ids else int(unk)
-
-    @cached_property
     def end(self) -> int:
         """How many ids at the end of a completion are the template's own."""
         return len(self.template.encode(self.template.stop_text))
@@ -174,7 +168,7 @@ def no_special_in_text(row: Rendered, reader: Reader) -> Said:
 
 def no_unknown(row: Rendered, reader: Reader) -> Said:
     """The tokenizer knows every character: none becomes its token for what is unknown."""
-    unknown, example = reader.unknown, row.example
+    unknown, example = reader.template.unknown, row.example
     if unknown is None or (unknown not in row.completion and unknown not in row.prompt):
         return None
     if unknown in row.completion:

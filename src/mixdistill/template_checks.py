@@ -8,13 +8,13 @@ handled here, and worth knowing. Those of rows are in row_checks.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mixdistill.errors import DataError
-from mixdistill.tokens import CLOSE, OPEN, PROBE, REFUSES, Template
-from mixdistill.types import Row
+from mixdistill.tokens import CLOSE, LOSES, NO_SYSTEM, OPEN, PROBE, REFUSES, Template
+from mixdistill.types import Message, Row
 
 THINK, UNTHINK = OPEN.strip(), CLOSE.strip()
 
@@ -158,7 +158,7 @@ def takes_system_role(subject: Subject) -> Said:
         text = subject.template.chat(turns, add_generation_prompt=True)
     except DataError:
         return Noted(f"{REFUSES}: problems that have one cannot be asked")
-    return None if PROBE in text else Noted("it loses a system prompt: problems that have one cannot be trained on")
+    return None if PROBE in text else Noted(f"{LOSES}: problems that have one cannot be asked")
 
 
 CHECKS: dict[str, Callable[[Subject], Said]] = {
@@ -176,6 +176,17 @@ CHECKS: dict[str, Callable[[Subject], Said]] = {
 def of_template(subject: Subject) -> list[Finding]:
     """What every check of the template says."""
     return [finding(name, check, check(subject)) for name, check in CHECKS.items()]
+
+
+def unfit(subject: Subject, prompts: Iterable[str | list[Message]] = ()) -> list[str]:
+    """One line for every check that failed, a system prompt that one of `prompts` has and that cannot be said among
+    them."""
+    found = of_template(subject)
+    lines = [f"{f.check}: {f.text}" for f in found if f.state == "failed"]
+    lost = next((f.text.partition(":")[0] for f in found if f.check == "takes_system_role" and f.state == "note"), None)
+    if lost and any(not isinstance(p, str) and p[0].role == "system" for p in prompts):
+        lines.append(f"system_role: {lost}, and problems have one; {NO_SYSTEM}")
+    return lines
 
 
 def same_template(trained: str, now: str) -> Said:

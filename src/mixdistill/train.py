@@ -130,6 +130,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     tuned = dev.trials(recipe, store, student, arm) if recipe.tune else {}
     if tuned:
         settings = settings.model_copy(update={"learning_rate": dev.chosen(tuned)})
+    snapshots.forget(folder)
     facts = training(unit, recipe, store, cell, settings, seed=int(seed), points=dev.wanted(recipe, student, arm))
     if "kept" in facts:
         snapshots.keep(folder, facts["kept"], facts["updates"])
