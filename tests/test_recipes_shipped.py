@@ -51,15 +51,16 @@ def test_every_arm_is_compared_with_something(file: Path):
 ROOT = Path(__file__).parent.parent
 COUNTS = {
     "support-routing": {
-        "long": {"correct": 170, "incorrect": 13, "no_answer": 12, "truncated": 5},
-        "short": {"correct": 165, "incorrect": 19, "no_answer": 7, "truncated": 9},
+        "long": {"correct": 161, "incorrect": 12, "no_answer": 12, "truncated": 4},
+        "short": {"correct": 156, "incorrect": 18, "no_answer": 6, "truncated": 9},
     },
     "order-lines": {
-        "long": {"correct": 166, "incorrect": 18, "no_answer": 3, "truncated": 13},
-        "short": {"correct": 176, "incorrect": 12, "no_answer": 7, "truncated": 5},
+        "long": {"correct": 162, "incorrect": 17, "no_answer": 3, "truncated": 12},
+        "short": {"correct": 171, "incorrect": 11, "no_answer": 7, "truncated": 5},
     },
 }
-"""Verdicts on the made-up traces: the flaws that examples/make_task_data.py drew."""
+"""Verdicts on the made-up traces: the flaws that examples/make_task_data.py drew, of the problems that are apart from
+the evaluation's: 189 and 194 of 200."""
 
 
 def test_the_made_up_data_are_what_their_script_writes():
