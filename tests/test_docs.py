@@ -30,8 +30,19 @@ from mixdistill.verifiers.grading import grade
 from mixdistill.verifiers.sandbox import protection
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("quickstart", "extending", "import", "prompts", "coming-from", "rehearse", "vllm", "verdicts", "code")
-COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code")
+NAMES = (
+    "quickstart",
+    "extending",
+    "import",
+    "prompts",
+    "coming-from",
+    "rehearse",
+    "vllm",
+    "verdicts",
+    "code",
+    "tuning",
+)
+COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code", "tuning")
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
@@ -57,6 +68,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "vllm": {"yaml"},
         "code": {"yaml", "json"},
         "verdicts": {"console", "text"},
+        "tuning": {"yaml"},
     }
 
 
