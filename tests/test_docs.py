@@ -40,6 +40,7 @@ NAMES = (
     "vllm",
     "verdicts",
     "code",
+    "distributed",
     "tuning",
 )
 COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code", "tuning")
