@@ -42,7 +42,7 @@ NAMES = (
     "code",
     "distributed",
 )
-COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code")
+COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code", "distributed")
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
@@ -68,6 +68,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "vllm": {"yaml"},
         "code": {"yaml", "json"},
         "verdicts": {"console", "text"},
+        "distributed": {"yaml", "text"},
     }
 
 
