@@ -276,6 +276,13 @@ class Work:
         return 6 * weights.value * examples * (mean + self.prompt)
 
 
+def seconds_of_answers(recipe: Recipe, student: str, traces: int) -> float | None:
+    """Wall time of so many traces by an untuned student, all at the limit; None where its size or that is not known."""
+    local = executor.Local()
+    work = _sampling(recipe, student, BASE, traces, None)
+    return None if isinstance(work, str) else work / (SAMPLE_RATE["GPU" if local.devices else "core"] * local.workers)
+
+
 def _unevaluated(recipe: Recipe, store: Store, found: Found) -> list[tuple[str, str, int]]:
     """(student, arm, traces wanted) of every evaluation that is not there."""
     cells: list[tuple[str, ...]] = [(s, BASE) for s in recipe.students]

@@ -67,9 +67,12 @@ def of_training(shape: Shape, train: Train, tokens: int, *, gpu: bool) -> dict[s
 
 def _activations(shape: Shape, train: Train, tokens: int, *, gpu: bool) -> float:
     """What is kept of a forward pass for the backward one: inputs of norms (float32), of linear layers, of attention
-    and of the gate; with checkpointing, one input a layer, and all of a single layer."""
+    and of the gate; with checkpointing, one input a layer, and all of a single layer. What PEFT's layers keep besides
+    was measured: their outputs and a bit."""
     attention = shape.heads * shape.head
     numbers = 6 * shape.width + 6 * attention + 4 * shape.ff
+    if train.method != "full":
+        numbers += 1.4 * sum(out for _, out in shape.linear.values())
     each = 2 if train.bf16 else FLOAT
     one = tokens * (each * numbers + (2 * FLOAT * shape.width if train.bf16 else 0))
     checkpointing = gpu if train.gradient_checkpointing is None else train.gradient_checkpointing
