@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixdistill import prompts, recipe, resolve
+from mixdistill import evaluate, prompts, recipe, resolve
 from mixdistill.commands import estimates, faults, judging, memory
 from mixdistill.commands.faults import Found
 from mixdistill.commands.plans import (
@@ -189,7 +189,7 @@ def _primary(study: Recipe, contrast: str) -> str | None:
 
 
 def _evaluation(study: Recipe, store: Store, found: Found) -> PlannedEvaluation:
-    models = len(study.cells()) + len(study.students)
+    models = len(evaluate.cells(study, store))
     traces = {b: len(found.problems[b]) * study.evaluate.k for b in study.problems.eval}
     return PlannedEvaluation(
         models=models,
