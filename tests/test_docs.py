@@ -43,7 +43,7 @@ NAMES = (
     "distributed",
     "tuning",
 )
-COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code", "tuning")
+COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code", "tuning", "distributed")
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
@@ -70,6 +70,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "code": {"yaml", "json"},
         "verdicts": {"console", "text"},
         "tuning": {"yaml"},
+        "distributed": {"yaml", "text"},
     }
 
 
