@@ -55,6 +55,12 @@ PLAIN_END = (
 """No special token after an assistant's turn."""
 BOS_TWICE = "{{ bos_token }}" + LLAMA3
 
+HYBRID_WORDS = tiny.PLAIN_TEMPLATE + (
+    "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}"
+    "{{ '<think> </think> ' }}{% endif %}"
+)
+"""For the lab's vocabulary: thinking may be turned off."""
+
 QWEN_EXTRA = ["<|im_start|>", "<|im_end|>"]
 LLAMA_EXTRA = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 PROMPT, REASONING, CONTENT = "What is 2 + 2?", "Two and two.\n\nThat is 4 — surely.", "The answer is \\boxed{4}."

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+import templates
 import tiny
-from mixdistill import chain, evaluate, students
+from mixdistill import chain, evaluate, students, units
 from mixdistill.lab import domain
 from mixdistill.store import Store
 from mixdistill.students import cut
@@ -378,3 +379,79 @@ def test_levels_and_order_follow_the_problems(model, root):
     assert [t.problem_id for t in _read(store, Trace, "traces", "base")] == [p.id for p in problems]
     for group in ("k=3", "k=4", "k=5"):
         assert _scores(store, "base")[group, None].examples == sum(p.level == group for p in problems)
+
+
+# -- the ways of asking a hybrid's base -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory) -> str:
+    return tiny.save_student(tmp_path_factory.mktemp("hybrid"), tiny.word_tokenizer(templates.HYBRID_WORDS))
+
+
+def _hybrid_study(model: str, **kwargs):
+    return _study(model, students={"t": {"model": model, "chat_template_kwargs": kwargs}})
+
+
+def test_a_hybrid_base_is_asked_with_thinking_on_and_off(hybrid, tmp_path):
+    study = _hybrid_study(hybrid)
+    failures = tiny.failures(study, tmp_path, "evaluate")
+    assert [line.partition(":")[0] for line in failures] == ["evaluate/t/short/0/signs"]  # not trained
+    store = Store(tmp_path)
+    scores = {arm: _scores(store, arm) for arm in ("base", "base+no-thinking")}
+    assert {s.arm for by in scores.values() for s in by.values()} == set(scores)
+    assert {s.seed for by in scores.values() for s in by.values()} == {None}
+    asked = {arm: _prompt_tokens(store, arm) for arm in scores}
+    assert {b - a for a, b in zip(asked["base"], asked["base+no-thinking"], strict=True)} == {2}  # <think> </think>
+    assert tiny.failures(study, tmp_path, "evaluate") == failures
+    assert {s.value for u, s in units.plan(study, store, "evaluate") if "base" in u.label} == {"done"}
+
+
+def _prompt_tokens(store: Store, arm: str) -> list[int | None]:
+    return [t.usage.prompt_tokens for t in _read(store, Trace, "traces", arm)]
+
+
+def test_the_way_that_is_not_the_students_own_is_the_further_one(hybrid, tmp_path):
+    store = Store(tmp_path)
+    for kwargs, bases in {
+        (): ["base", "base+no-thinking"],
+        (("enable_thinking", True),): ["base", "base+no-thinking"],
+        (("enable_thinking", False),): ["base", "base+thinking"],
+    }.items():
+        study = _hybrid_study(hybrid, **dict(kwargs))
+        assert evaluate.bases(study, store, "t") == bases
+        other = {u.key[1]: u for u in evaluate.units(study, store)}[bases[1]]
+        assert other.options["sampling"]["chat_template_kwargs"] == {"enable_thinking": bases[1] == "base+thinking"}
+
+
+def test_a_student_without_the_switch_is_asked_in_one_way_without_loading_its_tokenizer(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(Template, "load", None)
+    assert evaluate.bases(_study(model), Store(tmp_path), "t") == ["base"]
+    assert evaluate.bases(_study("lab:s"), Store(tmp_path), "t") == ["base"]
+
+
+def test_a_hybrid_that_is_not_here_is_asked_as_the_run_folder_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIXDISTILL_CACHE", str(tmp_path / "empty"))
+    store = Store(tmp_path / "run")
+    for model in ("owner/hybrid", "lab:l"):
+        assert evaluate.bases(_study(model), store, "t") == ["base"]
+    store.folder("evaluate", "t", "base+thinking", "signs").mkdir(parents=True)
+    assert evaluate.bases(_study("owner/hybrid"), store, "t") == ["base", "base+thinking"]
+
+
+def test_a_template_that_only_names_the_switch_knows_none(tmp_path):
+    named = tiny.PLAIN_TEMPLATE + "{% if enable_thinking is defined %}{% endif %}"
+    study = _study(tiny.save_student(tmp_path / "student", tiny.word_tokenizer(named)))
+    assert evaluate.bases(study, Store(tmp_path / "run"), "t") == ["base"]
+
+
+def test_a_student_is_not_asked_with_another_template_than_it_was_trained_with(model, root):
+    saved = root / "train/t/short/0/model/chat_template.jinja"
+    assert saved.read_text() == tiny.PLAIN_TEMPLATE
+    trained = Store(root).marker(root / "train/t/short/0")["facts"]["template"]
+    saved.write_text("x" + tiny.PLAIN_TEMPLATE)
+    now = Template.load(str(saved.parent)).fingerprint
+    assert tiny.failures(_study(model), root, "evaluate") == [
+        f"evaluate/t/short/0/signs: same_template: its template writes other tokens than it was trained with "
+        f"(fingerprint {trained}, now {now}); give its folder the chat template and tokenizer back, or train it again"
+    ]

@@ -238,3 +238,18 @@ def test_the_folder_of_a_model_is_found_without_building_it(tmp_path, monkeypatc
         resolve.folder_of("./no/where")
     assert str(e.value) == "no such folder, and not a hub id (got './no/where'); give a model folder or owner/name"
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_model_out_of_the_environment_is_that_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDENT", str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    assert resolve.model_path("${STUDENT}") == str(tmp_path)
+    assert resolve.folder_of("${STUDENT}") == tmp_path
+    assert resolve.model_fingerprint("${STUDENT}") == resolve.model_fingerprint(str(tmp_path))
+    monkeypatch.setenv("STUDENT", "owner/one")
+    one = resolve.model_fingerprint("${STUDENT}")
+    monkeypatch.setenv("STUDENT", "owner/two")
+    assert one.startswith("env:") and "owner" not in one
+    assert resolve.model_fingerprint("${STUDENT}") != one
+    monkeypatch.setenv("STUDENT", "lab:s")
+    assert Path(resolve.model_path("${STUDENT}")).name == "s"

@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 
 from mixdistill import resolve
 from mixdistill.collect import TABLE as TRACES
+from mixdistill.contamination import Index
 from mixdistill.errors import DataError
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
+from mixdistill.tables import brief
+from mixdistill.template_checks import Subject, unfit
 from mixdistill.tokens import CLOSE, OPEN, Template
 from mixdistill.types import Complexity, Fit, Problem, Trace, content_hash
 from mixdistill.units import Done, Unit
@@ -37,7 +40,10 @@ def steps(trace: Trace) -> float:
 def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per teacher."""
     metrics = {m: resolve.version(resolve.load(resolve.reference("metric", m))) for m in recipe.analyze.metrics}
-    problems = {"problems/train": store.content(store.folder("problems"), "train", ["id", "prompt"])}
+    problems = {
+        f"problems/{name}": store.content(store.folder("problems"), name, ["id", "prompt"])
+        for name in recipe.problems.lists
+    }
     students = {
         name: {"model": resolve.model_fingerprint(spec.model), "chat_template_kwargs": spec.chat_template_kwargs}
         for name, spec in recipe.students.items()
@@ -52,6 +58,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
                 "chat_template_kwargs": _template_kwargs(recipe),
                 "metrics": metrics,
                 "students": students,
+                "ngram": recipe.problems.decontaminate.ngram,
             },
             inputs={
                 f"generate/{teacher}": store.content(store.folder("generate", teacher), TRACES, [*READS]),
@@ -67,17 +74,18 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Measure one teacher's traces, and say of each what its students see of it."""
     model, folder = tokenizer(recipe), store.folder("analyze", *unit.key)
     counting, of_students = _template(recipe), templates(recipe)
+    problems = store.read(store.folder("problems"), Problem, "train")
+    _refuse_unfit(recipe, of_students, problems)
     distinct = {t.fingerprint: t for t in of_students.values()}
 
     def traces() -> Iterator[Trace]:
         return (t for t in store.rows(store.folder("generate", *unit.key), Trace, TRACES) if t.error is None)
 
     seen = _read(traces(), {counting.fingerprint: counting, **distinct})
-    problems = store.read(store.folder("problems"), Problem, "train")
     metrics = {m: resolve.load(resolve.reference("metric", m)) for m in recipe.analyze.metrics}
     lengths = seen.tokens[counting.fingerprint]
     tables = {
-        FITS: store.seal(folder, Fit, _fits(traces(), seen, problems, distinct), FITS),
+        FITS: store.seal(folder, Fit, _fits(traces(), seen, problems, distinct, _evaluation(recipe, store)), FITS),
         TABLE: store.seal(
             folder, Complexity, (_measure(t, model, n, metrics) for t, n in zip(traces(), lengths, strict=True)), TABLE
         ),
@@ -88,6 +96,14 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         "templates": {student: t.fingerprint for student, t in of_students.items()},
     }
     return Done(counts={"traces": len(lengths)}, tables=tables, facts=facts)
+
+
+def _refuse_unfit(recipe: Recipe, of_students: dict[str, Template], problems: list[Problem]) -> None:
+    """Raises DataError where a student's tokenizer or template cannot be used: before anything is trained."""
+    for name, template in of_students.items():
+        subject = Subject.of(template, resolve.model_path(recipe.students[name].model))
+        if lines := unfit(subject, (p.prompt for p in problems)):
+            raise DataError(f"students.{name}.model: {lines[0]}")
 
 
 def tokenizer(recipe: Recipe) -> str:
@@ -160,7 +176,7 @@ def _said(trace: Trace) -> int:
 
 
 def _fits(
-    traces: Iterable[Trace], seen: _Seen, problems: list[Problem], distinct: dict[str, Template]
+    traces: Iterable[Trace], seen: _Seen, problems: list[Problem], distinct: dict[str, Template], evaluation: Index
 ) -> Iterator[Fit]:
     """A row per trace of one of the problems and per template."""
     prompts = {
@@ -170,8 +186,9 @@ def _fits(
     for n, trace in enumerate(traces):
         if trace.problem_id not in asked:
             continue  # bought when the study asked for more problems
+        left_out = _in_evaluation(trace, evaluation) or _repeated(seen, n) or (None, "")
         for name, template in distinct.items():
-            reason, detail = _misfit(trace, template) or _repeated(seen, n) or (None, "")
+            reason, detail = _misfit(trace, template) or left_out
             yield Fit(
                 trace_id=trace.id,
                 problem_id=trace.problem_id,
@@ -190,10 +207,24 @@ def _misfit(trace: Trace, template: Template) -> tuple[str, str] | None:
     for text in (trace.reasoning, trace.content):
         if special := template.special_in(text):
             return "special_token", special
+        if unknown := template.unknown_in(text):
+            return "unknown", unknown
     for tag in (OPEN.strip(), CLOSE.strip()):
         if tag in trace.reasoning or tag in trace.content:
             return "think_tag", tag  # it would be split at the wrong place when the student writes it
     return None
+
+
+def _evaluation(recipe: Recipe, store: Store) -> Index:
+    """The prompts of every list that students are examined on."""
+    lists = {n: store.rows(store.folder("problems"), Problem, n) for n in recipe.problems.lists if n != "train"}
+    prompts = ((f"{name}, problem {p.id}", p.prompt) for name, rows in lists.items() for p in rows)
+    return Index(prompts, recipe.problems.decontaminate)
+
+
+def _in_evaluation(trace: Trace, evaluation: Index) -> tuple[str, str] | None:
+    match = evaluation.find(f"{trace.reasoning}\n{trace.content}")
+    return match and ("in_evaluation", f"shares with {match.where}: {brief(match.text)}")
 
 
 def _repeated(seen: _Seen, n: int) -> tuple[str, str] | None:

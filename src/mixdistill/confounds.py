@@ -7,10 +7,11 @@ that the training was too short to show what the data can do.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from mixdistill.confound_table import Cell, Places, Trained, differ_somewhere
-from mixdistill.evidence import Confound, ConfoundTable
+from mixdistill.evidence import Confound, ConfoundTable, Moving
 from mixdistill.recipe import Recipe
 from mixdistill.undertraining import alarms
 from mixdistill.units import Unit
@@ -27,16 +28,19 @@ def confounds(
     trained: Trained,
     evaluated: list[tuple[Unit, dict[str, Any]]],
     changed: dict[Cell, list[str]],
+    moving: Iterable[Moving] = (),
 ) -> list[Confound]:
     """Everything found, student by student, within each group of arms that are compared.
 
-    `changed`: what the recipe now says otherwise than a training was made with, one line each.
+    `changed`: what the recipe now says otherwise than a training was made with, one line each. `moving`: how arms
+    did on dev at the end.
     """
-    undertrained = alarms(recipe, trained)
+    undertrained = alarms(recipe, trained, moving)
     found: list[Confound] = []
     for student in recipe.students:
         found += [c for table in tables if table.student == student for c in _of_table(table)]
         found += _trained_otherwise(student, changed)
+        found += _template_notes(student, trained)
         found += _decoding(student, [(unit.key, marker) for unit, marker in evaluated if unit.key[0] == student])
         found += [alarm for alarm in undertrained if alarm.student == student]
     return found
@@ -66,6 +70,26 @@ def _trained_otherwise(student: str, changed: dict[Cell, list[str]]) -> list[Con
             values={arm: f"seed {', '.join(map(str, s))}" for arm, s in by_arm.items()},
         )
         for lines, by_arm in seeds.items()
+    ]
+
+
+def _template_notes(student: str, trained: Trained) -> list[Confound]:
+    """What was found in a student's template and rows that no training was refused for."""
+    arms: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for (s, arm, _), marker in trained.items():
+        if s == student:
+            for check, text in marker["facts"].get("template_notes", {}).items():
+                arms[check, text][arm] = ""
+    there = {arm for s, arm, _ in trained if s == student}
+    return [
+        Confound(
+            severity="note",
+            text=f"The student's template, {check}: {text}",
+            field=f"template: {check}",
+            student=student,
+            values={} if found.keys() == there else found,
+        )
+        for (check, text), found in arms.items()
     ]
 
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mixdistill import resolve
-from mixdistill.arms import called
+from mixdistill.arms import Called, called
 from mixdistill.chain import grading_options
 from mixdistill.collect import TABLE as TRACES
-from mixdistill.errors import StoreError
+from mixdistill.errors import StageError, StoreError
 from mixdistill.finetune import MODEL
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import MARKER, Store
-from mixdistill.students import Asked, answer, backend_options, sampled_with
+from mixdistill.students import Asked, answer, backend_options, base_modes, sampled_with
+from mixdistill.template_checks import same_template
+from mixdistill.tokens import WAYS, Template, switched
 from mixdistill.types import Outcome, Problem, Score, Trace, content_hash
 from mixdistill.units import Done, Extent, Unit
 
@@ -32,11 +34,16 @@ ALL = "all"
 
 def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per cell and benchmark, the untuned students first."""
-    cells: list[tuple[str, ...]] = [(student, BASE) for student in recipe.students]
-    cells += [(student, mode, str(seed)) for student, arm, seed in recipe.cells() for mode in recipe.modes(arm)]
     benchmarks = {name: _benchmark(store, name) for name in recipe.problems.eval}
     grading = grading_options(recipe)
-    return [_unit(recipe, store, cell, name, *b, grading) for cell in cells for name, b in benchmarks.items()]
+    asked = cells(recipe, store)
+    return [_unit(recipe, store, cell, name, *b, grading) for cell in asked for name, b in benchmarks.items()]
+
+
+def cells(recipe: Recipe, store: Store) -> list[tuple[str, ...]]:
+    """(student, name of an untuned one) or (student, arm or a mode of one, seed) of everything that is asked."""
+    untuned: list[tuple[str, ...]] = [(s, base) for s in recipe.students for base in bases(recipe, store, s)]
+    return untuned + [(s, mode, str(seed)) for s, arm, seed in recipe.cells() for mode in recipe.modes(arm)]
 
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
@@ -56,9 +63,10 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         caps=tuple(evaluate.caps),
         seed=_seed(cell),
         stamp=[unit.options["sampling"], weights],
-        chat_template_kwargs=recipe.students[cell[0]].chat_template_kwargs,
+        chat_template_kwargs=_template_kwargs(recipe, cell),
         tag=recipe.tag_of(cell[1]),
     )
+    _refuse_other_template(store, asked, cell)
     answered = answer(recipe, store, asked)
     known = {p.id: p for p in problems}
     scores = []
@@ -86,7 +94,8 @@ def _unit(
 ) -> Unit:
     student = recipe.students[cell[0]]
     evaluate = recipe.evaluate
-    if cell[1] == BASE:
+    untuned = _untuned(cell)
+    if untuned:
         weights: str | None = resolve.model_fingerprint(student.model)
     else:
         weights = store.content(store.folder("train", *_training(cell)), MODEL, ["weights"])
@@ -105,9 +114,39 @@ def _unit(
         inputs={trained: weights, "problems": answers},
         wanted=Extent(author(cell), problems, evaluate.k),
         table=TRACES,
-        cost=2.0 if cell[1] == BASE else 1.0,
-        given=given | ({trained: student.model} if cell[1] == BASE else {}),
+        cost=2.0 if untuned else 1.0,
+        given=given | ({trained: student.model} if untuned else {}),
     )
+
+
+def bases(recipe: Recipe, store: Store, student: str) -> list[str]:
+    """Names under which an untuned student is scored: its own way, and with thinking turned the other way where its
+    chat template knows that switch. Before its model is on this machine, as far as the run folder says."""
+    ways = base_modes(recipe.students[student])
+    if ways is None:
+        names = [str(Called(BASE, mode=way)) for way in WAYS]
+        return [BASE, *(name for name in names if store.folder("evaluate", student, name).is_dir())]
+    return [BASE, *(str(Called(BASE, mode=way)) for way in ways)]
+
+
+def _untuned(cell: Sequence[str]) -> bool:
+    return called(cell[1]).arm == BASE
+
+
+def _template_kwargs(recipe: Recipe, cell: Sequence[str]) -> dict[str, Any]:
+    """What the chat template is given: the student's own, with the switch of another way of asking its base."""
+    own = recipe.students[cell[0]].chat_template_kwargs
+    mode = called(cell[1]).mode
+    return switched(own, mode) if mode and _untuned(cell) else own
+
+
+def _refuse_other_template(store: Store, asked: Asked, cell: Sequence[str]) -> None:
+    """Raises StageError where a training's student would be asked with another template than it was trained with."""
+    trained = None if _untuned(cell) else store.marker(store.folder("train", *_training(cell)))
+    if trained is not None:
+        now = Template.load(asked.model, chat_template_kwargs=asked.chat_template_kwargs).fingerprint
+        if wrong := same_template(trained["facts"]["template"], now):
+            raise StageError(f"{asked.label}: same_template: {wrong}")
 
 
 def _benchmark(store: Store, name: str) -> tuple[tuple[str, ...], str]:
@@ -119,12 +158,12 @@ def _benchmark(store: Store, name: str) -> tuple[tuple[str, ...], str]:
     return ids, content_hash(*(part for p, level in zip(ids, levels, strict=True) for part in (p, level or "")))
 
 
-def _sampling_options(recipe: Recipe, cell: Iterable[str]) -> dict[str, Any]:
-    cell = list(cell)
+def _sampling_options(recipe: Recipe, cell: Sequence[str]) -> dict[str, Any]:
     return {
         "sampling": recipe.evaluate.sampling.model_dump(),
         **sampled_with(recipe.students[cell[0]]),
         **backend_options(recipe, cell[0]),
+        "chat_template_kwargs": _template_kwargs(recipe, cell),
         "seed": _seed(cell),
         **({"tag": tag} if (tag := recipe.tag_of(cell[1])) else {}),
     }
@@ -136,13 +175,12 @@ def _training(cell: Iterable[str]) -> list[str]:
     return [student, called(arm).trained, *seed]
 
 
-def _seed(cell: Iterable[str]) -> int:
-    last = list(cell)[-1]
-    return 0 if last == BASE else int(last)
+def _seed(cell: Sequence[str]) -> int:
+    return 0 if _untuned(cell) else int(cell[-1])
 
 
 def _model(recipe: Recipe, store: Store, cell: list[str]) -> str:
-    if cell[1] == BASE:
+    if _untuned(cell):
         return resolve.model_path(recipe.students[cell[0]].model)
     folder = store.folder("train", *_training(cell))
     if not (folder / MODEL).is_dir():
@@ -171,7 +209,7 @@ def _scores(
         Score(
             student=cell[0],
             arm=cell[1],
-            seed=None if cell[1] == BASE else int(cell[2]),
+            seed=None if _untuned(cell) else int(cell[2]),
             benchmark=benchmark,
             group=group,
             verifier=recipe.verify.name,

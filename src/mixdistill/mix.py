@@ -432,6 +432,7 @@ _ADVICE = {
     "file of finished ones",
     "overlong": "raise train.max_length",
     "special_token": "its traces hold the student's special tokens; take them out",
+    "unknown": "its traces hold what the student's tokenizer does not know; take another student, or mend them",
     "think_tag": "its traces hold think tags; take them out",
     "in_evaluation": "its traces hold text of the evaluation problems; look at problems.decontaminate",
 }

@@ -281,7 +281,8 @@ _PATH = re.compile(r"/|\.[A-Za-z]\w{0,7}\Z")
 
 
 def model_path(model: str) -> str:
-    """A loadable folder or hub id: `lab:<name>` becomes the lab model's folder, everything else stays."""
+    """A loadable folder or hub id: `lab:<name>` becomes the lab model's folder, `${NAME}` the environment's."""
+    model = from_environment(model)
     if model.startswith("lab:"):
         from mixdistill.lab import models
 
@@ -290,10 +291,12 @@ def model_path(model: str) -> str:
 
 
 def model_fingerprint(model: str) -> str:
-    """A model in an identity: a local folder by its content, anything else by its name."""
-    path = Path(model_path(model))
+    """A model in an identity: a local folder by its content, anything else by its name; where that comes out of the
+    environment, by a hash of it."""
+    there = from_environment(model)
+    path = Path(model_path(there))
     if not path.is_dir():
-        return model
+        return model if there == model else f"env:{content_hash(there)}"
     files = sorted(p for p in path.iterdir() if p.suffix in LOADED and not p.name.startswith(".") and p.is_file())
     stats = ((p, p.stat()) for p in files)
     return _files_fingerprint(tuple((str(p), s.st_size, s.st_mtime_ns, s.st_ino) for p, s in stats))
@@ -315,6 +318,7 @@ def folder_of(model: str) -> Path | None:
 
     Builds and fetches nothing; None where there is none. Raises DataError for a name that can be none of these.
     """
+    model = from_environment(model)
     if model.startswith("lab:"):
         from mixdistill.lab import models
 

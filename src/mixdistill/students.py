@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mixdistill.backends.transformers import in_force
 from mixdistill.chain import Judged, Seen
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.collect import Buying, Collected, collect
+from mixdistill.errors import MixdistillError
 from mixdistill.files import versions, write_atomically
 from mixdistill.finetune import device_name
 from mixdistill.generate import make_backend
@@ -26,7 +28,7 @@ from mixdistill.prompts import tagged
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Student
 from mixdistill.store import Store
-from mixdistill.tokens import Template
+from mixdistill.tokens import SWITCH, WAYS, Template
 from mixdistill.types import Completion, Outcome, Problem, Request, Trace
 from mixdistill.wanted import fixed
 
@@ -175,6 +177,32 @@ def cut(trace: Trace, cap: int | None, template: Template) -> Trace:
             "usage": usage,
         }
     )
+
+
+def base_modes(student: Student) -> list[str] | None:
+    """The ways of asking an untuned student that are not its own: one for a hybrid, none for others. None where its
+    model is not on this machine, and so cannot be known; nothing is built or fetched."""
+    try:
+        folder = resolve.folder_of(student.model)
+        if folder is None or not (folder / "tokenizer_config.json").is_file():
+            return None
+        texts = [p for p in (folder / "chat_template.jinja", folder / "tokenizer_config.json") if p.is_file()]
+        if not any(SWITCH in p.read_text(encoding="utf-8") for p in texts):
+            return []  # most have none, and no tokenizer is loaded to see that
+        return _other_ways(str(folder), json.dumps(student.chat_template_kwargs, sort_keys=True), _stamp(texts))
+    except MixdistillError:
+        return None  # gone, or damaged: whoever works with it says so
+
+
+@lru_cache(maxsize=64)
+def _other_ways(folder: str, chat_template_kwargs: str, stamp: tuple[tuple[int, int], ...]) -> list[str]:
+    """By what its template writes, not by what the model is called. Every plan asks again."""
+    own = Template.load(folder, chat_template_kwargs=json.loads(chat_template_kwargs)).thinking
+    return [] if own is None else [way for way in WAYS if way != own]
+
+
+def _stamp(files: list[Path]) -> tuple[tuple[int, int], ...]:
+    return tuple((s.st_size, s.st_mtime_ns) for s in (p.stat() for p in files))
 
 
 def sampled_with(student: Student) -> dict[str, Any]:

@@ -8,13 +8,13 @@ handled here, and worth knowing. Those of rows are in row_checks.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mixdistill.errors import DataError
-from mixdistill.tokens import CLOSE, OPEN, PROBE, REFUSES, Template
-from mixdistill.types import Row
+from mixdistill.tokens import CLOSE, LOSES, NO_SYSTEM, OPEN, PROBE, REFUSES, Template
+from mixdistill.types import Message, Row
 
 THINK, UNTHINK = OPEN.strip(), CLOSE.strip()
 
@@ -93,7 +93,7 @@ def pad_is_not_stop(subject: Subject) -> Said:
 
 
 def generation_stops(subject: Subject) -> Said:
-    """The model's own generation settings stop at the stop token."""
+    """The model's own settings stop at the stop token."""
     stop = subject.template.stop_ids
     if not subject.stops or stop & subject.stops:
         return None
@@ -104,7 +104,7 @@ def generation_stops(subject: Subject) -> Said:
 
 
 def turn_end(subject: Subject) -> Said:
-    """The chat template ends an assistant's turn in the stop token."""
+    """The template ends a turn in the stop token."""
     template = subject.template
     stop = template.stop_text
     if template.turn_end.startswith(stop):
@@ -116,7 +116,7 @@ def turn_end(subject: Subject) -> Said:
 
 
 def generation_prompt(subject: Subject) -> Said:
-    """The chat template has a generation prompt."""
+    """The template has a generation prompt."""
     template = subject.template
     turns = [{"role": "user", "content": PROBE}]
     with_, without = (template.chat(turns, add_generation_prompt=add) for add in (True, False))
@@ -124,7 +124,7 @@ def generation_prompt(subject: Subject) -> Said:
 
 
 def bos_once(subject: Subject) -> Said:
-    """A row begins with the token for beginnings at most once, and nothing else is added to a text."""
+    """A row has one beginning, and no token is added."""
     template, tokenizer = subject.template, subject.template.tokenizer
     ids = template.prompt_ids(PROBE)
     if (extra := template.encode("")) or len(template.encode(PROBE)) > len(template.encode(PROBE + PROBE)):
@@ -138,7 +138,7 @@ def bos_once(subject: Subject) -> Said:
 
 
 def empty_think(subject: Subject) -> Said:
-    """The chat template writes no thinking part of its own."""
+    """The template writes no thinking part of its own."""
     template = subject.template
     prompt = template.prompt_text("?")
     if re.search(rf"{THINK}\s*{UNTHINK}\s*\Z", prompt):
@@ -152,13 +152,13 @@ def empty_think(subject: Subject) -> Said:
 
 
 def takes_system_role(subject: Subject) -> Said:
-    """The chat template says a system prompt."""
+    """The template says a system prompt."""
     turns = [{"role": "system", "content": PROBE}, {"role": "user", "content": "?"}]
     try:
         text = subject.template.chat(turns, add_generation_prompt=True)
     except DataError:
         return Noted(f"{REFUSES}: problems that have one cannot be asked")
-    return None if PROBE in text else Noted("it loses a system prompt: problems that have one cannot be trained on")
+    return None if PROBE in text else Noted(f"{LOSES}: problems that have one cannot be asked")
 
 
 CHECKS: dict[str, Callable[[Subject], Said]] = {
@@ -176,6 +176,17 @@ CHECKS: dict[str, Callable[[Subject], Said]] = {
 def of_template(subject: Subject) -> list[Finding]:
     """What every check of the template says."""
     return [finding(name, check, check(subject)) for name, check in CHECKS.items()]
+
+
+def unfit(subject: Subject, prompts: Iterable[str | list[Message]] = ()) -> list[str]:
+    """One line for every check that failed, a system prompt that one of `prompts` has and that cannot be said among
+    them."""
+    found = of_template(subject)
+    lines = [f"{f.check}: {f.text}" for f in found if f.state == "failed"]
+    lost = next((f.text.partition(":")[0] for f in found if f.check == "takes_system_role" and f.state == "note"), None)
+    if lost and any(not isinstance(p, str) and p[0].role == "system" for p in prompts):
+        lines.append(f"system_role: {lost}, and problems have one; {NO_SYSTEM}")
+    return lines
 
 
 def same_template(trained: str, now: str) -> Said:

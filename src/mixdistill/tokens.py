@@ -32,8 +32,9 @@ PROBE = "mixdistill-probe"
 SWITCH = "enable_thinking"
 """The argument of a hybrid student's chat template that turns thinking on and off."""
 THINKING, NO_THINKING = "thinking", "no-thinking"
+WAYS = (THINKING, NO_THINKING)
 """The two ways in which a hybrid student is asked."""
-REFUSES = "the chat template refuses a system prompt"
+REFUSES, LOSES = "the chat template refuses a system prompt", "the chat template loses a system prompt"
 NO_SYSTEM = "give the student a model or template that takes one, or put it into the problems' own text"
 """What to do about a system prompt that cannot be said."""
 
@@ -115,6 +116,12 @@ class Template:
         return found[0] if found else None
 
     @cached_property
+    def unknown(self) -> int | None:
+        """The token for what the tokenizer does not know; None where that is another special token as well."""
+        unk = self.tokenizer.unk_token_id
+        return None if unk is None or unk in self.special_ids else int(unk)
+
+    @cached_property
     def special_ids(self) -> frozenset[int]:
         """Every special token: those with a role (`eos_token`, ...) and those that were merely added as such. The one
         for what is unknown is none, unless it has another role too."""
@@ -170,12 +177,12 @@ class Template:
     @cached_property
     def thinking(self) -> str | None:
         """How a hybrid student is asked, `thinking` or `no-thinking`; None where its template knows no such switch."""
-        on, off = (self.asked(mode).prompt_text("?") for mode in (THINKING, NO_THINKING))
+        on, off = (self.asked(way).prompt_text("?") for way in WAYS)
         return None if on == off else NO_THINKING if self.prompt_text("?") == off else THINKING
 
-    def asked(self, mode: str) -> Template:
+    def asked(self, way: str) -> Template:
         """The same template with thinking turned on or off."""
-        return Template(self.tokenizer, {**self.chat_template_kwargs, SWITCH: mode == THINKING})
+        return Template(self.tokenizer, switched(self.chat_template_kwargs, way))
 
     def chat(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         """Turns as the chat template writes them. Raises DataError where it refuses them."""
@@ -188,11 +195,9 @@ class Template:
         except TemplateError as e:
             name = self.tokenizer.name_or_path
             where, roles = f"{name}: " if name else "", " and ".join(dict.fromkeys(t["role"] for t in turns))
-            if turns[0]["role"] != "system":
-                raise DataError(
-                    f"{where}its chat template cannot render {roles} turns ({said(e, 160)}); mend it"
-                ) from e
-            raise DataError(f"{where}system_role: {REFUSES} ({said(e, 160)}); {NO_SYSTEM}") from e
+            if turns[0]["role"] == "system":
+                raise DataError(f"{where}system_role: {REFUSES} ({said(e, 160)}); {NO_SYSTEM}") from e
+            raise DataError(f"{where}its chat template cannot render {roles} turns ({said(e, 160)}); mend it") from e
         assert isinstance(text, str)
         return text
 
@@ -206,18 +211,24 @@ class Template:
 
     def unknown_in(self, text: str) -> str | None:
         """The first part of the text that becomes the token for what is unknown, if any."""
+        if self.unknown is None:
+            return None
         found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=self.tokenizer.is_fast)
-        unknown = self.tokenizer.unk_token_id
-        if unknown is None or unknown not in found["input_ids"]:
+        if self.unknown not in found["input_ids"]:
             return None
         if not self.tokenizer.is_fast:
             return str(self.tokenizer.unk_token)
-        start, end = found["offset_mapping"][found["input_ids"].index(unknown)]
+        start, end = found["offset_mapping"][found["input_ids"].index(self.unknown)]
         return text[start:end]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, as it stands."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def switched(chat_template_kwargs: dict[str, Any], way: str) -> dict[str, Any]:
+    """What a chat template is given, with thinking turned on or off."""
+    return {**chat_template_kwargs, SWITCH: way == THINKING}
 
 
 def _turns(prompt: str | list[Message]) -> list[dict[str, str]]:

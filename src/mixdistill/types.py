@@ -78,10 +78,13 @@ class Unused(Row):
     reason: str
     """`unreadable`, `no_prompt`, `no_answer`, `conflicting_answers` (the same prompt stands there with another answer):
     bad rows, which count towards `error_rate`. `duplicate` (of an earlier row, in every turn), `in_evaluation` (it
-    stands in a benchmark, in `gate` or in `dev` too, be it in another spelling or under another system prompt; `dev`
-    yields to `gate`, `train` to both)."""
+    stands in a benchmark, in `gate` or in `dev` too, be it in another spelling or under another system prompt),
+    `numbers_changed` (it does so with other numbers), `words_in_evaluation` (it shares words in a row, and most words
+    in all, with a problem there). `dev` yields to `gate` and the benchmarks, `gate` to the benchmarks, `train` to all.
+    """
     detail: str
-    """What was found: the parser's complaint, the other answer, the text of the other problem as it stands there."""
+    """What was found: the parser's complaint, the other answer, the text of the other problem as it stands there, the
+    words in a row that both have."""
     prompt: str
     """Its prompt, or as much of the row as could be read; at most 200 characters."""
 
@@ -349,8 +352,9 @@ class Drop(Row):
     """The teacher whose trace it is, or who lacks one."""
     reason: str
     """Of a correct trace: `unfinished`, it did not end by itself; `overlong`; `special_token` or `think_tag`, one is in
-    its text. Of a problem that left every arm for want of a trace by this teacher: what most of its correct traces
-    died of, else `no_correct`, none was judged correct, or `no_trace`, the requests failed or nothing is recorded."""
+    its text; `unknown`, so is something that the student's tokenizer does not know. Of a problem that left every arm
+    for want of a trace by this teacher: what most of its correct traces died of, else `no_correct`, none was judged
+    correct, or `no_trace`, the requests failed or nothing is recorded."""
     detail: str = ""
     """What was found: the text of the problem or trace that it matched, and where that stands."""
 
@@ -369,8 +373,9 @@ class Fit(Row):
     """Tokens of the trace as the student would write it, stop token included."""
     reason: str | None
     """Why no arm may use it, whatever its verdict; None where it may. `unfinished`: it did not end by itself;
-    `special_token`, `think_tag`: one is in its text; `duplicate`: an earlier one of the problem says the same, white
-    space aside; `in_evaluation`: the prompt of a problem of `dev`, `gate` or a benchmark stands in it."""
+    `special_token`, `think_tag`: one is in its text; `unknown`: the tokenizer does not know all of it; `duplicate`: an
+    earlier one of the problem says the same, white space aside; `in_evaluation`: the prompt of a problem of `dev`,
+    `gate` or a benchmark stands in it."""
     detail: str = ""
     """What was found: how it ended, the token, the id of the earlier trace, the words and where else they stand."""
 

@@ -165,3 +165,10 @@ def test_without_torch_the_pip_line_is_named(model: str, monkeypatch: pytest.Mon
 
 def test_no_requests_give_nothing() -> None:
     assert list(Transformers("not loaded").generate([])) == []
+
+
+def test_an_adapter_is_decoded_as_its_base(model: str, tmp_path: Path) -> None:
+    import json
+
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 8, "base_model_name_or_path": model}))
+    assert in_force(str(tmp_path), Sampling(max_tokens=5)) == in_force(model, Sampling(max_tokens=5))

@@ -182,7 +182,7 @@ def test_a_student_without_a_chat_template_is_a_fault(raw):
     assert line.startswith(
         "students.s.model: wrong: its chat template cannot render user and assistant turns (TemplateSyntaxError: "
     )
-    assert line.endswith("); give the folder of a chat model")
+    assert line.endswith("); mend it")
 
 
 def test_a_folder_that_cannot_be_written_or_is_in_use_is_named(raw, here, monkeypatch):
@@ -291,3 +291,82 @@ def test_a_verifier_says_itself_what_keeps_it_from_its_work_and_what_should_be_k
     assert faults(raw) == of_verifiers(build(raw)) == ["verify.size: too large for 5 s (got 20)"]
     raw["verify"] = {"verifier": "signs"}
     assert of_verifiers(build(raw)) == of_verifiers(build(raw), "caveats") == []
+
+
+# -- a student's tokenizer and template -------------------------------------------------------------------------------
+
+
+def _asked(raw: dict[str, Any], model: str, system: str | None = None) -> list[str]:
+    turns = [{"role": "system", "content": system}] if system else []
+    row = {"prompt": [*turns, {"role": "user", "content": "Q 8 4 :"}], "answer": "A +"}
+    Path("p.jsonl").write_text(json.dumps(row) + "\n")
+    source = {"source": "p.jsonl", "prompt": "prompt", "answer": "answer"}
+    raw["problems"] = {"train": source, "eval": {"e": {"source": "lab:signs", "split": "eval", "limit": 2}}}
+    raw["teachers"] = {"long": {"backend": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"}}
+    raw["arms"], raw["contrasts"] = {"long": {"long": 1}}, {}
+    raw["students"] = {"s": {"model": model}}
+    return faults(raw)
+
+
+def test_a_template_that_cannot_say_the_problems_system_prompt_is_a_fault(raw):
+    import templates
+    import tiny
+
+    advice = (
+        "and problems have one; give the student a model or template that takes one, or put it into the problems' own "
+        "text"
+    )
+    for kind, said in {"loses the system prompt": "loses", "refuses the system prompt": "refuses"}.items():
+        model = tiny.save_student(Path(said), templates.of(kind).tokenizer)
+        assert _asked(raw, model) == []
+        assert _asked(raw, model, "Be brief.") == [
+            f"students.s.model: system_role: the chat template {said} a system prompt, {advice}"
+        ]
+
+
+def test_a_tokenizer_larger_than_the_model_is_a_fault(raw):
+    import templates
+    import tiny
+
+    tokenizer = templates.of("qwen2.5").tokenizer
+    model = tiny.save_student(Path("student"), tokenizer)
+    tokenizer.add_tokens(["one", "two"])
+    tokenizer.save_pretrained(model)
+    (line,) = _asked(raw, model)
+    size = len(tokenizer)
+    assert line == (
+        f"students.s.model: vocabulary_fits: its tokenizer has token {size - 1} ('two') and the model's embedding "
+        f"{size - 2} rows; give both from one model, or resize the embedding"
+    )
+
+
+def test_a_tokenizer_without_a_pad_token_is_no_fault(raw):
+    import templates
+    import tiny
+
+    assert _asked(raw, tiny.save_student(Path("student"), templates.of("no pad").tokenizer)) == []
+
+
+def test_an_adapter_is_no_student(raw):
+    Path("adapter").mkdir()
+    Path("adapter/adapter_config.json").write_text(json.dumps({"r": 8, "base_model_name_or_path": "own/er"}))
+    line = (
+        "students.s.model: a LoRA adapter and no whole model (got 'adapter'); merge it into 'own/er' "
+        "(merge_and_unload of PEFT) and give that folder"
+    )
+    assert _asked(raw, "adapter") == [line]
+    assert of_models(build(raw)) == [line]
+
+
+def test_a_student_may_be_named_by_the_environment(raw, monkeypatch):
+    import tiny
+
+    model = tiny.student(Path("student"))
+    monkeypatch.setenv("STUDENT", model)
+    raw["students"] = {"s": {"model": "${STUDENT}"}}
+    assert faults(raw) == []
+    assert of_models(build(raw)) == []
+    monkeypatch.delenv("STUDENT")
+    assert faults(raw) == [
+        "students.s.model: environment variable STUDENT is not set (got '${STUDENT}'); export STUDENT=..."
+    ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from mixdistill.backends import adapters
 from mixdistill.backends.decoding import Prepared, decode
 from mixdistill.errors import DataError, MissingExtra
 from mixdistill.types import Completion, Request, Sampling, Usage
@@ -46,10 +47,15 @@ class InForce:
 
 
 def in_force(model: str, sampling: Sampling) -> InForce:
-    """What `Transformers` does with a model (folder or hub id) and this sampling. Does not load its weights."""
+    """What `Transformers` does with a model (folder or hub id; of an adapter, its base) and this sampling.
+
+    Does not load its weights.
+    """
     from transformers import AutoConfig
 
-    own, config = generation_config(model), AutoConfig.from_pretrained(model).get_text_config(decoder=True)
+    adapter = adapters.read(model)
+    base = model if adapter is None else adapter.base
+    own, config = generation_config(base), AutoConfig.from_pretrained(base).get_text_config(decoder=True)
     temperature, top_k, top_p = decoding_of(sampling, own)
     new = _first(sampling.max_tokens, own.max_new_tokens, 0)
     settings = {

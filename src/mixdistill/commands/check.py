@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixdistill import prompts, recipe, resolve
+from mixdistill import evaluate, prompts, recipe, resolve
 from mixdistill.commands import estimates, faults, judging
 from mixdistill.commands.faults import Found
 from mixdistill.commands.plans import (
@@ -86,7 +86,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         contrasts=[
             PlannedContrast(name=n, a=a, b=b, primary=_primary(study, n)) for n, (a, b) in study.contrasts.items()
         ],
-        evaluation=_evaluation(study, found),
+        evaluation=_evaluation(study, store, found),
         time=estimates.time(study, store, found, known),
         disk=disk,
         warnings=_warnings(str(store.root), disk)
@@ -187,8 +187,8 @@ def _primary(study: Recipe, contrast: str) -> str | None:
     return primary.benchmark + (f", at most {primary.max_tokens:,} tokens" if primary.max_tokens else "")
 
 
-def _evaluation(study: Recipe, found: Found) -> PlannedEvaluation:
-    models = len(study.cells()) + len(study.students)
+def _evaluation(study: Recipe, store: Store, found: Found) -> PlannedEvaluation:
+    models = len(evaluate.cells(study, store))
     traces = {b: len(found.problems[b]) * study.evaluate.k for b in study.problems.eval}
     return PlannedEvaluation(
         models=models,

@@ -12,11 +12,12 @@ from collections import Counter
 from contextlib import nullcontext
 
 from mixdistill import executor, prompts, resolve
+from mixdistill.arms import BASE, called
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.commands.faults import PEEK, Found, standing
 from mixdistill.commands.plans import Amount, Disk, Time
 from mixdistill.generate import author
-from mixdistill.recipe import BASE, Recipe
+from mixdistill.recipe import Recipe
 from mixdistill.sections import Teacher
 from mixdistill.store import Store
 from mixdistill.tokens import Template
@@ -243,11 +244,11 @@ def _training(
 
 def _unevaluated(recipe: Recipe, store: Store, found: Found) -> list[tuple[str, str, int]]:
     """(student, arm, traces wanted) of every evaluation that is not there."""
-    cells: list[tuple[str, ...]] = [(s, BASE) for s in recipe.students]
-    cells += [(s, arm, str(seed)) for s, arm, seed in recipe.cells()]
+    from mixdistill.evaluate import cells
+
     return [
         (cell[0], cell[1], len(found.problems[benchmark]) * recipe.evaluate.k)
-        for cell in cells
+        for cell in cells(recipe, store)
         for benchmark in recipe.problems.eval
         if store.marker(store.folder("evaluate", *cell, benchmark)) is None
     ]
@@ -259,7 +260,7 @@ def _sampling(recipe: Recipe, student: str, arm: str, traces: int, known: dict[s
     weights, limit = parameters(recipe.students[student].model), recipe.evaluate.sampling.max_tokens
     if weights.value is None:
         return weights.basis
-    if known is None or arm == BASE:
+    if known is None or called(arm).arm == BASE:
         return NO_LIMIT if limit is None else 2 * weights.value * traces * limit
     mean = example_tokens(recipe, arm, known)
     if mean is None:

@@ -19,14 +19,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from mixdistill import asking, lock, prompts, resolve
+from mixdistill.backends import adapters
 from mixdistill.collect import request_seed
 from mixdistill.columns import Columns
 from mixdistill.errors import DataError, MissingExtra, MixdistillError, said
 from mixdistill.problems import key_of, load_all
 from mixdistill.recipe import Recipe
 from mixdistill.refusals import BOUGHT, refuse_early
-from mixdistill.sections import Problems, Source, Teacher
+from mixdistill.sections import Problems, Source, Student, Teacher
 from mixdistill.store import Store
+from mixdistill.template_checks import Subject, unfit
 from mixdistill.tokens import Template
 from mixdistill.types import Completion, Problem, Request, Unused, prompt_text
 
@@ -61,7 +63,7 @@ class Found:
 
 def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
     """Look at the problem sources, teachers, models, environment and run folder of a valid recipe."""
-    found = Found(of_recipe=variables(recipe.problems, recipe.teachers, judges(recipe)))
+    found = Found(of_recipe=variables(recipe.problems, recipe.teachers, judges(recipe), recipe.students))
     found.problems, found.unused, lines = read_problems(
         recipe.problems, limit=limit, error_rate=recipe.error_rate, chosen=found.columns.__setitem__
     )
@@ -71,7 +73,7 @@ def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
     for key, judge in judges(recipe).items():
         found.of_recipe += _judge(key, judge)
     for name, student in recipe.students.items():
-        found.of_recipe += _model(f"students.{name}.model", student.model, student.chat_template_kwargs)
+        found.of_recipe += _student(f"students.{name}.model", student, found.problems)
     if recipe.analyze.tokenizer:
         found.of_recipe += _model("analyze.tokenizer", recipe.analyze.tokenizer)
     found.of_recipe += of_verifiers(recipe)
@@ -81,10 +83,12 @@ def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
 
 def of_models(recipe: Recipe) -> list[str]:
     """Faults of the models that a run will load: found before its first trace is bought. Asks the hub for each once."""
-    named = {f"students.{name}.model": (s.model, s.chat_template_kwargs) for name, s in recipe.students.items()}
-    named |= {f"teachers.{n}.model": (t.model, {}) for n, t in recipe.teachers.items() if loaded_here(t)}
+    named = {f"teachers.{n}.model": (t.model, {}) for n, t in recipe.teachers.items() if loaded_here(t)}
     named |= {f"{key}.model": (j.model, {}) for key, j in judges(recipe).items() if j.backend in LOADING}
     lines = without_vllm(recipe)
+    for name, student in recipe.students.items():
+        key = f"students.{name}.model"
+        lines += _student(key, student, {}) or _unreachable(key, resolve.from_environment(student.model))
     for key, (model, template_kwargs) in named.items():
         given = resolve.from_environment(model)
         lines += _model(key, given, template_kwargs) or _unreachable(key, given)
@@ -348,10 +352,34 @@ def _model(key: str, model: str, chat_template_kwargs: dict[str, Any] | None = N
     return []
 
 
+def _student(key: str, student: Student, problems: dict[str, list[Problem]]) -> list[str]:
+    """Faults of a student's model, its tokenizer and its chat template."""
+    if resolve.unset(student.model):
+        return []  # said already
+    model = resolve.from_environment(student.model)
+    if (adapter := adapters.read(model)) is not None:
+        return [
+            f"{key}: a LoRA adapter and no whole model (got '{model}'); merge it into '{adapter.base}' "
+            "(merge_and_unload of PEFT) and give that folder"
+        ]
+    lines = _model(key, model, student.chat_template_kwargs)
+    folder = None if lines else resolve.folder_of(model)
+    if folder is None or not (folder / "tokenizer_config.json").is_file() or find_spec("transformers") is None:
+        return lines
+    template = Template.load(str(folder), chat_template_kwargs=student.chat_template_kwargs)
+    everywhere = (p.prompt for listed in problems.values() for p in listed)
+    return [f"{key}: {line}" for line in unfit(Subject.of(template, str(folder)), everywhere)]
+
+
 # -- environment and run folder ---------------------------------------------------------------------------------------
 
 
-def variables(problems: Problems, teachers: dict[str, Teacher], judges: dict[str, Any] | None = None) -> list[str]:
+def variables(
+    problems: Problems,
+    teachers: dict[str, Teacher],
+    judges: dict[str, Any] | None = None,
+    students: dict[str, Student] | None = None,
+) -> list[str]:
     """One fault for every environment variable that these name and that is not set."""
     values: dict[str, Any] = {f"{key}.source": source.source for key, source in _sources(problems).items()}
     for name, teacher in teachers.items():
@@ -359,6 +387,7 @@ def variables(problems: Problems, teachers: dict[str, Teacher], judges: dict[str
         values |= {f"teachers.{name}.{k}": v for k, v in named.items()}
     for key, judge in (judges or {}).items():
         values |= {f"{key}.{k}": v for k, v in {"model": judge.model, "prompt": judge.prompt, **judge.options}.items()}
+    values |= {f"students.{name}.model": student.model for name, student in (students or {}).items()}
     keys: dict[str, list[str]] = {}
     for key, value in values.items():
         for variable in resolve.unset(value):
@@ -401,5 +430,7 @@ def _folder(recipe: Recipe, store: Store, *, compare: bool) -> list[str]:
 def _needs_building(recipe: Recipe) -> bool:
     """Whether comparing with what was made would build a lab model, or ask for a variable that is not set."""
     named = [m.model for m in (*recipe.students.values(), *recipe.teachers.values())]
-    unset = resolve.unset([_substituted(t) for t in recipe.teachers.values()])
-    return bool(unset) or any(m.startswith("lab:") and resolve.folder_of(m) is None for m in named)
+    unset = resolve.unset([*named, *(_substituted(t) for t in recipe.teachers.values())])
+    return bool(unset) or any(
+        resolve.from_environment(m).startswith("lab:") and resolve.folder_of(m) is None for m in named
+    )

@@ -24,7 +24,7 @@ from mixdistill import lock, pipeline, units
 from mixdistill.commands.complete import is_run, run_folders
 from mixdistill.errors import MixdistillError, StoreError, said
 from mixdistill.pipeline import STAGES
-from mixdistill.recipe import BASE, Recipe, load
+from mixdistill.recipe import Recipe, load
 from mixdistill.refusals import PILOT, RECIPE, TRACEBACK
 from mixdistill.store import MARKER, SET_ASIDE, UNUSED, Store
 from mixdistill.units import STARTED, State
@@ -65,7 +65,8 @@ def overview(parent: Path) -> list[Facts]:
     found = []
     for root in run_folders(parent):
         try:
-            keys = {stage: _keys(load(root / RECIPE, resolved=False), stage) for stage in STAGES}
+            study = load(root / RECIPE, resolved=False)
+            keys = {stage: _keys(study, Store(root), stage) for stage in STAGES}
         except MixdistillError as e:
             found.append({"run": str(root), "problem": str(e).splitlines()[0]})
             continue
@@ -117,7 +118,7 @@ def _stages(recipe: Recipe) -> list[str]:
     return [stage for stage in STAGES if stage != "tune" or recipe.tune]
 
 
-def _keys(recipe: Recipe, stage: str) -> list[tuple[str, ...]]:
+def _keys(recipe: Recipe, store: Store, stage: str) -> list[tuple[str, ...]]:
     """Folders of a stage's units below the stage's own."""
     if stage == "tune":
         rates = recipe.tune.learning_rate if recipe.tune else []
@@ -126,14 +127,16 @@ def _keys(recipe: Recipe, stage: str) -> list[tuple[str, ...]]:
     if stage in ("generate", "verify", "analyze"):
         return [(t,) for t in recipe.teachers]
     if stage == "evaluate":
-        return [(*c, b) for c in [*((s, BASE) for s in recipe.students), *cells] for b in recipe.problems.eval]
+        from mixdistill.evaluate import cells as asked
+
+        return [(*c, b) for c in asked(recipe, store) for b in recipe.problems.eval]
     return [()] if stage == "report" else cells
 
 
 def _stage(recipe: Recipe, store: Store, stage: str, held: bool) -> Facts:
     store = store.glance()
     planned, unplanned = _planned(recipe, store, stage)
-    units = [_unit(store, stage, key, planned, held) for key in _keys(recipe, stage)]
+    units = [_unit(store, stage, key, planned, held) for key in _keys(recipe, store, stage)]
     states = Counter(u["state"] for u in units)
     markers = [m for u in units if (m := _marker(store, stage, u["key"]))]
     counts: Counter[str] = Counter()
