@@ -307,8 +307,8 @@ def test_without_a_gate_it_says_how_to_add_one(tmp_path):
         call(tmp_path / "run")
     assert str(e.value) == (
         f"{tmp_path}/run: no problems.gate, so nothing is left to judge a student on; add `gate: {{source: ...}}` "
-        "under problems in your recipe, with problems that are nowhere else in it, and carry out mixdistill run with --out "
-        f"{tmp_path}/run again: nothing is bought or trained anew"
+        "under problems in your recipe, with problems that are nowhere else in it, and carry out mixdistill run with "
+        f"--out {tmp_path}/run again: nothing is bought or trained anew"
     )
 
 
