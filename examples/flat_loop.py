@@ -16,7 +16,9 @@ from mixdistill.collect import request_seed
 from mixdistill.finetune import fine_tune
 from mixdistill.lab import domain, models
 from mixdistill.lab.teachers import Scripted
-from mixdistill.mix import Candidate, blend, schedule
+from mixdistill.mixtures import blend
+from mixdistill.pools import Candidate
+from mixdistill.schedule import schedule
 from mixdistill.sections import Train
 from mixdistill.tokens import Template
 from mixdistill.types import Completion, Example, Outcome, Problem, Request, Sampling, Trace
@@ -80,7 +82,7 @@ def run(student: str, long: float, seed: int, train_problems: int, eval_problems
     examples = mix(problems, traces, {"long": long, "short": 1 - long}, template, seed)
 
     updates = len(examples) * 2 // 16
-    order = schedule([1] * len(examples), updates=updates, per_update=16, rng=random.Random(f"order {seed}"))
+    order = schedule([1] * len(examples), updates=updates, per_update=16, rng=random.Random(f"order {seed}")).updates
     settings = Train(
         learning_rate=LEARNING_RATE[student],
         num_train_epochs=2,

@@ -30,7 +30,18 @@ from mixdistill.verifiers.grading import grade
 from mixdistill.verifiers.sandbox import protection
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("quickstart", "extending", "import", "prompts", "coming-from", "rehearse", "vllm", "verdicts", "code")
+NAMES = (
+    "quickstart",
+    "extending",
+    "import",
+    "prompts",
+    "coming-from",
+    "rehearse",
+    "vllm",
+    "verdicts",
+    "code",
+    "distributed",
+)
 COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code")
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}

@@ -45,9 +45,9 @@ def template(model) -> Template:
 @pytest.fixture(scope="module")
 def trained(model, tmp_path_factory) -> Path:
     """A run folder up to training, to be copied."""
-    return tiny.run(tiny.study(model, **ONE), tmp_path_factory.mktemp("run"), "generate", "verify", "mix", "train")[
-        0
-    ].root
+    return tiny.run(
+        tiny.study(model, **ONE), tmp_path_factory.mktemp("run"), "generate", "verify", "analyze", "mix", "train"
+    )[0].root
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_other_verifier_option_grades_again_without_sampling_again(model, root, 
     before = _read(store, Trace, "traces", "short", "0")
     assert calls.take() == 20
     assert _scores(store, "short", "0")["all", None].correct == 0
-    store, ran = tiny.run(study(""), root, "verify", "mix", "train", "evaluate")
+    store, ran = tiny.run(study(""), root, "verify", "analyze", "mix", "train", "evaluate")
     assert calls.take() == 0
     assert [label for label in ran if label.startswith(("mix", "train"))] == [], "same outcomes, so nothing to redo"
     assert len([label for label in ran if label.startswith("evaluate")]) == 2
@@ -368,7 +368,7 @@ def test_samples_of_a_problem_differ_at_a_temperature_and_are_drawn_the_same_aga
     assert sum(texts[p, 0] != texts[p, 1] for p, sample in texts if sample == 0) >= 8
     score = _scores(store, "base")["all", None]
     assert (score.k, score.examples) == (2, 20)
-    other, _ = tiny.run(study, tmp_path / "again", "generate", "verify", "mix", "train", "evaluate")
+    other, _ = tiny.run(study, tmp_path / "again", "generate", "verify", "analyze", "mix", "train", "evaluate")
     again = {(t.problem_id, t.sample): t.token_ids for t in _read(other, Trace, "traces", "base")}
     assert again == texts
 

@@ -272,3 +272,34 @@ def test_each_worker_gets_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     with Local() as fresh:
         assert results(fresh, threads, [(0,)])[0,][1] == "7"
+
+
+def test_units_of_several_processes_get_as_many_gpus_each_and_fewer_run_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,5,7")
+    local = Local()
+    assert [local._devices(n) for n in range(local.workers)] == [["0"], ["1"], ["2"], ["5"], ["7"]]
+    local.spread(2)
+    assert [local._devices(n) for n in range(local.workers)] == [["0", "1"], ["2", "5"]]
+    assert local.spread(5).workers == 1
+    assert local.spread(1).workers == 5
+    assert Local(1).spread(2).workers == 1
+    assert [Local(8)._devices(n) for n in (0, 5)] == [["0"], ["0"]], "more workers than GPUs share them"
+    with pytest.raises(StageError) as caught:
+        local.spread(6)
+    assert str(caught.value) == "train.num_processes: needs a GPU for each process (got 6, and 5 here); lower it"
+
+
+@pytest.mark.parametrize(("cores", "processes", "workers"), [(8, 3, 2), (8, 1, 8), (2, 2, 1), (2, 4, 1)])
+def test_without_gpus_units_of_several_processes_share_the_cores(monkeypatch, cores, processes, workers):
+    monkeypatch.setattr(executor, "gpus", list)
+    monkeypatch.setattr(executor, "_cores", lambda: cores)
+    assert Local().spread(processes).workers == workers
+
+
+def test_other_numbers_of_gpus_are_given_to_new_workers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,8")
+    with Local(1) as fresh:
+        first = results(fresh, pid, [(0,)])[0,]
+        assert results(fresh.spread(1), pid, [(0,)])[0,] == first
+        assert results(fresh.spread(2), threads, [(0,)])[0,][1] == "7,8"
+        assert not alive(first)

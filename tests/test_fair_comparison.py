@@ -53,7 +53,7 @@ def test_same_data_under_two_names_gives_the_same_students_and_no_gap(model, tmp
 def test_students_do_not_depend_on_what_else_is_trained_beside_them(model, tmp_path):
     alone = tiny.study(model, arms={"x": {"short": 1}}, contrasts={}, seeds=[1])
     both = tiny.study(model, **SAME)
-    stages = ("generate", "verify", "mix", "train")
+    stages = ("generate", "verify", "analyze", "mix", "train")
     one, _ = tiny.run(alone, tmp_path / "one", *stages)
     two, _ = tiny.run(both, tmp_path / "two", *stages)
     assert tiny.weights(one, "t", "x", "1") == tiny.weights(two, "t", "b", "1")

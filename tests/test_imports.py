@@ -43,6 +43,7 @@ VERBS = [
     "fake",
     "status",
     "show",
+    "export",
     "rm",
     "disagreements",
     "audit",

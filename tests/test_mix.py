@@ -1,7 +1,6 @@
 """Matched training sets: arms differ in data alone, and everything random is drawn the same way in every arm."""
 
 import json
-import random
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,12 +9,10 @@ import pytest
 
 import tiny
 from mixdistill import mix
-from mixdistill import store as stores
 from mixdistill.lab import domain
-from mixdistill.mix import Candidate, blend, schedule
 from mixdistill.store import Store
 from mixdistill.tokens import Template
-from mixdistill.types import Drop, Example, Problem, Trace, Update
+from mixdistill.types import Drop, Example, Origin, Problem, Trace, Update
 
 ARMS = {
     "long": {"long": 1},
@@ -24,7 +21,7 @@ ARMS = {
     "mix-50": {"long": 0.5, "short": 0.5},
 }
 CONTRASTS = {"gap": ["long", "short"], "g20": ["mix-20", "each_pure"], "g50": ["mix-50", "each_pure"]}
-STAGES = ("generate", "verify", "mix")
+STAGES = ("generate", "verify", "analyze", "mix")
 SAMPLED = {name: {"backend": "scripted", "model": name, "samples": 3} for name in ("long", "short")}
 
 
@@ -49,6 +46,7 @@ def _drawn(store: Store, arm: str, seed: int = 0, student: str = "t") -> SimpleN
         examples=store.read(folder, Example, mix.EXAMPLES),
         updates=list(updates.values()),
         drops=store.read(folder, Drop, mix.DROPPED),
+        origins=store.read(folder, Origin, mix.MANIFEST),
         facts=marker["facts"],
     )
 
@@ -92,21 +90,6 @@ def test_weights_by_examples_are_met_exactly(by_examples):
             teachers = Counter(e.teacher for e in _drawn(by_examples, arm, seed).examples)
             assert teachers["long"] == round(share * 60)
             assert teachers.total() == 60
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 101, 1000])
-def test_blend_gives_the_rounded_share_for_any_number_of_problems(n):
-    pools = {t: {f"p{i}": [Candidate(f"{t}{i}", 5)] for i in range(n)} for t in ("a", "b")}
-    ids = list(blend(pools, {"a": 0.2, "b": 0.8}, rng=random.Random(3)))
-    assert sum(i.startswith("a") for i in ids) == round(0.2 * n)
-    assert [i[1:] for i in ids] == [str(i) for i in range(n)]
-
-
-def test_three_teachers_add_up(n=97):
-    pools = {t: {f"p{i}": [Candidate(f"{t}{i}", 5)] for i in range(n)} for t in "abc"}
-    counts = Counter(i[0] for i in blend(pools, {"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, rng=random.Random(0)))
-    assert counts.total() == n
-    assert max(counts.values()) - min(counts.values()) <= 1
 
 
 def test_blends_of_a_seed_are_nested(by_examples):
@@ -154,21 +137,97 @@ def test_updates_hold_the_token_budget_to_within_a_row(by_tokens, model):
         assert drawn.facts["loss_tokens"] == total
 
 
-def test_schedule_covers_every_row_once_per_pass():
-    taken = schedule([1] * 23, updates=14, per_update=5, rng=random.Random(0))
-    order = [row for rows in taken for row in rows]
-    assert [len(rows) for rows in taken] == [5] * 14
-    for start in range(0, len(order), 23):
-        assert len(set(order[start : start + 23])) == len(order[start : start + 23])
-    assert sorted(order[:23]) == list(range(23))
-    assert order[:23] != order[23:46], "each pass is a new shuffle"
+@pytest.mark.parametrize("unit", ["examples", "loss_tokens"])
+def test_variant_in_the_other_unit_takes_as_many_updates_as_the_declared_budget(model, tmp_path, unit):
+    budget = {"unit": unit, "per_update": 400 if unit == "loss_tokens" else 20}
+    other = "examples" if unit == "loss_tokens" else "loss_tokens"
+    study = _study(model, budget={**budget, "also": [other]}, problems=tiny.problem_sets(120, 5), seeds=2)
+    store, _ = tiny.run(study, tmp_path, *STAGES)
+    facts = {(a, s): _drawn(store, a, s).facts for a in study.trained for s in (0, 1)}
+    assert len({f["updates"] for f in facts.values()}) == 1
+    assert {f["per_update"] for (a, _), f in facts.items() if "@" not in a} == {budget["per_update"]}
+    (per_update,) = {f["per_update"] for (a, _), f in facts.items() if "@" in a}
+    for (arm, _), f in facts.items():
+        assert f["variant"] == ("" if "@" not in arm else other)
+        assert f["unit"] == (unit if "@" not in arm else other)
+        assert f.get("updates_declared") == (None if "@" not in arm else f["updates"])
+    amount = {a: facts[(f"{a}@{other}", 0)][other] for a in ARMS}
+    rows = [e for s in (0, 1) for e in _drawn(store, f"long@{other}", s).examples]
+    slack = 1 if other == "examples" else max(_completions(model, rows))
+    held = per_update * facts[("long", 0)]["updates"]
+    assert all(0 <= n - held < slack for n in amount.values()), "every arm holds the same"
+    assert facts[(f"mix-20@{other}", 0)][f"share_{other}"]["long"] == pytest.approx(0.2, abs=0.05)
 
 
-def test_schedule_never_gives_an_empty_update():
-    sizes = [300, 1, 2, 3, 250, 4]
-    taken = schedule(sizes, updates=40, per_update=20, rng=random.Random(1))
-    assert len(taken) == 40
-    assert all(taken)
+def test_a_token_variant_holds_at_least_the_longest_row_and_says_that_it_took_fewer_updates(model, tmp_path):
+    study = _study(model, budget={"per_update": 1, "also": ["loss_tokens"]}, arms={"long": {"long": 1}}, contrasts={})
+    store, _ = tiny.run(study, tmp_path, *STAGES)
+    drawn = _drawn(store, "long@loss_tokens")
+    longest = max(o.loss_tokens for s in (0, 1) for o in _drawn(store, "long@loss_tokens", s).origins)
+    assert drawn.facts["per_update"] >= longest
+    assert drawn.facts["updates_declared"] == 120 > drawn.facts["updates"] == len(drawn.updates)
+
+
+def test_variants_do_not_depend_on_names(model, tmp_path):
+    arms = {"b": {"short": 1}, "a": {"short": 1}}
+    budget = {"per_update": 8, "also": ["loss_tokens", "each", "reweighted"]}
+    study = _study(model, arms=arms, contrasts={"gap": ["a", "b"]}, budget=budget, seeds=1)
+    store, _ = tiny.run(study, tmp_path, *STAGES)
+    for variant in study.variants:
+        one, other = (_drawn(store, f"{a}@{variant}".rstrip("@")) for a in "ab")
+        assert _texts(one) == _texts(other)
+        assert one.updates == other.updates
+    identities = {unit.key[1]: unit.identity for unit in mix.units(study, store)}
+    assert len(identities) == 8 and len(set(identities.values())) == 4
+
+
+@pytest.mark.parametrize("choose", ["shortest", "longest"])
+def test_choice_by_length_takes_the_same_extreme_in_every_seed(model, tmp_path, choose):
+    arms = {"long": {"weights": {"long": 1}, "choose": choose}}
+    store, _ = tiny.run(_study(model, arms=arms, contrasts={}), tmp_path, *STAGES)
+    best = min if choose == "shortest" else max
+    traces = store.read(store.folder("generate", "long"), Trace, "traces")
+    lengths: dict[str, list[int]] = {}
+    template = Template.load(model)
+    for t in traces:
+        lengths.setdefault(t.problem_id, []).append(template.count(t.reasoning, t.content))
+    for seed in (0, 1):
+        drawn = _drawn(store, "long", seed)
+        assert [o.loss_tokens for o in drawn.origins] == [best(lengths[o.problem_id]) for o in drawn.origins]
+    assert _drawn(store, "long", 0).updates != _drawn(store, "long", 1).updates
+
+
+def test_longest_against_shortest_of_one_teacher_have_the_same_problems_and_updates(model, tmp_path):
+    arms = {c: {"weights": {"long": 1}, "choose": c} for c in ("shortest", "longest")}
+    study = _study(
+        model, arms=arms, contrasts={"length": ["longest", "shortest"]}, seeds=1,
+        budget={"unit": "loss_tokens", "per_update": 300},
+    )  # fmt: skip
+    store, _ = tiny.run(study, tmp_path, *STAGES)
+    short, long = (_drawn(store, arm) for arm in arms)
+    assert [e.problem_id for e in short.examples] == [e.problem_id for e in long.examples]
+    fewest = sum(o.loss_tokens for o in short.origins)
+    assert {len(short.updates), len(long.updates)} == {2 * fewest // 300}, "two passes of the leaner arm"
+
+
+def test_manifest_says_where_every_row_comes_from(by_examples, model):
+    template = Template.load(model)
+    traces = {
+        t.id: t for who in ("long", "short") for t in by_examples.read(
+            by_examples.folder("generate", who), Trace, "traces"
+        )
+    }  # fmt: skip
+    drawn = _drawn(by_examples, "mix-20")
+    takes = Counter(i for update in drawn.updates for i in update)
+    assert len(drawn.origins) == len(drawn.examples) == 60
+    for n, (origin, example) in enumerate(zip(drawn.origins, drawn.examples, strict=True)):
+        trace = traces[origin.trace_id]
+        assert (origin.example, origin.problem_id, origin.teacher) == (n, example.problem_id, example.teacher)
+        assert (example.reasoning, example.content) == (trace.reasoning, trace.content)
+        assert (origin.trace_id, origin.sample) == (example.trace_id, trace.sample)
+        assert origin.loss_tokens == template.count(trace.reasoning, trace.content)
+        assert origin.prompt_tokens == len(template.prompt_ids(example.prompt))
+        assert (origin.tag, origin.stage, origin.updates) == ("", 0, takes[n])
 
 
 def test_facts_count_the_rows_that_updates_take(by_examples):
@@ -285,7 +344,7 @@ def test_each_lets_every_arm_keep_its_own_problems_and_the_same_updates(model, t
     )  # fmt: skip
     store, _ = tiny.run(study, tmp_path / "run", *STAGES)
     assert {arm: len(_drawn(store, arm).examples) for arm in arms} == {"long": 12, "short": 16, "mix": 8}
-    assert {len(_drawn(store, arm).updates) for arm in arms} == {6}, "two passes of the arm with the fewest problems"
+    assert {len(_drawn(store, arm).updates) for arm in arms} == {4}, "two passes of the arm with the fewest problems"
 
 
 def test_arms_that_are_not_compared_do_not_share_problems(model, tmp_path):
@@ -308,9 +367,10 @@ def test_each_by_tokens_gives_every_arm_the_same_updates(model, tmp_path):
         problems=tiny.problem_sets(20, 5), budget={"problems": "each", "unit": "loss_tokens", "per_update": 40},
     )  # fmt: skip
     store, _ = tiny.run(study, tmp_path / "run", *STAGES)
-    pass_of_long = sum(_completions(model, _drawn(store, "long").examples))
+    passes = {arm: sum(_completions(model, _drawn(store, arm).examples)) for arm in ("long", "short")}
     assert {arm: len(_drawn(store, arm).examples) for arm in arms} == {"long": 12, "short": 16, "mix": 8}
-    assert {len(_drawn(store, arm).updates) for arm in arms} == {int(2 * pass_of_long / 40)}
+    (updates,) = {len(_drawn(store, arm).updates) for arm in arms}
+    assert 0 < updates < int(2 * min(passes.values()) / 40), "the blend has fewer problems than either"
 
 
 def _completions(model: str, examples: list[Example]) -> list[int]:
@@ -368,7 +428,7 @@ def test_a_problem_that_left_says_why_its_teacher_lacks_a_trace(model, tmp_path)
     teacher = {**_recorded(tmp_path / "long.jsonl", rows), "finish_reason_column": "finish_reason", "complete": False}
     study = tiny.study(
         model, teachers={"long": teacher, "short": {"backend": "scripted", "model": "short"}},
-        problems=tiny.problem_sets(7, 5), train={"overlong": "drop"},
+        problems=tiny.problem_sets(7, 5), train={"overlong": "drop"}, budget={"per_update": 1},
     )  # fmt: skip
     store, _ = tiny.run(study, tmp_path / "run", *STAGES)
     died = ["unfinished", "special_token", "think_tag", "overlong"]
@@ -393,22 +453,10 @@ def test_a_trace_that_did_not_end_leaves_the_problem_to_its_other_samples(model,
     cut = [t.model_copy(update={"finish_reason": "length"}) if t.sample == 0 else t for t in traces]
     marker = store.marker(folder) or {}
     store.mark(folder, {**marker, "tables": {"traces": store.seal(folder, Trace, cut, "traces")}})
-    store, _ = tiny.run(study, tmp_path, "verify", "mix")
-    drops = _drawn(store, "long").drops
+    store, _ = tiny.run(study, tmp_path, "verify", "analyze", "mix")
+    drops = [d for d in _drawn(store, "long").drops if d.reason != "duplicate"]
     assert Counter((d.reason, d.trace_id is None) for d in drops) == {("unfinished", False): 24}
     assert not {e.trace_id for e in _drawn(store, "long").examples} & {t.id for t in traces if t.sample == 0}
-
-
-def test_a_unit_makes_rows_of_the_traces_it_takes_alone(model, tmp_path, monkeypatch):
-    study = tiny.study(model, teachers=SAMPLED)
-    store, _ = tiny.run(study, tmp_path, "generate", "verify", "mix")
-    unit = next(u for u in mix.units(study, store) if u.key[1] == "long")
-    mix.run(unit, study, store)  # what fits is known from now on
-    made = Counter()
-    real = stores.unflatten
-    monkeypatch.setattr(stores, "unflatten", lambda kind, *row: made.update([kind]) or real(kind, *row))
-    mix.run(unit, study, store)
-    assert made[Trace] == 24, "one of three samples of each problem"
 
 
 def test_an_edited_mixture_draws_again(model, tmp_path):
@@ -430,7 +478,8 @@ def test_own_mixture_may_take_several_traces_of_a_problem(model, tmp_path):
     body = "yield from (c.trace_id for cs in pools['long'].values() for c in cs)"
     store, _ = tiny.run(_with_own_mixture(model, tmp_path, body), tmp_path / "run", *STAGES)
     drawn = _drawn(store, "own")
-    assert len(drawn.examples) == 3 * 24
+    twice = sum(d.reason == "duplicate" for d in drawn.drops)
+    assert len(drawn.examples) == 3 * 24 - twice > 24
     seen = {drawn.examples[i].problem_id for update in drawn.updates for i in update}
     assert drawn.facts["distinct_problems"] == len(seen) <= 24
 

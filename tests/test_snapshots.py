@@ -158,10 +158,13 @@ def test_killed_while_a_point_is_kept_the_next_call_goes_on(step, tmp_path, monk
     assert _weights(tmp_path / "model") == b"7"
 
 
-def test_what_a_training_did_is_known_while_its_model_is_there(tmp_path):
+def test_what_a_training_did_is_forgotten_where_its_models_are_gone(tmp_path):
     assert snapshots.noted(tmp_path) is None
-    _folders(tmp_path)
+    _folders(tmp_path, 3)
     snapshots.note(tmp_path, {"updates": 10})
-    assert snapshots.noted(tmp_path) == {"updates": 10}
     (tmp_path / "model").rename(tmp_path / "gone")
+    snapshots.forget(tmp_path)
+    assert snapshots.noted(tmp_path) == {"updates": 10}, "killed while a point is kept"
+    (tmp_path / "snapshots").rename(tmp_path / "gone too")
+    snapshots.forget(tmp_path)
     assert snapshots.noted(tmp_path) is None

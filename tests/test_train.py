@@ -281,7 +281,7 @@ def test_updates_take_the_rows_they_were_given(model, examples, tmp_path):
 
 def test_cell_is_trained_again_for_what_changes_weights_alone(model, tmp_path):
     one = {"seeds": 1, "arms": {"short": {"short": 1}}, "contrasts": {}}
-    stages = ("generate", "verify", "mix", "train")
+    stages = ("generate", "verify", "analyze", "mix", "train")
     tiny.run(tiny.study(model, **one), tmp_path, *stages)
     same = {
         "micro_batch_tokens": 64,

@@ -150,6 +150,9 @@ class Inline:
     def __exit__(self, *exc: object) -> None:
         pass
 
+    def spread(self, processes: int) -> None:
+        pass
+
     def map(self, fn: Any, jobs: Any, *, idle: Any, enough: Any = None) -> Any:
         for job in jobs:
             try:

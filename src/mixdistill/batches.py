@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mixdistill.distributed import ALL, Share
 from mixdistill.errors import StageError
 from mixdistill.tokens import Template
 
@@ -71,12 +72,27 @@ class Collate:
     pad_id: int
     limit: int
     """Most tokens of a micro-batch, padding included."""
+    share: Share = ALL
+    """What this process takes of every update."""
 
     def __call__(self, batch: Sequence[dict[str, list[int]]]) -> dict[str, list[MicroBatch]]:
-        """The micro-batches of the one update that a batch is."""
+        """Of the one update that a batch is: `micro_batches` of this process, and the `whole` update's.
+
+        All processes have equally many. Where one has too few, passes without loss stand in.
+        """
         (update,) = batch
         lengths = {i: self.rows[i].length for i in update["examples"]}
-        return {"micro_batches": [self._one(part) for part in micro_batches(update["examples"], lengths, self.limit)]}
+        hands = self.share.deal(update["examples"], lengths)
+        cut = [[self._one(part) for part in micro_batches(hand, lengths, self.limit)] for hand in hands]
+        mine = cut[self.share.rank]
+        lacking = max(map(len, cut)) - len(mine)
+        idle = [self._idle(min(lengths, key=lambda i: lengths[i]))] * lacking if lacking else []
+        return {"micro_batches": idle + mine, "whole": [batch for hand in cut for batch in hand]}
+
+    def _idle(self, row: int) -> MicroBatch:
+        """A pass that every process has to take part in, without anything to learn from."""
+        inputs = self._one([row]).inputs
+        return MicroBatch([], [], inputs | {"labels": inputs["labels"].new_full(inputs["labels"].shape, IGNORED)})
 
     def _one(self, part: list[int]) -> MicroBatch:
         inputs = pad([self.rows[i] for i in part], self.pad_id)

@@ -5,15 +5,28 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 STATE = "trainer_state.json"
+LAYOUT = "processes.json"
+"""In a checkpoint of several processes: how many they were, and how they shared the training."""
+ALONE: dict[str, Any] = {"num_processes": 1, "distributed": None}
 
 
-def newest_checkpoint(out: Path) -> Path | None:
-    """The newest whole checkpoint below a folder. One whose trainer_state.json, which is written last, cannot be read
-    was cut off while it was written.
+def newest_checkpoint(out: Path, layout: dict[str, Any] = ALONE) -> Path | None:
+    """The newest whole checkpoint below a folder that as many processes made in the same way: others round otherwise,
+    or cannot read it. One whose trainer_state.json, which is written last, cannot be read was cut off while it was
+    written.
     """
-    return max(filter(_whole, out.glob("checkpoint-*")), key=checkpoint_step, default=None)
+    fit = [c for c in out.glob("checkpoint-*") if _whole(c) and _layout(c) == layout]
+    return max(fit, key=checkpoint_step, default=None)
+
+
+def _layout(checkpoint: Path) -> dict[str, Any]:
+    try:
+        return json.loads((checkpoint / LAYOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ALONE
 
 
 def checkpoint_step(folder: Path) -> int:

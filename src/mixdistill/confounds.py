@@ -7,10 +7,11 @@ that the training was too short to show what the data can do.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from mixdistill.confound_table import Cell, Places, Trained, differ_somewhere
-from mixdistill.evidence import Confound, ConfoundTable
+from mixdistill.evidence import Confound, ConfoundTable, Moving
 from mixdistill.recipe import Recipe
 from mixdistill.undertraining import alarms
 from mixdistill.units import Unit
@@ -27,12 +28,14 @@ def confounds(
     trained: Trained,
     evaluated: list[tuple[Unit, dict[str, Any]]],
     changed: dict[Cell, list[str]],
+    moving: Iterable[Moving] = (),
 ) -> list[Confound]:
     """Everything found, student by student, within each group of arms that are compared.
 
-    `changed`: what the recipe now says otherwise than a training was made with, one line each.
+    `changed`: what the recipe now says otherwise than a training was made with, one line each. `moving`: how arms
+    did on dev at the end.
     """
-    undertrained = alarms(recipe, trained)
+    undertrained = alarms(recipe, trained, moving)
     found: list[Confound] = []
     for student in recipe.students:
         found += [c for table in tables if table.student == student for c in _of_table(table)]

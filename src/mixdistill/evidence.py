@@ -228,6 +228,60 @@ class Confound(Row):
     """Arm -> its value."""
 
 
+class DevPoint(Row):
+    """Accuracy of one arm of one student on `problems.dev` at one point of its trainings, over its seeds. Choices are
+    made on these problems: no number here is a result of the study."""
+
+    student: str
+    arm: str
+    progress: float
+    """Share of the updates that were done then, above 0; 1 is the end."""
+    mean: float
+    """Correct over all answers, 0..1, mean over seeds."""
+    checkpoints: Interval | None
+    """These checkpoints: problems resampled, seeds fixed."""
+    data: Interval | None
+    """This data: problems and seeds both random; None with a single seed."""
+    seeds: dict[int, float]
+    """Seed -> accuracy."""
+    problems: int
+
+
+class DevGap(Row):
+    """A contrast on `problems.dev` at one point of the trainings: P(arms[0]) - P(arms[1])."""
+
+    name: str
+    """Name of the contrast."""
+    variant: str
+    """As in `Gap`."""
+    student: str
+    arms: tuple[str, str]
+    """As in `Gap`; for a blend, the pure arm that decides at this point."""
+    progress: float
+    """As in `DevPoint`."""
+    delta: float
+    """Difference, in 0..1."""
+    checkpoints: Interval | None
+    data: Interval | None
+    problems: int
+    seeds: int
+
+
+class Moving(Row):
+    """How the accuracy of one arm of one student on `problems.dev` changed between the last two points of training."""
+
+    student: str
+    arm: str
+    since: float
+    """Share of the updates done at the point before the last."""
+    delta: float
+    """Accuracy at the end minus accuracy then."""
+    interval: Interval | None
+    """Of the change, paired over problems: this data, with a single seed these checkpoints; None of one problem."""
+    moving: bool
+    """Whether the interval leaves out zero: the training was not over."""
+
+
 class ConfoundRow(Row):
     """One thing that trainings are compared by, whether it differs or not."""
 
@@ -294,6 +348,12 @@ class Evidence(Row):
     """Rows of the confound tables that are not the same, what differed in evaluation, and what was undertrained."""
     confound_tables: list[ConfoundTable]
     """Of each student, one for every group of compared arms and budget."""
+    dev_points: list[DevPoint] = []
+    """By student, arm and progress; empty without `problems.dev`."""
+    dev_gaps: list[DevGap] = []
+    """By contrast, budget, student and progress."""
+    moving: list[Moving] = []
+    """A row per student and arm that was asked at two points or more."""
     cells_wanted: int
     """Cells the recipe asks for."""
     missing: list[str]

@@ -31,6 +31,14 @@ def gpus() -> list[str]:
     return sorted(p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*"))
 
 
+def enough_gpus(devices: Sequence[str], processes: int) -> None:
+    """Raise StageError where there are GPUs, and fewer than processes of one training: two cannot share one."""
+    if 0 < len(devices) < processes:
+        raise StageError(
+            f"train.num_processes: needs a GPU for each process (got {processes}, and {len(devices)} here); lower it"
+        )
+
+
 def never() -> bool:
     """It is never enough."""
     return False
@@ -39,7 +47,9 @@ def never() -> bool:
 class Local:
     """Spawned worker processes on this machine: one GPU each where there are any, else one thread each.
 
-    Workers live as long as the executor, so that heavy imports are paid once. A worker that dies (killed, out of
+    Units that are spread over several processes of their own get as many GPUs or cores each, and fewer of them run at
+    once. Workers live as long as the executor, so that heavy imports are paid once; where units need another number of
+    GPUs than the ones before, new workers are started. A worker that dies (killed, out of
     memory) takes its pool with it. No more units are handed out than there are workers, so only those that were
     running then may be to blame: they are run again last, one at a time, and only one that dies alone is reported as
     failed. The others go on in a new pool.
@@ -47,8 +57,26 @@ class Local:
 
     def __init__(self, workers: int | None = None):
         self.devices = gpus()
-        self.workers = workers or len(self.devices) or _cores()
+        self.most = workers or len(self.devices) or _cores()
+        self.processes = 1
+        """Of each unit."""
         self._pool: ProcessPoolExecutor | None = None
+
+    @property
+    def workers(self) -> int:
+        """How many units run at once."""
+        if self.processes == 1:
+            return self.most
+        return max(1, min(self.most, (len(self.devices) or _cores()) // self.processes))
+
+    def spread(self, processes: int) -> Local:
+        """Units are spread over so many processes from now on, not counting the worker. StageError where a unit would
+        lack GPUs."""
+        enough_gpus(self.devices, processes)
+        if processes != self.processes:
+            self._forget()
+        self.processes = processes
+        return self
 
     def __enter__(self) -> Local:
         return self
@@ -146,10 +174,15 @@ class Local:
         context = multiprocessing.get_context("spawn")
         slots = context.Queue()
         for i in range(self.workers):
-            slots.put(self.devices[i % len(self.devices)] if self.devices else None)
+            slots.put(",".join(self._devices(i)) or None)
         return ProcessPoolExecutor(
             self.workers, mp_context=context, initializer=_initialise, initargs=(slots, os.getpid())
         )
+
+    def _devices(self, worker: int) -> list[str]:
+        """The GPUs of one worker; more workers than there are GPUs, where somebody asked for them, share."""
+        first = worker * self.processes
+        return [self.devices[(first + i) % len(self.devices)] for i in range(self.processes) if self.devices]
 
 
 def _cores() -> int:
@@ -161,12 +194,25 @@ def _carry(fn: Callable[..., Any], job: tuple[Any, ...]) -> Any:
     try:
         return fn(*job)
     except Exception as e:
-        try:
-            pickle.loads(pickle.dumps(e))  # noqa: S301 -- our own bytes
-        except Exception:
-            ours = isinstance(e, MixdistillError)
-            raise (MixdistillError(str(e)) if ours else RuntimeError(f"{type(e).__name__}: {e}")) from e
+        if (error := sendable(e)) is not e:
+            raise error from e
         raise
+
+
+def sendable(e: Exception) -> Exception:
+    """The error, or one that says the same and can travel between processes."""
+    try:
+        pickle.loads(pickle.dumps(e))  # noqa: S301 -- our own bytes
+    except Exception:
+        return MixdistillError(str(e)) if isinstance(e, MixdistillError) else RuntimeError(f"{type(e).__name__}: {e}")
+    return e
+
+
+def end_with_parent(parent: int) -> None:
+    """In a process that was started by another: end when that one does, however it does. `parent`: its own word for
+    who it is, since it may have died before this process could ask."""
+    _die_with_parent()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _die_with_parent() -> None:
@@ -187,9 +233,7 @@ def _initialise(slots: Any, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     with contextlib.suppress(OSError):
         os.dup2(2, 1)  # what a backend prints is no output of ours: stdout is for --json
-    _die_with_parent()
-    # The parent's own word for who it is: it may have died before this worker could ask.
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with_parent(parent)
     device = slots.get()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device

@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from mixdistill import row_checks
 from mixdistill.backends.transformers import generation_config
 from mixdistill.batches import Collate, Tokenised, check_rows
 from mixdistill.checkpoints import checkpoint_step, newest_checkpoint, remove_checkpoint
+from mixdistill.distributed import Share, spread
 from mixdistill.errors import Diverged, MissingExtra
 from mixdistill.sections import Train
 from mixdistill.seen import Seen, from_log
@@ -48,6 +50,16 @@ def fine_tune(
     under `out` when there is one. After the updates in `snapshots` the model is saved beside (see snapshots.py). Raises
     MissingExtra without torch and trl, Diverged when the training does.
     """
+    share = Share.here()
+    if settings.num_processes > share.processes:
+        return spread(
+            partial(fine_tune, model, examples, updates, settings, seed=seed, out=out),
+            chat_template_kwargs=chat_template_kwargs,
+            snapshots=snapshots,
+            processes=settings.num_processes,
+            folder=out,
+            progress=progress,
+        )
     template = Template.load(model, chat_template_kwargs=chat_template_kwargs)
     rows = [Tokenised(*template.render(e.prompt, e.reasoning, e.content)) for e in examples]
     checks = row_checks.check_rows(examples, rows, template, model)
@@ -60,10 +72,13 @@ def fine_tune(
         _take(snapshots, trainer, lambda update: _save(trainer, template, model, snapshot(out, update)))
     start = [p.detach().clone() for p in trainer.model.parameters()]
     seconds = _train(trainer, seen, out)
-    displacement = _displacement(start, list(trainer.model.parameters()))
+    with trainer.whole():
+        displacement = _displacement(start, list(trainer.model.parameters())) if share.first else 0.0
     if not math.isfinite(displacement):
         raise Diverged("train: the weights are no longer finite numbers after the last update; lower learning_rate")
     _save(trainer, template, model, out / MODEL)
+    if not share.first:
+        return {}
     for folder in out.glob("checkpoint-*"):
         remove_checkpoint(folder)
     return {
@@ -82,7 +97,6 @@ def _how(trainer: Any, settings: Train, seed: int) -> dict[str, Any]:
     """What a training was carried out with, as it was in force."""
     from mixdistill.trainer import checkpointing_name
 
-    processes = int(trainer.args.world_size)
     return {
         "method": settings.method,
         "loss_type": settings.loss_type,
@@ -90,8 +104,7 @@ def _how(trainer: Any, settings: Train, seed: int) -> dict[str, Any]:
         "attn_implementation": trainer.model.config._attn_implementation,
         "gradient_checkpointing": bool(getattr(trainer.args, checkpointing_name())),
         "precision": "bfloat16" if settings.bf16 else "float32",
-        "num_processes": processes,
-        "distributed": settings.distributed if processes > 1 else None,
+        **trainer.share.layout(settings.distributed),
         "device": device_name(),
         "seed": seed,
         "max_length": settings.max_length,
@@ -127,7 +140,7 @@ def _trainer(
         args=arguments(settings, seed=seed, out=out, updates=len(updates)),
         processing_class=template.tokenizer,
         train_dataset=datasets.Dataset.from_dict({"examples": [list(u) for u in updates]}),
-        data_collator=Collate(rows, template.pad_id, settings.micro_batch_tokens),
+        data_collator=Collate(rows, template.pad_id, settings.micro_batch_tokens, Share.here()),
         seen=seen,
         progress=progress,
     )
@@ -141,7 +154,7 @@ def _take(updates: Sequence[int], trainer: Any, save: Callable[[int], None]) -> 
 
 def _train(trainer: Any, seen: Seen, out: Path) -> float:
     """From the last checkpoint under `out` where there is one; the seconds that this took."""
-    checkpoint = newest_checkpoint(out)
+    checkpoint = newest_checkpoint(out, trainer.layout)
     if checkpoint:
         _count_earlier(seen, trainer, checkpoint_step(checkpoint))
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -152,11 +165,17 @@ def _count_earlier(seen: Seen, trainer: Any, updates: int) -> None:
     """What passed through before the checkpoint: the trainer skips those updates, the counts must not."""
     for i in range(updates):
         batch = trainer.data_collator([trainer.train_dataset[i]])
-        seen.update(batch["micro_batches"])
+        seen.update(batch["whole"])
 
 
 def _save(trainer: Any, template: Template, model: str, out: Path) -> None:
-    """Write beside, then rename: a model folder is whole or not there."""
+    """Write beside, then rename: a model folder is whole or not there. The first process writes, all take part."""
+    with trainer.whole():
+        if trainer.share.first:
+            _write(trainer, template, model, out)
+
+
+def _write(trainer: Any, template: Template, model: str, out: Path) -> None:
     beside = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
     trainer.model.config.use_cache = True

@@ -30,6 +30,10 @@ RehearseOption = Annotated[
     bool, typer.Option("--rehearse", help="Bought teachers are played by a fake provider here; costs nothing.")
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="At most this many problems of every set.")]
+StudentOption = Annotated[
+    str | None, typer.Option("--student", metavar="NAME", help="A student of its recipe; need not be said of one.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Which of its seeds; else the first.")]
 Style = Literal["reasoning", "reasoning_content", "think"]
 """As in fake.answers, which --help does not load."""
 WorkersOption = Annotated[

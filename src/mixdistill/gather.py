@@ -20,6 +20,7 @@ from mixdistill import evaluate
 from mixdistill.arms import called, spoken
 from mixdistill.confound_table import Cell, Trained, confound_tables
 from mixdistill.confounds import OTHERWISE, confounds
+from mixdistill.curves import over_training
 from mixdistill.evidence import (
     ArmFacts,
     CellFacts,
@@ -52,7 +53,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
     found = gaps(recipe, answers.correct, levels)
     declared, *others = found
     scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
-    trained = _trained(recipe, store)
+    trained, curves = _trained(recipe, store), over_training(recipe, store)
     differences = confound_tables(recipe, trained)
     cells = [_cell_facts(store, cell, marker) for cell, marker in trained.items()]
     cells_done = {cell_of(unit.key) for unit in done}
@@ -84,12 +85,15 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         agreement=agreement(recipe, store, done),
         confounds=[
             *_made_otherwise(recipe, store),
-            *confounds(recipe, differences, trained, evaluated, _changed(recipe, store, trained)),
+            *confounds(recipe, differences, trained, evaluated, _changed(recipe, store, trained), curves.moving),
         ],
         confound_tables=differences,
+        dev_points=curves.points,
+        dev_gaps=curves.gaps,
+        moving=curves.moving,
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, cells_done),
-        notes=_failed_requests(store, done) + _notes(recipe, store, cells_done),
+        notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),
         command=_command(store),
         recipe=render(recipe),
         versions=versions() | _commit(),
@@ -300,6 +304,14 @@ def _failed_requests(store: Store, done: list[Unit]) -> list[str]:
         f"{sum(failed.values()):,} requests of the evaluation failed ({where}). They count as errors: as not correct, "
         "with bounds beside the accuracies."
     ]
+
+
+def _without_dev(cells: list[str]) -> list[str]:
+    """Which trainings say nothing of the way there."""
+    if not cells:
+        return []
+    what = "1 training was" if len(cells) == 1 else f"{len(cells)} trainings were"
+    return [f"{what} not asked the dev problems that there are now; the gap over training is without them."]
 
 
 def _notes(recipe: Recipe, store: Store, done: set[tuple[str, str, int | None, str]]) -> list[str]:

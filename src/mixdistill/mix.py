@@ -1,9 +1,10 @@
 """Stage 4: matched training sets. Arms that are compared get the same problems, order and number of updates.
 
-For a student, the *pool* of a teacher is what it solved, minus what does not fit the student. Arms linked by contrasts
-form a group; with `shared` problems the group keeps those that every one of its teachers has a trace for, so that a row
-dropped in one arm leaves all of them. A seed then draws, the same way in every arm: which problems of a blend go to
-which teacher, which of a teacher's traces is taken, and the order. No draw depends on the name of an arm or teacher.
+What an arm may draw on is in pools.py, which trace each row takes in mixtures.py, which rows each update takes in
+schedule.py, and the texts are joined last, in joining.py. Arms linked by contrasts form a group; with `shared` problems
+the group keeps those that every one of its teachers has a usable trace of, so that a row dropped in one arm leaves all
+of them. A seed then draws, the same way in every arm: which problems of a blend go to which teacher, which of a
+teacher's traces is taken, and the order. No draw depends on the name of an arm or teacher.
 """
 
 from __future__ import annotations
@@ -11,302 +12,416 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mixdistill import resolve
+from mixdistill import joining, pools, resolve
+from mixdistill.analyze import FITS
+from mixdistill.arms import SELF, called
+from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import StageError
-from mixdistill.recipe import Recipe
+from mixdistill.mixtures import SUPPLIED
+from mixdistill.pools import Problems, Traced
+from mixdistill.recipe import Recipe, self_of
+from mixdistill.schedule import Schedule, schedule
 from mixdistill.sections import Arm, Budget
 from mixdistill.store import Store
-from mixdistill.tokens import CLOSE, OPEN, Template
-from mixdistill.types import Drop, Example, Outcome, Problem, Trace, Update
+from mixdistill.types import Drop, Example, Origin, Update
 from mixdistill.units import Done, Unit
-from mixdistill.verify import DECISIONS, READS, judged
+from mixdistill.verify import DECISIONS
 
-VERSION = "2"
-EXAMPLES, UPDATES, DROPPED = "examples", "updates", "dropped"
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
 
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A trace that may be used for its problem."""
-
-    trace_id: str
-    loss_tokens: int
-    """Tokens of its completion as the student renders it, stop token included."""
-
-
-Pool = Mapping[str, Sequence[Candidate]]
-"""Problem id -> a teacher's traces of it, in sample order."""
-
-
-def blend(
-    pools: Mapping[str, Pool], weights: Mapping[str, float], *, rng: random.Random, unit: str = "examples"
-) -> Iterator[str]:
-    """Mixture: one trace per problem, teachers by weight, in the order of the pools' problems.
-
-    Each problem draws one number that ranks it and one that picks among a teacher's traces. The lowest ranks go to the
-    first teacher, up to its share, and so on; so a 20 % and a 50 % blend of the same seed are nested. For weights in
-    `loss_tokens` the shares of examples are those that give these shares of tokens at the teachers' mean lengths.
-    """
-    problems = list(next(iter(pools.values())))
-    draws = [(rng.random(), rng.random()) for _ in problems]
-    shares = example_shares({t: _mean_tokens(pool, problems) for t, pool in pools.items()}, weights, unit)
-    ranked = sorted(range(len(problems)), key=lambda i: draws[i][0])
-    teacher_of: dict[int, str] = {}
-    start, reached = 0, 0.0
-    for teacher, share in shares.items():
-        reached += share
-        end = round(reached * len(problems))
-        teacher_of |= dict.fromkeys(ranked[start:end], teacher)
-        start = end
-    for i, problem in enumerate(problems):
-        candidates = pools[teacher_of[i]][problem]
-        yield candidates[int(draws[i][1] * len(candidates))].trace_id
-
-
-def example_shares(mean_tokens: Mapping[str, float], weights: Mapping[str, float], unit: str) -> dict[str, float]:
-    """Teacher -> share of examples, for weights in `unit`; teachers in the order of `mean_tokens`."""
-    raw = {t: weights.get(t, 0.0) / (mean if unit == "loss_tokens" else 1.0) for t, mean in mean_tokens.items()}
-    total = sum(raw.values())
-    return {t: share / total for t, share in raw.items() if share > 0}
-
-
-def schedule(sizes: Sequence[int], *, updates: int, per_update: int, rng: random.Random) -> list[list[int]]:
-    """Which rows each update takes: the next ones of the common order until the update holds its budget.
-
-    `sizes` are the rows' sizes in the budget's unit. The order is a new shuffle of all rows for every pass. Update t
-    ends with the row by which the running total reaches (t + 1) * per_update, so rounding never adds up.
-    """
-    taken: list[list[int]] = []
-    total, current = 0, list[int]()
-    while len(taken) < updates:
-        order = list(range(len(sizes)))
-        rng.shuffle(order)
-        for row in order:
-            current.append(row)
-            total += sizes[row]
-            if total >= (len(taken) + 1) * per_update:
-                taken.append(current)
-                current = []
-                if len(taken) == updates:
-                    break
-    return taken
+VERSION = "3"
+EXAMPLES, UPDATES, DROPPED, MANIFEST = "examples", "updates", "dropped", "manifest"
+COUNTING = "count"
+"""Names the draw by which a pass of an arm is measured: one of its own, so that every seed takes as many updates."""
+READS = {
+    "generate": (TRACES, ["id", "sample", "reasoning", "content"]),
+    "analyze": (FITS, ["trace_id", "problem_id", "template", "prompt_tokens", "loss_tokens", "reason", "detail"]),
+    "verify": (DECISIONS, ["trace_id", "outcome"]),
+}
+"""Stage -> table and columns that are read of each teacher."""
 
 
 def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per cell: student, arm, seed."""
     found = []
-    models = {name: resolve.model_fingerprint(spec.model) for name, spec in recipe.students.items()}
-    mixtures = {arm: _mixture(recipe.arm(arm)) for arm in recipe.trained}
+    mixtures = {arm: _mixture(recipe.arm(arm)) for arm in recipe.arms}
+    problems = {"problems/train": store.content(store.folder("problems"), "train", ["id", "prompt", "level"])}
     for student, arm, seed in recipe.cells():
-        teachers = recipe.teachers_of(recipe.group_of(arm), student)
-        train = recipe.train_of(student, arm)
-        weights = recipe.weights(arm, student)
-        inputs = {"problems/train": store.content(store.folder("problems"), "train", ["id", "prompt"])}
-        for t in teachers:
-            inputs[f"generate/{t}"] = store.content(store.folder("generate", t), "traces", READS)
-            inputs[f"verify/{t}"] = store.content(store.folder("verify", t), DECISIONS, ["trace_id", "outcome"])
-        mixture, given = mixtures[arm]
+        group = recipe.group_of(arm)
+        teachers = _read_by(recipe, group, student)
+        budget, train = recipe.budget_of(arm), recipe.train_of(student, arm)
+        compared = [_identity(recipe, a, student, mixtures[called(a).arm][0]) for a in group]
         options = {
             "stage": VERSION,
             "seed": seed,
-            "weights": {t: weights[t] for t in teachers if t in weights},
-            **mixture,
-            "teachers": sorted(teachers),
-            "budget": recipe.budget_of(arm).model_dump(exclude={"also"}),
-            "student": models[student],
-            "chat_template_kwargs": recipe.students[student].chat_template_kwargs,
+            **_identity(recipe, arm, student, mixtures[called(arm).arm][0]),
+            # By what they hold, in an order that no name decides.
+            "compared": sorted(compared, key=lambda of: json.dumps(of, sort_keys=True, default=str)),
+            "budget": budget.model_dump(exclude={"also"}),
+            "declared": _declared(recipe, arm).unit,
+            "template": [pools.template_of(store, t, student) for t in teachers],
             "train": train.model_dump(include={"max_length", "overlong", "num_train_epochs"}),
         }
-        given = given | {"student": recipe.students[student].model}
-        found.append(Unit(stage="mix", key=(student, arm, str(seed)), options=options, inputs=inputs, given=given))
+        inputs = {f"{stage}/{t}": _content(store, stage, t) for t in teachers for stage in READS}
+        given = mixtures[called(arm).arm][1]
+        key = (student, arm, str(seed))
+        found.append(Unit(stage="mix", key=key, options=options, inputs=problems | inputs, given=given))
     return found
+
+
+def _content(store: Store, stage: str, teacher: str) -> str | None:
+    """Hash of what is read of a teacher; None while it is not there, also where an earlier version did not make it."""
+    table, columns = READS[stage]
+    folder = store.folder(stage, teacher)
+    marker = store.marker(folder)
+    return None if marker is None or table not in marker["tables"] else store.content(folder, table, columns)
+
+
+def _read_by(recipe: Recipe, group: Sequence[str], student: str) -> list[str]:
+    """Teachers that a group of arms draws on, or goes by."""
+    teachers = recipe.teachers_of(list(group), student)
+    own = self_of(student)
+    goes_by = any(resolve.takes(_function(recipe.arm(a)), "pass_rate") for a in group)
+    return [*teachers, own] if goes_by and own not in teachers else teachers
+
+
+def _identity(recipe: Recipe, arm: str, student: str, mixture: Mapping[str, Any]) -> dict[str, Any]:
+    """What an arm is, whatever it is called."""
+    spec, weights = recipe.arm(arm), recipe.weights(arm, student)
+    return {"weights": dict(sorted(weights.items())), "choose": spec.choose, "tags": spec.tags, **mixture}
 
 
 def _mixture(arm: Arm) -> tuple[dict[str, Any], dict[str, str]]:
     """(what an arm's mixture adds to an identity, files among its options as they were given)."""
-    version = resolve.version(resolve.load(resolve.reference("mixture", arm.mixture)))
     options, given = resolve.by_content(arm.options, "mixture.")
-    return {"mixture": {"name": arm.mixture, "version": version}, **options}, given
+    return {"mixture": {"name": arm.mixture, "version": resolve.version(_function(arm))}, **options}, given
+
+
+def _function(arm: Arm) -> Any:
+    return resolve.load(resolve.reference("mixture", arm.mixture))
+
+
+def _declared(recipe: Recipe, arm: str) -> Budget:
+    """The budget of an arm under no variant."""
+    return recipe.budget_of(called(arm).arm)
 
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Draw one cell's training set and which of its rows each update takes."""
-    student, arm, seed = unit.key[0], unit.key[1], int(unit.key[2])
-    spec, budget, weights = recipe.arm(arm), recipe.budget_of(arm), recipe.weights(arm, student)
-    fits = _fits(recipe, store, student, recipe.teachers_of(recipe.group_of(arm), student))
-    wanted = list(fits) if budget.problems == "shared" else recipe.teachers_of([arm], student)
-    problems, dropped = _problems(recipe, store, {t: fits[t] for t in wanted})
-    if not problems:
-        raise StageError(_nothing_shared(unit.label, fits, dropped, budget.problems))
-    # Per teacher, what an arm of the group may draw from it.
-    group = {
-        t: {p: fit.pool[p] for p in (problems if budget.problems == "shared" else fit.pool)} for t, fit in fits.items()
-    }
-    count = _updates(unit.label, group, recipe.train_of(student).num_train_epochs, budget)
-    pools = {t: {p: fits[t].pool[p] for p in problems} for t in fits if t in weights}
-    # Longest traces first, so that a blend does not depend on the order in which the recipe names its teachers.
-    pools = dict(sorted(pools.items(), key=lambda pool: -_mean_tokens(pool[1], problems)))
-    candidates = {c.trace_id: (t, c) for t, pool in pools.items() for cs in pool.values() for c in cs}
-    ids = _mixed(unit.label, spec, weights, pools, set(candidates), random.Random(f"blend {seed}"), budget.unit)
-    sizes = [1 if budget.unit == "examples" else candidates[i][1].loss_tokens for i in ids]
-    taken = schedule(sizes, updates=count, per_update=budget.per_update, rng=random.Random(f"order {seed}"))
-    dropped += [d for t in fits for d in fits[t].dropped]
+    student, arm, seed = unit.key
+    drawn = draw(recipe, store, student, arm, int(seed))
+    return Done(counts=drawn.counts, tables=drawn.write(store, store.folder("mix", *unit.key)), facts=drawn.facts)
 
-    folder = store.folder(*("mix", *unit.key))
-    tables = {
-        EXAMPLES: store.seal(folder, Example, _examples(recipe, store, ids, candidates), EXAMPLES),
-        UPDATES: store.seal(
-            folder, Update, (Update(update=u, example=e) for u, rows in enumerate(taken) for e in rows), UPDATES
-        ),
-        DROPPED: store.seal(folder, Drop, dropped, DROPPED),
-    }
-    problem_of = {c.trace_id: p for pool in pools.values() for p, cs in pool.items() for c in cs}
-    seen = {problem_of[ids[i]] for update in taken for i in update}
-    facts = _facts(ids, taken, candidates) | {
-        "problems": len(problems),
-        "distinct_problems": len(seen),
-        "unit": budget.unit,
+
+@dataclass(frozen=True)
+class Drawn:
+    """A training set, without its texts."""
+
+    rows: pl.DataFrame
+    """Its examples, in the order of the problems: problem_id, place (of the problem), teacher, trace_id, sample,
+    prompt_tokens, loss_tokens, cut, stage, tag."""
+    schedule: Schedule
+    """Which of them each update takes."""
+    dropped: pl.DataFrame
+    """Traces and problems that could have been used and are not, with the columns of `Drop`."""
+    facts: dict[str, Any]
+    counts: dict[str, int]
+
+    @property
+    def ids(self) -> list[str]:
+        """Trace of every example."""
+        return self.rows["trace_id"].to_list()
+
+    def examples(self, store: Store) -> Iterator[pl.DataFrame]:
+        """The examples with their texts, as tables with the columns of `Example`; few rows are in memory."""
+        return joining.examples(self.rows, store)
+
+    def write(self, store: Store, folder: Path) -> dict[str, Any]:
+        """Seal the four tables in a folder. Returns what a marker says of them."""
+        return {
+            EXAMPLES: store.seal_frames(folder, Example, self.examples(store), EXAMPLES),
+            UPDATES: store.seal_frames(folder, Update, [self.schedule.frame], UPDATES),
+            DROPPED: store.seal_frames(folder, Drop, [self.dropped], DROPPED),
+            MANIFEST: store.seal_frames(folder, Origin, [self._manifest()], MANIFEST),
+        }
+
+    def _manifest(self) -> pl.DataFrame:
+        import polars as pl
+
+        return self.rows.with_columns(
+            pl.int_range(pl.len()).alias("example"), pl.Series("updates", self.schedule.takes(len(self.rows)))
+        ).select(*Origin.model_fields)
+
+
+def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alone: bool = False) -> Drawn:
+    """The training set of a cell.
+
+    `alone`: of all problems that the arm's own teachers solved, and as many updates as these give, whatever arms it is
+    compared with. Raises StageError where there is nothing to draw, or too little for one update.
+    """
+    label = f"mix/{student}/{arm}/{seed}"
+    bench = _bench(recipe, store, student, arm, [arm] if alone else recipe.group_of(arm), label)
+    places = bench.places(arm)
+    if not len(places):
+        raise StageError(_nothing_shared(label, bench, arm))
+    amount = _amount(recipe, bench, arm)
+    rows, times = bench.a_pass(arm, bench.budget.unit, str(seed))
+    taken = schedule(
+        _sizes(rows, bench.budget.unit),
+        updates=amount.updates,
+        per_update=amount.per_update,
+        rng=random.Random(f"order {seed}"),
+        stages=rows["stage"].to_numpy() if rows["stage"].max() != rows["stage"].min() else None,
+        times=times,
+    )
+    dropped = _dropped(bench, arm)
+    facts = {
+        "problems": len(places),
+        "unit": bench.budget.unit,
+        "variant": called(arm).variant,
+        "per_update": amount.per_update,
+        "weights": recipe.weights(arm, student),
+        **_facts(rows, taken),
+        **({"updates_declared": amount.declared} if amount.declared is not None else {}),
+        **({"levels": bench.levels(places)} if bench.budget.problems == "reweighted" else {}),
     }
     # Traces and problems are counted apart: the two add up to nothing.
-    counts = Counter(d.reason if d.trace_id else f"problems_{d.reason}" for d in dropped)
-    return Done(counts={"problems_left": len(problems), **counts}, tables=tables, facts=facts)
+    reasons = dropped.select("reason", dropped["trace_id"].is_null().alias("problem")).iter_rows()
+    counts = Counter(f"problems_{reason}" if problem else reason for reason, problem in reasons)
+    return Drawn(rows, taken, dropped, facts, {"problems_left": len(places), **counts})
 
 
-def _mixed(
-    label: str,
-    arm: Arm,
-    weights: Mapping[str, float],
-    pools: Mapping[str, Pool],
-    known: set[str],
-    rng: random.Random,
-    unit: str,
-) -> list[str]:
-    """The trace ids that the arm's mixture yields, all of them in the pools.
+@dataclass(frozen=True)
+class _Bench:
+    """What the arms of a group draw on for one student, under the budget and training settings of one of them."""
+
+    label: str
+    recipe: Recipe
+    student: str
+    budget: Budget
+    arms: list[str]
+    known: Problems
+    traced: dict[str, Traced]
+    """Teacher -> its traces, of all the group's in the recipe's order."""
+    own: Traced | None
+    """The student's own traces, where a mixture goes by them."""
+
+    def needed(self, arm: str) -> dict[str, Traced]:
+        """Teachers that a problem of an arm must have a usable trace of."""
+        each = self.budget.problems == "each"
+        mine = self.recipe.teachers_of([arm], self.student) if each else list(self.traced)
+        return {t: self.traced[t] for t in mine}
+
+    def places(self, arm: str) -> np.ndarray:
+        """Places of the problems that an arm has rows of."""
+        return pools.together(self.needed(arm).values(), len(self.known))
+
+    def candidates(self, arm: str) -> dict[str, pl.DataFrame]:
+        """Teacher -> the traces that an arm may take."""
+        places, choose = self.places(arm), self.recipe.arm(arm).choose
+        mine = self.recipe.teachers_of([arm], self.student)
+        return {t: pools.chosen(self.traced[t].usable, places, choose) for t in mine}
+
+    def a_pass(self, arm: str, unit: str, seed: str) -> tuple[pl.DataFrame, np.ndarray | None]:
+        """(an arm's rows, how often each stands in one pass; None for once)."""
+        rows = _mixed(self, arm, unit, random.Random(f"blend {seed}"))
+        if self.budget.problems != "reweighted":
+            return rows, None
+        import numpy as np
+
+        places = self.places(arm)
+        times = pools.reweighted(self.level_of, places, random.Random(f"times {seed}")).times
+        return rows, np.asarray(times)[np.searchsorted(places, rows["place"].to_numpy())]
+
+    def levels(self, places: np.ndarray) -> dict[str, Any]:
+        """Level -> its problems, among all and among those at `places`, and its rows in a pass."""
+        return pools.reweighted(self.level_of, places, random.Random(0)).facts
+
+    @cached_property
+    def rates(self) -> dict[int, float]:
+        return pools.pass_rates(self.traced.values())
+
+    @cached_property
+    def level_of(self) -> list[str]:
+        return pools.levels(self.known, self.rates)
+
+    def supplied(self, name: str, unit: str) -> Any:
+        """What a mixture is given where it asks for it by keyword."""
+        if name == "unit":
+            return unit
+        wrong = name == "difficulty"
+        rates = self.rates if wrong else pools.pass_rates([self.own] if self.own else [])
+        return {self.known.ids[place]: 1 - rate if wrong else rate for place, rate in rates.items()}
+
+
+def _bench(recipe: Recipe, store: Store, student: str, arm: str, group: list[str], label: str) -> _Bench:
+    """Read what a group of arms draws on.
+
+    Raises StageError where rows are too long and the recipe says to stop, and where the arm draws on a student that
+    solved nothing; the other arms of its group then go on without those that do.
+    """
+    train, known, own = recipe.train_of(student, arm), pools.problems(store), self_of(student)
+    tags = [tag for a in group for tag in recipe.arm(a).tags.values()]
+    room = max((len(f"\n{tag}".encode()) for tag in tags), default=0)  # no tokenizer makes more tokens of it
+    teachers = _read_by(recipe, group, student)
+    traced = {t: pools.traced(store, t, student, known, train, room) for t in teachers}
+    if own in traced and traced[own].usable.is_empty():
+        if own in recipe.weights(arm, student):
+            raise StageError(
+                f"{label}: no problem that '{student}' solved itself, so there is no arm '{called(arm).arm}' of it; "
+                "raise teachers.self.samples, or leave the arm out"
+            )
+        group = [a for a in group if own not in recipe.weights(a, student)]
+    drawn_on = {t: traced[t] for t in recipe.teachers_of(group, student)}
+    pools.refuse_overlong(student, drawn_on, train)
+    return _Bench(label, recipe, student, recipe.budget_of(arm), group, known, drawn_on, traced.get(own))
+
+
+def _mixed(bench: _Bench, arm: str, unit: str, rng: random.Random) -> pl.DataFrame:
+    """The rows that an arm's mixture yields, all of them in the pools.
 
     They are put into the order of the problems, whatever order they came in: the seed's order of rows is then the same
     order of problems in every arm.
     """
-    mixture = resolve.load(resolve.reference("mixture", arm.mixture))
-    supplied = {"unit": unit} if resolve.takes(mixture, "unit") else {}
-    ids = list(mixture(pools, weights, rng=rng, **supplied, **arm.options))
-    strange = [i for i in ids if i not in known]
-    if strange or not ids:
-        got = f"{strange[0]!r}, which is in no pool" if strange else "nothing"
-        raise StageError(f"{label}: the mixture '{arm.mixture}' must yield trace ids of the pools (got {got})")
-    place = {c.trace_id: n for pool in pools.values() for n, cs in enumerate(pool.values()) for c in cs}
-    return sorted(ids, key=place.__getitem__)
+    import polars as pl
+
+    spec, candidates = bench.recipe.arm(arm), bench.candidates(arm)
+    drawn_on = {t: pools.pool(frame, bench.known) for t, frame in candidates.items()}
+    # Longest traces first, so that a blend does not depend on the order in which the recipe names its teachers.
+    drawn_on = dict(sorted(drawn_on.items(), key=lambda pool: -pool[1].mean_tokens))
+    mixture = _function(spec)
+    asked = {name: bench.supplied(name, unit) for name in SUPPLIED[1:] if resolve.takes(mixture, name)}
+    weights = bench.recipe.weights(arm, bench.student)
+    yielded = list(mixture(drawn_on, weights, rng=rng, **asked, **spec.options))
+    staged = bool(yielded) and not isinstance(yielded[0], str)
+    ids, stages = zip(*yielded, strict=True) if staged else (yielded, None)
+    named = [frame.with_columns(teacher=pl.lit(t, dtype=pl.Enum(list(candidates)))) for t, frame in candidates.items()]
+    rows = pl.DataFrame({"trace_id": pl.Series(ids, dtype=pl.String)})
+    rows = rows.with_columns(stage=pl.lit(0) if stages is None else pl.Series(stages, dtype=pl.Int64))
+    rows = rows.join(pl.concat(named), on="trace_id", how="left", maintain_order="left")
+    strange = rows.filter(pl.col("place").is_null())["trace_id"]
+    if len(strange) or not ids:
+        got = f"{strange[0]!r}, which is in no pool" if len(strange) else "nothing"
+        raise StageError(f"{bench.label}: the mixture '{spec.mixture}' must yield trace ids of the pools (got {got})")
+    tags = {self_of(bench.student) if t == SELF else t: tag for t, tag in spec.tags.items()}
+    rows = rows.sort("place", maintain_order=True)
+    return rows.with_columns(
+        problem_id=bench.known.ids.gather(rows["place"]),
+        tag=pl.col("teacher").cast(pl.String).replace_strict(tags, default="", return_dtype=pl.String),
+    )
 
 
-@dataclass
-class _Fit:
-    """A teacher's correct traces, for one student."""
+def _sizes(rows: pl.DataFrame, unit: str) -> np.ndarray:
+    import numpy as np
 
-    pool: dict[str, list[Candidate]] = field(default_factory=dict)
-    dropped: list[Drop] = field(default_factory=list)
-    reasons: dict[str, Counter[str]] = field(default_factory=dict)
-    """Problem that it has a judged trace of -> what its correct traces were dropped for."""
-    longest: int = 0
-    """Tokens of the longest row, prompt included."""
-
-    def lack(self, problem: str) -> str:
-        """Why it has no trace of a problem: what most of the correct ones died of, else what came before."""
-        reasons = self.reasons.get(problem)
-        if reasons is None:
-            return "no_trace"
-        return reasons.most_common(1)[0][0] if reasons else "no_correct"
+    return np.ones(len(rows), dtype=np.int64) if unit == "examples" else rows["loss_tokens"].to_numpy()
 
 
-def _fits(recipe: Recipe, store: Store, student: str, teachers: list[str]) -> dict[str, _Fit]:
-    spec, train = recipe.students[student], recipe.train_of(student)
-    template = Template.load(resolve.model_path(spec.model), chat_template_kwargs=spec.chat_template_kwargs)
-    found = {}
-    for t in teachers:
-        key = tuple(
-            str(store.content(store.folder(stage, t), table, ["trace_id" if stage == "verify" else "id", *extra]))
-            for stage, table, extra in (("generate", "traces", READS[1:]), ("verify", DECISIONS, ["outcome"]))
-        )
-        who = json.dumps([resolve.model_fingerprint(spec.model), spec.chat_template_kwargs], sort_keys=True)
-        found[t] = _fit(str(store.root), t, train.max_length, key, _Keyed(who, template))
-    overlong = [d for fit in found.values() for d in fit.dropped if d.reason == "overlong"]
-    if overlong and train.overlong == "refuse":
-        total = sum(len(cs) for fit in found.values() for cs in fit.pool.values()) + len(overlong)
-        raise StageError(
-            f"mix/{student}: {len(overlong):,} of {total:,} accepted traces exceed max_length={train.max_length:,} "
-            f"(longest {max(fit.longest for fit in found.values()):,}); "
-            "raise train.max_length or set train.overlong: drop"
-        )
-    return found
+class _Amount(NamedTuple):
+    """How much an arm is trained on."""
+
+    updates: int
+    per_update: int
+    declared: int | None = None
+    """Updates that the declared budget gives, where this one follows from it."""
 
 
-@dataclass(frozen=True)
-class _Keyed:
-    """A template that counts as equal to another of the same model with the same arguments."""
+def _amount(recipe: Recipe, bench: _Bench, arm: str) -> _Amount:
+    """Updates of every arm of the group: passes over the arm with the fewest units.
 
-    who: str
-    template: Template
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Keyed) and other.who == self.who
-
-    def __hash__(self) -> int:
-        return hash(self.who)
-
-
-@lru_cache(maxsize=16)
-def _fit(root: str, teacher: str, max_length: int, content: tuple[str, ...], keyed: _Keyed) -> _Fit:
-    """Sort a teacher's correct traces into those that fit the student and those that do not.
-
-    Cached within a worker: every arm and seed of a student asks for the same. `content` is part of the key only.
+    It depends on the group alone, never on the arm: arms with problems of their own still get the same number. Of a
+    variant in the other unit, `per_update` is such that there are as many updates as the declared budget gives, and at
+    least the longest row. Raises StageError where an update could not hold a row, or there are too few rows for one.
     """
-    from pathlib import Path
-
-    store, template = Store(Path(root)), keyed.template
-    prompts = {p.id: len(template.prompt_ids(p.prompt)) for p in store.read(store.folder("problems"), Problem, "train")}
-    fit = _Fit()
-    for trace, outcome in judged(store, teacher):
-        if trace.problem_id not in prompts:
-            continue  # bought when the study asked for more problems
-        reasons = fit.reasons.setdefault(trace.problem_id, Counter())
-        if outcome is not Outcome.CORRECT:
-            continue
-        tokens = template.count(trace.reasoning, trace.content)
-        length = prompts[trace.problem_id] + tokens
-        if trace.finish_reason == "stop":
-            fit.longest = max(fit.longest, length)
-        reason = _misfit(trace, template, length, max_length)
-        if reason:
-            reasons[reason] += 1
-            fit.dropped.append(Drop(problem_id=trace.problem_id, trace_id=trace.id, teacher=teacher, reason=reason))
-        else:
-            fit.pool.setdefault(trace.problem_id, []).append(Candidate(trace.id, tokens))
-    return fit
+    budget, passes = bench.budget, recipe.train_of(bench.student, arm).num_train_epochs
+    declared = _declared(recipe, arm).unit
+    units, per_update, wanted = _leanest(bench, budget.unit) * passes, budget.per_update, None
+    if declared != budget.unit:
+        wanted = _enough(bench, _leanest(bench, declared) * passes, per_update, declared)
+        per_update = max(1, int(units / wanted))
+    if budget.unit == "loss_tokens":
+        longest = _longest(bench)
+        if longest > per_update and wanted is None:
+            raise StageError(
+                f"{bench.label}: per_update={per_update:,}, longest row {longest:,}; raise budget.per_update"
+            )
+        per_update = max(per_update, longest)
+    updates = _enough(bench, units, per_update, budget.unit)
+    return _Amount(updates if wanted is None else min(updates, wanted), per_update, wanted)
 
 
-def _misfit(trace: Trace, template: Template, length: int, max_length: int) -> str | None:
-    if trace.finish_reason != "stop":
-        return "unfinished"  # it would teach the student not to stop
-    if template.special_in(trace.reasoning) or template.special_in(trace.content):
-        return "special_token"
-    if any(tag.strip() in text for tag in (OPEN, CLOSE) for text in (trace.reasoning, trace.content)):
-        return "think_tag"  # it would be split at the wrong place when the student writes it
-    return "overlong" if length > max_length else None
+def _enough(bench: _Bench, units: float, per_update: int, unit: str) -> int:
+    if units < per_update:
+        raise StageError(
+            f"{bench.label}: too small for one update (got {units:,.0f} {unit.replace('_', ' ')} in all passes, "
+            f"budget.per_update={per_update:,}); lower budget.per_update, or raise teachers.*.samples or "
+            "train.num_train_epochs"
+        )
+    return int(units / per_update)
 
 
-def _problems(recipe: Recipe, store: Store, fits: Mapping[str, _Fit]) -> tuple[list[str], list[Drop]]:
-    """(problems that every one of these teachers has a trace for, the rest with who lacks one)."""
-    kept: list[str] = []
-    dropped: list[Drop] = []
-    for problem in store.frame(store.folder("problems"), "train", ["id"])["id"].to_list():
-        lacking = [t for t, fit in fits.items() if problem not in fit.pool]
-        dropped += [Drop(problem_id=problem, trace_id=None, teacher=t, reason=fits[t].lack(problem)) for t in lacking]
-        if not lacking:
-            kept.append(problem)
-    return kept, dropped
+def _leanest(bench: _Bench, unit: str) -> float:
+    """Units in a pass of the arm of the group that has the fewest. One without any problem fails by itself."""
+    amounts = []
+    for arm in bench.arms:
+        if len(bench.places(arm)):
+            rows, times = bench.a_pass(arm, unit, COUNTING)
+            sizes = _sizes(rows, unit)
+            amounts.append(float(sizes.sum() if times is None else (sizes * times).sum()))
+    return min(amounts)
+
+
+def _longest(bench: _Bench) -> int:
+    """Loss tokens of the longest row that an arm of the group could have."""
+    longest = (frame["loss_tokens"].max() for arm in bench.arms for frame in bench.candidates(arm).values())
+    return max(int(n) for n in longest if isinstance(n, int))
+
+
+def _dropped(bench: _Bench, arm: str) -> pl.DataFrame:
+    """Problems that left, with who lacks a trace, and then the correct traces that nobody may use."""
+    import polars as pl
+
+    lacking = [
+        (place, n, None, teacher, reason, "")
+        for n, (teacher, traces) in enumerate(bench.needed(arm).items())
+        for place, reason in traces.lacks(len(bench.known)).items()
+    ]
+    texts = dict.fromkeys(("trace_id", "teacher", "reason", "detail"), pl.String)
+    schema = {"place": pl.UInt32, "n": pl.Int64, **texts}
+    left = pl.DataFrame(lacking, schema=schema, orient="row").sort("place", "n").drop("n")
+    traces = [t.dropped.with_columns(teacher=pl.lit(name)) for name, t in bench.traced.items()]
+    whole = pl.concat([left, *(t.select(left.columns) for t in traces)])
+    return whole.with_columns(problem_id=bench.known.ids.gather(whole["place"])).select(*Drop.model_fields)
+
+
+def _facts(rows: pl.DataFrame, taken: Schedule) -> dict[str, Any]:
+    """What an arm is made of, over the rows that the updates really take, in both units."""
+    import polars as pl
+
+    seen = rows.with_columns(times=pl.Series(taken.takes(len(rows)))).filter(pl.col("times") > 0)
+    tokens = pl.col("times") * pl.col("loss_tokens")
+    by_teacher = seen.group_by("teacher").agg(pl.col("times").sum().alias("n"), tokens.sum().alias("tokens"))
+    by_teacher = by_teacher.with_columns(pl.col("teacher").cast(pl.String)).sort("teacher")
+    examples, loss_tokens = int(by_teacher["n"].sum()), int(by_teacher["tokens"].sum())
+    return {
+        "updates": len(taken.ends),
+        "examples": examples,
+        "epochs": examples / len(rows),
+        "loss_tokens": loss_tokens,
+        "distinct_problems": seen["place"].n_unique(),
+        "distinct_traces": seen["trace_id"].n_unique(),
+        "truncated_rows": int(seen["cut"].sum()),
+        "share_examples": {t: n / examples for t, n, _ in by_teacher.iter_rows()},
+        "share_loss_tokens": {t: n / loss_tokens for t, _, n in by_teacher.iter_rows()},
+    }
 
 
 _ADVICE = {
@@ -319,90 +434,22 @@ _ADVICE = {
     "special_token": "its traces hold the student's special tokens; take them out",
     "unknown": "its traces hold what the student's tokenizer does not know; take another student, or mend them",
     "think_tag": "its traces hold think tags; take them out",
+    "in_evaluation": "its traces hold text of the evaluation problems; look at problems.decontaminate",
 }
 """What to do about a teacher without a single trace, by what its problems lack."""
 
 
-def _nothing_shared(label: str, fits: Mapping[str, _Fit], dropped: Sequence[Drop], problems: str) -> str:
+def _nothing_shared(label: str, bench: _Bench, arm: str) -> str:
     """Which teacher has nothing to teach, or that no problem has a trace of every teacher; with what to do."""
-    lacking = {t: Counter(d.reason for d in dropped if d.teacher == t) for t in fits}
+    lacking = {t: Counter(traces.lacks(len(bench.known)).values()) for t, traces in bench.needed(arm).items()}
     why = ", ".join(f"{t} {reason} {n:,}" for t, found in lacking.items() for reason, n in found.most_common())
     for teacher, found in lacking.items():
-        if found and not fits[teacher].pool:
+        if found and bench.traced[teacher].usable.is_empty():
             advice = _ADVICE.get(found.most_common(1)[0][0], _ADVICE["no_correct"])
             return f"{label}: no accepted trace of '{teacher}' (problems without one: {why}); {advice}"
-    solved = ", ".join(f"{t} {len(fit.pool):,}" for t, fit in fits.items())
-    each = "" if problems == "each" else ", or set budget.problems: each"
+    solved = ", ".join(f"{t} {bench.traced[t].usable['place'].n_unique():,}" for t in bench.traced)
     return (
         f"{label}: no problem is left with an accepted trace of every teacher (problems with one: {solved}; without: "
-        f"{why}); raise teachers.*.samples, or give the teachers the same problems{each}"
+        f"{why}); raise teachers.*.samples, or give the teachers the same problems"
+        + ("" if bench.budget.problems == "each" else ", or set budget.problems: each")
     )
-
-
-def _updates(label: str, group: Mapping[str, Pool], passes: float, budget: Budget) -> int:
-    """Updates of every arm of the group: `passes` over the teacher with the fewest units.
-
-    It depends on the group alone, never on the arm: arms with problems of their own still get the same number. Raises
-    StageError where an update could not hold a single row.
-    """
-    per_pass = [float(len(pool)) for pool in group.values()]
-    if budget.unit == "loss_tokens":
-        longest = max((c.loss_tokens for pool in group.values() for cs in pool.values() for c in cs), default=0)
-        if longest > budget.per_update:
-            raise StageError(
-                f"{label}: per_update={budget.per_update:,}, longest row {longest:,}; raise budget.per_update"
-            )
-        per_pass = [len(pool) * _mean_tokens(pool, pool) for pool in group.values()]
-    return max(1, int(min(per_pass) * passes / budget.per_update))
-
-
-def _mean_tokens(pool: Pool, problems: Iterable[str]) -> float:
-    """Mean loss tokens per problem, each problem counting once."""
-    means = [sum(c.loss_tokens for c in pool[p]) / len(pool[p]) for p in problems]
-    return sum(means) / max(len(means), 1)
-
-
-def _examples(
-    recipe: Recipe, store: Store, ids: Sequence[str], candidates: Mapping[str, tuple[str, Candidate]]
-) -> Iterator[Example]:
-    """Join the texts last, by id."""
-    problems = {p.id: p for p in store.read(store.folder("problems"), Problem, "train")}
-    wanted = set(ids)
-    traces: dict[str, Trace] = {}
-    for teacher in {candidates[i][0] for i in wanted}:
-        mine = [i for i in wanted if candidates[i][0] == teacher]
-        found = store.rows(store.folder("generate", teacher), Trace, "traces", where=("id", mine))
-        traces |= {trace.id: trace for trace in found}
-    for i in ids:
-        trace = traces[i]
-        yield Example(
-            prompt=problems[trace.problem_id].prompt,
-            reasoning=trace.reasoning,
-            content=trace.content,
-            problem_id=trace.problem_id,
-            trace_id=i,
-            teacher=candidates[i][0],
-        )
-
-
-def _facts(
-    ids: Sequence[str], taken: Sequence[Sequence[int]], candidates: Mapping[str, tuple[str, Candidate]]
-) -> dict[str, Any]:
-    """What an arm is made of, over the rows that the updates really take, in both units."""
-    rows = [ids[i] for update in taken for i in update]
-
-    def share(size: Callable[[str], int]) -> dict[str, float]:
-        by_teacher: Counter[str] = Counter()
-        for i in rows:
-            by_teacher[candidates[i][0]] += size(i)
-        total = sum(by_teacher.values())
-        return {t: n / total for t, n in sorted(by_teacher.items())}
-
-    return {
-        "updates": len(taken),
-        "examples": len(rows),
-        "epochs": len(rows) / len(ids),
-        "loss_tokens": sum(candidates[i][1].loss_tokens for i in rows),
-        "share_examples": share(lambda i: 1),
-        "share_loss_tokens": share(lambda i: candidates[i][1].loss_tokens),
-    }

@@ -67,6 +67,21 @@ def frames(row_type: type[Row], rows: Iterable[Row], size: int, hashes: ColumnHa
         yield pl.DataFrame(flat, schema=types, orient="row")
 
 
+def watched(row_type: type[Row], tables: Iterable[pl.DataFrame], hashes: BulkHashes) -> Iterator[pl.DataFrame]:
+    """Tables with the row type's columns, at least one; `hashes` is told of each."""
+    import polars as pl
+
+    schema, first = {name: dtype for name, (dtype, _) in columns_of(row_type).items()}, True
+    for table in tables:
+        if len(table) or first:
+            table = table.select(*schema).cast(pl.Schema(schema))
+            hashes.add(table)
+            first = False
+            yield table
+    if first:
+        yield pl.DataFrame(schema=schema)
+
+
 class ColumnHashes:
     """A content hash of every column, from all its rows in order."""
 
@@ -84,3 +99,26 @@ class ColumnHashes:
     def digests(self) -> dict[str, str]:
         """Column -> hash of what was added so far."""
         return {name: digest.hexdigest()[:16] for name, digest in self._of.items()}
+
+
+class BulkHashes:
+    """A content hash of every column of tables that are never rows: of its texts and of their lengths."""
+
+    def __init__(self, row_type: type[Row]) -> None:
+        self._of = {name: (hashlib.sha256(), hashlib.sha256()) for name in row_type.model_fields}
+
+    def add(self, table: pl.DataFrame) -> None:
+        """Further rows. It makes no difference how they are cut into tables."""
+        import polars as pl
+
+        for name, (lengths, texts) in self._of.items():
+            column = table[name].cast(pl.String)
+            lengths.update(column.str.len_bytes().cast(pl.Int64).fill_null(-1).to_numpy().tobytes())
+            texts.update((column.str.join("").item() or "").encode())
+
+    def digests(self) -> dict[str, str]:
+        """Column -> hash of what was added so far."""
+        return {
+            name: hashlib.sha256(lengths.digest() + texts.digest()).hexdigest()[:16]
+            for name, (lengths, texts) in self._of.items()
+        }

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mixdistill import interrupt, resolve
+from mixdistill.arms import BASE
 from mixdistill.asking import asks
 from mixdistill.errors import MixdistillError, Refused, StageError, Stopped, StoreError, said
 from mixdistill.executor import Local, never
@@ -230,6 +231,7 @@ def _run_stage(
         if asked():
             watcher.stopping()
 
+    executor.spread(processes(recipe) if stage in TRAINING else 1)
     store.go_on()
     with interrupt.gently(store.ask_to_stop) if _asks(stage, recipe) else nullcontext(never) as asked:
         for job, result, error in executor.map(work, jobs, idle=idle, enough=asked):
@@ -242,6 +244,11 @@ def _run_stage(
         if asked():
             raise KeyboardInterrupt
     return failures
+
+
+def processes(recipe: Recipe) -> int:
+    """Most processes that one training is shared by."""
+    return max(recipe.train_of(s, arm).num_processes for s in recipe.students for arm in (*recipe.arms, BASE))
 
 
 def _asks(stage: str, recipe: Recipe) -> bool:

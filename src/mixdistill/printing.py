@@ -14,10 +14,22 @@ def print_row(row: Any, text: Callable[[Any, int], Any], json_: bool) -> None:
     if json_:
         sys.stdout.write(row.model_dump_json(indent=2) + "\n")
         return
+    _print(row, text)
+
+
+def print_text(facts: dict[str, Any], text: Callable[[Any, int], Any], json_: bool) -> None:
+    """As `print_row`, of plain values."""
+    if json_:
+        sys.stdout.write(as_json(facts))
+        return
+    _print(facts, text)
+
+
+def _print(value: Any, text: Callable[[Any, int], Any]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    console.print(text(row, console.width if console.is_terminal else 100), soft_wrap=True)
+    console.print(text(value, console.width if console.is_terminal else 100), soft_wrap=True)
 
 
 def as_json(value: Any) -> str:

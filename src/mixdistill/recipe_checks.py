@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mixdistill import asking, prompts, resolve
+from mixdistill import asking, mixtures, prompts, resolve
 from mixdistill.arms import SELF
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
 from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe, self_of
-from mixdistill.sections import HELD_OUT, OpenSection, Student, Teacher, Train
+from mixdistill.sections import HELD_OUT, Arm, OpenSection, Student, Teacher, Train
 from mixdistill.store import UNUSED
 from mixdistill.types import Sampling
 
@@ -83,7 +83,7 @@ def cross_check(recipe: Recipe) -> list[str]:
         total = sum(spec.weights.values())
         if abs(total - 1) > 1e-6:
             found.append(f"arms.{arm}: weights must add up to 1 (got {total:g})")
-        found += _check_reference(f"arms.{arm}", "mixture", spec.mixture, spec)
+        found += _check_reference(f"arms.{arm}", "mixture", spec.mixture, spec) or _check_mixture(recipe, arm, spec)
     found += _check_contrasts(recipe)
     for name, teacher in recipe.teachers.items():
         found += _check_reference(f"teachers.{name}", "backend", teacher.backend, teacher)
@@ -107,6 +107,19 @@ def cross_check(recipe: Recipe) -> list[str]:
         seeds = recipe.seeds_of(name)
         if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
             found.append(f"students.{name}.seeds: needs distinct seeds from 0 on (got {seeds})")
+    return found
+
+
+def _check_mixture(recipe: Recipe, name: str, arm: Arm) -> list[str]:
+    """Findings about what a mixture goes by."""
+    teachers = sum(w > 0 for w in arm.weights.values())
+    found = [f"arms.{name}.{line}" for line in mixtures.findings(arm.mixture, arm.options, teachers)]
+    mixture = resolve.load(resolve.reference("mixture", arm.mixture))
+    if resolve.takes(mixture, "pass_rate") and any(self_of(s) not in recipe.teachers for s in recipe.students):
+        found.append(
+            f"arms.{name}.mixture: '{arm.mixture}' goes by what the student solves itself, and it is not asked; "
+            "add teachers.self"
+        )
     return found
 
 
@@ -254,7 +267,7 @@ def _check_object(where: str, kind: str, name: str, options: dict[str, Any], *, 
     found = resolve.check_call(where, kind, obj)
     given = dict(options)
     if kind == "mixture":
-        given |= {k: None for k in ("rng", "unit") if resolve.takes(obj, k)}  # supplied by the mix stage
+        given |= {k: None for k in mixtures.SUPPLIED if resolve.takes(obj, k)}
     found = found or resolve.check_options(where, obj, given, also=also)
     return found or (_check_asking(where, obj, given) if kind == "verifier" and isinstance(obj, type) else [])
 

@@ -35,6 +35,8 @@ SERVER_LOG = "serve.log"
 """What the server said that a unit started, where it started one."""
 RECIPE = "recipe.yaml"
 SESSIONS = "sessions.json"
+SHIP, BEST = "ship", "best"
+"""Folders of `mixdistill ship`."""
 PILOT, PILOTED = "pilot.json", ("generate", "verify", "analyze")
 """What a pilot said of the whole study; its stages."""
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
+from mixdistill.arms import BY, called, of_variant
 from mixdistill.errors import MissingExtra
 from mixdistill.evidence import Evidence
 from mixdistill.files import versions, write_atomically
-from mixdistill.page import figures, render, wording
+from mixdistill.page import budgets, differences, figures, render, training, wording
 from mixdistill.pipeline import STAGES
 from mixdistill.recipe import OVER_BASE, Recipe
 from mixdistill.recipe import render as render_recipe
@@ -17,9 +19,8 @@ from mixdistill.store import MARKER, Store
 from mixdistill.types import Gap, content_hash
 from mixdistill.units import Done, Unit, plan
 
-VERSION = "5"
+VERSION = "6"
 SUMMARY = "summary.txt"
-HEAD = ("contrast", "student", "at most", "gap", "these checkpoints", "this data", "verdict")
 
 
 def units(recipe: Recipe, store: Store) -> list[Unit]:
@@ -69,38 +70,100 @@ def _markers(store: Store) -> str:
     return content_hash(*(part for p in found for part in (str(p.relative_to(store.root)), p.read_text("utf-8"))))
 
 
-def summary(evidence: Evidence) -> str:
-    """The result for a terminal: the verdict, the declared contrasts, how accurate every arm was."""
+def summary(evidence: Evidence, width: int = 120) -> str:
+    """The result for a terminal of so many columns: the verdict, the declared contrasts, how accurate every arm was."""
     contrasts = [g for g in evidence.gaps if not g.name.endswith(OVER_BASE) and g.group == "all"]
-    red = [f"{c.student}: {c.text}" if c.student else c.text for c in evidence.confounds if c.severity == "red"]
-    parts = ["", render.headline(evidence), "", *_table(HEAD, map(_summary_row, contrasts)), ""]
-    parts += [*_readings(evidence), *_accuracies(evidence), ""]
-    if evidence.solved and evidence.solved[-1].problems < evidence.solved[0].problems:
-        parts += [wording.solved_words(evidence.solved), ""]
-    parts += [f"confound: {text}" for text in red]
-    parts += [f"missing: {line}" for line in evidence.missing]
     family = sum(g.primary for g in contrasts)
     holm = f" * the declared contrast, of {family} students: Holm's p decides its verdict." if family > 1 else ""
-    return "\n".join([*parts, f"Points of accuracy; 95 % intervals.{holm}", ""])
+    paragraphs = [
+        [render.headline(evidence)],
+        _gaps_table(evidence, contrasts, width),
+        [*budgets.budgets_words(evidence), *(_under_readings(evidence, width))],
+        _accuracies(evidence),
+        budgets.blend_words(evidence),
+        [wording.solved_words(evidence.solved)] if _fewer(evidence) else [],
+        [line] if (line := training.moving_line(evidence)) else [],
+        _differences(evidence),
+        [f"missing: {line}" for line in evidence.missing],
+        [f"Points of accuracy; 95 % intervals.{holm}"],
+    ]
+    return "".join("\n" + "".join(f"{_fit(line, width)}\n" for line in lines) for lines in paragraphs if lines)
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
-    """Rows under a head, in columns; nothing without rows."""
-    all_of_them = [head, *rows]
-    if len(all_of_them) == 1:
+def _fit(line: str, width: int) -> str:
+    """A line of prose in as many lines as it needs; one of a table stands as it is."""
+    if len(line) <= width:
+        return line
+    return textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _fewer(evidence: Evidence) -> bool:
+    """Whether some teacher did not solve all problems."""
+    return bool(evidence.solved) and evidence.solved[-1].problems < evidence.solved[0].problems
+
+
+def _gaps_table(evidence: Evidence, gaps: list[Gap], width: int) -> list[str]:
+    """A row per gap, with the same gap under every other budget; columns that say the same throughout are left out."""
+    others = {(g.variant, wording.gap_key(g)): wording.points(g.delta) for g in evidence.gaps_by_variant}
+    columns: list[tuple[str, Callable[[Gap], str]]] = [
+        ("contrast", lambda g: f"{g.name}{' *' if g.primary else ''}"),
+        ("student", lambda g: g.student),
+        *([("benchmark", lambda g: g.benchmark)] if len({g.benchmark for g in gaps}) > 1 else []),
+        *([("at most", _cap)] if any(g.max_tokens for g in gaps) else []),
+        ("gap", lambda g: wording.points(g.delta)),
+        *((BY[v], lambda g, v=v: others.get((v, wording.gap_key(g)), "-")) for v in evidence.variants),
+        ("verdict", lambda g: wording.verdict_word(g)),
+    ]
+    rows = [tuple(of(g) for _, of in columns) for g in gaps]
+    return _table(tuple(name for name, _ in columns), rows, [_intervals(g) for g in gaps], width)
+
+
+def _cap(gap: Gap) -> str:
+    return "" if gap.max_tokens is None else f"{gap.max_tokens} tokens"
+
+
+def _intervals(gap: Gap) -> tuple[str, str]:
+    """Both intervals of a gap."""
+    checkpoints, data = ("-" if i is None else f"[{wording.span(i)}]" for i in (gap.checkpoints, gap.data))
+    return checkpoints, data
+
+
+def _table(
+    head: tuple[str, ...], rows: list[tuple[str, ...]], intervals: list[tuple[str, str]], width: int
+) -> list[str]:
+    """Rows under a head, in columns, the last of them behind both intervals; nothing without rows. Where that is too
+    wide, the intervals of a row stand below it."""
+    if not rows:
         return []
-    widths = [max(len(r[i]) for r in all_of_them) for i in range(len(head))]
-    return ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in all_of_them]
+    wide = [(*row[:-1], *both, row[-1]) for row, both in zip(rows, intervals, strict=True)]
+    lines = _aligned([(*head[:-1], "these checkpoints", "this data", head[-1]), *wide])
+    if max(map(len, lines)) <= width:
+        return lines
+    lines = _aligned([head, *rows])
+    verdicts = [f"    {row[-1]}" for row in rows] if max(map(len, lines)) > width else []
+    first, *others = _aligned([head[:-1], *(row[:-1] for row in rows)]) if verdicts else lines
+    below = [f"    these checkpoints {a}, this data {b}" for a, b in intervals]
+    stacked = zip(others, verdicts, below, strict=True) if verdicts else zip(others, below, strict=True)
+    return [first, *(line for row in stacked for line in row)]
 
 
-def _readings(evidence: Evidence) -> list[str]:
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+
+
+def _under_readings(evidence: Evidence, width: int) -> list[str]:
     """The declared contrast under each reading of the answers, where they find different ones correct."""
     found = [gap for gaps in figures.reading_figure(evidence).panels for gap in gaps.rows]
     if not found:
         return []
     name = {gap.rule: wording.reading_name(evidence, gap.rule) for gap in found}
-    rows = [(name[g.rule] + " (counts)" * (g.rule == evidence.rule), g.student, *_summary_row(g)[3:]) for g in found]
-    return [*_table(("reading", "student", *HEAD[3:]), rows), "", *wording.readings_words(evidence), ""]
+    rows: list[tuple[str, ...]] = [
+        (name[g.rule] + " (counts)" * (g.rule == evidence.rule), g.student, wording.points(g.delta), g.verdict)
+        for g in found
+    ]
+    table = _table(("reading", "student", "gap", "verdict"), rows, [_intervals(g) for g in found], width)
+    return [*table, *wording.readings_words(evidence)]
 
 
 def _accuracies(evidence: Evidence) -> list[str]:
@@ -108,8 +171,11 @@ def _accuracies(evidence: Evidence) -> list[str]:
     rows = [a for a in evidence.accuracies if a.max_tokens is None and a.group == "all"]
     lines = []
     for student, benchmark in dict.fromkeys((a.student, a.benchmark) for a in rows):
-        mine = [f"{a.arm} {100 * a.mean:.1f}" for a in rows if (a.student, a.benchmark) == (student, benchmark)]
-        lines.append(f"accuracy of {student} on {benchmark}, %: {', '.join(mine)}")
+        mine = [a for a in rows if (a.student, a.benchmark) == (student, benchmark)]
+        for variant in dict.fromkeys(called(a.arm).variant for a in mine):
+            by = f", {BY[variant]}" if variant else ""
+            said = [f"{of_variant(a.arm, '')} {100 * a.mean:.1f}" for a in mine if called(a.arm).variant == variant]
+            lines.append(f"accuracy of {student} on {benchmark}{by}, %: {', '.join(said)}")
     whole = [s for s in evidence.scores if s.max_tokens is None and s.group == "all"]
     cut, all_of_them = sum(s.truncated for s in whole), sum(s.examples for s in whole)
     if 2 * cut > all_of_them:
@@ -119,17 +185,15 @@ def _accuracies(evidence: Evidence) -> list[str]:
     return lines
 
 
-def _summary_row(gap: Gap) -> tuple[str, ...]:
-    cap = "" if gap.max_tokens is None else f"{gap.max_tokens} tokens"
-    return (
-        f"{gap.name}{' *' if gap.primary else ''}",
-        gap.student,
-        cap,
-        wording.points(gap.delta),
-        "-" if gap.checkpoints is None else f"[{wording.span(gap.checkpoints)}]",
-        "-" if gap.data is None else f"[{wording.span(gap.data)}]",
-        gap.verdict,
-    )
+def _differences(evidence: Evidence) -> list[str]:
+    """How much differed besides the data: red confounds one by one, the others as a count; then the alarms."""
+    findings = [c for c in differences.findings(evidence) if c.severity == "red"]
+    red = dict.fromkeys(f"{c.student}: {c.text}" if c.student else c.text for c in findings)
+    return [
+        f"confounds: {differences.confounds_count(evidence)}",
+        *(f"confound: {text}" for text in red),
+        *(f"undertrained{' (red)' if a.severity == 'red' else ''}: {a.who}" for a in differences.alarms(evidence)),
+    ]
 
 
 def _for_picture(recipe: Recipe, evidence: Evidence) -> list[Gap]:

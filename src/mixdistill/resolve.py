@@ -51,7 +51,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "attempts": "mixdistill.lab.domain:attempts",
     },
     "mixture": {
-        "blend": "mixdistill.mix:blend",
+        "blend": "mixdistill.mixtures:blend",
+        "curriculum": "mixdistill.mixtures:curriculum",
+        "route": "mixdistill.mixtures:route",
+        "repeat": "mixdistill.mixtures:repeat",
     },
 }
 """kind -> short name -> reference."""

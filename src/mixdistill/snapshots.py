@@ -53,8 +53,12 @@ def note(out: Path, facts: dict[str, Any]) -> None:
 
 
 def noted(out: Path) -> dict[str, Any] | None:
-    """What a training did, where it is over and its model is still there."""
+    """What a training did, where it is over."""
     path = out / TRAINED
-    if not path.exists() or not ((out / MODEL).is_dir() or (out / SNAPSHOTS).is_dir()):
-        return None
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def forget(out: Path) -> None:
+    """A training whose models are gone is none."""
+    if not (out / MODEL).is_dir() and not (out / SNAPSHOTS).is_dir():
+        (out / TRAINED).unlink(missing_ok=True)

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mixdistill.errors import StoreError, said
 from mixdistill.files import PROBE_BYTES, no_room, unwritable, write_atomically
-from mixdistill.parquet import ColumnHashes, columns_of, frames, unflatten
+from mixdistill.parquet import BulkHashes, ColumnHashes, columns_of, frames, unflatten, watched
 from mixdistill.types import Row
 
 if TYPE_CHECKING:
@@ -109,13 +109,26 @@ class Store:
 
         Of many rows never more than `GROUP` are in memory.
         """
+        hashes = ColumnHashes(row_type)
+        return self._seal(folder, frames(row_type, rows, GROUP, hashes), hashes, table)
+
+    def seal_frames(
+        self, folder: Path, row_type: type[Row], tables: Iterable[pl.DataFrame], table: str
+    ) -> dict[str, Any]:
+        """As `seal`, of rows that are columns already; nested values are JSON text there. Its hashes are others."""
+        hashes = BulkHashes(row_type)
+        return self._seal(folder, watched(row_type, tables, hashes), hashes, table)
+
+    def _seal(
+        self, folder: Path, tables: Iterable[pl.DataFrame], hashes: ColumnHashes | BulkHashes, table: str
+    ) -> dict[str, Any]:
         import polars as pl
 
-        hashes, count, parts = ColumnHashes(row_type), 0, list[Path]()
+        count, parts = 0, list[Path]()
         beside = folder / f".{table}.parquet.tmp"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for frame in frames(row_type, rows, GROUP, hashes):
+            for frame in tables:
                 parts.append(folder / f".{table}_{len(parts)}.parquet.tmp")
                 frame.write_parquet(parts[-1], compression="zstd", row_group_size=GROUP)
                 count += len(frame)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill import dev, resolve, snapshots
+from mixdistill import cards, dev, export, resolve, snapshots
 from mixdistill.dev import Cell
 from mixdistill.files import file_hash
 from mixdistill.finetune import fine_tune
@@ -75,9 +75,11 @@ def described(
     options: dict[str, Any],
     inputs: dict[str, str | None],
     given: dict[str, str],
+    *,
+    rows: Path | None = None,
 ) -> Unit:
-    """The unit of a training on the rows of a cell's mix."""
-    spec, mix = recipe.students[cell[0]], store.folder("mix", *map(str, cell))
+    """The unit of a training on the rows of a cell's mix, or on those in another folder."""
+    spec, mix = recipe.students[cell[0]], rows or store.folder("mix", *map(str, cell))
     marker = store.marker(mix)
     return Unit(
         stage=stage,
@@ -128,19 +130,30 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     tuned = dev.trials(recipe, store, student, arm) if recipe.tune else {}
     if tuned:
         settings = settings.model_copy(update={"learning_rate": dev.chosen(tuned)})
+    snapshots.forget(folder)
     facts = training(unit, recipe, store, cell, settings, seed=int(seed), points=dev.wanted(recipe, student, arm))
     if "kept" in facts:
         snapshots.keep(folder, facts["kept"], facts["updates"])
     if tuned:
         facts["tuned"] = {"learning_rate": [[t.value, t.correct, t.examples] for t in tuned.values() if t]}
     table = {"rows": 1, "columns": {"weights": file_hash(folder / MODEL)}}
+    cards.write_model_card(recipe, store, export.Cell(*cell), folder / MODEL, facts)  # no part of the hash
     return Done(counts={"updates": facts["updates"]}, tables={MODEL: table}, facts=facts)
 
 
 def training(
-    unit: Unit, recipe: Recipe, store: Store, cell: Cell, settings: Train, *, seed: int, points: int
+    unit: Unit,
+    recipe: Recipe,
+    store: Store,
+    cell: Cell,
+    settings: Train,
+    *,
+    seed: int,
+    points: int,
+    rows: Path | None = None,
 ) -> dict[str, Any]:
-    """Train on a cell's mix in the unit's folder and ask the model of each of the `points` the dev problems.
+    """Train on a cell's mix, or the rows in another folder, in the unit's folder, and ask the model of each of the
+    `points` the dev problems.
 
     What happened; with points `dev` and `kept` too. Killed anywhere, the next call goes on: nothing is trained again
     that was over, nothing asked again that was answered.
@@ -148,7 +161,7 @@ def training(
     folder = store.folder(unit.stage, *unit.key)
     facts = snapshots.noted(folder)
     if facts is None:
-        facts = _fine_tuned(unit, recipe, store, cell, settings, seed, points)
+        facts = _fine_tuned(unit, recipe, store, cell, settings, seed, points, rows)
         if points:
             snapshots.note(folder, facts)
     if points and "kept" not in facts:
@@ -160,9 +173,9 @@ def training(
 
 
 def _fine_tuned(
-    unit: Unit, recipe: Recipe, store: Store, cell: Cell, settings: Train, seed: int, points: int
+    unit: Unit, recipe: Recipe, store: Store, cell: Cell, settings: Train, seed: int, points: int, rows: Path | None
 ) -> dict[str, Any]:
-    source, spec = store.folder("mix", *map(str, cell)), recipe.students[cell[0]]
+    source, spec = rows or store.folder("mix", *map(str, cell)), recipe.students[cell[0]]
     examples = store.read(source, Example, EXAMPLES)
     updates: list[list[int]] = []
     for row in store.read(source, Update, UPDATES):

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: TID253
 from transformers import PrinterCallback, TrainerCallback  # noqa: TID253
-from trl import SFTConfig, SFTTrainer  # noqa: TID253
+from trl import SFTConfig  # noqa: TID253
 
+from mixdistill import distributed
 from mixdistill.checkpoints import checkpoint_step, remove_checkpoint
 from mixdistill.errors import Diverged
 from mixdistill.sections import Train
+from mixdistill.shared_trainer import SharedTrainer
 
 if TYPE_CHECKING:
     from mixdistill.batches import MicroBatch
@@ -56,6 +58,10 @@ def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConf
         dataloader_pin_memory=not cpu,
         seed=seed,
         data_seed=seed,
+        # Without it gradients are put together in another order after the first update than before, and so in another
+        # order where a training is resumed.
+        ddp_find_unused_parameters=settings.num_processes > 1,
+        **distributed.fsdp(settings),
         save_strategy="steps",
         save_steps=settings.save_steps,
         logging_steps=1,  # also what the peak learning rate is read from, whatever a training was resumed from
@@ -78,7 +84,7 @@ class Snapshots(TrainerCallback):
             self.save(state.global_step)
 
 
-class UpdateTrainer(SFTTrainer):
+class UpdateTrainer(SharedTrainer):
     """An SFTTrainer whose batch is a whole update, already cut into micro-batches by the collator."""
 
     def __init__(self, *, seen: Seen, progress: Callable[[int, int, float], None], **kwargs: Any):
@@ -91,7 +97,7 @@ class UpdateTrainer(SFTTrainer):
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The next update, and the number of its tokens that carry loss."""
         batches = [next(epoch_iterator) for _ in range(num_batches)]
-        tokens = sum(sum(m.loss_tokens) for b in batches for m in b["micro_batches"])
+        tokens = sum(sum(m.loss_tokens) for b in batches for m in b["whole"])
         return batches, torch.tensor(tokens, device=device)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
@@ -100,14 +106,17 @@ class UpdateTrainer(SFTTrainer):
         Returns the update's loss. Raises Diverged when that is not a finite number.
         """
         parts: list[MicroBatch] = inputs["micro_batches"]
-        losses = [super(UpdateTrainer, self).training_step(model, m.inputs, num_items_in_batch) for m in parts]
-        loss = torch.stack(losses).sum()
+        losses = []
+        for n, part in enumerate(parts, 1):
+            with self.adding_up(model, last=n == len(parts)):
+                losses.append(super().training_step(model, part.inputs, num_items_in_batch))
+        loss = self.mean_of_all(torch.stack(losses).sum())
         if not torch.isfinite(loss):
             raise Diverged(
                 f"train: the loss of update {self.state.global_step + 1} is {loss.item()}; the training diverged; "
                 "lower train.learning_rate or train.max_grad_norm"
             )
-        self.seen.update(parts)
+        self.seen.update(inputs["whole"])
         rate = self.seen.loss_tokens / (time.monotonic() - self.started)
         self.progress(self.state.global_step + 1, self.seen.loss_tokens, rate)
         return loss
@@ -120,11 +129,14 @@ class UpdateTrainer(SFTTrainer):
         output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
         kept = labels != -100
         logits = output.logits[:, :-1][kept].float()
-        return torch.nn.functional.cross_entropy(logits, labels[kept], reduction="sum") / num_items_in_batch
+        loss = torch.nn.functional.cross_entropy(logits, labels[kept], reduction="sum")
+        return loss * self.share.processes / num_items_in_batch  # the mean over the processes is taken of it
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Keep the newest only, by its number: the trainer's own rotation goes by file times, not by that."""
         super()._save_checkpoint(*args, **kwargs)
+        if not self.share.first:
+            return
         for folder in Path(str(self.args.output_dir)).glob("checkpoint-*"):
             if checkpoint_step(folder) < self.state.global_step:
                 remove_checkpoint(folder)

@@ -8,6 +8,8 @@ from mixdistill.evidence import (
     ArmFacts,
     CellFacts,
     Confound,
+    ConfoundRow,
+    ConfoundTable,
     Evidence,
     Primary,
     ReadingFacts,
@@ -142,6 +144,28 @@ def gap(name: str, student: str, arms: tuple[str, str], cap: int | None, *, verd
         seeds=seeds,
         detectable=half * 1.4,
     )
+
+
+def confound_tables() -> list[ConfoundTable]:
+    """Of s nothing differs but tokens; of m updates do."""
+    tokens = ConfoundRow(
+        name="loss tokens",
+        state="note",
+        why="Traces differ in length.",
+        values={"long": "668,214", "short": "171,020", "mix-20": "270,114"},
+    )
+    arms = ["long", "short", "mix-20"]
+    same = ConfoundRow(name="updates", state="same", why="", values=dict.fromkeys(arms, "625"))
+    red = ConfoundRow(
+        name="updates",
+        state="red",
+        why="The arms took different numbers of updates.",
+        values={"long": "560", "short": "625", "mix-20": "625"},
+    )
+    return [
+        ConfoundTable(student="s", variant="", arms=arms, rows=[tokens, same]),
+        ConfoundTable(student="m", variant="", arms=arms, rows=[red, tokens]),
+    ]
 
 
 def gaps() -> list[Gap]:
@@ -329,10 +353,11 @@ def example() -> Evidence:
             Confound(
                 severity="note",
                 text="Long traces put 3.9 times as many loss tokens into an update.",
-                field="loss_tokens",
+                field="loss tokens",
                 values={"long": "668,214", "short": "171,020"},
             ),
         ],
+        confound_tables=confound_tables(),
         cells_wanted=24,
         missing=["s/mix-20/4: worker was killed (out of memory)"],
         notes=[

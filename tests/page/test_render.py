@@ -220,12 +220,6 @@ def test_outcome_bars_add_up_to_every_answer() -> None:
                 assert sum(width for _, _, width, _ in bar.segments()) == pytest.approx(100, abs=0.01)
 
 
-def test_a_red_confound_marks_its_field_in_the_arms_it_names() -> None:
-    red = {(row.student, row.arm): row.red for row in figures.trainings(example())}
-    assert red["m", "long"] == red["m", "short"] == {"updates"}
-    assert not red["m", "mix-20"] and not red["s", "long"]
-
-
 def test_axis_holds_zero_and_every_value_between_its_limits() -> None:
     axis = figures.Axis.over([-0.4, 0.07, 3.0], floor=-1, ceiling=1)
     assert axis.low <= -0.4 and axis.high == 1 and 0 in axis.ticks
@@ -306,6 +300,7 @@ def test_a_study_with_nothing_in_it_still_renders() -> None:
         accuracies=[],
         gaps=[],
         gaps_by_rule=[],
+        confound_tables=[],
         readings=[],
         agreement=[],
         confounds=[],

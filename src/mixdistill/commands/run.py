@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mixdistill import pipeline, progress, resolve, solved
+from mixdistill import pipeline, printing, progress, resolve, solved
 from mixdistill.commands import faults
 from mixdistill.commands import pilot as pilots
 from mixdistill.errors import RecipeError, StoreError
+from mixdistill.evidence import Evidence
 from mixdistill.page import wording
 from mixdistill.projection import Projection
 from mixdistill.recipe import Recipe, load
+from mixdistill.report import summary
 from mixdistill.store import Store
 
 STOPPED = 130
@@ -69,7 +71,8 @@ def carry_out(
         say(f"mixdistill: {line}")
     folder, reported = store.folder("report"), goes_on and "report" in stages
     if reported and not as_json and store.marker(folder):  # where it failed, an older one would mislead
-        sys.stdout.write((folder / "summary.txt").read_text(encoding="utf-8") + f"The page: {folder / 'index.html'}\n")
+        evidence = Evidence.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
+        sys.stdout.write(summary(evidence, printing.width()) + f"The page: {folder / 'index.html'}\n")
     elif goes_on and "verify" in stages and not as_json and not failures:
         sys.stdout.write(wording.solved_words(solved.steps(loaded, store)) + "\n")
     return 1 if failures else 0

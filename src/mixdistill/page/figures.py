@@ -7,16 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from mixdistill.page.wording import BASE, between, gap_key, is_primary
+from mixdistill.arms import BASE, called
+from mixdistill.page.budgets import gap_budgets
+from mixdistill.page.wording import gap_key, is_primary
 from mixdistill.types import Outcome, Rule, Score
 
 if TYPE_CHECKING:
-    from mixdistill.evidence import ArmAccuracy, CellFacts, Evidence, ReadingFacts
+    from mixdistill.evidence import ArmAccuracy, Evidence, ReadingFacts
     from mixdistill.types import Gap
 
 __all__ = [
-    "COLUMNS", "DIFFERENCES", "OUTCOMES", "Axis", "accuracy_figures", "differences", "gap_figures", "gap_readings",
-    "outcome_figures", "reading_figure", "rules", "trainings",
+    "DIFFERENCES", "OUTCOMES", "Axis", "accuracy_figures", "budget_figure", "differences", "gap_figures",
+    "gap_readings", "outcome_figures", "reading_figure", "rules",
 ]  # fmt: skip
 
 OUTCOMES = tuple(Outcome)
@@ -71,6 +73,8 @@ class Figure:
     panels: list[Panel]
     arms: tuple[str, str] = ("", "")
     """Gaps only: first and second arm, where all rows have the same."""
+    over_base: bool = False
+    """Gaps only: whether every row holds an arm against the untuned student."""
 
 
 def gap_figures(evidence: Evidence) -> list[Figure]:
@@ -89,7 +93,7 @@ def gap_figures(evidence: Evidence) -> list[Figure]:
             panels.append(Panel(name, benchmark, tokens, axis, part, any(is_primary(evidence, gap) for gap in part)))
         first, second = {gap.arms[0] for gap in rows}, {gap.arms[1] for gap in rows}
         arms = (first.pop() if len(first) == 1 else "", second.pop() if len(second) == 1 else "")
-        figures.append(Figure(name, panels, arms))
+        figures.append(Figure(name, panels, arms, all(called(gap.arms[1]).arm == BASE for gap in rows)))
     return figures
 
 
@@ -115,11 +119,21 @@ def gap_readings(evidence: Evidence, *, primary: bool) -> list[list[Gap]]:
 
 def reading_figure(evidence: Evidence) -> Figure:
     """The primary contrast: a panel per student in order of size, a row per reading."""
+    found = gap_readings(evidence, primary=True)
+    return _by_student(evidence, "The gap under each reading of the answers", found)
+
+
+def budget_figure(evidence: Evidence) -> Figure:
+    """The primary contrast: a panel per student in order of size, a row per budget."""
+    return _by_student(evidence, "The gap under each budget", gap_budgets(evidence, primary=True))
+
+
+def _by_student(evidence: Evidence, title: str, found: Sequence[list[Gap]]) -> Figure:
     order = {student.name: i for i, student in enumerate(evidence.students)}
-    found = sorted(gap_readings(evidence, primary=True), key=lambda gaps: order.get(gaps[0].student, len(order)))
+    found = sorted(found, key=lambda gaps: order.get(gaps[0].student, len(order)))
     axis = _gap_axis([gap for gaps in found for gap in gaps])
     panels = [Panel(gaps[0].student, gaps[0].benchmark, gaps[0].max_tokens, axis, gaps) for gaps in found]
-    return Figure("The gap under each reading of the answers", panels, found[0][0].arms if found else ("", ""))
+    return Figure(title, panels, found[0][0].arms if found else ("", ""))
 
 
 DIFFERENCES = {
@@ -147,8 +161,8 @@ def differences(evidence: Evidence) -> list[list[ReadingFacts]]:
 
 
 def accuracy_figures(evidence: Evidence) -> list[Figure]:
-    """One figure per student, one panel per benchmark and cap, arms in the recipe's order."""
-    shown = [row for row in evidence.accuracies if row.group == "all"]
+    """One figure per student, one panel per benchmark and cap, arms of the declared budget in the recipe's order."""
+    shown = [row for row in evidence.accuracies if row.group == "all" and not called(row.arm).variant]
     ends = [i.high for row in shown for i in (row.data, row.checkpoints) if i] + [row.mean for row in shown]
     axis = Axis.over([*ends, *(value for row in shown for value in row.seeds.values())], floor=0, ceiling=1)
     arms = {arm.name: i for i, arm in enumerate(evidence.arms)}
@@ -202,7 +216,7 @@ class OutcomeBar:
 
 
 def outcome_figures(evidence: Evidence) -> list[Figure]:
-    """One figure per student, one panel per benchmark and cap, a bar per arm."""
+    """One figure per student, one panel per benchmark and cap, a bar per arm of the declared budget."""
     shown = [score for score in evidence.scores if (score.group, score.verifier) == ("all", evidence.verifier)]
     axis = Axis(0, 1, (0, 0.25, 0.5, 0.75, 1))
     figures = []
@@ -214,70 +228,8 @@ def outcome_figures(evidence: Evidence) -> list[Figure]:
             bars = [
                 OutcomeBar.of(arm.name, same)
                 for arm in evidence.arms
-                if (same := [score for score in part if score.arm == arm.name])
+                if not called(arm.name).variant and (same := [score for score in part if score.arm == arm.name])
             ]
             panels.append(Panel(student.name, benchmark, tokens, axis, bars))
         figures.append(Figure(student.name, panels))
     return figures
-
-
-COLUMNS = {
-    "updates": "updates",
-    "examples": "examples seen",
-    "distinct_problems": "distinct problems",
-    "epochs": "epochs",
-    "loss_tokens": "loss tokens",
-    "share_examples": "share by examples",
-    "share_loss_tokens": "share by loss tokens",
-    "dropped": "rows dropped",
-    "learning_rate": "peak learning rate",
-    "final_loss": "final loss",
-    "seconds": "seconds",
-}
-
-
-@dataclass(frozen=True)
-class Training:
-    """What training one arm of one student came to, over its seeds."""
-
-    student: str
-    arm: str
-    seeds: int
-    values: dict[str, str]
-    """Field of `CellFacts` -> text."""
-    red: frozenset[str]
-    """Fields a red confound is about."""
-
-
-def trainings(evidence: Evidence) -> list[Training]:
-    """A row per student and arm, in order; a range where seeds differ."""
-    rows = []
-    for student in evidence.students:
-        for arm in evidence.arms:
-            cells = [cell for cell in evidence.cells if (cell.student, cell.arm) == (student.name, arm.name)]
-            if cells:
-                red = {
-                    confound.field
-                    for confound in evidence.confounds
-                    if confound.severity == "red" and confound.student in (None, student.name)
-                    if not confound.values or arm.name in confound.values
-                }
-                rows.append(Training(student.name, arm.name, len(cells), _training_values(cells), frozenset(red)))
-    return rows
-
-
-def _training_values(cells: Sequence[CellFacts]) -> dict[str, str]:
-    values = {}
-    for field in COLUMNS:
-        found = [getattr(cell, field) for cell in cells]
-        if field == "learning_rate":
-            low, high = f"{min(found):.3g}", f"{max(found):.3g}"
-            values[field] = low if low == high else f"{low}\N{EN DASH}{high}"
-        elif isinstance(found[0], dict):
-            keys = dict.fromkeys(key for each in found for key in each)
-            scale, unit = (100, " %") if field.startswith("share") else (1, "")
-            texts = [f"{between([scale * each.get(key, 0) for each in found])}{unit} {key}" for key in keys]
-            values[field] = ", ".join(texts) or "none"
-        else:
-            values[field] = between(found, 3 if field == "final_loss" else 1)
-    return values

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mixdistill.page import figures, wording
+from mixdistill.page import budgets, differences, figures, training, wording
 from mixdistill.page.wording import headline
 
 if TYPE_CHECKING:
@@ -37,8 +37,10 @@ def _environment(kind: Literal["markup", "markdown"]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words: dict[str, Any] = {name: getattr(module, name) for module in (wording, figures) for name in module.__all__}
+    modules = (wording, budgets, differences, figures, training)
+    words: dict[str, Any] = {name: getattr(module, name) for module in modules for name in module.__all__}
     environment.globals.update(words)
+    environment.filters["spoken"] = budgets.spoken
     return environment
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
+from mixdistill.arms import BASE, BY, called
+
 if TYPE_CHECKING:
     from mixdistill.evidence import Evidence, SharedStep
     from mixdistill.types import Gap, Interval, Rule
@@ -22,6 +24,7 @@ __all__ = [
     "duration",
     "headline",
     "is_primary",
+    "listed",
     "number",
     "pct",
     "pct_span",
@@ -42,7 +45,7 @@ __all__ = [
     "verdict_word",
 ]
 
-BASE = "base"
+UNITS = ("examples", "loss_tokens")
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -102,7 +105,7 @@ def result(evidence: Evidence) -> str:
     clauses = [*kept.values(), *_gap_clauses(evidence, [gap for gap in gaps if gap.student not in kept])]
     absent = [s.name for s in evidence.students if s.name not in kept and all(g.student != s.name for g in gaps)]
     if absent:
-        clauses.append(f"{_listed(absent)} {'was' if len(absent) == 1 else 'were'} not measured")
+        clauses.append(f"{listed(absent)} {'was' if len(absent) == 1 else 'were'} not measured")
     clauses += [
         f"can't tell whether any training helps {name}: {scores}" for name, (scores, sure) in higher.items() if not sure
     ]
@@ -114,7 +117,7 @@ def _gap_clauses(evidence: Evidence, gaps: Sequence[Gap]) -> list[str]:
     order = [student.name for student in evidence.students]
     groups: dict[str, list[str]] = {}
     for gap in sorted(gaps, key=lambda g: order.index(g.student) if g.student in order else len(order)):
-        (a, b), size = gap.arms, f"{abs(100 * gap.delta):.1f} points"
+        (a, b), size = gap.arms, f"{abs(100 * gap.delta):.1f} points{_beside(evidence, gap)}"
         match decision(gap):
             case "first":
                 every = "every pure arm" in gap.verdict
@@ -126,17 +129,30 @@ def _gap_clauses(evidence: Evidence, gaps: Sequence[Gap]) -> list[str]:
             case _:
                 text, detail = f"can't tell {a} from {b}", _reach(evidence, gap)
         groups.setdefault(text, []).append(f"{gap.student}{f' ({detail})' if detail else ''}")
-    return [f"{text} for {_listed(students)}" for text, students in groups.items()]
+    return [f"{text} for {listed(students)}" for text, students in groups.items()]
+
+
+def _beside(evidence: Evidence, gap: Gap) -> str:
+    """The same gap under the other unit of the budget, or that it is not there; nothing where none was asked for."""
+    said = []
+    for variant in UNITS:
+        if variant in evidence.variants:
+            other = (g for g in evidence.gaps_by_variant if g.variant == variant and gap_key(g) == gap_key(gap))
+            found = [points(g.delta * (1 if gap.delta > 0 else -1)) for g in other]
+            said.append(f"; {BY[variant]} {''.join(found) or 'not measured'}")
+    return "".join(said)
 
 
 def _reach(evidence: Evidence, gap: Gap) -> str:
     """How far a gap that is open may reach; where its own interval leaves out zero, what keeps it open."""
     if gap.data is None:
         return "one seed"
-    if gap.turned_by:
-        there = [(rule, under(evidence, gap, rule)) for rule in gap.turned_by]
-        told = [f"{points(o.delta) if o and o.delta * gap.delta < 0 else 'not'} under {rule}" for rule, o in there]
-        return f"{points(gap.delta)} points, but {_listed(told)}"
+    if gap.turned_by or gap.depends_on:
+        there = [(f"under {rule}", under(evidence, gap, rule)) for rule in gap.turned_by]
+        others = {g.variant: g for g in evidence.gaps_by_variant if gap_key(g) == gap_key(gap)}
+        there += [(BY[variant], others.get(variant)) for variant in gap.depends_on]
+        told = [f"{points(o.delta) if o and o.delta * gap.delta <= 0 else 'not'} {how}" for how, o in there]
+        return f"{points(gap.delta)} points, but {listed(told)}"
     if gap.p_holm is not None and not gap.data.low <= 0 <= gap.data.high:
         return f"{points(gap.delta)} points, but Holm's p over all students is {gap.p_holm:.2g}"
     return f"anything from {span(gap.data)} points"
@@ -152,18 +168,20 @@ def _base_is_higher(evidence: Evidence, student: str) -> tuple[str, bool] | None
         and (row.student, row.group) == (student, "all")
         and (row.benchmark, row.max_tokens) == (wanted.benchmark, wanted.max_tokens)
     ]
-    base = next((row for row in rows if row.arm == BASE), None)
-    trained = [row for row in rows if row.arm != BASE]
+    bases = [row for row in rows if called(row.arm).arm == BASE]
+    trained = [row for row in rows if row not in bases]
+    base = max(bases, key=lambda row: row.mean, default=None)
     if base is None or not trained or any(row.mean >= base.mean for row in trained):
         return None
     best = max(trained, key=lambda row: row.mean)
-    text = f"base scores {pct(base.mean)}, the best trained arm ({best.arm}) {pct(best.mean)}"
+    text = f"{base.arm} scores {pct(base.mean)}, the best trained arm ({best.arm}) {pct(best.mean)}"
     beaten = {
-        gap.arms[0] if gap.arms[1] == BASE else gap.arms[1]
-        for gap in evidence.gaps
-        if BASE in gap.arms and gap.student == student and gap.group == "all" and gap.verifier == evidence.verifier
+        arm
+        for gap in (*evidence.gaps, *evidence.gaps_by_variant)
+        if gap.student == student and gap.group == "all" and gap.verifier == evidence.verifier
         if (gap.benchmark, gap.max_tokens) == (base.benchmark, base.max_tokens)
-        if decision(gap) == ("second" if gap.arms[1] == BASE else "first")
+        for arm, other, side in ((*gap.arms, "second"), (*gap.arms[::-1], "first"))
+        if called(other).arm == BASE and decision(gap) == side
     }
     return text, {row.arm for row in trained} <= beaten
 
@@ -180,7 +198,7 @@ def gap_key(gap: Gap) -> tuple[str, str, str, int | None, str]:
 
 def reading_name(evidence: Evidence, rule: Rule) -> str:
     """A reading, and those under which the same answers are correct."""
-    return _listed([rule, *(other for other, first in evidence.alike.items() if first == rule)])
+    return listed([rule, *(other for other, first in evidence.alike.items() if first == rule)])
 
 
 def readings_words(evidence: Evidence) -> list[str]:
@@ -228,7 +246,8 @@ def caution(evidence: Evidence) -> str:
     return "Not a fair comparison: the arms differ in more than their data."
 
 
-def _listed(items: Sequence[str]) -> str:
+def listed(items: Sequence[str]) -> str:
+    """Items in one phrase: a, b and c."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
@@ -278,7 +297,7 @@ def solved_words(steps: Sequence[SharedStep]) -> str:
 
 def required(step: SharedStep) -> str:
     """Who must have solved the problems of a step."""
-    return _listed(step.teachers) if step.teachers else "nobody: all problems"
+    return listed(step.teachers) if step.teachers else "nobody: all problems"
 
 
 def shares(parts: dict[str, float]) -> str:

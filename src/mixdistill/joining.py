@@ -1,0 +1,102 @@
+"""The texts of a training set, joined to its rows at the end: however many there are, few are in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mixdistill.collect import TABLE as TRACES
+from mixdistill.parquet import columns_of, unflatten
+from mixdistill.prompts import tagged
+from mixdistill.store import GROUP, Store
+from mixdistill.types import Example, Problem
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+
+def examples(rows: pl.DataFrame, store: Store) -> Iterator[pl.DataFrame]:
+    """Tables with the columns of `Example`, of rows with place, problem_id, teacher, trace_id and tag, in their order.
+
+    Where the rows are in the order of the problems, as the sealed tables are, each of these is read once, from its
+    beginning to its end; in any other order parts of them are read more than once.
+    """
+    import polars as pl
+
+    prompts = _Reader(store.folder("problems") / "train.parquet", ["prompt"])
+    texts = {t: store.folder("generate", t) / f"{TRACES}.parquet" for t in rows["teacher"].unique().to_list()}
+    readers = {t: _Reader(path, ["reasoning", "content"]) for t, path in texts.items()}
+    numbers = {t: _numbered(path, rows.filter(pl.col("teacher") == t)["trace_id"]) for t, path in texts.items()}
+    at = dict.fromkeys(texts, 0)
+    for start in range(0, len(rows), GROUP):
+        part = rows[start : start + GROUP].with_row_index("row")
+        found = []
+        for teacher in texts:
+            mine = part.filter(pl.col("teacher") == teacher)
+            where = numbers[teacher][at[teacher] : at[teacher] + len(mine)]
+            at[teacher] += len(mine)
+            if len(mine):
+                found.append(pl.concat([mine, readers[teacher].take(where)], how="horizontal"))
+        whole = pl.concat(found).sort("row")
+        whole = whole.with_columns(prompts.take(whole["place"].to_numpy())["prompt"])
+        yield _with_tags(whole).select(*columns_of(Example)).cast({"teacher": pl.String})
+
+
+def _numbered(path: Path, ids: pl.Series) -> np.ndarray:
+    """Row numbers of traces in their table."""
+    import polars as pl
+
+    table = pl.scan_parquet(path, glob=False).select("id").with_row_index("number")
+    wanted = pl.LazyFrame({"id": ids})
+    return wanted.join(table, on="id", how="left", maintain_order="left").collect()["number"].to_numpy()
+
+
+class _Reader:
+    """Rows of a sealed table by their numbers. What was read last is kept, since the next are mostly beside it."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self._path, self._columns = path, columns
+        self._block = -1
+        self._frame: pl.DataFrame | None = None
+
+    def take(self, numbers: np.ndarray) -> pl.DataFrame:
+        """The rows of these numbers, in this order."""
+        import numpy as np
+        import polars as pl
+
+        blocks = numbers // GROUP
+        found, places = [], []
+        for block in np.unique(blocks).tolist():
+            mine = np.flatnonzero(blocks == block)
+            found.append(self._read(block)[numbers[mine] - block * GROUP])
+            places.append(mine)
+        order = np.argsort(np.concatenate(places), kind="stable")
+        return pl.concat(found)[order]
+
+    def _read(self, block: int) -> pl.DataFrame:
+        import polars as pl
+
+        if self._frame is None or block != self._block:
+            table = pl.scan_parquet(self._path, glob=False).select(self._columns)
+            self._frame, self._block = table.slice(block * GROUP, GROUP).collect(), block
+        return self._frame
+
+
+def _with_tags(part: pl.DataFrame) -> pl.DataFrame:
+    """Prompts with the tags of their rows on a last line."""
+    import polars as pl
+
+    if not (part["tag"] != "").any():
+        return part
+    prompts = [_tagged(prompt, tag) if tag else prompt for prompt, tag in part.select("prompt", "tag").iter_rows()]
+    return part.with_columns(prompt=pl.Series(prompts, dtype=pl.String))
+
+
+def _tagged(prompt: str, tag: str) -> str:
+    """The JSON text of a prompt, with a tag."""
+    problem = unflatten(Problem, {"id": "", "prompt": prompt, "answer": ""}, ["prompt"])
+    changed = problem.model_copy(update={"prompt": tagged(problem.prompt, tag)})
+    return json.dumps(changed.model_dump(mode="json")["prompt"], ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,410 @@
+"""The student for use: the chosen blend on everything that was verified, held against the untuned student at the gate.
+
+    ship/<student>/<arm>/<seed>/data/     what it is trained on, a training set as those of `mix`
+    ship/<student>/<arm>/<seed>/train/    its training
+    ship/<student>/<arm>/<seed>/gate/     its answers to the problems of `problems.gate`
+    ship/<student>/base/gate/             those of the untuned student
+    ship/looks.json                       every look at the gate
+    best/                                 the student that passed, with its card and the evidence
+
+The arms of a study are handicapped on purpose: they share problems and updates with all that they are compared with.
+Here a blend takes every problem that its own teachers solved, and as many updates as these give. All else is as in the
+study. Each folder has a marker of its own: killed anywhere, the same call goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mixdistill import cards, dev, export, gate, mix, snapshots, train
+from mixdistill.arms import BASE, called
+from mixdistill.chain import grading_options
+from mixdistill.errors import StoreError
+from mixdistill.evaluate import ALL, SCORES, author
+from mixdistill.files import file_hash, unwritable, write_atomically
+from mixdistill.gate import Answers, Shipping
+from mixdistill.recipe import Recipe
+from mixdistill.refusals import BEST, RECIPE, SHIP
+from mixdistill.resolve import model_fingerprint, model_path
+from mixdistill.snapshots import MODEL
+from mixdistill.store import MARKER, SET_ASIDE, Store
+from mixdistill.students import Answered, Asked, answer, backend_options, sampled_with
+from mixdistill.types import Outcome, Problem, Score, content_hash
+from mixdistill.units import STARTED, Done, State, Unit, plan
+
+GATE, DATA, TRAIN = "gate", "data", "train"
+"""Last part of the key of a unit, and its folder."""
+EVIDENCE = "evidence.json"
+VERSION = "1"
+
+
+class Candidate(NamedTuple):
+    """A blend that may take the place of the untuned student."""
+
+    student: str
+    arm: str
+    """With its mode: how it is asked."""
+    seed: int
+    base: str
+    """How the untuned student is asked."""
+    max_tokens: int | None
+    """Token cap that it will be served with; None: the generation's own limit."""
+
+    @property
+    def cell(self) -> export.Cell:
+        """Its training."""
+        return export.Cell(self.student, called(self.arm).trained, self.seed)
+
+    def folder(self, store: Store, part: str) -> Path:
+        """Where its data or its training is."""
+        return store.folder(SHIP, *self.cell.key, part)
+
+
+# -- which blend ------------------------------------------------------------------------------------------------------
+
+
+def open_again(store: Store, unit: Unit) -> None:
+    """Make room for what was made otherwise. Training data and weights are set aside; answers to the same problems stay
+    beside their new grades, where only those changed."""
+    folder = store.folder(unit.stage, *unit.key)
+    if unit.key[-1] == GATE:
+        (folder / MARKER).unlink(missing_ok=True)
+        (folder / STARTED).unlink(missing_ok=True)
+    else:
+        store.set_aside(folder)
+
+
+class Supported(NamedTuple):
+    """What the study's benchmarks say of one arm, or mode of one, of a student."""
+
+    name: str
+    accuracy: float
+    """Mean over seeds."""
+    seeds: int
+
+
+def supported(recipe: Recipe, store: Store, student: str, max_tokens: int | None) -> tuple[str, list[Supported]]:
+    """(benchmark, the arms by their mean accuracy on it, the best first; of equal ones the simpler). Base is among
+    them. At the cap where it was scored there, else at the generation's own limit.
+    """
+    primary = recipe.primary_or_first()
+    benchmark = primary.benchmark if primary else next(iter(recipe.problems.eval))
+    cap = max_tokens if max_tokens in recipe.evaluate.caps else None
+    found: dict[str, list[float]] = defaultdict(list)
+    for unit, state in plan(recipe, store, "evaluate"):
+        if state is not State.DONE or unit.key[0] != student or unit.key[-1] != benchmark:
+            continue
+        scores = store.read(store.folder("evaluate", *unit.key), Score, SCORES)
+        found[unit.key[1]] += [s.accuracy for s in scores if (s.group, s.max_tokens) == (ALL, cap)]
+    ranked = [Supported(name, sum(a) / len(a), len(a)) for name, a in found.items() if a]
+    return benchmark, sorted(ranked, key=lambda s: (-round(s.accuracy, 9), _simplicity(recipe, s.name)))
+
+
+def _simplicity(recipe: Recipe, name: str) -> tuple[int, int]:
+    """Fewer teachers first, then the recipe's order."""
+    arm = called(name).arm
+    return (0, 0) if arm == BASE else (len(recipe.arms[arm].weights), list(recipe.arms).index(arm))
+
+
+def chosen(recipe: Recipe, store: Store, root: Path, candidate: Candidate) -> Candidate:
+    """The candidate, with the arm and the way of asking base that the benchmarks support where it names none."""
+    _, ranked = supported(recipe, store, candidate.student, candidate.max_tokens)
+    bases = [s.name for s in ranked if called(s.name).arm == BASE]
+    arms = [s.name for s in ranked if called(s.name).arm != BASE and not called(s.name).variant]
+    if not candidate.arm and not arms:
+        raise StoreError(
+            f"{root}: no arm of {candidate.student} was evaluated, so none can be chosen; carry out mixdistill run "
+            f"{root / RECIPE} --out {root}, or name one with --arm"
+        )
+    return candidate._replace(arm=candidate.arm or arms[0], base=bases[0] if bases else BASE)
+
+
+# -- the gate's problems ----------------------------------------------------------------------------------------------
+
+
+def gate_problems(recipe: Recipe, store: Store) -> list[Problem]:
+    """The problems of the gate. Raises StoreError where there are none, or where one was ever used in this run."""
+    root, marker = store.root, store.marker(store.folder("problems")) or {"tables": {}}
+    if recipe.problems.gate is None or GATE not in marker["tables"]:
+        raise StoreError(
+            f"{root}: no problems.gate, so nothing is left to judge a student on; add `gate: {{source: ...}}` under "
+            f"problems in your recipe, with problems that are nowhere else in it, and carry out mixdistill run with "
+            f"--out {root} again: nothing is bought or trained anew"
+        )
+    problems = store.read(store.folder("problems"), Problem, GATE)
+    if len(problems) < 2:
+        raise StoreError(f"{root}: problems.gate has {len(problems)} problems; give it some hundred")
+    if used := _used(store, {p.id for p in problems}):
+        listed = ", ".join(f"{n:,} in {where}" for where, n in used.most_common(3))
+        raise StoreError(
+            f"{root}: problems.gate was used before ({listed}), so it judges nothing; give it problems that this run "
+            "has never seen"
+        )
+    return problems
+
+
+def _used(store: Store, ids: set[str]) -> Counter[str]:
+    """Where in a run problems of the gate occur: in traces, training sets or answers, set aside ones too."""
+    import polars as pl
+
+    found: Counter[str] = Counter()
+    for path in store.root.rglob("*.parquet"):
+        parts = path.relative_to(store.root).parts
+        inside = parts[1:] if parts[0] == SET_ASIDE else parts
+        if inside[0] in (SHIP, BEST, "problems", "report") or "problem_id" not in pl.read_parquet_schema(path):
+            continue
+        seen = set(pl.read_parquet(path, columns=["problem_id"])["problem_id"].to_list())
+        if both := len(seen & ids):
+            found["/".join(parts[:-1])] = both
+    return found
+
+
+# -- the work ---------------------------------------------------------------------------------------------------------
+
+
+def data_unit(recipe: Recipe, store: Store, candidate: Candidate) -> Unit:
+    """The training set: that of the study's cell, but of all that its teachers solved."""
+    unit = next(u for u in mix.units(recipe, store) if u.key == candidate.cell.key)
+    return replace(unit, stage=SHIP, key=(*candidate.cell.key, DATA), options={**unit.options, "alone": True})
+
+
+def train_unit(recipe: Recipe, store: Store, candidate: Candidate) -> Unit:
+    """The training on it, with the study's settings."""
+    student, arm, seed = candidate.cell
+    options = {"train": train.identity(_settings(recipe, store, candidate)), "seed": seed, "ship": VERSION}
+    if recipe.train_of(student, arm).keep == "best":
+        options["keep"] = dev.options(recipe, student, arm)[0]
+    untuned = train.Untuned.of(recipe.students[student].model)
+    key = (*candidate.cell.key, TRAIN)
+    rows = candidate.folder(store, DATA)
+    return train.described(recipe, store, SHIP, key, candidate.cell, untuned, options, {}, {}, rows=rows)
+
+
+def _settings(recipe: Recipe, store: Store, candidate: Candidate) -> Any:
+    """The study's, with the learning rate that the trials of the arm came to."""
+    student, arm, _ = candidate.cell
+    settings, trials = recipe.train_of(student, arm), dev.trials(recipe, store, student, arm)
+    if not trials or None in trials.values():
+        return settings
+    return settings.model_copy(update={"learning_rate": dev.chosen(trials)})
+
+
+def gate_units(recipe: Recipe, store: Store, candidate: Candidate) -> tuple[Unit, Unit]:
+    """(of the untuned student, of the candidate)."""
+    grading, given = grading_options(recipe)
+    problems = content_hash(*store.problem_ids(GATE))
+    weights = store.content(candidate.folder(store, TRAIN), MODEL, ["weights"])
+    found = []
+    for name, seed, made in (
+        (candidate.base, 0, model_fingerprint(recipe.students[candidate.student].model)),
+        (candidate.arm, candidate.seed, weights),
+    ):
+        untuned = called(name).arm == BASE
+        options = {
+            "sampling": _sampling(recipe, candidate.student, name, seed),
+            **grading,
+            "max_tokens": candidate.max_tokens,
+            "k": recipe.evaluate.k,
+            "stage": VERSION,
+        }
+        key = (candidate.student, name, *(() if untuned else (str(seed),)), GATE)
+        found.append(
+            Unit(stage=SHIP, key=key, options=options, inputs={"weights": made, "gate": problems}, given=given)
+        )
+    return found[0], found[1]
+
+
+def _sampling(recipe: Recipe, student: str, name: str, seed: int) -> dict[str, Any]:
+    return {
+        "sampling": recipe.evaluate.sampling.model_dump(),
+        **sampled_with(recipe.students[student]),
+        **backend_options(recipe, student),
+        "seed": seed,
+        "tag": recipe.tag_of(name),
+    }
+
+
+def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
+    """Draw, train or ask, by the unit's last key."""
+    return {DATA: _draw, TRAIN: _train, GATE: _ask}[unit.key[-1]](unit, recipe, store)
+
+
+def _draw(unit: Unit, recipe: Recipe, store: Store) -> Done:
+    student, arm, seed, _ = unit.key
+    drawn = mix.draw(recipe, store, student, arm, int(seed), alone=True)
+    tables = drawn.write(store, store.folder(unit.stage, *unit.key))
+    return Done(counts=drawn.counts, tables=tables, facts=drawn.facts)
+
+
+def _train(unit: Unit, recipe: Recipe, store: Store) -> Done:
+    student, arm, seed, _ = unit.key
+    candidate = Candidate(student, arm, int(seed), BASE, None)
+    folder, cell = candidate.folder(store, TRAIN), candidate.cell
+    facts = train.training(
+        unit,
+        recipe,
+        store,
+        cell,
+        _settings(recipe, store, candidate),
+        seed=cell.seed,
+        points=dev.wanted(recipe, student, arm),
+        rows=candidate.folder(store, DATA),
+    )
+    if "kept" in facts:
+        snapshots.keep(folder, facts["kept"], facts["updates"])
+    table = {"rows": 1, "columns": {"weights": file_hash(folder / MODEL)}}
+    return Done(counts={"updates": facts["updates"]}, tables={MODEL: table}, facts=facts)
+
+
+def _ask(unit: Unit, recipe: Recipe, store: Store) -> Done:
+    """Ask one model the problems of the gate, at the cap that it will be served with."""
+    student, name, *rest = unit.key
+    spec, cap, seed = recipe.students[student], unit.options["max_tokens"], int(rest[0]) if len(rest) > 1 else 0
+    untuned = called(name).arm == BASE
+    trained = store.folder(SHIP, student, called(name).trained, str(seed), TRAIN) / MODEL
+    limit = recipe.evaluate.sampling.max_tokens
+    if cap is not None and limit is not None and cap > limit:  # longer than the study ever let it write
+        sampling = recipe.evaluate.sampling.model_copy(update={"max_tokens": cap})
+        recipe = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"sampling": sampling})})
+    asked = Asked(
+        student=student,
+        model=model_path(spec.model) if untuned else str(trained),
+        author=f"{author(unit.key[:-1])}/{GATE}",
+        folder=store.folder(unit.stage, *unit.key),
+        label=unit.label,
+        problems=store.read(store.folder("problems"), Problem, GATE),
+        k=recipe.evaluate.k,
+        caps=() if cap is None else (cap,),
+        seed=seed,
+        stamp=[_sampling(recipe, student, name, seed), unit.inputs["weights"]],
+        chat_template_kwargs=spec.chat_template_kwargs,
+        tag=recipe.tag_of(name),
+    )
+    answered = answer(recipe, store, asked)
+    answered.judged.check_errors(unit.label)
+    counted = counts(answered, cap)
+    return Done(
+        counts={"problems": len(counted.right), "errors": counted.errors},
+        tables=answered.tables,
+        facts={**answered.facts, "answers": counted.model_dump(mode="json")},
+    )
+
+
+def counts(answered: Answered, cap: int | None) -> Answers:
+    """What the traces come to at a cap."""
+    traces, outcomes = answered.at(cap), answered.outcomes(cap)
+    samples = Counter(t.problem_id for t in traces)
+    right = dict.fromkeys(samples, 0.0)
+    for t in traces:
+        right[t.problem_id] += (outcomes.get(t.id) is Outcome.CORRECT) / samples[t.problem_id]
+    lengths = [t.usage.completion_tokens or 0 for t in traces if t.error is None]
+    return Answers(
+        right=right,
+        tokens=sum(lengths) / max(len(lengths), 1),
+        finished=sum(t.finish_reason == "stop" for t in traces) / len(traces),
+        errors=sum(outcomes.get(t.id, Outcome.ERROR) is Outcome.ERROR for t in traces),
+    )
+
+
+# -- what follows -----------------------------------------------------------------------------------------------------
+
+
+def decide(recipe: Recipe, store: Store, candidate: Candidate, problems: list[Problem], may_forget: float) -> Shipping:
+    """Hold the candidate against base, note the look, and say whether it passed."""
+    base, new = (
+        Answers.model_validate((store.marker(store.folder(SHIP, *u.key)) or {})["facts"]["answers"])
+        for u in gate_units(recipe, store, candidate)
+    )
+    drawn = (store.marker(candidate.folder(store, DATA)) or {})["facts"]
+    weights = str(store.content(candidate.folder(store, TRAIN), MODEL, ["weights"]))
+    scored = gate.beside(base, new, candidate.max_tokens)
+    named = {"student": candidate.student, "arm": candidate.arm, "max_tokens": candidate.max_tokens}
+    looks = gate.looked(
+        store,
+        {
+            **named,
+            "weights": weights,
+            "gate": content_hash(*store.problem_ids(GATE)),
+            "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "delta": round(scored.accuracy - scored.base, 6),
+        },
+    )
+    groups: dict[str, set[str]] = defaultdict(set)
+    for p in problems:
+        if p.level is not None:
+            groups[p.level].add(p.id)
+    levels = gate.levels_of(base, new, dict(sorted(groups.items())))
+    interval = gate.widened(scored, looks)
+    parts = gate.rule(scored, interval, levels[0], may_forget)
+    before, after = gate.solved(base), gate.solved(new)
+    return Shipping(
+        student=candidate.student,
+        arm=candidate.arm,
+        seed=candidate.seed,
+        base=candidate.base,
+        weights=weights,
+        rows=drawn["distinct_traces"],
+        distinct_problems=drawn["distinct_problems"],
+        updates=drawn["updates"],
+        scored=scored,
+        looks=looks,
+        interval=interval,
+        levels=levels,
+        forgotten=[p.id for p in problems if p.id in before - after],
+        learnt=[p.id for p in problems if p.id in after - before],
+        errors=base.errors + new.errors,
+        may_forget=may_forget,
+        passed=all(holds for holds, _ in parts),
+        holds=[holds for holds, _ in parts],
+        why=[said for _, said in parts],
+        best=str(store.folder(BEST)) if all(holds for holds, _ in parts) else None,
+    )
+
+
+def write_best(recipe: Recipe, store: Store, candidate: Candidate, shipped: Shipping) -> None:
+    """Make the candidate `best/`: the model, its card, the evidence and how to serve it. One that is there is set
+    aside, unless it is this one."""
+    best, evidence = store.folder(BEST), shipped.model_dump_json(indent=2).encode()
+    old = json.loads((best / EVIDENCE).read_text()) if (best / EVIDENCE).is_file() else {}
+    beside = store.folder(SHIP) / f"{BEST}.{os.getpid()}.tmp"
+    if old.get("weights") != shipped.weights:
+        try:
+            shutil.copytree(candidate.folder(store, TRAIN) / MODEL, beside)
+        except (OSError, shutil.Error) as e:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise unwritable(best, e) from e
+    else:
+        best.rename(beside)
+    facts = (store.marker(candidate.folder(store, TRAIN)) or {})["facts"]
+    text = cards.model_card(recipe, store, candidate.cell, facts, [shipped.scored], note=_note(shipped))
+    write_atomically(beside / cards.CARD, text.encode())
+    write_atomically(beside / EVIDENCE, evidence)
+    write_atomically(beside / "serve.sh", _SERVE.format(name=candidate.student).encode())
+    store.set_aside(best)
+    beside.rename(best)
+
+
+_SERVE = """\
+#!/bin/sh
+# A server that speaks OpenAI's protocol, on port 8000. Further options of vLLM may follow: sh serve.sh --port 9000
+exec vllm serve "$(dirname "$0")" --served-model-name {name} "$@"
+"""
+
+
+def _note(shipped: Shipping) -> str:
+    """What the evidence is."""
+    of = "one look" if shipped.looks == 1 else f"{shipped.looks} looks, for which the interval is widened"
+    whole = shipped.levels[0]
+    return (
+        f"It was trained on all that its teachers had verified, and took the place of the untuned student "
+        f"(`{shipped.base}`) at a gate of {whole.problems:,} problems that nothing was chosen on, after {of}: "
+        f"{'; '.join(shipped.why)}. It solves {whole.learnt:,} of them that the untuned student does not. "
+        f"All figures: `{EVIDENCE}`."
+    )
