@@ -18,22 +18,22 @@ def model(tmp_path_factory) -> str:
 def test_loss_is_on_completions_with_their_stop_token_alone(model):
     template = Template.load(model)
     rows = [Tokenised(*template.render("Q 8 4 7 T 5 :", "+ " * n, "A + -")) for n in (0, 3, 40)]
-    batch = pad(rows, template.pad_id)
+    labels, inputs = pad(rows, template.pad_id)
     for i, (prompt, completion) in enumerate(rows):
         n = len(prompt) + len(completion)
-        assert batch["input_ids"][i, :n].tolist() == prompt + completion
-        assert batch["labels"][i, : len(prompt)].eq(IGNORED).all()
-        assert batch["labels"][i, len(prompt) : n].tolist() == completion
-        assert int(batch["labels"][i, n - 1]) in template.stop_ids
-        assert batch["labels"][i, n:].eq(IGNORED).all()
-        assert batch["attention_mask"][i].tolist() == [1] * n + [0] * (batch["attention_mask"].shape[1] - n)
+        assert inputs["input_ids"][i, :n].tolist() == prompt + completion
+        assert labels[i, : len(prompt)].eq(IGNORED).all()
+        assert labels[i, len(prompt) : n].tolist() == completion
+        assert int(labels[i, n - 1]) in template.stop_ids
+        assert labels[i, n:].eq(IGNORED).all()
+        assert inputs["input_ids"][i, n:].eq(template.pad_id).all()
 
 
 def test_stop_token_carries_loss_even_where_it_is_the_pad_token(tmp_path):
     template = Template(tiny.byte_tokenizer(pad_token="<|im_end|>", eos_token="<|im_end|>"), {})
     rows = [Tokenised(*template.render("Hi?", "", text)) for text in ("yes", "a longer answer")]
     assert template.pad_id in template.stop_ids
-    labels = pad(rows, template.pad_id)["labels"]
+    labels, _ = pad(rows, template.pad_id)
     assert [int((row == template.pad_id).sum()) for row in labels] == [1, 1]
 
 

@@ -171,3 +171,12 @@ def test_students_are_looked_at_one_by_one():
     students = {"t": {"model": "some/model"}, "u": {"model": "other/model"}}
     trained = _trained(*BOTH) | _trained(*BOTH, student="u", updates=400, learning_rate_integral=0.2)
     assert _confounds(study(students=students), trained) == []
+
+
+def test_notes_on_the_template_are_told_with_the_arms_that_have_them():
+    notes = {"seam": "a row without reasoning joins two tokens"}
+    (found,) = _find(template_notes=notes)
+    assert (found.severity, found.field, found.values) == ("note", "template: seam", {"long": ""})
+    assert found.text == "The student's template, seam: a row without reasoning joins two tokens"
+    (found,) = _confounds(study(), _trained(*BOTH, template_notes=notes))
+    assert found.values == {}, "every arm has it"

@@ -44,7 +44,7 @@ def test_padding_never_hides_the_stop_token():
     for kind in ("pad is eos", "no pad"):
         template = templates.of(kind)
         rows = rows_of(template, example(), example(reasoning=""))
-        labels = pad([Tokenised(*row) for row in rows], template.pad_id)["labels"]
+        labels, _ = pad([Tokenised(*row) for row in rows], template.pad_id)
         for row, (prompt, completion) in zip(labels.tolist(), rows, strict=True):
             assert row[: len(prompt)] == [IGNORED] * len(prompt)
             assert [i for i in row if i != IGNORED] == completion

@@ -73,7 +73,5 @@ def test_log_of_many_updates_is_thinned_and_its_ends_are_tenths():
 
 def test_counts_are_of_the_labels_that_the_model_is_given():
     batches = Collate(ROWS, 0, 100)([{"examples": [0, 3]}])["micro_batches"]
-    assert (
-        sum(int((b.inputs["labels"] != -100).sum()) for b in batches) == sum(sum(b.loss_tokens) for b in batches) == 5
-    )
-    assert all(b.inputs["labels"].dtype == torch.long for b in batches)
+    assert sum(int((b.labels != -100).sum()) for b in batches) == sum(sum(b.loss_tokens) for b in batches) == 5
+    assert all(b.labels.dtype == torch.long for b in batches)

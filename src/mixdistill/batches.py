@@ -60,8 +60,10 @@ class MicroBatch(NamedTuple):
     """Which rows of the training set these are."""
     loss_tokens: list[int]
     """Of each, the tokens that carry loss."""
-    inputs: dict[str, torch.Tensor]
-    """`input_ids`, `labels` and `attention_mask`, each of shape [rows, longest]."""
+    labels: torch.Tensor
+    """Shape of `input_ids`; `IGNORED` where there is no loss."""
+    inputs: dict[str, Any]
+    """What the model is called with: `input_ids`, and of packed rows where each begins."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Collate:
     """Most tokens of a micro-batch, padding included."""
     share: Share = ALL
     """What this process takes of every update."""
+    packed: bool = False
+    """Rows of a micro-batch stand one after the other in one, and do not see each other."""
 
     def __call__(self, batch: Sequence[dict[str, list[int]]]) -> dict[str, list[MicroBatch]]:
         """Of the one update that a batch is: `micro_batches` of this process, and the `whole` update's.
@@ -83,7 +87,8 @@ class Collate:
         (update,) = batch
         lengths = {i: self.rows[i].length for i in update["examples"]}
         hands = self.share.deal(update["examples"], lengths)
-        cut = [[self._one(part) for part in micro_batches(hand, lengths, self.limit)] for hand in hands]
+        parts = packs if self.packed else micro_batches
+        cut = [[self._one(part) for part in parts(hand, lengths, self.limit)] for hand in hands]
         mine = cut[self.share.rank]
         lacking = max(map(len, cut)) - len(mine)
         idle = [self._idle(min(lengths, key=lambda i: lengths[i]))] * lacking if lacking else []
@@ -91,12 +96,18 @@ class Collate:
 
     def _idle(self, row: int) -> MicroBatch:
         """A pass that every process has to take part in, without anything to learn from."""
-        inputs = self._one([row]).inputs
-        return MicroBatch([], [], inputs | {"labels": inputs["labels"].new_full(inputs["labels"].shape, IGNORED)})
+        batch = self._one([row])
+        return MicroBatch([], [], batch.labels.new_full(batch.labels.shape, IGNORED), batch.inputs)
 
     def _one(self, part: list[int]) -> MicroBatch:
-        inputs = pad([self.rows[i] for i in part], self.pad_id)
-        return MicroBatch(part, (inputs["labels"] != IGNORED).sum(1).tolist(), inputs)
+        rows = [self.rows[i] for i in part]
+        if self.packed:
+            labels, inputs = pack(rows)
+            by_row = labels[0].split([row.length for row in rows])
+        else:
+            labels, inputs = pad(rows, self.pad_id)
+            by_row = labels.unbind()
+        return MicroBatch(part, [int((row != IGNORED).sum()) for row in by_row], labels, inputs)
 
 
 def micro_batches(update: Sequence[int], lengths: Any, limit: int) -> list[list[int]]:
@@ -119,17 +130,50 @@ def micro_batches(update: Sequence[int], lengths: Any, limit: int) -> list[list[
     return batches
 
 
-def pad(rows: Sequence[Tokenised], pad_id: int) -> dict[str, torch.Tensor]:
-    """input_ids, labels, attention_mask of shape [rows, longest], padded on the right; loss on completions only."""
+def packs(update: Sequence[int], lengths: Any, limit: int) -> list[list[int]]:
+    """Cut an update's rows into as few parts of at most `limit` tokens as taking the longest first gives (one row at
+    least)."""
+    parts: list[list[int]] = []
+    sizes: list[int] = []
+    for i in sorted(update, key=lambda i: -lengths[i]):
+        n = next((n for n, size in enumerate(sizes) if size + lengths[i] <= limit), len(parts))
+        if n == len(parts):
+            parts.append([])
+            sizes.append(0)
+        parts[n].append(i)
+        sizes[n] += lengths[i]
+    return parts
+
+
+def pad(rows: Sequence[Tokenised], pad_id: int) -> tuple[torch.Tensor, dict[str, Any]]:
+    """(labels, inputs) of shape [rows, longest], padded on the right; loss on completions only.
+
+    No mask: what stands on the right of a token is not seen by it, and padding carries no loss.
+    """
     import torch
 
     longest = max(row.length for row in rows)
     ids = torch.full((len(rows), longest), pad_id)
     labels = torch.full((len(rows), longest), IGNORED)
-    mask = torch.zeros((len(rows), longest), dtype=torch.long)
-    for i, (prompt, completion) in enumerate(rows):
-        n = len(prompt) + len(completion)
-        ids[i, :n] = torch.tensor(prompt + completion)
-        labels[i, len(prompt) : n] = torch.tensor(completion)
-        mask[i, :n] = 1
-    return {"input_ids": ids, "labels": labels, "attention_mask": mask}
+    for i, row in enumerate(rows):
+        ids[i, : row.length] = torch.tensor(row.prompt + row.completion)
+        labels[i, len(row.prompt) : row.length] = torch.tensor(row.completion, dtype=torch.long)
+    return labels, {"input_ids": ids}
+
+
+def pack(rows: Sequence[Tokenised]) -> tuple[torch.Tensor, dict[str, Any]]:
+    """(labels, inputs) of shape [1, all tokens]; positions start anew in every row.
+
+    Rows do not see each other: flash attention is told where they begin, and for other kinds transformers makes a mask
+    of the positions, provided that the model is called with `use_cache=False`.
+    """
+    import torch
+
+    lengths = torch.tensor([row.length for row in rows], dtype=torch.int32)
+    ids = torch.tensor([[t for row in rows for t in row.prompt + row.completion]])
+    labels = torch.tensor([[t for row in rows for t in [IGNORED] * len(row.prompt) + row.completion]])
+    positions = torch.cat([torch.arange(row.length) for row in rows])[None]
+    bounds = torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
+    longest = int(lengths.max())
+    flash = {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest}
+    return labels, {"input_ids": ids, "position_ids": positions, **flash}

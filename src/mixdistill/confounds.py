@@ -40,6 +40,7 @@ def confounds(
     for student in recipe.students:
         found += [c for table in tables if table.student == student for c in _of_table(table)]
         found += _trained_otherwise(student, changed)
+        found += _template_notes(student, trained)
         found += _decoding(student, [(unit.key, marker) for unit, marker in evaluated if unit.key[0] == student])
         found += [alarm for alarm in undertrained if alarm.student == student]
     return found
@@ -69,6 +70,26 @@ def _trained_otherwise(student: str, changed: dict[Cell, list[str]]) -> list[Con
             values={arm: f"seed {', '.join(map(str, s))}" for arm, s in by_arm.items()},
         )
         for lines, by_arm in seeds.items()
+    ]
+
+
+def _template_notes(student: str, trained: Trained) -> list[Confound]:
+    """What was found in a student's template and rows that no training was refused for."""
+    arms: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for (s, arm, _), marker in trained.items():
+        if s == student:
+            for check, text in marker["facts"].get("template_notes", {}).items():
+                arms[check, text][arm] = ""
+    there = {arm for s, arm, _ in trained if s == student}
+    return [
+        Confound(
+            severity="note",
+            text=f"The student's template, {check}: {text}",
+            field=f"template: {check}",
+            student=student,
+            values={} if found.keys() == there else found,
+        )
+        for (check, text), found in arms.items()
     ]
 
 

@@ -60,7 +60,8 @@ class StageError(MixdistillError):
 
 
 class Diverged(StageError):
-    """A training's loss or weights are no longer finite numbers."""
+    """A training went wrong beyond repair: its loss, gradients or weights are no finite numbers, or its loss went up
+    and stayed there."""
 
 
 class Stopped(StageError):

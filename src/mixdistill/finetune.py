@@ -13,22 +13,23 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mixdistill import row_checks
 from mixdistill.backends.transformers import generation_config
 from mixdistill.batches import Collate, Tokenised, check_rows
-from mixdistill.checkpoints import checkpoint_step, newest_checkpoint, remove_checkpoint
+from mixdistill.checkpoints import checkpoint_step, newest_checkpoint, remove_checkpoint, room
 from mixdistill.distributed import Share, spread
-from mixdistill.errors import Diverged, MissingExtra
+from mixdistill.errors import Diverged, MissingExtra, StageError
+from mixdistill.methods import ADAPTER, adapted, load, merged, packs
 from mixdistill.sections import Train
 from mixdistill.seen import Seen, from_log
 from mixdistill.snapshots import MODEL, snapshot
 from mixdistill.tokens import Template
 from mixdistill.types import Example
 
-if TYPE_CHECKING:
-    import torch
+CHECKED = 100
+"""Examples whose tokens are compared after the tokenizer was saved."""
 
 
 def fine_tune(
@@ -68,19 +69,14 @@ def fine_tune(
     seen = Seen(examples, cut)
     rows = [row.cut(settings.max_length) for row in rows]
     trainer = _trainer(model, rows, updates, settings, seed, out, template, seen, progress)
+    save = partial(_save, trainer, template, model, examples)
     if snapshots:
-        _take(snapshots, trainer, lambda update: _save(trainer, template, model, snapshot(out, update)))
-    start = [p.detach().clone() for p in trainer.model.parameters()]
+        _take(snapshots, trainer, lambda update: save(snapshot(out, update)))
     seconds = _train(trainer, seen, out)
-    with trainer.whole():
-        displacement = _displacement(start, list(trainer.model.parameters())) if share.first else 0.0
-    if not math.isfinite(displacement):
-        raise Diverged("train: the weights are no longer finite numbers after the last update; lower learning_rate")
-    _save(trainer, template, model, out / MODEL)
+    displacement = save(out / MODEL)
     if not share.first:
         return {}
-    for folder in out.glob("checkpoint-*"):
-        remove_checkpoint(folder)
+    _remove_checkpoints(out)
     return {
         "updates": int(trainer.state.global_step),
         **seen.facts(),
@@ -100,10 +96,10 @@ def _how(trainer: Any, settings: Train, seed: int) -> dict[str, Any]:
     return {
         "method": settings.method,
         "loss_type": settings.loss_type,
-        "packing": False,
+        "packing": packs(settings),
         "attn_implementation": trainer.model.config._attn_implementation,
         "gradient_checkpointing": bool(getattr(trainer.args, checkpointing_name())),
-        "precision": "bfloat16" if settings.bf16 else "float32",
+        "precision": "bfloat16" if trainer.args.bf16 else "float32",
         **trainer.share.layout(settings.distributed),
         "device": device_name(),
         "seed": seed,
@@ -125,8 +121,6 @@ def _trainer(
 ) -> Any:
     try:
         import datasets
-        import torch
-        from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
         from mixdistill.trainer import UpdateTrainer, arguments
@@ -134,19 +128,22 @@ def _trainer(
         raise MissingExtra(e.name or "trl", "train") from None
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    loaded: Any = load(model, settings)
+    if settings.method != "full":
+        loaded = adapted(loaded, settings, seed=seed)
     return UpdateTrainer(
         model=loaded,
         args=arguments(settings, seed=seed, out=out, updates=len(updates)),
         processing_class=template.tokenizer,
         train_dataset=datasets.Dataset.from_dict({"examples": [list(u) for u in updates]}),
-        data_collator=Collate(rows, template.pad_id, settings.micro_batch_tokens, Share.here()),
+        data_collator=Collate(rows, template.pad_id, settings.micro_batch_tokens, Share.here(), packs(settings)),
         seen=seen,
+        loss_type=settings.loss_type,
         progress=progress,
     )
 
 
-def _take(updates: Sequence[int], trainer: Any, save: Callable[[int], None]) -> None:
+def _take(updates: Sequence[int], trainer: Any, save: Callable[[int], Any]) -> None:
     from mixdistill.trainer import Snapshots
 
     trainer.add_callback(Snapshots(updates, save))
@@ -157,8 +154,18 @@ def _train(trainer: Any, seen: Seen, out: Path) -> float:
     checkpoint = newest_checkpoint(out, trainer.layout)
     if checkpoint:
         _count_earlier(seen, trainer, checkpoint_step(checkpoint))
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except Diverged:
+        # Who runs it again must not go on from weights that may be broken already.
+        _remove_checkpoints(out)
+        raise
     return float(result.metrics["train_runtime"])
+
+
+def _remove_checkpoints(out: Path) -> None:
+    for folder in out.glob("checkpoint-*"):
+        remove_checkpoint(folder)
 
 
 def _count_earlier(seen: Seen, trainer: Any, updates: int) -> None:
@@ -168,32 +175,89 @@ def _count_earlier(seen: Seen, trainer: Any, updates: int) -> None:
         seen.update(batch["whole"])
 
 
-def _save(trainer: Any, template: Template, model: str, out: Path) -> None:
-    """Write beside, then rename: a model folder is whole or not there. The first process writes, all take part."""
-    with trainer.whole():
-        if trainer.share.first:
-            _write(trainer, template, model, out)
-
-
-def _write(trainer: Any, template: Template, model: str, out: Path) -> None:
+def _save(trainer: Any, template: Template, model: str, examples: Sequence[Example], out: Path) -> float:
+    """Save the student as it is now; how far its weights have moved. Write beside, then rename: a model folder is whole
+    or not there. The first process writes, all take part. Raises Diverged for weights that are no finite numbers."""
     beside = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
-    trainer.model.config.use_cache = True
+    with trainer.whole():
+        if not trainer.share.first:
+            return 0.0
+        shutil.rmtree(beside, ignore_errors=True)
+        with room(beside, "the model"):
+            student = _student(trainer, model, beside)
+            moved = _displacement(model, student)
+            if not math.isfinite(moved):
+                raise Diverged("train: the weights are no longer finite numbers; lower train.learning_rate")
+            _write(student, template, model, beside)
+    _check_tokenizer(beside, template, examples)
+    _put(beside, out)
+    return moved
+
+
+def _student(trainer: Any, model: str, folder: Path) -> Any:
+    """What was trained, as an ordinary model. An adapter is saved in `folder/adapter` and merged into the untuned
+    model: the one in training stays as it is."""
+    if not hasattr(trainer.model, "peft_config"):
+        return trainer.model
+    trainer.model.save_pretrained(folder / ADAPTER)
+    (folder / ADAPTER / "README.md").unlink(missing_ok=True)  # PEFT's card, which has nothing in it
+    return merged(model, folder / ADAPTER)
+
+
+def _write(student: Any, template: Template, model: str, folder: Path) -> None:
+    cache, settings = student.config.use_cache, student.generation_config
+    student.config.use_cache = True
     # The trainer wrote the tokenizer's special tokens into it, and a student must be decoded like its untuned self.
-    trainer.model.generation_config = generation_config(model)
-    trainer.model.save_pretrained(beside, safe_serialization=True)
-    template.tokenizer.save_pretrained(beside)
-    for file in beside.iterdir():
+    student.generation_config = generation_config(model)
+    student.save_pretrained(folder, safe_serialization=True)
+    student.config.use_cache, student.generation_config = cache, settings
+    template.tokenizer.save_pretrained(folder)
+
+
+def _check_tokenizer(folder: Path, template: Template, examples: Sequence[Example]) -> None:
+    """Raise StageError unless the saved tokenizer gives the ids that were trained on: both as transformers loads it,
+    and as its file stands there, which is what other programs read."""
+    from tokenizers import Tokenizer
+
+    texts = [template.completion_text(e.reasoning, e.content) for e in examples[:CHECKED]]
+    ids = [template.encode(text) for text in texts]
+    again = Template.load(str(folder), chat_template_kwargs=template.chat_template_kwargs)
+    readers = {"AutoTokenizer": again.encode}
+    file = folder / "tokenizer.json"
+    if file.exists():
+        plain = Tokenizer.from_file(str(file))
+        readers["tokenizers"] = lambda text: plain.encode(text, add_special_tokens=False).ids
+    for name, encode in readers.items():
+        different = next((t for t, known in zip(texts, ids, strict=True) if encode(t) != known), None)
+        if different is not None or again.fingerprint != template.fingerprint:
+            raise StageError(
+                f"train: the saved tokenizer, read by {name}, gives other tokens than were trained on (as of "
+                f"{(different or 'the chat template')[:60]!r}); transformers splits text in its own way for some model "
+                "types, qwen2 among them: give the student a tokenizer that is saved as it is used"
+            )
+
+
+def _put(beside: Path, folder: Path) -> None:
+    """A finished folder takes its place, whole on the disk."""
+    for file in (p for p in beside.rglob("*") if p.is_file()):
         with open(file, "rb") as f:
             os.fsync(f.fileno())
-    shutil.rmtree(out, ignore_errors=True)
-    beside.rename(out)
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.rename(folder)
 
 
-def _displacement(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> float:
+def _displacement(model: str, student: Any) -> float:
     """How far the weights moved, relative to their length: |after - before| / |before|."""
-    moved = sum(float((a.detach() - b).float().pow(2).sum()) for a, b in zip(after, before, strict=True))
-    size = sum(float(b.float().pow(2).sum()) for b in before)
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    after = dict(student.named_parameters())
+    before = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).named_parameters()
+    moved = size = 0.0
+    with torch.no_grad():
+        for name, b in before:
+            moved += float((after[name].to(b.device, b.dtype) - b).pow(2).sum())
+            size += float(b.pow(2).sum())
     return round(math.sqrt(moved / size), 5)
 
 

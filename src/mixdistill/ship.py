@@ -324,7 +324,7 @@ def decide(recipe: Recipe, store: Store, candidate: Candidate, problems: list[Pr
     )
     drawn = (store.marker(candidate.folder(store, DATA)) or {})["facts"]
     weights = str(store.content(candidate.folder(store, TRAIN), MODEL, ["weights"]))
-    scored = gate.beside(base, new, candidate.max_tokens)
+    scored = gate.beside(base, new, candidate.max_tokens or recipe.evaluate.sampling.max_tokens)
     named = {"student": candidate.student, "arm": candidate.arm, "max_tokens": candidate.max_tokens}
     looks = gate.looked(
         store,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +14,12 @@ from transformers import PrinterCallback, TrainerCallback  # noqa: TID253
 from trl import SFTConfig  # noqa: TID253
 
 from mixdistill import distributed
-from mixdistill.checkpoints import checkpoint_step, remove_checkpoint
+from mixdistill.batches import IGNORED
+from mixdistill.checkpoints import checkpoint_step, remove_checkpoint, room
 from mixdistill.errors import Diverged
+from mixdistill.methods import recomputes
 from mixdistill.sections import Train
+from mixdistill.seen import SPAN, risen
 from mixdistill.shared_trainer import SharedTrainer
 
 if TYPE_CHECKING:
@@ -30,10 +35,9 @@ def checkpointing_name() -> str:
 
 
 def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConfig:
-    """The trainer's settings: one update a step, in the order given, nothing cut, nothing reported anywhere."""
+    """The trainer's settings: one update a step, in the order given, nothing cut."""
     cpu = not torch.cuda.is_available()
-    wanted = settings.gradient_checkpointing
-    checkpointing: dict[str, Any] = {checkpointing_name(): not cpu if wanted is None else wanted}
+    checkpointing: dict[str, Any] = {checkpointing_name(): recomputes(settings)}
     return SFTConfig(
         output_dir=str(out),
         max_steps=updates,
@@ -47,7 +51,7 @@ def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConf
         adam_beta1=settings.adam_beta1,
         adam_beta2=settings.adam_beta2,
         max_grad_norm=settings.max_grad_norm,
-        bf16=settings.bf16,
+        bf16=settings.bf16 or settings.method == "qlora",
         fp16=False,
         max_length=None,
         packing=False,
@@ -68,14 +72,15 @@ def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConf
         logging_nan_inf_filter=False,
         disable_tqdm=True,
         log_level="error",
-        report_to="none",
+        report_to=settings.report_to or "none",
+        run_name="/".join(out.parts[-3:]),
     )
 
 
 class Snapshots(TrainerCallback):
     """Calls `save` after some updates, before the trainer's own checkpoint of the same update."""
 
-    def __init__(self, updates: Sequence[int], save: Callable[[int], None]) -> None:
+    def __init__(self, updates: Sequence[int], save: Callable[[int], Any]) -> None:
         self.updates, self.save = frozenset(updates), save
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -84,13 +89,39 @@ class Snapshots(TrainerCallback):
             self.save(state.global_step)
 
 
+def diverged(why: str) -> Diverged:
+    """What ends a training that went wrong beyond repair."""
+    return Diverged(f"train: {why}; the training diverged; lower train.learning_rate or train.max_grad_norm")
+
+
+def token_losses(logits: torch.Tensor, targets: torch.Tensor, loss_type: str) -> torch.Tensor:
+    """Loss of each token, from logits of shape [tokens, vocabulary] and targets of shape [tokens].
+
+    `nll`: minus the log of its probability. `dft`: that, times the probability as a weight without gradient.
+    """
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    return losses * torch.exp(-losses.detach()) if loss_type == "dft" else losses
+
+
+@contextmanager
+def only(model: Any, kept: torch.Tensor) -> Generator[None]:
+    """Meanwhile the model's logits are computed where `kept` ([rows, length]) is true alone: [kept positions,
+    vocabulary]. They are a large part of the work, and those of prompts and padding carry no loss."""
+    handle = model.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0][kept],))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 class UpdateTrainer(SharedTrainer):
     """An SFTTrainer whose batch is a whole update, already cut into micro-batches by the collator."""
 
-    def __init__(self, *, seen: Seen, progress: Callable[[int, int, float], None], **kwargs: Any):
+    def __init__(self, *, seen: Seen, loss_type: str, progress: Callable[[int, int, float], None], **kwargs: Any):
         super().__init__(**kwargs)
         self.remove_callback(PrinterCallback)
         self.seen = seen
+        self.loss_type = loss_type
         self.progress = progress
         self.started = time.monotonic()
 
@@ -98,7 +129,7 @@ class UpdateTrainer(SharedTrainer):
         """The next update, and the number of its tokens that carry loss."""
         batches = [next(epoch_iterator) for _ in range(num_batches)]
         tokens = sum(sum(m.loss_tokens) for b in batches for m in b["whole"])
-        return batches, torch.tensor(tokens, device=device)
+        return batches, torch.tensor(max(1, tokens), device=device)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Forward and backward of every micro-batch; gradients add up to the mean over the update's loss tokens.
@@ -109,13 +140,10 @@ class UpdateTrainer(SharedTrainer):
         losses = []
         for n, part in enumerate(parts, 1):
             with self.adding_up(model, last=n == len(parts)):
-                losses.append(super().training_step(model, part.inputs, num_items_in_batch))
+                losses.append(super().training_step(model, {**part.inputs, "labels": part.labels}, num_items_in_batch))
         loss = self.mean_of_all(torch.stack(losses).sum())
         if not torch.isfinite(loss):
-            raise Diverged(
-                f"train: the loss of update {self.state.global_step + 1} is {loss.item()}; the training diverged; "
-                "lower train.learning_rate or train.max_grad_norm"
-            )
+            raise diverged(f"the loss of update {self.state.global_step + 1} is {loss.item()}")
         self.seen.update(inputs["whole"])
         rate = self.seen.loss_tokens / (time.monotonic() - self.started)
         self.progress(self.state.global_step + 1, self.seen.loss_tokens, rate)
@@ -124,21 +152,39 @@ class UpdateTrainer(SharedTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """Cross-entropy summed over the micro-batch's loss tokens, over the loss tokens of the whole update."""
-        labels = inputs["labels"][:, 1:]
-        output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-        kept = labels != -100
-        logits = output.logits[:, :-1][kept].float()
-        loss = torch.nn.functional.cross_entropy(logits, labels[kept], reduction="sum")
+        """Loss summed over the micro-batch's loss tokens, over the loss tokens of the whole update."""
+        labels = inputs.pop("labels")
+        kept = torch.nn.functional.pad(labels[:, 1:] != IGNORED, (0, 1))
+        with only(self.accelerator.unwrap_model(model), kept):
+            logits = model(**inputs, use_cache=False).logits
+        targets = labels[:, 1:][kept[:, :-1]]
+        loss = token_losses(logits.float(), targets, self.loss_type).sum()
         return loss * self.share.processes / num_items_in_batch  # the mean over the processes is taken of it
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """Before the optimizer's step, so that weights are never changed by what is no number."""
+        norm = super()._clip_grad_norm(model)
+        if not math.isfinite(float(norm)):
+            raise diverged(f"the norm of the gradients of update {self.state.global_step + 1} is {float(norm)}")
+        return norm
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """What is logged at every update; ends a training whose loss went up and stays there."""
+        super().log(logs, *args, **kwargs)
+        warmup = self.args.get_warmup_steps(self.args.max_steps)
+        if "loss" in logs and risen(self.state.log_history, warmup):
+            raise diverged(
+                f"the loss of update {self.state.global_step} is {logs['loss']:.3g}, and it has been far above where "
+                f"it began for {SPAN} updates"
+            )
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Keep the newest only, by its number: the trainer's own rotation goes by file times, not by that."""
-        super()._save_checkpoint(*args, **kwargs)
-        if not self.share.first:
-            return
-        for folder in Path(str(self.args.output_dir)).glob("checkpoint-*"):
-            if checkpoint_step(folder) < self.state.global_step:
+        out, step = Path(str(self.args.output_dir)), self.state.global_step
+        with room(out / f"checkpoint-{step}", f"the checkpoint of update {step}"):
+            super()._save_checkpoint(*args, **kwargs)
+        for folder in out.glob("checkpoint-*") if self.share.first else ():
+            if checkpoint_step(folder) < step:
                 remove_checkpoint(folder)
 
     def floating_point_ops(self, inputs: Any) -> int:
