@@ -41,9 +41,20 @@ NAMES = (
     "verdicts",
     "code",
     "distributed",
+    "tuning",
     "decontamination",
 )
-COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code", "decontamination")
+COMPLETE = (
+    "extending",
+    "import",
+    "coming-from",
+    "rehearse",
+    "vllm",
+    "code",
+    "tuning",
+    "distributed",
+    "decontamination",
+)
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
@@ -70,6 +81,8 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "code": {"yaml", "json"},
         "decontamination": {"yaml"},
         "verdicts": {"console", "text"},
+        "tuning": {"yaml"},
+        "distributed": {"yaml", "text"},
     }
 
 
