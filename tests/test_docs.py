@@ -46,8 +46,19 @@ NAMES = (
     "tuning",
     "shipping",
     "export",
+    "decontamination",
 )
-COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code", "tuning", "distributed")
+COMPLETE = (
+    "extending",
+    "import",
+    "coming-from",
+    "rehearse",
+    "vllm",
+    "code",
+    "tuning",
+    "distributed",
+    "decontamination",
+)
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
@@ -72,6 +83,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "coming-from": {"yaml", "text"},
         "vllm": {"yaml"},
         "code": {"yaml", "json"},
+        "decontamination": {"yaml"},
         "verdicts": {"console", "text"},
         "tuning": {"yaml"},
         "distributed": {"yaml", "text"},

@@ -370,8 +370,8 @@ def test_a_failed_unit_stops_no_other_and_blocks_what_needs_it(raw, store, notes
         f"generate/short: ConnectionError: the server hung up; traceback in {kept}",
         "verify/short: not run; generate/short is missing",
         "analyze/short: not run; generate/short is missing",
-        "mix/s/long/0: not run; generate/short, verify/short is missing",
-        "mix/s/short/0: not run; generate/short, verify/short is missing",
+        "mix/s/long/0: not run; generate/short, analyze/short, verify/short is missing",
+        "mix/s/short/0: not run; generate/short, analyze/short, verify/short is missing",
     ]
     assert "in act" in kept.read_text()
     assert {"verify/long", "analyze/long", "mix/s/lone/0"} <= set(watching.ended)
