@@ -9,9 +9,9 @@ from mixdistill.arms import called, of_variant, spoken
     ("name", "parts", "words"),
     [
         ("mix", ("mix", "", ""), "mix"),
-        ("mix@loss_tokens", ("mix", "loss_tokens", ""), "mix, by loss tokens"),
+        ("mix@loss_tokens", ("mix", "loss_tokens", ""), "mix (by loss tokens)"),
         ("mix+short", ("mix", "", "short"), "mix+short"),
-        ("mix@each+short", ("mix", "each", "short"), "mix+short, on each arm's own problems"),
+        ("mix@each+short", ("mix", "each", "short"), "mix+short (on each arm's own problems)"),
         ("base+thinking", ("base", "", "thinking"), "base+thinking"),
     ],
 )

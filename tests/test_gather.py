@@ -68,7 +68,7 @@ def test_cells_of_another_budget_are_arms_of_the_study_and_missing_in_words(mode
     evidence = gather(_study(model, budget={"also": ["loss_tokens"]}), store)
     assert (evidence.variants, evidence.cells_wanted, len(evidence.missing)) == (["loss_tokens"], 12, 6)
     assert evidence.missing[0] == (
-        "t/long@loss_tokens/0 (long, by loss tokens): not evaluated on signs; run the recipe again"
+        "t/long@loss_tokens/0 (by loss tokens): not evaluated on signs; run the recipe again"
     )
     names = ["long", "short", "mix"]
     assert [a.name for a in evidence.arms] == ["base", *names, *(f"{name}@loss_tokens" for name in names)]
