@@ -167,6 +167,9 @@ def test_planted_number_of_updates_is_a_red_confound(model, tmp_path):
         ({"weight_decay": 0.1}, {"train.weight_decay"}),
         ({"loss_type": "dft"}, {"loss"}),
         ({"max_length": 500}, {"length limit"}),
+        ({"packing": True}, {"packing"}),
+        ({"attn_implementation": "eager"}, {"attention"}),
+        ({"gradient_checkpointing": True}, {"gradient checkpointing"}),
     ],
     ids=lambda value: next(iter(value)),
 )
@@ -181,7 +184,7 @@ def test_planted_setting_is_red_by_its_own_name_and_nothing_else_is(train, rows,
 def published(model, tmp_path_factory) -> Evidence:
     """The paper's arms as its configurations train them, at a smaller scale: the mixed arm in 20 updates, with a length
     limit of its own and its rows cut there, the pure arms in 200; cosine at 1e-5 without warm-up."""
-    own = {"train": {"max_length": 96, "overlong": "truncate"}, "budget": {"per_update": 80}}
+    own = {"train": {"max_length": 96, "overlong": "truncate", "packing": True}, "budget": {"per_update": 80}}
     study = tiny.study(
         model,
         problems=tiny.problem_sets(800),
@@ -199,7 +202,7 @@ def test_published_mix_settings_turn_every_planted_difference_red(published):
     values = {row.name: row.values for row in table.rows if row.state == "red"}
     assert list(values) == [
         "updates", "truncated rows", "learning-rate integral", "length limit", "treatment of long rows",
-        "settings of one arm",
+        "packing", "settings of one arm",
     ]  # fmt: skip
     assert values["updates"] == {"long": "200", "short": "200", "mix": "20"}
     assert values["treatment of long rows"] == {"long": "refuse", "short": "refuse", "mix": "truncate"}

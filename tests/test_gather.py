@@ -64,6 +64,18 @@ def test_missing_cell_is_named_and_the_rest_still_counts(model, store):
     assert gap.accuracies[0] - gap.accuracies[1] == pytest.approx(gap.delta)
 
 
+def test_cells_of_another_budget_are_arms_of_the_study_and_missing_in_words(model, store):
+    evidence = gather(_study(model, budget={"also": ["loss_tokens"]}), store)
+    assert (evidence.variants, evidence.cells_wanted, len(evidence.missing)) == (["loss_tokens"], 12, 6)
+    assert evidence.missing[0] == (
+        "t/long@loss_tokens/0 (by loss tokens): not evaluated on signs; run the recipe again"
+    )
+    names = ["long", "short", "mix"]
+    assert [a.name for a in evidence.arms] == ["base", *names, *(f"{name}@loss_tokens" for name in names)]
+    assert evidence.gaps_by_variant == []
+    assert _gap(evidence, "long_cot_gap").seeds == 2
+
+
 def test_gaps_are_gathered_under_every_reading_that_differs(model, store):
     same = gather(_study(model), store)
     assert (same.rule, same.gaps_by_rule, same.alike) == ("flexible", [], {"strict": "flexible", "judge": "flexible"})

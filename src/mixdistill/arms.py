@@ -58,6 +58,6 @@ BY = {
 
 
 def spoken(name: str) -> str:
-    """A name in words: `mix, by loss tokens`; a mode as it stands."""
+    """A name in words: `mix (by loss tokens)`; a mode as it stands."""
     parts = called(name)
-    return f"{parts._replace(variant='')}" + (f", {BY[parts.variant]}" if parts.variant else "")
+    return f"{parts._replace(variant='')}" + (f" ({BY[parts.variant]})" if parts.variant else "")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill import evaluate
-from mixdistill.arms import called, spoken
+from mixdistill.arms import BY, called
 from mixdistill.confound_table import Cell, Trained, confound_tables
 from mixdistill.confounds import OTHERWISE, confounds
 from mixdistill.curves import over_training
@@ -283,7 +283,7 @@ def _missing(recipe: Recipe, done: set[tuple[str, str, int | None, str]]) -> lis
         for arm in recipe.modes(trained):
             lost = [b for b in recipe.problems.eval if (student, arm, seed, b) not in done]
             if lost:
-                words = f" ({spoken(arm)})" if called(arm).variant else ""
+                words = f" ({BY[called(arm).variant]})" if called(arm).variant else ""
                 where = f"{student}/{arm}/{seed}{words}"
                 found.append(f"{where}: not evaluated on {', '.join(lost)}; run the recipe again")
     return found

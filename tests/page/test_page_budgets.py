@@ -105,7 +105,7 @@ def test_figures_of_arms_show_the_declared_budget_and_the_table_all() -> None:
     assert figures.accuracy_figures(evidence) == figures.accuracy_figures(example())
     assert figures.outcome_figures(evidence) == figures.outcome_figures(example())
     assert "| s | long@loss_tokens | signs |" in render.markdown(evidence)
-    assert "| long, by loss tokens | 100 % long |" in render.markdown(evidence)
+    assert "| long (by loss tokens) | 100 % long |" in render.markdown(evidence)
 
 
 def test_blend_is_told_in_both_units_with_problems_and_epochs() -> None:

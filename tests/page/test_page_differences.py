@@ -67,13 +67,14 @@ def test_alarms_of_the_same_kind_stand_together_red_ones_first() -> None:
     text = "Undertrained: arms may differ."
     note = [_confound("note", "undertrained", "m", **{arm: "6 updates"}) for arm in ("long", "short", "mix-20")]
     note += [_confound("note", "undertrained", "s", **{"long@loss_tokens": "9 updates, no warm-up"})]
+    note += [_confound("note", "undertrained", "s", short="8 updates")]
     note = [c.model_copy(update={"text": text}) for c in note]
     red = _confound("red", "undertrained", "s", short="5 updates")
     evidence = changed(confounds=[*note, red])
     assert [(a.severity, a.text, a.who) for a in differences.alarms(evidence)] == [
         ("red", "About undertrained.", "s: short, 5 updates"),
         ("note", "Arms may differ.",
-         "m: every arm, 6 updates. s: long, by loss tokens, 9 updates, no warm-up"),
+         "m: every arm, 6 updates. s: long (by loss tokens), 9 updates, no warm-up; short, 8 updates"),
     ]  # fmt: skip
     assert "▲ Undertrained" in render.html(evidence) and "▲ Undertrained" in render.markdown(evidence)
 

@@ -99,7 +99,7 @@ def test_sentences_say_which_arm_was_moving_which_way_and_how_sure():
     assert training.moving_words(evidence(moving=rows)) == [
         f"s: long was still rising: +7.5 points between {HALF} (+5.5 to +9.5).",
         f"s: short was still falling: {MINUS}10.0 points between {HALF} ({MINUS}12.0 to {MINUS}8.0).",
-        f"s: mix-20, by loss tokens was still rising: +30.0 points between {HALF} (+28.0 to +32.0).",
+        f"s: mix-20 (by loss tokens) was still rising: +30.0 points between {HALF} (+28.0 to +32.0).",
         "More updates may change these gaps.",
     ]
 

@@ -64,12 +64,13 @@ def alarms(evidence: Evidence) -> list[Alarm]:
 
 
 def _who(evidence: Evidence, by: dict[tuple[str, str], list[str]]) -> str:
-    """`t: every arm, 6 updates; u: long and short, 40 updates`."""
-    parts = []
+    """`t: every arm, 6 updates. u: long and short, 40 updates; mix, 20 updates`."""
+    parts: dict[str, list[str]] = {}
     for (student, signs), arms in by.items():
         every = {cell.arm for cell in evidence.cells if cell.student == student} == set(arms) and len(arms) > 1
-        parts.append(f"{student}: {'every arm' if every else listed(list(map(spoken, arms)))}, {signs}")
-    return ". ".join(parts)
+        said = f"{'every arm' if every else listed(list(map(spoken, arms)))}, {signs}"
+        parts.setdefault(student, []).append(said)
+    return ". ".join(f"{student}: {'; '.join(said)}" for student, said in parts.items())
 
 
 def confound_tables(evidence: Evidence) -> list[ConfoundTable]:
