@@ -26,10 +26,12 @@ from mixdistill.tokens import NO_SYSTEM, Template
 from mixdistill.types import Example, Message
 
 Prompt = str | list[Message]
-SEAM = 12
+SEAM = 8
 """Characters on both sides of the border between prompt and completion that are looked at together."""
 TOGETHER = 1000
 """Rows that are decoded at once."""
+KEPT = 100_000
+"""Prompts, and borders of prompt and completion, that are remembered."""
 
 
 class Rendered(NamedTuple):
@@ -47,18 +49,18 @@ class Reader:
     """A template, and what is remembered of the rows that were read with it."""
 
     template: Template
-    _prompts: dict[str, tuple[str, list[int]]] = field(default_factory=dict)
+    _prompts: dict[str, tuple[str, int]] = field(default_factory=dict)
     _frames: dict[tuple[str, ...], int] = field(default_factory=dict)
     _borders: dict[tuple[str, str], bool] = field(default_factory=dict)
 
-    def prompt(self, prompt: Prompt) -> tuple[str, list[int]]:
-        """(text, ids) of a prompt as it is rendered for evaluation; of the last distinct ones it is remembered."""
+    def asked(self, prompt: Prompt) -> tuple[str, int]:
+        """(end of the text, hash of the ids) of a prompt as it is rendered for evaluation; many rows share one."""
         key = prompt if isinstance(prompt, str) else str(prompt)
         if key not in self._prompts:
-            if len(self._prompts) >= TOGETHER:
+            if len(self._prompts) >= KEPT:
                 self._prompts.clear()
             text = self.template.prompt_text(prompt)
-            self._prompts[key] = text, self.template.encode(text)
+            self._prompts[key] = text[-SEAM:], hash(tuple(self.template.encode(text)))
         return self._prompts[key]
 
     def frame(self, prompt: Prompt) -> int:
@@ -73,7 +75,7 @@ class Reader:
     def parts(self, left: str, right: str) -> bool:
         """Whether two texts have the same tokens together as one after the other; most borders are alike."""
         if (left, right) not in self._borders:
-            if len(self._borders) >= TOGETHER:
+            if len(self._borders) >= KEPT:
                 self._borders.clear()
             encode = self.template.encode
             self._borders[left, right] = encode(left + right) == encode(left) + encode(right)
@@ -114,9 +116,9 @@ def reasoning_once(row: Rendered, reader: Reader) -> Said:
 
 def prompt_is_prefix(row: Rendered, reader: Reader) -> Said:
     """It begins as the student is asked in evaluation."""
-    _, asked = reader.prompt(row.example.prompt)
-    if row.prompt == asked and asked:
+    if row.prompt and hash(tuple(row.prompt)) == reader.asked(row.example.prompt)[1]:
         return None
+    asked = reader.template.prompt_ids(row.example.prompt)
     same = next((n for n, (a, b) in enumerate(zip(row.prompt, asked, strict=False)) if a != b), len(asked))
     return Failed(
         f"it begins with other tokens than evaluation from token {same} on (got {len(row.prompt)} tokens, asked with "
@@ -127,12 +129,12 @@ def prompt_is_prefix(row: Rendered, reader: Reader) -> Said:
 def seam(row: Rendered, reader: Reader) -> Said:
     """As one text it would have the same tokens."""
     template, example = reader.template, row.example
-    left = reader.prompt(example.prompt)[0][-SEAM:]
+    left, _ = reader.asked(example.prompt)
     right = template.completion_text(example.reasoning, example.content)[:SEAM]
     if reader.parts(left, right):
         return None
     return Noted(
-        f"as one text, {brief(left[-8:] + right[:8])} has other tokens where the completion begins; here they are "
+        f"as one text, {brief(left + right)} has other tokens where the completion begins; here they are "
         "tokenised apart, in training and evaluation alike; a trainer that does not sees another row"
     )
 
@@ -174,7 +176,7 @@ def no_unknown(row: Rendered, reader: Reader) -> Said:
     if unknown in row.completion:
         what = reader.template.unknown_in(reader.template.completion_text(example.reasoning, example.content))
         return Failed(f"{what!r} is unknown to its tokenizer; take it out, or give the student another tokenizer")
-    what = reader.template.unknown_in(reader.prompt(example.prompt)[0])
+    what = reader.template.unknown_in(reader.template.prompt_text(example.prompt))
     return Noted(f"{what!r} in the prompt is unknown to its tokenizer: the student cannot tell it from other such text")
 
 
@@ -183,7 +185,7 @@ def system_role(row: Rendered, reader: Reader) -> Said:
     prompt = row.example.prompt
     if isinstance(prompt, str) or prompt[0].role != "system":
         return None
-    text = reader.prompt(prompt)[0]
+    text = reader.template.prompt_text(prompt)
     lost = [m.content for m in prompt if m.role == "system" and m.content.strip() not in text]
     return Failed(f"the chat template loses the system prompt {brief(lost[0])}; {NO_SYSTEM}") if lost else None
 
