@@ -436,7 +436,7 @@ def test_a_table_in_columns_is_the_table_that_its_rows_make(store: Store):
     store.seal(store.folder("y"), t.Update, store.rows(store.folder("x"), t.Update, "rows"), "rows")
     assert store.frame(store.folder("x"), "rows").schema == store.frame(store.folder("y"), "rows").schema
     assert described["rows"] == 5005
-    assert list(path.name for path in store.folder("x").iterdir()) == ["rows.parquet"]
+    assert [path.name for path in store.folder("x").iterdir()] == ["rows.parquet"]
 
 
 def test_hash_of_columns_depends_on_the_rows_and_not_on_how_they_are_cut(store: Store):
