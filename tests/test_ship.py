@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 import tiny
-from mixdistill import ship
-from mixdistill.arms import BASE
+from mixdistill import evaluate, ship
+from mixdistill.arms import BASE, called
 from mixdistill.commands import ship as verb
 from mixdistill.errors import StageError, StoreError
 from mixdistill.gate import Shipping
@@ -274,7 +274,30 @@ def test_a_tagged_blend_is_asked_in_its_better_mode(tmp_path, monkeypatch):
     assert (tmp_path / "run" / "ship" / "t" / "mix" / "0" / "train" / "model").is_dir()
 
 
-# -- what is refused -------------------------------------------------------------------------------------------------
+def test_base_is_asked_in_the_way_that_was_best_on_the_benchmark(tmp_path, monkeypatch):
+    """A hybrid: its template has a switch for thinking, and base did better with it the other way."""
+    model = tiny.save_student(tmp_path / "model", tiny.byte_tokenizer(HYBRID))
+    tiny.run(study(model, train={"max_length": 1024}), tmp_path / "run")
+    monkeypatch.setattr(verb, "Local", tiny.Inline)
+    recipe = load(tmp_path / "run" / "recipe.yaml")
+    first, other = evaluate.bases(recipe, Store(tmp_path / "run"), "t")
+    _score(tmp_path / "run", other, 4)
+    found = call(tmp_path / "run", arm="long")
+    assert (first, found.base) == ("base", other)
+    marker = Store(tmp_path / "run").marker(tmp_path / "run" / "ship" / "t" / other / "gate")
+    assert marker
+    way = called(other).mode == "thinking"
+    assert marker["options"]["sampling"]["chat_template_kwargs"] == {"enable_thinking": way}
+
+
+HYBRID = tiny.CHATML.replace(
+    "assistant\n' }}{% endif %}",
+    "assistant\n' }}{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}"
+    "{% endif %}{% endif %}",
+)
+
+
+# -- what is refused ------------------------------------------------------------------------------------------------
 
 
 def test_without_a_gate_it_says_how_to_add_one(tmp_path):
@@ -283,9 +306,9 @@ def test_without_a_gate_it_says_how_to_add_one(tmp_path):
     with pytest.raises(StoreError) as e:
         call(tmp_path / "run")
     assert str(e.value) == (
-        f"{tmp_path}/run: no problems.gate, so nothing is left to judge a student on; add `gate: {{source: ...}}` under "
-        "problems in your recipe, with problems that are nowhere else in it, and carry out mixdistill run with --out "
-        f"{tmp_path}/run again: nothing is bought or trained anew"
+        f"{tmp_path}/run: no problems.gate, so nothing is left to judge a student on; add `gate: {{source: ...}}` "
+        "under problems in your recipe, with problems that are nowhere else in it, and carry out mixdistill run with "
+        f"--out {tmp_path}/run again: nothing is bought or trained anew"
     )
 
 

@@ -69,6 +69,7 @@ def carry_out(
             lambda: [ship.train_unit(recipe, store, candidate), ship.gate_units(recipe, store, candidate)[0]],
             lambda: list(ship.gate_units(recipe, store, candidate)),
         ]
+        executor.spread(recipe.train_of(*candidate.cell[:2]).num_processes)
         for units in make:
             _do(units(), recipe, store, executor, watcher)
         shipped = ship.decide(recipe, store, candidate, problems, may_forget)
