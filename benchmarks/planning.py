@@ -18,7 +18,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mixdistill import mix
 from mixdistill import recipe as recipes
+from mixdistill.analyze import FITS
 from mixdistill.commands import status
 from mixdistill.pipeline import RECIPE, STAGES
 from mixdistill.recipe import Recipe, render
@@ -29,6 +31,7 @@ from mixdistill.verify import DECISIONS, decide
 
 STUDENTS, SEEDS = 4, 10
 COLUMNS = {
+    "analyze": {FITS: mix.READS["analyze"][1]},
     "mix": {"examples": ["prompt", "reasoning", "content"], "updates": ["update", "example"]},
     "train": {"model": ["weights"]},
 }

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import typer.main
 
+import made
 import planted
 import tiny
-from mixdistill import cli, configurations, export, gate, problems, prompts, resolve
+from mixdistill import cli, configurations, export, gate, mix, mixtures, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
 from mixdistill.commands import sheets
 from mixdistill.commands import ship as ship_verb
@@ -43,6 +44,7 @@ NAMES = (
     "code",
     "doctor",
     "distributed",
+    "mixing",
     "tuning",
     "shipping",
     "export",
@@ -59,6 +61,7 @@ COMPLETE = (
     "distributed",
     "decontamination",
 )
+COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code", "tuning", "distributed", "mixing")
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
@@ -84,6 +87,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "vllm": {"yaml"},
         "code": {"yaml", "json"},
         "decontamination": {"yaml"},
+        "mixing": {"yaml", "json"},
         "verdicts": {"console", "text"},
         "tuning": {"yaml"},
         "distributed": {"yaml", "text"},
@@ -154,6 +158,28 @@ def test_the_thinking_of_the_model_that_is_chosen_comes_with_it(tmp_path: Path):
 def test_the_options_that_are_named_for_imports_are_options():
     named = set(re.findall(r"`(\w+_column)", PAGES["import"])) | {"path", "subset", "split", "complete"}
     assert named == {k for k, p in inspect.signature(Recorded).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def test_the_facts_of_a_mix_that_are_shown_are_those_of_a_draw(tmp_path: Path):
+    (block,) = blocks("mixing", "json")
+    teachers = {t: {i: [tokens] for i in range(960)} for t, tokens in (("long", 384), ("short", 100))}
+    arms, sections = {"mix": {"long": 0.2, "short": 0.8}}, {"budget": {"per_update": 16}}
+    drawn = mix.draw(
+        made.recipe(arms, train={"num_train_epochs": 2}, **sections), made.run(tmp_path, 960, teachers), "s", "mix", 0
+    )
+    shown = json.loads(block)
+    shares = {t: round(n, 2) for t, n in drawn.facts["share_loss_tokens"].items()}
+    assert shown == {k: v for k, v in (drawn.facts | {"share_loss_tokens": shares}).items() if k in shown}
+
+
+def test_the_options_of_the_mixtures_are_those_that_are_listed():
+    for name, cell in re.findall(r"^\| `(\w+)` \| .*? \| (.*?) \|$", PAGES["mixing"], re.MULTILINE):
+        if name not in resolve.BUILTIN["mixture"]:
+            continue
+        given = inspect.signature(resolve.load(resolve.reference("mixture", name))).parameters
+        options = {k for k, p in given.items() if p.kind is p.KEYWORD_ONLY} - set(mixtures.SUPPLIED)
+        listed = set(re.findall(r"`(\w+)`:", cell))
+        assert listed == options, name
 
 
 RIGHT = {

@@ -293,7 +293,7 @@ def test_problem_whose_only_long_trace_is_overlong_leaves_every_arm_and_is_liste
 
 def test_trace_with_a_special_token_is_dropped_with_that_reason(model, tmp_path):
     problems = domain.problems("train", count=6)
-    rows = [_row(p, reasoning="so <eos> there" if i == 0 else None) for i, p in enumerate(problems)]
+    rows = [_row(p, reasoning="ok <eos> ok" if i == 0 else None) for i, p in enumerate(problems)]
     teachers = {"long": _recorded(tmp_path / "long.jsonl", rows), "short": {"backend": "scripted", "model": "short"}}
     study = tiny.study(model, teachers=teachers, problems=tiny.problem_sets(6, 5))
     store, _ = tiny.run(study, tmp_path / "run", *STAGES)
@@ -420,8 +420,8 @@ def test_a_problem_that_left_says_why_its_teacher_lacks_a_trace(model, tmp_path)
         _row(problems[0]),
         {**_row(problems[1]), "finish_reason": "length"},
         {**_row(problems[2]), "completion": "ok ok"},
-        _row(problems[3], reasoning="so <eos> there"),
-        _row(problems[4], reasoning="so </think> there"),
+        _row(problems[3], reasoning="ok <eos> ok"),
+        _row(problems[4], reasoning="ok </think> ok"),
         _row(problems[5], reasoning="ok " * 600),
     ]
     rows = [{"finish_reason": "stop", **r} for r in rows]

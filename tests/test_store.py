@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -416,3 +417,53 @@ def test_of_a_large_table_a_part_is_in_memory(store: Store, made: list[str]):
     assert next(rows) == problem(0)
     assert made == ["p0", "p1", "p2"]
     assert list(rows) == [problem(n) for n in range(1, 10)]
+
+
+# -- tables in columns ---------------------------------------------------------------------------------------------
+
+
+def _updates(*sizes: int) -> Iterator[pl.DataFrame]:
+    """Rows 0, 1, ... in tables of these sizes."""
+    start = 0
+    for size in sizes:
+        yield pl.DataFrame({"example": range(start, start + size), "update": [7] * size})
+        start += size
+
+
+def test_a_table_in_columns_is_the_table_that_its_rows_make(store: Store):
+    described = store.seal_frames(store.folder("x"), t.Update, _updates(3, 5000, 0, 2), "rows")
+    assert store.read(store.folder("x"), t.Update, "rows") == [t.Update(update=7, example=i) for i in range(5005)]
+    store.seal(store.folder("y"), t.Update, store.rows(store.folder("x"), t.Update, "rows"), "rows")
+    assert store.frame(store.folder("x"), "rows").schema == store.frame(store.folder("y"), "rows").schema
+    assert described["rows"] == 5005
+    assert [path.name for path in store.folder("x").iterdir()] == ["rows.parquet"]
+
+
+def test_hash_of_columns_depends_on_the_rows_and_not_on_how_they_are_cut(store: Store):
+    def hashes(*tables: pl.DataFrame) -> dict[str, str]:
+        return store.seal_frames(store.folder("x"), t.Drop, tables, "rows")["columns"]
+
+    def drops(*ids: str | None) -> pl.DataFrame:
+        fixed = {k: ["x"] * len(ids) for k in ("problem_id", "teacher", "reason", "detail")}
+        return pl.DataFrame({**fixed, "trace_id": pl.Series(ids, dtype=pl.String)})
+
+    whole = hashes(drops("a", "bc", None))
+    assert hashes(drops("a"), drops("bc", None)) == whole
+    for other in (drops("ab", "c", None), drops("a", "bc", ""), drops("bc", "a", None), drops("a", "bc")):
+        assert hashes(other)["trace_id"] != whole["trace_id"]
+    assert list(whole) == list(t.Drop.model_fields)
+
+
+def test_no_columns_are_a_table_with_its_schema(store: Store):
+    assert store.seal_frames(store.folder("x"), t.Update, [], "rows")["rows"] == 0
+    assert store.read(store.folder("x"), t.Update, "rows") == []
+
+
+def test_what_fails_while_columns_are_made_is_said_as_it_is_and_leaves_nothing(store: Store):
+    def failing() -> Iterator[pl.DataFrame]:
+        yield from _updates(3)
+        raise StoreError("the source is gone")
+
+    with pytest.raises(StoreError, match=r"\Athe source is gone\Z"):
+        store.seal_frames(store.folder("x"), t.Update, failing(), "rows")
+    assert list(store.folder("x").iterdir()) == []

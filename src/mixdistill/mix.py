@@ -29,7 +29,7 @@ from mixdistill.recipe import Recipe, self_of
 from mixdistill.schedule import Schedule, schedule
 from mixdistill.sections import Arm, Budget
 from mixdistill.store import Store
-from mixdistill.types import Drop, Example, Origin, Update
+from mixdistill.types import Drop, Example, Origin, Update, content_hash
 from mixdistill.units import Done, Unit
 from mixdistill.verify import DECISIONS
 
@@ -53,18 +53,19 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per cell: student, arm, seed."""
     found = []
     mixtures = {arm: _mixture(recipe.arm(arm)) for arm in recipe.arms}
+    groups: dict[tuple[str, ...], tuple[str, list[str]]] = {}
     problems = {"problems/train": store.content(store.folder("problems"), "train", ["id", "prompt", "level"])}
     for student, arm, seed in recipe.cells():
         group = recipe.group_of(arm)
-        teachers = _read_by(recipe, group, student)
+        if (student, *group) not in groups:
+            groups[(student, *group)] = _compared(recipe, group, student, mixtures), _read_by(recipe, group, student)
+        compared, teachers = groups[(student, *group)]
         budget, train = recipe.budget_of(arm), recipe.train_of(student, arm)
-        compared = [_identity(recipe, a, student, mixtures[called(a).arm][0]) for a in group]
         options = {
             "stage": VERSION,
             "seed": seed,
             **_identity(recipe, arm, student, mixtures[called(arm).arm][0]),
-            # By what they hold, in an order that no name decides.
-            "compared": sorted(compared, key=lambda of: json.dumps(of, sort_keys=True, default=str)),
+            "compared": compared,
             "budget": budget.model_dump(exclude={"also"}),
             "declared": _declared(recipe, arm).unit,
             "template": [pools.template_of(store, t, student) for t in teachers],
@@ -97,6 +98,14 @@ def _identity(recipe: Recipe, arm: str, student: str, mixture: Mapping[str, Any]
     """What an arm is, whatever it is called."""
     spec, weights = recipe.arm(arm), recipe.weights(arm, student)
     return {"weights": dict(sorted(weights.items())), "choose": spec.choose, "tags": spec.tags, **mixture}
+
+
+def _compared(
+    recipe: Recipe, group: Sequence[str], student: str, mixtures: Mapping[str, tuple[dict[str, Any], Any]]
+) -> str:
+    """Hash of what the arms of a group are, in an order that no name decides."""
+    each = [_identity(recipe, arm, student, mixtures[called(arm).arm][0]) for arm in group]
+    return content_hash(*sorted(json.dumps(one, sort_keys=True, default=str) for one in each))
 
 
 def _mixture(arm: Arm) -> tuple[dict[str, Any], dict[str, str]]:
@@ -171,7 +180,7 @@ def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alo
     bench = _bench(recipe, store, student, arm, [arm] if alone else recipe.group_of(arm), label)
     places = bench.places(arm)
     if not len(places):
-        raise StageError(_nothing_shared(label, bench, arm))
+        raise StageError(pools.nothing_left(label, bench.needed(arm), bench.traced, len(bench.known)))
     amount = _amount(recipe, bench, arm)
     rows, times = bench.a_pass(arm, bench.budget.unit, str(seed))
     taken = schedule(
@@ -259,7 +268,8 @@ class _Bench:
             return unit
         wrong = name == "difficulty"
         rates = self.rates if wrong else pools.pass_rates([self.own] if self.own else [])
-        return {self.known.ids[place]: 1 - rate if wrong else rate for place, rate in rates.items()}
+        problems = self.known.ids.gather(list(rates)).to_list()
+        return {p: 1 - rate if wrong else rate for p, rate in zip(problems, rates.values(), strict=True)}
 
 
 def _bench(recipe: Recipe, store: Store, student: str, arm: str, group: list[str], label: str) -> _Bench:
@@ -422,34 +432,3 @@ def _facts(rows: pl.DataFrame, taken: Schedule) -> dict[str, Any]:
         "share_examples": {t: n / examples for t, n, _ in by_teacher.iter_rows()},
         "share_loss_tokens": {t: n / loss_tokens for t, _, n in by_teacher.iter_rows()},
     }
-
-
-_ADVICE = {
-    "no_trace": "its requests failed or its file holds none of these problems; look at its marker under generate",
-    "no_correct": "look at its traces with mixdistill show, and check verify and the reference answers "
-    "(problems.*.answer, answer_after)",
-    "unfinished": "its correct traces did not end by themselves; raise its sampling.max_tokens, or set complete for a "
-    "file of finished ones",
-    "overlong": "raise train.max_length",
-    "special_token": "its traces hold the student's special tokens; take them out",
-    "unknown": "its traces hold what the student's tokenizer does not know; take another student, or mend them",
-    "think_tag": "its traces hold think tags; take them out",
-    "in_evaluation": "its traces hold text of the evaluation problems; look at problems.decontaminate",
-}
-"""What to do about a teacher without a single trace, by what its problems lack."""
-
-
-def _nothing_shared(label: str, bench: _Bench, arm: str) -> str:
-    """Which teacher has nothing to teach, or that no problem has a trace of every teacher; with what to do."""
-    lacking = {t: Counter(traces.lacks(len(bench.known)).values()) for t, traces in bench.needed(arm).items()}
-    why = ", ".join(f"{t} {reason} {n:,}" for t, found in lacking.items() for reason, n in found.most_common())
-    for teacher, found in lacking.items():
-        if found and bench.traced[teacher].usable.is_empty():
-            advice = _ADVICE.get(found.most_common(1)[0][0], _ADVICE["no_correct"])
-            return f"{label}: no accepted trace of '{teacher}' (problems without one: {why}); {advice}"
-    solved = ", ".join(f"{t} {bench.traced[t].usable['place'].n_unique():,}" for t in bench.traced)
-    return (
-        f"{label}: no problem is left with an accepted trace of every teacher (problems with one: {solved}; without: "
-        f"{why}); raise teachers.*.samples, or give the teachers the same problems"
-        + ("" if bench.budget.problems == "each" else ", or set budget.problems: each")
-    )

@@ -295,3 +295,37 @@ def refuse_overlong(student: str, teachers: Mapping[str, Traced], train: Train) 
             f"(longest {max(t.longest for t in teachers.values()):,}); "
             "raise train.max_length or set train.overlong: drop"
         )
+
+
+# -- nothing is left -----------------------------------------------------------------------------------------------
+
+_ADVICE = {
+    "no_trace": "its requests failed or its file holds none of these problems; look at its marker under generate",
+    "no_correct": "look at its traces with mixdistill show, and check verify and the reference answers "
+    "(problems.*.answer, answer_after)",
+    "unfinished": "its correct traces did not end by themselves; raise its sampling.max_tokens, or set complete for a "
+    "file of finished ones",
+    "overlong": "raise train.max_length",
+    "special_token": "its traces hold the student's special tokens; take them out",
+    "unknown": "its traces hold what the student's tokenizer does not know; take another student, or mend them",
+    "think_tag": "its traces hold think tags; take them out",
+    "in_evaluation": "its traces hold text of the evaluation problems; look at problems.decontaminate",
+}
+"""What to do about a teacher without a single trace, by what its problems lack."""
+
+
+def nothing_left(label: str, needed: Mapping[str, Traced], group: Mapping[str, Traced], count: int) -> str:
+    """Which of the teachers `needed` by an arm has nothing to teach, or that no problem of `count` has a usable trace
+    of every one, and what to do. `group` are all teachers of the arms that it is compared with."""
+    lacking = {t: Counter(traces.lacks(count).values()) for t, traces in needed.items()}
+    why = ", ".join(f"{t} {reason} {n:,}" for t, found in lacking.items() for reason, n in found.most_common())
+    for teacher, found in lacking.items():
+        if found and needed[teacher].usable.is_empty():
+            advice = _ADVICE.get(found.most_common(1)[0][0], _ADVICE["no_correct"])
+            return f"{label}: no accepted trace of '{teacher}' (problems without one: {why}); {advice}"
+    solved = ", ".join(f"{t} {traces.usable['place'].n_unique():,}" for t, traces in needed.items())
+    return (
+        f"{label}: no problem is left with an accepted trace of every teacher (problems with one: {solved}; without: "
+        f"{why}); raise teachers.*.samples, or give the teachers the same problems"
+        + (", or set budget.problems: each" if len(needed) == len(group) else "")
+    )

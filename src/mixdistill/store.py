@@ -152,9 +152,10 @@ class Store:
             (folder / MARKER).unlink(missing_ok=True)  # a new table and the marker of an old one never stand together
             os.replace(beside, folder / f"{table}.parquet")
         except (OSError, pl.exceptions.PolarsError) as e:  # polars words a full disk as an error of the format
-            with suppress(OSError):
-                beside.unlink()
             raise unwritable(folder, e) from e
+        finally:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
         (folder / f"{table}.jsonl").unlink(missing_ok=True)
 
     def read(
