@@ -3,9 +3,9 @@
     python benchmarks/mfu.py [--size 100M | 1B] [--updates 20] [--peak 989e12]
     python benchmarks/mfu.py --tiny        on a CPU, to see that it runs; prints no utilisation
 
-A Llama of random weights, bfloat16, packed rows, flash attention where it is installed and else PyTorch's own. The FLOPs
-are those of the model (6 per weight and token, and 12 x layers x width x length / 2 of causal attention), whatever is
-computed again. `--peak` is the GPU's bfloat16 peak without sparsity, known for some.
+A Llama of random weights, bfloat16, packed rows, flash attention where it is installed and else PyTorch's own. The
+FLOPs are those of the model (6 per weight and token, and 12 x layers x width x length / 2 of causal attention),
+whatever is computed again. `--peak` is the GPU's bfloat16 peak without sparsity, known for some.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import training  # the benchmark beside this one
 from datasets import Dataset, disable_progress_bars
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
+import training  # the benchmark beside this one
 from mixdistill.batches import IGNORED
 from mixdistill.finetune import fine_tune
 from mixdistill.methods import attention_of

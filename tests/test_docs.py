@@ -41,6 +41,7 @@ NAMES = (
     "verdicts",
     "code",
     "distributed",
+    "training",
 )
 COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code")
 """Pages whose recipes need no files."""
@@ -68,6 +69,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "vllm": {"yaml"},
         "code": {"yaml", "json"},
         "verdicts": {"console", "text"},
+        "training": set(),
     }
 
 
