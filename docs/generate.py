@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from mixdistill import evidence, projection, recipe, resolve, sections, types
+from mixdistill import evidence, gate, projection, recipe, resolve, sections, types
 from mixdistill.commands import plans
 
 HERE = Path(__file__).parent
@@ -127,7 +127,12 @@ def data_page() -> str:
     parts = [HEAD, "# Data formats\n\nRows of the tables in a run folder; nested values are JSON text in Parquet.\n"]
     parts += [f"\n## {row.__name__}\n\n{_doc(row)}\n\n{_fields(row)}" for row in rows]
     parts.append("\n## Outcomes\n\n" + "".join(f"- `{o.value}`\n" for o in types.Outcome))
-    for title, module in {"report.json": evidence, "check --json": plans, "run --pilot --json": projection}.items():
+    for title, module in {
+        "report.json": evidence,
+        "check --json": plans,
+        "run --pilot --json": projection,
+        "ship --json": gate,
+    }.items():
         facts = [m for m in vars(module).values() if isinstance(m, type) and m.__module__ == module.__name__]
         parts.append(f"\n# {title}\n")
         parts += [f"\n## {row.__name__}\n\n{_doc(row)}\n\n{_fields(row)}" for row in facts]

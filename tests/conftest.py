@@ -25,6 +25,9 @@ class Inline:
     def __exit__(self, *exc: Any) -> None:
         pass
 
+    def spread(self, processes: int) -> None:
+        pass
+
     def map(
         self, fn: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, idle: Callable[[], None], enough: Any = None
     ) -> Iterator[tuple[tuple[Any, ...], Any, BaseException | None]]:

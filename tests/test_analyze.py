@@ -1,10 +1,13 @@
 """How long and involved traces are, in the tokenizer that the recipe names."""
 
+import json
+
 import pytest
 
 import tiny
 from mixdistill.analyze import steps
 from mixdistill.lab import domain
+from mixdistill.sections import Decontaminate
 from mixdistill.store import Store
 from mixdistill.tokens import Template
 from mixdistill.types import Complexity, Fit, Problem, Trace
@@ -179,3 +182,48 @@ def test_another_student_or_other_problems_look_at_the_traces_again(model, tmp_p
     fits = store.read(store.folder("analyze", "long"), Fit, "fits")
     assert {f.problem_id for f in fits} == set(store.problem_ids("train")), "traces of the others stay unused"
     assert len(_measured(store, "long")) == 24
+
+
+# -- decontamination --------------------------------------------------------------------------------------------------
+
+CLOCK = "The clock in the hall loses six minutes a day and was right at noon on the first of May. What does it show?"
+BREAD = "A baker sells seven kinds of bread on weekdays and eleven kinds on Saturdays. How many kinds is that in all?"
+
+
+@pytest.mark.parametrize("held_out", ["test", "dev", "gate"])
+def test_a_trace_that_holds_a_problem_of_dev_gate_or_a_benchmark_is_named_with_the_words(tmp_path, held_out):
+    lists = {"train": [BREAD], "test": ["t"], "dev": ["d"], "gate": ["g"]}
+    lists[held_out] = [*lists[held_out], CLOCK]
+    for name, prompts in lists.items():
+        rows = [json.dumps({"prompt": p, "answer": "6"}) for p in prompts]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+    said = {
+        "reasoning": [f"I know one like it. {CLOCK} Six minutes.", "It loses six minutes a day.", BREAD, "Hm."],
+        "content": ["6", "6", "6", f"Compare: {CLOCK.upper()} 6"],
+    }
+    rows = [{"prompt": BREAD, "reasoning": r, "content": c} for r, c in zip(*said.values(), strict=True)]
+    (tmp_path / "traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    problems = {n: {"source": str(tmp_path / f"{n}.jsonl")} for n in lists}
+    problems["eval"] = {"test": problems.pop("test")}
+    path = str(tmp_path / "traces.jsonl")
+    teacher = {"backend": "recorded", "model": "m", "path": path, "complete": True, "samples": 4}
+    study = tiny.study(
+        tiny.byte_student(tmp_path / "student"),
+        problems=problems,
+        teachers={"only": teacher},
+        verify={"verifier": "exact"},
+        arms={"only": {"only": 1}},
+        contrasts={},
+    )
+    store, _ = tiny.run(study, tmp_path / "run", "generate", "analyze")
+    fits = store.read(store.folder("analyze", "only"), Fit, "fits")
+    assert [f.reason for f in fits] == ["in_evaluation", None, None, "in_evaluation"], "its own prompt is no matter"
+    second = store.problem_ids(held_out)[1]
+    words = CLOCK.lower().replace(".", "").replace("?", "")
+    assert {f.detail for f in fits if f.reason} == {f"shares with {held_out}, problem {second}: {words}"}
+    off = study.model_copy(
+        update={"problems": study.problems.model_copy(update={"decontaminate": Decontaminate(ngram=None)})}
+    )
+    store, ran = tiny.run(off, tmp_path / "run", "generate", "analyze")
+    assert ran == ["analyze/only"]
+    assert [f.reason for f in store.read(store.folder("analyze", "only"), Fit, "fits")] == [None] * 4

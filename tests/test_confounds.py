@@ -108,6 +108,16 @@ def test_arm_or_base_evaluated_otherwise_is_red(arm, what):
     assert set(found.values) == {"base", "long", "short"}
 
 
+def test_untuned_student_that_is_asked_otherwise_has_another_template_and_else_the_same():
+    alike = [_evaluated(arm) for arm in ("base", "long", "short")]
+    _, marked = _evaluated("base", template="xyz")
+    otherwise = Unit(stage="evaluate", key=("t", "base+no-thinking", "signs"), options={})
+    assert _find(evaluated=[*alike, (otherwise, marked)]) == []
+    marked = {**marked, "facts": {**marked["facts"], "decoding": "sampled"}}
+    (found,) = _find(evaluated=[*alike, (otherwise, marked)])
+    assert found.text == "The arms were not evaluated with the same decoding."
+
+
 def test_arms_that_were_sampled_alike_seed_by_seed_have_no_confound():
     """Each seed on a machine of its own: what is compared is compared on one machine."""
     device = {0: "cpu", 1: "gpu"}
@@ -171,3 +181,12 @@ def test_students_are_looked_at_one_by_one():
     students = {"t": {"model": "some/model"}, "u": {"model": "other/model"}}
     trained = _trained(*BOTH) | _trained(*BOTH, student="u", updates=400, learning_rate_integral=0.2)
     assert _confounds(study(students=students), trained) == []
+
+
+def test_notes_on_the_template_are_told_with_the_arms_that_have_them():
+    notes = {"seam": "a row without reasoning joins two tokens"}
+    (found,) = _find(template_notes=notes)
+    assert (found.severity, found.field, found.values) == ("note", "template: seam", {"long": ""})
+    assert found.text == "The student's template, seam: a row without reasoning joins two tokens"
+    (found,) = _confounds(study(), _trained(*BOTH, template_notes=notes))
+    assert found.values == {}, "every arm has it"

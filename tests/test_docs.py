@@ -17,13 +17,14 @@ import typer.main
 
 import planted
 import tiny
-from mixdistill import cli, problems, prompts, resolve
+from mixdistill import cli, configurations, export, gate, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
 from mixdistill.commands import sheets
+from mixdistill.commands import ship as ship_verb
 from mixdistill.errors import DataError, RecipeError
 from mixdistill.fake import faults
 from mixdistill.recipe import Recipe, build, load, parse_yaml
-from mixdistill.sections import Source, Train
+from mixdistill.sections import Problems, Source, Train
 from mixdistill.types import Outcome, Problem, Request, Trace, prompt_text
 from mixdistill.verifiers.code import verify as verify_code
 from mixdistill.verifiers.grading import grade
@@ -40,10 +41,14 @@ NAMES = (
     "vllm",
     "verdicts",
     "code",
+    "doctor",
     "distributed",
     "training",
+    "tuning",
+    "shipping",
+    "export",
 )
-COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code")
+COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code", "tuning", "distributed")
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
@@ -70,6 +75,11 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "code": {"yaml", "json"},
         "verdicts": {"console", "text"},
         "training": set(),
+        "tuning": {"yaml"},
+        "distributed": {"yaml", "text"},
+        "shipping": {"console", "text", "yaml"},
+        "export": {"console", "text"},
+        "doctor": {"console", "text"},
     }
 
 
@@ -360,3 +370,61 @@ def test_what_is_said_of_the_verdicts_of_a_run_is_what_the_verbs_say(tmp_path: P
     assert said["disagreements"].startswith(differing)
     assert said["audit"].startswith(report)
     assert "--mark" in " ".join(shown)
+
+
+def test_the_gate_that_is_shown_is_a_part_of_a_recipe():
+    (block,) = blocks("shipping", "yaml")
+    assert list(Problems.model_validate(parse_yaml(block, "shipping")["problems"]).lists) == [
+        "train",
+        "held-out",
+        "gate",
+    ]
+
+
+def test_what_ship_is_shown_to_say_is_what_it_says():
+    """The figures are one run's; the words are the verb's."""
+    (shown,) = blocks("shipping", "text")
+    words = ("Trained on", "verified traces of", "correct", "tokens an answer", "ended by itself", "better:", "forgot")
+    assert all(word in shown for word in words)
+    assert "Ship it: " in shown or "Keep the base model: " in shown
+    assert inspect.signature(ship_verb.text).parameters.keys() == {"shipped", "root", "problems", "width"}
+
+
+def test_the_rule_that_is_described_is_the_one_in_force():
+    text = " ".join(PAGES["shipping"].split())
+    assert (gate.STOPS, gate.MAY_FORGET) == (0.5, 0.25)
+    assert "at least half of its answers end by themselves" in text
+    assert "at most a quarter (`--may-forget`) are no longer solved" in text
+
+
+def test_the_layouts_and_trainers_that_are_listed_are_all_there_are():
+    rows = [
+        line.split("`")[1] for line in PAGES["export"].splitlines() if line.startswith("| `") and "--for" not in line
+    ]
+    assert set(rows) == {*export.LAYOUTS, *configurations.TRAINERS}
+
+
+def test_the_doctors_page_is_what_it_says_of_the_demo(tmp_path: Path, monkeypatch):
+    from mixdistill.commands import doctor
+    from mixdistill.recipe import load
+
+    monkeypatch.chdir(tmp_path)
+    (command,) = blocks("doctor", "console")
+    assert command == "$ mixdistill doctor demo --student xs\n"
+    assert doctor.text(doctor.examine(load("demo"), student="xs")).plain + "\n" == blocks("doctor", "text")[0]
+
+
+def test_the_checks_that_are_listed_are_the_checks():
+    from mixdistill import row_checks, template_checks
+
+    listed = re.findall(r"^\| `(\w+)` \|", PAGES["doctor"], re.MULTILINE)
+    assert listed == [*template_checks.CHECKS, *row_checks.CHECKS]
+
+
+def test_the_completion_that_is_shown_is_the_one_that_is_rendered():
+    import templates
+    from mixdistill.tokens import Template
+
+    template = Template(templates.of("qwen2.5").tokenizer, {})
+    shown = blocks("doctor", "text")[1].removesuffix("\n").replace("{stop}", template.stop_text)
+    assert template.completion_text("{reasoning}", "{content}") == shown

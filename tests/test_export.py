@@ -145,6 +145,7 @@ def test_the_script_has_every_setting_of_the_training(tmp_path):
     own = {
         "per_device_train_batch_size", "gradient_accumulation_steps", "dataset_kwargs", "remove_unused_columns",
         "save_strategy", "save_steps", "logging_nan_inf_filter", "disable_tqdm", "log_level",
+        "ddp_find_unused_parameters",
     }  # fmt: skip
     assert {k for k in ours if ours[k] != theirs.get(k)} <= own
 
@@ -353,11 +354,23 @@ def test_adapters_go_to_every_trainer(tmp_path):
     assert [axolotl[k] for k in ("adapter", "load_in_4bit", "lora_r", "lora_target_modules")] == [
         "qlora", True, 4, ["q_proj", "v_proj"],
     ]  # fmt: skip
-    names = script(tmp_path / "out")
-    assert (names["adapters"]().r, names["adapters"]().target_modules) == (4, {"q_proj", "v_proj"})
     text = (tmp_path / "out" / "trl" / "train.py").read_text()
     assert "mixdistill kept the best of several points" in text and "among 2 processes" in text
-    assert "quantization_config=four_bits()" in text
+    assert 'dtype=torch.bfloat16, quantization_config=four_bits(), device_map={"": 0})' in text
+    assert "prepare_model_for_kbit_training(model" in text
+    compile(text, "train.py", "exec")
+
+
+def test_adapters_start_as_the_seed_says_and_the_rest_is_frozen(tmp_path):
+    train = {**ADAPTED, "method": "lora", "bf16": False, "attn_implementation": "eager"}
+    recipe, store, cell = planted(tmp_path / "run", tiny.byte_student(tmp_path / "model"), EQUAL, train=train)
+    configurations.trl(configurations.training(recipe, store, export.write(recipe, store, cell, tmp_path / "out")))
+    models = [script(tmp_path / "out")["trainer"](tmp_path / "t").model for _ in range(2)]
+    trained = [{n: p for n, p in m.named_parameters() if p.requires_grad} for m in models]
+    assert sorted({n.split(".")[-3] for n in trained[0]}) == ["lora_A", "lora_B"]
+    assert {n.split(".")[-4] for n in trained[0]} == {"q_proj", "v_proj"}
+    assert all((p == trained[1][n]).all() for n, p in trained[0].items())
+    assert models[0].config._attn_implementation == "eager"
 
 
 # -- to the hub --------------------------------------------------------------------------------------------------------

@@ -7,13 +7,16 @@ import pytest
 
 import tiny
 from mixdistill import pipeline
+from mixdistill.arms import of_variant
 from mixdistill.confounds import OTHERWISE
 from mixdistill.evidence import Evidence
 from mixdistill.gaps import Under, gaps
 from mixdistill.gather import gather
 from mixdistill.store import Store
 from mixdistill.types import Gap
+from mixdistill.undertraining import FIELD as UNDERTRAINED
 
+STAGES = ("generate", "verify", "analyze", "mix", "train")
 SAME = {"arms": {"a": {"short": 1}, "b": {"short": 1}}, "contrasts": {"no_gap": ["a", "b"]}}
 
 
@@ -48,6 +51,29 @@ def test_same_data_under_two_names_gives_the_same_students_and_no_gap(model, tmp
         assert gap.seed_deltas == [0, 0] or gap.seeds < 2
         assert gap.verdict.startswith("can't tell")
     assert _red(evidence) == []
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"train": {"method": "lora", "learning_rate": 1e-2}},
+        {"budget": {"unit": "loss_tokens", "per_update": 300}},
+        {"budget": {"also": ["loss_tokens", "each"]}},
+    ],
+    ids=["lora", "loss_tokens", "variants"],
+)
+def test_same_data_under_two_names_gives_the_same_students_by_every_method_and_budget(sections, model, tmp_path):
+    study = tiny.study(model, **SAME, seeds=1, **sections)
+    store, _ = tiny.run(study, tmp_path)
+    for variant in study.variants:
+        a, b = (tiny.weights(store, "t", of_variant(arm, variant), "0") for arm in ("a", "b"))
+        assert a == b
+    evidence = gather(study, store)
+    assert _red(evidence) == []
+    assert [row.state for table in evidence.confound_tables for row in table.rows if row.state != "same"] == []
+    gaps = [g for g in (*evidence.gaps, *evidence.gaps_by_variant) if g.name == "no_gap"]
+    assert {g.variant for g in gaps} == set(study.variants)
+    assert {g.delta for g in gaps} == {0}
 
 
 def test_students_do_not_depend_on_what_else_is_trained_beside_them(model, tmp_path):
@@ -103,16 +129,21 @@ def _planted(tmp_path, long: dict, short: dict, model: str, short_model: str | N
     return gather(whole, store)
 
 
+def _rows(evidence: Evidence, severity: str = "red") -> set[str]:
+    """Rows of the confound tables that are red (or noted), without what differs from the recipe in force."""
+    return {row.name for table in evidence.confound_tables for row in table.rows if row.state == severity}
+
+
 def test_planted_learning_rate_is_a_red_confound(model, tmp_path):
     evidence = _planted(tmp_path, {"train": {"learning_rate": 1e-2}}, {"train": {"learning_rate": 2e-2}}, model)
     assert evidence.missing == []
     found = [c for c in evidence.confounds if c.severity == "red"]
-    assert set(_between(evidence)) == {
+    assert _between(evidence) == [
         "The arms were trained at different peak learning rates.",
-        "The arms were not trained with the same train.learning_rate.",
-    }
-    measured = next(c for c in found if c.field == "learning_rate")
-    assert set(measured.values) == {"long", "short"}
+        "The learning rates of all updates add up to different sums.",
+    ]
+    measured = next(c for c in found if c.field == "peak learning rate")
+    assert measured.values == {"long": "0.01", "short": "0.02"}
     line = "train.learning_rate was 0.01, is now 0.02"
     assert [list(c.values) for c in found if c.field == OTHERWISE and line in c.text] == [["long"]]
     summary = (tmp_path / "run" / "report" / "summary.txt").read_text()
@@ -125,11 +156,66 @@ def test_planted_number_of_updates_is_a_red_confound(model, tmp_path):
     found = {c.field: c.values for c in evidence.confounds if c.severity == "red"}
     assert OTHERWISE in found, "the mix of the long arm was drawn for fewer passes than the recipe now says"
     assert found["updates"] == {"long": "3", "short": "9"}
+    assert _rows(evidence) == {"updates", "examples", "learning-rate integral"}
 
 
-def test_planted_schedule_is_a_red_confound(model, tmp_path):
-    evidence = _planted(tmp_path, {}, {"train": {"lr_scheduler_type": "constant"}}, model)
-    assert _between(evidence) == ["The arms were not trained with the same train.lr_scheduler_type."]
+@pytest.mark.parametrize(
+    ("train", "rows"),
+    [
+        ({"lr_scheduler_type": "constant"}, {"train.lr_scheduler_type", "learning-rate integral"}),
+        ({"warmup_ratio": 0.5}, {"warm-up updates", "learning-rate integral"}),
+        ({"weight_decay": 0.1}, {"train.weight_decay"}),
+        ({"loss_type": "dft"}, {"loss"}),
+        ({"max_length": 500}, {"length limit"}),
+    ],
+    ids=lambda value: next(iter(value)),
+)
+def test_planted_setting_is_red_by_its_own_name_and_nothing_else_is(train, rows, model, tmp_path):
+    evidence = _planted(tmp_path, {}, {"train": train}, model)
+    assert _rows(evidence) == rows
+    tables = evidence.confound_tables
+    assert [table.arms for table in tables] == [["long", "short"]]
+
+
+@pytest.fixture(scope="module")
+def published(model, tmp_path_factory) -> Evidence:
+    """The paper's arms as its configurations train them, at a smaller scale: the mixed arm in 20 updates, with a length
+    limit of its own and its rows cut there, the pure arms in 200; cosine at 1e-5 without warm-up."""
+    own = {"train": {"max_length": 96, "overlong": "truncate"}, "budget": {"per_update": 80}}
+    study = tiny.study(
+        model,
+        problems=tiny.problem_sets(800),
+        arms={"long": {"long": 1}, "short": {"short": 1}, "mix": {"weights": {"long": 0.2, "short": 0.8}, **own}},
+        contrasts={"mix_gain": ["mix", "each_pure"]},
+        train={"learning_rate": 1e-5, "warmup_ratio": 0.0},
+        seeds=1,
+    )
+    store, _ = tiny.run(study, tmp_path_factory.mktemp("published"), *STAGES)
+    return gather(study, store)
+
+
+def test_published_mix_settings_turn_every_planted_difference_red(published):
+    (table,) = published.confound_tables
+    values = {row.name: row.values for row in table.rows if row.state == "red"}
+    assert list(values) == [
+        "updates", "truncated rows", "learning-rate integral", "length limit", "treatment of long rows",
+        "settings of one arm",
+    ]  # fmt: skip
+    assert values["updates"] == {"long": "200", "short": "200", "mix": "20"}
+    assert values["treatment of long rows"] == {"long": "refuse", "short": "refuse", "mix": "truncate"}
+    assert [values["truncated rows"][arm] for arm in ("long", "short")] == ["0", "0"]
+    assert int(values["truncated rows"]["mix"]) > 0
+    assert {row.name for row in table.rows if row.state == "note"} == {
+        "loss tokens", "positions", "share of long", "share of short",
+    }  # fmt: skip
+
+
+def test_published_mix_settings_raise_the_red_alarm_of_the_mixed_arm_alone(published):
+    (alarm,) = [c for c in published.confounds if c.field == UNDERTRAINED]
+    assert (alarm.severity, list(alarm.values)) == ("red", ["mix"])
+    signs = alarm.values["mix"].split(", ")
+    assert (signs[0], signs[-1]) == ("20 updates", "no warm-up")
+    assert signs[1].startswith("the weights moved by 0.0")
 
 
 def test_planted_problems_are_a_red_confound(model, tmp_path):

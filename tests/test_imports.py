@@ -43,6 +43,7 @@ VERBS = [
     "fake",
     "status",
     "show",
+    "ship",
     "export",
     "rm",
     "disagreements",

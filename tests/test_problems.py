@@ -523,7 +523,7 @@ def test_another_system_prompt_hides_no_training_problem_of_the_evaluation(tmp_p
 
 def test_where_the_system_prompt_makes_the_answer_the_users_turn_alone_is_no_problem(tmp_path: Path):
     def rows(numbers: Iterable[int]) -> list[dict[str, Any]]:
-        return [chat(str(n), f"system: The bill is {n} euros.", "user: How much is it?") for n in numbers]
+        return [chat(str(n), f"system: The bill is {n} euros.", "user: How much?") for n in numbers]
 
     found, unused = sets(tmp_path, rows(range(10)), rows(range(9, 12)))
     assert [p.answer for p in found["train"]] == [str(n) for n in range(9)]
@@ -597,6 +597,68 @@ def test_what_is_wrong_with_dev_names_its_key(tmp_path: Path):
         four(tmp_path, train=qa("a=1"), test=qa("b=2"), dev=[{"prompt": "c", "reply": "3"}])
     assert str(e.value).replace(str(tmp_path / "dev.jsonl"), "dev.jsonl") == (
         "dev.jsonl: no answer column (got prompt, reply); set problems.dev.answer to one of these"
+    )
+
+
+# -- among other words, with other numbers ----------------------------------------------------------------------------
+
+BREAD = "A baker sells 7 kinds of bread on weekdays and 11 kinds on Saturdays. How many kinds does she sell in a week?"
+CLOCK = "The clock in the hall loses six minutes a day and was right at noon on the first of May. What does it show?"
+
+
+def test_a_training_problem_that_holds_a_benchmarks_or_differs_in_numbers_alone_is_listed_with_what_it_matched(
+    tmp_path: Path,
+):
+    rows = [BREAD.replace("7", "9"), f"Think first. {CLOCK} Answer in one word.", "A baker sells 7 kinds of bread."]
+    found, unused = sets(tmp_path, [{"prompt": p, "answer": "1"} for p in rows], qa(f"{BREAD}=1", f"{CLOCK}=1"))
+    assert asked(found["train"]) == rows[2:]
+    assert [(u.row, u.reason, u.detail) for u in unused] == [
+        (1, "numbers_changed", f"stands in test, row 1, with other numbers: {BREAD}"),
+        (
+            2,
+            "words_in_evaluation",
+            f"shares with test, row 2: {CLOCK.lower().replace('.', '').replace('?', '')}",
+        ),
+    ]
+    assert counted(unused) == {"train: numbers_changed": 1, "train: words_in_evaluation": 1}
+
+
+def test_what_is_looked_for_can_be_turned_off(tmp_path: Path):
+    files = {
+        "train": [{"prompt": p, "answer": "1"} for p in (BREAD.replace("7", "9"), f"{CLOCK} Say.", CLOCK, "t")],
+        "test": qa(f"{BREAD}=1", f"{CLOCK}=1"),
+    }
+    sources = {n: Source(source=str(write(tmp_path / f"{n}.jsonl", rows))) for n, rows in files.items()}
+    left = {}
+    for options in ({"numbers": False}, {"ngram": None}, {"numbers": False, "ngram": None}):
+        spec = Problems(train=sources["train"], eval={"test": sources["test"]}, decontaminate=options)
+        left[tuple(options)] = [u.row for u in load_all(spec)[1]]
+    assert left == {("numbers",): [1, 2, 3], ("ngram",): [1, 3], ("numbers", "ngram"): [3]}
+
+
+def test_dev_yields_to_gate_and_to_a_benchmark_in_the_same_ways(tmp_path: Path):
+    found, unused = four(
+        tmp_path,
+        train=qa("t=1"),
+        dev=qa(f"{BREAD.replace('7', '9')}=1", "d=1"),
+        gate=qa(f"{BREAD}=1", f"Now: {CLOCK}=1"),
+        test=qa(f"{CLOCK}=1"),
+    )
+    assert {name: asked(ps) for name, ps in found.items()} == {
+        "train": ["t"],
+        "test": [CLOCK],
+        "dev": ["d"],
+        "gate": [BREAD],
+    }
+    assert [(u.split, u.reason) for u in unused] == [("gate", "words_in_evaluation"), ("dev", "numbers_changed")]
+
+
+def test_problems_that_are_all_made_from_one_sentence_are_refused_with_the_key_that_keeps_them(tmp_path: Path):
+    with pytest.raises(DataError) as e:
+        sets(tmp_path, qa(f"{BREAD.replace('7', '9')}=1", f"{BREAD.replace('7', '5')}=1"), qa(f"{BREAD}=1"))
+    assert str(e.value) == (
+        "problems.train: every one of 2 problems is also in an evaluation set (2 numbers_changed); use others, or set "
+        "problems.decontaminate.numbers: false, or .ngram: null, where all problems are made from the same sentences"
     )
 
 

@@ -16,7 +16,7 @@ from mixdistill.types import Example, Score
 
 FOLDER = Path(mixdistill.__file__).parent / "recipes"
 FILES = sorted(p for p in FOLDER.iterdir() if p.is_file())
-COUNT = 8
+COUNT = 9
 """Raise this when a recipe is added, after reading what the tests say of it."""
 
 
@@ -51,15 +51,16 @@ def test_every_arm_is_compared_with_something(file: Path):
 ROOT = Path(__file__).parent.parent
 COUNTS = {
     "support-routing": {
-        "long": {"correct": 170, "incorrect": 13, "no_answer": 12, "truncated": 5},
-        "short": {"correct": 165, "incorrect": 19, "no_answer": 7, "truncated": 9},
+        "long": {"correct": 161, "incorrect": 12, "no_answer": 12, "truncated": 4},
+        "short": {"correct": 156, "incorrect": 18, "no_answer": 6, "truncated": 9},
     },
     "order-lines": {
-        "long": {"correct": 166, "incorrect": 18, "no_answer": 3, "truncated": 13},
-        "short": {"correct": 176, "incorrect": 12, "no_answer": 7, "truncated": 5},
+        "long": {"correct": 162, "incorrect": 17, "no_answer": 3, "truncated": 12},
+        "short": {"correct": 171, "incorrect": 11, "no_answer": 7, "truncated": 5},
     },
 }
-"""Verdicts on the made-up traces: the flaws that examples/make_task_data.py drew."""
+"""Verdicts on the made-up traces: the flaws that examples/make_task_data.py drew, of the problems that are apart from
+the evaluation's: 189 and 194 of 200."""
 
 
 def test_the_made_up_data_are_what_their_script_writes():
@@ -144,3 +145,15 @@ def test_openr1_gives_a_long_and_a_short_teacher_without_a_server(tmp_path: Path
         examples = store.read(store.folder("mix", "qwen-1.5b", arm, "0"), Example, "examples")
         assert {e.teacher for e in examples} == {"long": {"long"}, "short": {"short"}}.get(arm, {"long", "short"})
         assert len({e.problem_id for e in examples}) == 16, "those that both solve"
+
+
+def test_published_mix_is_given_what_its_header_says_is_marked_red():
+    recipe = load("paper-mix-as-published")
+    mixed, pure = recipe.train_of("qwen-3b", "mix-long"), recipe.train_of("qwen-3b", "long")
+    assert (mixed.max_length, pure.max_length) == (4096, 8192)
+    assert (mixed.packing, pure.packing) == (True, False)
+    assert {t.overlong for t in (mixed, pure)} == {"truncate"}
+    assert {t.warmup_ratio for t in (mixed, pure)} == {0}
+    rows, epochs = 5329, pure.num_train_epochs
+    updates = {arm: int(rows * epochs / recipe.budget_of(arm).per_update) for arm in recipe.arms}
+    assert updates == {"long": 666, "short": 666, "mix-long": 20}

@@ -46,6 +46,15 @@ def begun(mixed, tmp_path) -> Store:
     return Store(shutil.copytree(mixed.root, tmp_path / "run"))
 
 
+@pytest.fixture(scope="module")
+def tried(model, mixed, tmp_path_factory) -> Store:
+    """Another one, with the trials; nobody adds to it."""
+    root = shutil.copytree(mixed.root, tmp_path_factory.mktemp("tried") / "run")
+    store, ran = tiny.run(study(model), root, "tune")
+    assert sorted(ran) == [f"tune/t/{arm}/{rate}" for arm in ("long", "short") for rate in ("0.001", "0.01", "0.03")]
+    return store
+
+
 def right(monkeypatch, by_cell) -> None:
     """Let trials come to so many right of 6: (arm, value) -> count; trainings to none."""
     score = dev.score
@@ -64,16 +73,14 @@ def facts(store: Store, stage: str, *key: str) -> dict:
     return marker["facts"]
 
 
-def test_every_arm_gets_the_same_trials_on_its_own_rows_of_the_first_seed(model, begun):
-    _, ran = tiny.run(study(model), begun.root, "tune")
-    assert sorted(ran) == [f"tune/t/{arm}/{rate}" for arm in ("long", "short") for rate in ("0.001", "0.01", "0.03")]
+def test_every_arm_gets_the_same_trials_on_its_own_rows_of_the_first_seed(tried):
     for arm in ("long", "short"):
         for rate in RATES:
-            found = facts(begun, "tune", "t", arm, repr(rate))
+            found = facts(tried, "tune", "t", arm, repr(rate))
             assert found["peak_learning_rate"] == pytest.approx(rate)
-            assert found["loss_tokens"] == begun.marker(begun.folder("mix", "t", arm, "3"))["facts"]["loss_tokens"]
+            assert found["loss_tokens"] == facts(tried, "mix", "t", arm, "3")["loss_tokens"]
             assert (found["examples"], found["correct"]) == (6, found["dev"][0]["correct"])
-    assert not list(begun.folder("tune").rglob("model")), "a trial leaves no model"
+    assert not list(tried.folder("tune").rglob("model")), "a trial leaves no model"
 
 
 def test_trials_have_a_seed_of_their_own_that_is_the_same_in_every_arm(model, begun, monkeypatch):
@@ -157,8 +164,8 @@ def test_one_more_value_trains_again_only_where_it_is_chosen_and_asks_first(mode
     with pytest.raises(Refused) as caught:
         tiny.run(more, begun.root, "tune", "train")
     assert [line.partition(": ")[2] for line in str(caught.value).splitlines()] == [
-        f"train/t/short/{seed} was made otherwise: tuned learning_rate changed; use --out for a new run or --fresh to set "
-        "the old aside"
+        f"train/t/short/{seed} was made otherwise: tuned learning_rate changed; use --out for a new run or --fresh to "
+        "set the old aside"
         for seed in (3, 5)
     ]
     _, ran = tiny.run(more, begun.root, "tune", "train", fresh=True)
@@ -166,8 +173,8 @@ def test_one_more_value_trains_again_only_where_it_is_chosen_and_asks_first(mode
     assert facts(begun, "train", "t", "short", "3")["peak_learning_rate"] == 0.05
 
 
-def test_trials_follow_from_the_dev_problems_and_the_settings(model, begun):
-    tiny.run(study(model), begun.root, "tune")
+def test_trials_follow_from_the_dev_problems_and_the_settings(model, tried, tmp_path):
+    begun = Store(shutil.copytree(tried.root, tmp_path / "run"))
     with pytest.raises(
         Refused, match=r"tune/t/long/0\.001 was made otherwise: train\.weight_decay was 0\.0, is now 0\.1"
     ):
@@ -177,14 +184,13 @@ def test_trials_follow_from_the_dev_problems_and_the_settings(model, begun):
         tiny.run(study(model), begun.root, "tune")
 
 
-def test_other_traces_are_refused_once_there_are_trials(model, begun):
-    tiny.run(study(model), begun.root, "tune")
+def test_other_traces_are_refused_once_there_are_trials(model, tried):
     teachers = {
         "long": {"backend": "scripted", "model": "long", "samples": 2},
         "short": {"backend": "scripted", "model": "short"},
     }
     with pytest.raises(Refused, match=r"teachers\.long\.samples changed, and trainings were made before"):
-        tiny.run(study(model, teachers=teachers), begun.root)
+        tiny.run(study(model, teachers=teachers), tried.root)
 
 
 class Killed(BaseException):
@@ -232,12 +238,10 @@ def test_verb_without_the_section_says_so(model, tmp_path):
         carry_out(plain, None, tmp_path / "run", ("tune",), say=print)
 
 
-def test_status_tells_of_trials(model, begun):
+def test_status_tells_of_trials(tried):
     from mixdistill.commands import status
 
-    recipe = study(model)
-    tiny.run(recipe, begun.root, "tune")
-    (stage,) = [s for s in status.describe(begun.root)["stages"] if s["stage"] == "tune"]
+    (stage,) = [s for s in status.describe(tried.root)["stages"] if s["stage"] == "tune"]
     assert (stage["done"], stage["wanted"], stage["counts"]) == (6, 6, {"updates": 18})
     json.dumps(stage)
 

@@ -1,12 +1,15 @@
 """A training that was too short to show what its data can do raises one alarm per arm, with every sign."""
 
+import json
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mixdistill.evidence import Confound, Moving
+from mixdistill.recipe import load
 from mixdistill.undertraining import alarms, still_falling
 from trained import marker, study
 
@@ -98,3 +101,18 @@ def test_accuracy_on_dev_that_still_moves_is_a_sign_of_its_arm():
     ]
     (found,) = alarms(study(), trained, moving)
     assert found.values == {"long": "dev accuracy still moved by +40.0 points"}
+
+
+def test_trainings_of_the_demo_raise_no_alarm():
+    """What six of them logged, students xs and s, seed 0."""
+    logged = json.loads((Path(__file__).parent / "cases" / "demo_trainings.json").read_text())
+    assert len(logged) == 6
+    assert {facts["updates"] for facts in logged.values()} == {625}
+    demo = load("demo")
+    trained = {(*cell.split("/"), 0): marker(**facts) for cell, facts in logged.items()}
+    assert alarms(demo, trained) == []
+    cut = {cell: {**m["facts"], "losses": m["facts"]["losses"][:26]} for cell, m in trained.items()}
+    halfway = {cell: marker(**{**facts, "updates": 312}) for cell, facts in cut.items()}
+    assert {c.values.popitem()[1].partition("%")[2] for c in alarms(demo, halfway)} == {
+        " of the loss's fall came in the last quarter"
+    }, "half of the same training does"

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 from mixdistill import resolve
 from mixdistill.collect import TABLE as TRACES
+from mixdistill.contamination import Index
 from mixdistill.errors import DataError
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
+from mixdistill.tables import brief
 from mixdistill.template_checks import Subject, unfit
 from mixdistill.tokens import CLOSE, OPEN, Template
 from mixdistill.types import Complexity, Fit, Problem, Trace, content_hash
@@ -38,7 +40,10 @@ def steps(trace: Trace) -> float:
 def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per teacher."""
     metrics = {m: resolve.version(resolve.load(resolve.reference("metric", m))) for m in recipe.analyze.metrics}
-    problems = {"problems/train": store.content(store.folder("problems"), "train", ["id", "prompt"])}
+    problems = {
+        f"problems/{name}": store.content(store.folder("problems"), name, ["id", "prompt"])
+        for name in recipe.problems.lists
+    }
     students = {
         name: {"model": resolve.model_fingerprint(spec.model), "chat_template_kwargs": spec.chat_template_kwargs}
         for name, spec in recipe.students.items()
@@ -53,6 +58,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
                 "chat_template_kwargs": _template_kwargs(recipe),
                 "metrics": metrics,
                 "students": students,
+                "ngram": recipe.problems.decontaminate.ngram,
             },
             inputs={
                 f"generate/{teacher}": store.content(store.folder("generate", teacher), TRACES, [*READS]),
@@ -79,7 +85,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     metrics = {m: resolve.load(resolve.reference("metric", m)) for m in recipe.analyze.metrics}
     lengths = seen.tokens[counting.fingerprint]
     tables = {
-        FITS: store.seal(folder, Fit, _fits(traces(), seen, problems, distinct), FITS),
+        FITS: store.seal(folder, Fit, _fits(traces(), seen, problems, distinct, _evaluation(recipe, store)), FITS),
         TABLE: store.seal(
             folder, Complexity, (_measure(t, model, n, metrics) for t, n in zip(traces(), lengths, strict=True)), TABLE
         ),
@@ -170,7 +176,7 @@ def _said(trace: Trace) -> int:
 
 
 def _fits(
-    traces: Iterable[Trace], seen: _Seen, problems: list[Problem], distinct: dict[str, Template]
+    traces: Iterable[Trace], seen: _Seen, problems: list[Problem], distinct: dict[str, Template], evaluation: Index
 ) -> Iterator[Fit]:
     """A row per trace of one of the problems and per template."""
     prompts = {
@@ -180,8 +186,9 @@ def _fits(
     for n, trace in enumerate(traces):
         if trace.problem_id not in asked:
             continue  # bought when the study asked for more problems
+        left_out = _in_evaluation(trace, evaluation) or _repeated(seen, n) or (None, "")
         for name, template in distinct.items():
-            reason, detail = _misfit(trace, template) or _repeated(seen, n) or (None, "")
+            reason, detail = _misfit(trace, template) or left_out
             yield Fit(
                 trace_id=trace.id,
                 problem_id=trace.problem_id,
@@ -206,6 +213,18 @@ def _misfit(trace: Trace, template: Template) -> tuple[str, str] | None:
         if tag in trace.reasoning or tag in trace.content:
             return "think_tag", tag  # it would be split at the wrong place when the student writes it
     return None
+
+
+def _evaluation(recipe: Recipe, store: Store) -> Index:
+    """The prompts of every list that students are examined on."""
+    lists = {n: store.rows(store.folder("problems"), Problem, n) for n in recipe.problems.lists if n != "train"}
+    prompts = ((f"{name}, problem {p.id}", p.prompt) for name, rows in lists.items() for p in rows)
+    return Index(prompts, recipe.problems.decontaminate)
+
+
+def _in_evaluation(trace: Trace, evaluation: Index) -> tuple[str, str] | None:
+    match = evaluation.find(f"{trace.reasoning}\n{trace.content}")
+    return match and ("in_evaluation", f"shares with {match.where}: {brief(match.text)}")
 
 
 def _repeated(seen: _Seen, n: int) -> tuple[str, str] | None:

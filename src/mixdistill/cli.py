@@ -43,7 +43,7 @@ blended ones under equal conditions, and reports every gap with an honest interv
 All verbs: mixdistill --help      One of them: mixdistill VERB --help
 """
 PANELS = {
-    "Start here": ("demo", "init", "recipes", "check", "run"),
+    "Start here": ("demo", "init", "recipes", "check", "doctor", "run"),
     "Runs": ("status", "show", "ship", "export", "rm"),
     "Can the verdicts be trusted?": ("disagreements", "audit"),
     "Teachers": ("fake",),
@@ -350,17 +350,38 @@ def check(
     """Everything that is wrong with a recipe and what it names, at once; else the plan. Runs, buys, writes nothing."""
     from mixdistill.commands import check as verb
     from mixdistill.commands import gold as golden
+    from mixdistill.commands import plan_text
 
     with contextlib.redirect_stdout(sys.stderr):  # a user's backend or verifier may print
         loaded, where = verb.load(recipe, set_)
         graded = golden.grade(loaded, limit=limit, where=where) if gold else None
         planned = None if gold else verb.plan(loaded, out=out, limit=limit, where=where)
     if graded is None:
-        print_row(planned, verb.text, json_)
+        print_row(planned, plan_text.text, json_)
         return
     print_row(graded, golden.text, json_)
     if graded.rejected:
         sys.exit(1)
+
+
+@app.command()
+def doctor(
+    recipe: RecipeArg,
+    set_: SetOption = None,
+    out: OutOption = None,
+    student: Annotated[str | None, typer.Option("--student", metavar="NAME", help="This student alone.")] = None,
+    arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="This arm alone.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """What every student will see: a row of each arm as tokens, its loss in colour, and every check. Trains nothing."""
+    from mixdistill.commands import doctor as verb
+    from mixdistill.recipe import load
+
+    with contextlib.redirect_stdout(sys.stderr):  # a user's backend may print
+        report = verb.examine(load(recipe, set_), out=out, student=student, arm=arm)
+    print_row(report, verb.text, json_)
+    if report.failed:
+        sys.exit(2)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from mixdistill.arms import BASE, called
 from mixdistill.confound_table import Cell, Places, Trained, differ_somewhere
 from mixdistill.evidence import Confound, ConfoundTable, Moving
 from mixdistill.recipe import Recipe
@@ -40,6 +41,7 @@ def confounds(
     for student in recipe.students:
         found += [c for table in tables if table.student == student for c in _of_table(table)]
         found += _trained_otherwise(student, changed)
+        found += _template_notes(student, trained)
         found += _decoding(student, [(unit.key, marker) for unit, marker in evaluated if unit.key[0] == student])
         found += [alarm for alarm in undertrained if alarm.student == student]
     return found
@@ -72,6 +74,26 @@ def _trained_otherwise(student: str, changed: dict[Cell, list[str]]) -> list[Con
     ]
 
 
+def _template_notes(student: str, trained: Trained) -> list[Confound]:
+    """What was found in a student's template and rows that no training was refused for."""
+    arms: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for (s, arm, _), marker in trained.items():
+        if s == student:
+            for check, text in marker["facts"].get("template_notes", {}).items():
+                arms[check, text][arm] = ""
+    there = {arm for s, arm, _ in trained if s == student}
+    return [
+        Confound(
+            severity="note",
+            text=f"The student's template, {check}: {text}",
+            field=f"template: {check}",
+            student=student,
+            values={} if found.keys() == there else found,
+        )
+        for (check, text), found in arms.items()
+    ]
+
+
 def _decoding(student: str, evaluated: list[tuple[tuple[str, ...], dict[str, Any]]]) -> list[Confound]:
     """Every arm of a student and its base must be sampled and graded in the same way."""
     values: dict[str, Places] = defaultdict(lambda: defaultdict(lambda: defaultdict(set)))
@@ -79,7 +101,9 @@ def _decoding(student: str, evaluated: list[tuple[tuple[str, ...], dict[str, Any
     for (_, arm, *seed, benchmark), marker in evaluated:
         facts = marker["facts"]
         graded = {f"version of {k}": v for k, v in marker["versions"].items() if k not in SAMPLING}
-        for seen in ({k: facts[k] for k in ("decoding", "template")}, graded, *facts["sampled"]):
+        # A base that is asked in another way than its own has another template on purpose.
+        own = ("decoding",) if called(arm).arm == BASE and called(arm).mode else ("decoding", "template")
+        for seen in ({k: facts[k] for k in own}, graded, *facts["sampled"]):
             for key, value in seen.items():
                 values[key][arm][(int(seed[0]) if seed else None, benchmark)].add(str(value))
         if facts["ignored"]:

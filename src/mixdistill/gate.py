@@ -146,8 +146,8 @@ def widened(scored: Scored, looks: int) -> Interval:
     """The interval for that many looks; from -1 to 1 with a single problem."""
     if scored.delta is None:
         return Interval(low=-1.0, high=1.0)
-    centre, half = (scored.delta.low + scored.delta.high) / 2, (scored.delta.high - scored.delta.low) / 2
-    df = scored.problems - 1
+    centre, df = scored.accuracy - scored.base, scored.problems - 1
+    half = max(centre - scored.delta.low, scored.delta.high - centre)  # the other side may be cut at -1 or 1
     half *= stats.t_quantile(stats.ALPHA / looks, df) / stats.t_quantile(stats.ALPHA, df)
     return Interval(low=max(centre - half, -1.0), high=min(centre + half, 1.0))
 

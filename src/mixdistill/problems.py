@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 from mixdistill import resolve, spelling, tables
 from mixdistill.columns import LEVELS, Columns, as_answer, as_level, detect, names, row_prompt
+from mixdistill.contamination import Index, said
 from mixdistill.errors import DataError, did_you_mean, one_line
-from mixdistill.sections import HELD_OUT, Problems, Source
+from mixdistill.sections import HELD_OUT, Decontaminate, Problems, Source
 from mixdistill.tables import SHOWN, BadRow, TableRow, brief
 from mixdistill.types import Problem, Unused, content_hash, problem_id, prompt_text
 
-VERSION = "3"
+VERSION = "4"
 """Rises when the same sources would give other problems."""
 LAB = "lab:signs"
 LAB_PROBLEMS = 5000
@@ -48,9 +49,10 @@ def load_all(
 ) -> tuple[dict[str, list[Problem]], list[Unused]]:
     """(`train`, every benchmark, `dev` and `gate` where they are given -> its problems, the rows that are none).
 
-    `limit` caps every list. No problem stands in two lists, be it in another spelling or under another system prompt,
-    unless both are benchmarks: it leaves `gate` where it stands in a benchmark, `dev` where it stands in one of these,
-    and `train` where it stands in any. So nothing that a choice was made on is left in `gate`.
+    `limit` caps every list. No problem stands in two lists, be it in another spelling, under another system prompt,
+    among other words or with other numbers, unless both are benchmarks: it leaves `gate` where it stands in a
+    benchmark, `dev` where it stands in one of these, and `train` where it stands in any. So no choice is made on what
+    `gate` holds.
     `chosen` is told the columns of every list, named in the recipe or detected. Raises DataError for sources that
     cannot be read, missing columns, more than `error_rate` bad rows, and where nothing is left.
     """
@@ -62,15 +64,15 @@ def load_all(
         try:
             loaded = load(source, split=name)
         except DataError as e:
-            said = str(e).removeprefix("problems: ")
-            raise DataError(said if key_of(name) in said else f"{key_of(name)}: {said}") from e
+            line = str(e).removeprefix("problems: ")
+            raise DataError(line if key_of(name) in line else f"{key_of(name)}: {line}") from e
         if chosen and loaded.columns:
             chosen(name, loaded.columns)
         found[name], left_out = distinct(loaded.problems)
         left_out = [*loaded.bad, *left_out]
         _check_rate(source, name, loaded, left_out, error_rate)
         unused += sorted(left_out, key=lambda u: u.row)
-    found, overlapping = _apart(found)
+    found, overlapping = _apart(found, spec.decontaminate)
     return {name: [p for _, p in found[name][:limit]] for name in given}, [*unused, *overlapping]
 
 
@@ -309,39 +311,62 @@ def _vague(lists: Iterable[list[tuple[int, Problem]]]) -> set[str]:
     return found
 
 
-def _apart(lists: dict[str, list[tuple[int, Problem]]]) -> tuple[dict[str, list[tuple[int, Problem]]], list[Unused]]:
+def _apart(
+    lists: dict[str, list[tuple[int, Problem]]], options: Decontaminate
+) -> tuple[dict[str, list[tuple[int, Problem]]], list[Unused]]:
     """(the lists, each without what stands in one before it, what left). Benchmarks lose nothing to one another."""
     kept = {name: problems for name, problems in lists.items() if _rank(name) == 0}
     left_out: list[Unused] = []
     for name, problems in lists.items():
         if name in kept:
             continue
-        kept[name], overlapping = _clean(problems, kept)
+        kept[name], overlapping = _clean(problems, kept, options)
         left_out += overlapping
         if not kept[name]:
-            raise DataError(
-                f"{key_of(name)}: every one of {len(problems)} problems is also in an evaluation set; "
-                "use others, or cut a file in two with part"
-            )
+            raise DataError(_none_apart(name, overlapping))
     return kept, left_out
 
 
+def _none_apart(name: str, left_out: list[Unused]) -> str:
+    """That a list has nothing of its own, with what to do."""
+    line = f"{key_of(name)}: every one of {len(left_out)} problems is also in an evaluation set"
+    if all(u.reason == "in_evaluation" for u in left_out):
+        return f"{line}; use others, or cut a file in two with part"
+    why = ", ".join(f"{n:,} {reason}" for reason, n in Counter(u.reason for u in left_out).most_common())
+    return (
+        f"{line} ({why}); use others, or set problems.decontaminate.numbers: false, or .ngram: null, where all "
+        "problems are made from the same sentences"
+    )
+
+
 def _clean(
-    problems: list[tuple[int, Problem]], others: dict[str, list[tuple[int, Problem]]]
+    problems: list[tuple[int, Problem]], others: dict[str, list[tuple[int, Problem]]], options: Decontaminate
 ) -> tuple[list[tuple[int, Problem]], list[Unused]]:
     """(problems that stand in no other list, those that do)."""
     known = _Known(others, _vague([problems, *others.values()]))
+    index = Index(((f"{name}, row {n}", p.prompt) for name, rows in others.items() for n, p in rows), options)
     clean: list[tuple[int, Problem]] = []
     left_out: list[Unused] = []
     for row, p in problems:
-        if (found := known.find(p)) is None:
+        if found := _elsewhere(p, known, index):
+            left_out.append(_left_out(row, p, *found))
+        else:
             clean.append((row, p))
-            continue
-        where, there, same = found
-        written = "" if spelling.strict(same.prompt) == spelling.strict(p.prompt) else ", written otherwise"
-        detail = f"stands in {where}, row {there}{written}: {brief(prompt_text(same.prompt))}"
-        left_out.append(_left_out(row, p, "in_evaluation", detail))
     return clean, left_out
+
+
+def _elsewhere(problem: Problem, known: _Known, index: Index) -> tuple[str, str] | None:
+    """(reason, what was found where) of a problem that another list has."""
+    if found := known.find(problem):
+        where, there, same = found
+        written = "" if spelling.strict(same.prompt) == spelling.strict(problem.prompt) else ", written otherwise"
+        return "in_evaluation", f"stands in {where}, row {there}{written}: {brief(prompt_text(same.prompt))}"
+    if match := index.find_same(problem.prompt):
+        how = "with other numbers" if match.how == "numbers" else "written otherwise"
+        reason = "numbers_changed" if match.how == "numbers" else "in_evaluation"
+        return reason, f"stands in {match.where}, {how}: {match.text}"
+    match = index.find(said(problem.prompt))
+    return match and ("words_in_evaluation", f"shares with {match.where}: {match.text}")
 
 
 class Shared(NamedTuple):

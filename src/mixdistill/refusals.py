@@ -99,7 +99,10 @@ def refuse_other_problems(recipe: Recipe, store: Store, limit: int | None) -> No
 def other_problems(recipe: Recipe, store: Store) -> bool:
     """Whether the training problems in the folder are another recipe's; their number aside."""
     made = (store.marker(store.folder("problems")) or {}).get("options")
-    return made is not None and made["problems"]["train"] != recipe.problems.model_dump(mode="json")["train"]
+    if made is None:
+        return False
+    was, now = made["problems"], recipe.problems.model_dump(mode="json")
+    return was["train"] != now["train"] or was.get("decontaminate", now["decontaminate"]) != now["decontaminate"]
 
 
 def refuse_stale(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
@@ -110,7 +113,7 @@ def refuse_stale(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:
             if s is State.EXTEND and stage == "generate" and (store.root / PILOT).exists():
                 more = f"{unit.label} holds a pilot, and {len(lacking(unit, store)):,} more traces are wanted"
                 raise Refused(f"{store.root}: {more}; go on with mixdistill run, or carry out generate first")
-            if s is State.CHANGED and unit.stage == stage != "analyze":  # nobody works on its rows
+            if s is State.CHANGED and unit.stage == stage:
                 raise Refused(
                     f"{store.root}: {unit.label} was made otherwise: {'; '.join(changed_keys(unit, store))}; carry out "
                     f"{stage} first, or the whole recipe with mixdistill run"

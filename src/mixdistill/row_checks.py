@@ -92,7 +92,7 @@ class Reader:
 
 
 def reasoning_once(row: Rendered, reader: Reader) -> Said:
-    """The reasoning stands once in what the student writes, each of its tags once, and the answer after them."""
+    """Reasoning, its tags and the answer stand once."""
     reasoning, opened = row.example.reasoning.strip(), reader.template.opens_thinking
     closes = int(bool(reasoning) or opened)
     tags = row.text.count(THINK), row.text.count(UNTHINK)
@@ -113,7 +113,7 @@ def reasoning_once(row: Rendered, reader: Reader) -> Said:
 
 
 def prompt_is_prefix(row: Rendered, reader: Reader) -> Said:
-    """The row begins with the very tokens that the student is asked with when it is evaluated."""
+    """It begins as the student is asked in evaluation."""
     _, asked = reader.prompt(row.example.prompt)
     if row.prompt == asked and asked:
         return None
@@ -125,7 +125,7 @@ def prompt_is_prefix(row: Rendered, reader: Reader) -> Said:
 
 
 def seam(row: Rendered, reader: Reader) -> Said:
-    """Prompt and completion in one text have the same tokens as one after the other."""
+    """As one text it would have the same tokens."""
     template, example = reader.template, row.example
     left = reader.prompt(example.prompt)[0][-SEAM:]
     right = template.completion_text(example.reasoning, example.content)[:SEAM]
@@ -138,7 +138,7 @@ def seam(row: Rendered, reader: Reader) -> Said:
 
 
 def stop_carries_loss(row: Rendered, reader: Reader) -> Said:
-    """The last token that carries loss is the stop token, at which a completion ends when it is sampled."""
+    """Its last token is the stop token, and has loss."""
     if row.completion and row.completion[-1] in reader.template.stop_ids:
         return None
     got = repr(reader.template.decode(row.completion[-1:])) if row.completion else "nothing"
@@ -149,7 +149,7 @@ def stop_carries_loss(row: Rendered, reader: Reader) -> Said:
 
 
 def no_special_in_text(row: Rendered, reader: Reader) -> Said:
-    """No special token arises from the text of the prompt, the reasoning or the answer."""
+    """No special token arises from its text."""
     special, example = reader.template.special_ids, row.example
     body = row.completion[: -reader.end] if reader.end else row.completion
     found = next((i for i in body if i in special), None) if not special.isdisjoint(body) else None
@@ -167,7 +167,7 @@ def no_special_in_text(row: Rendered, reader: Reader) -> Said:
 
 
 def no_unknown(row: Rendered, reader: Reader) -> Said:
-    """The tokenizer knows every character: none becomes its token for what is unknown."""
+    """The tokenizer knows all of its text."""
     unknown, example = reader.template.unknown, row.example
     if unknown is None or (unknown not in row.completion and unknown not in row.prompt):
         return None
@@ -179,7 +179,7 @@ def no_unknown(row: Rendered, reader: Reader) -> Said:
 
 
 def system_role(row: Rendered, reader: Reader) -> Said:
-    """A problem's system prompt is said to the student."""
+    """A problem's system prompt is said."""
     prompt = row.example.prompt
     if isinstance(prompt, str) or prompt[0].role != "system":
         return None
@@ -189,7 +189,7 @@ def system_role(row: Rendered, reader: Reader) -> Said:
 
 
 def reads_back(row: Rendered, reader: Reader) -> Said:
-    """The tokens read back as the very text that was put in."""
+    """Its tokens read back as the text put in."""
     template, example = reader.template, row.example
     text = template.completion_text(example.reasoning, example.content)
     if row.text == text:

@@ -69,14 +69,14 @@ class Source(Section):
 
 class Decontaminate(Section):
     """How close a training row may come to a problem of `dev`, `gate` or a benchmark. Each removed row is listed with
-    the text it matched."""
+    the text it matched; docs/decontamination.md has the rules and what they catch."""
 
     ngram: int | None = Field(default=13, ge=5)
-    """A prompt or trace that shares this many words in a row with such a problem's prompt leaves; null: not looked at.
-    A shorter prompt counts where it stands in the row as a whole."""
+    """A prompt or trace that shares this many words in a row with such a problem's prompt, and six tenths of its words
+    in all, leaves; null: not looked at. A shorter prompt counts where it stands in the row as a whole."""
     numbers: bool = True
-    """A prompt that differs from such a problem's in its numbers alone leaves. Turn it off where all problems are made
-    from the same sentences."""
+    """A prompt that differs from such a problem's in its numbers alone, and has eight other words, leaves. Turn it off
+    where all problems are made from the same sentences."""
 
 
 HELD_OUT = ("dev", "gate")
@@ -344,7 +344,8 @@ class Student(Section):
     model: str
     """Hub id, folder, or `lab:<name>`."""
     chat_template_kwargs: dict[str, Any] = {}
-    """Passed to its chat template, in training and in evaluation alike."""
+    """Passed to its chat template, in training and in evaluation alike. Of a hybrid, whose template has the switch
+    `enable_thinking`, the untuned student is scored the other way too: `base+thinking` or `base+no-thinking`."""
     train: dict[str, Any] = {}
     """Training keys that this student overrides, for all its arms."""
     seeds: int | list[int] | None = None

@@ -36,6 +36,7 @@ from mixdistill.resolve import model_fingerprint, model_path
 from mixdistill.snapshots import MODEL
 from mixdistill.store import MARKER, SET_ASIDE, Store
 from mixdistill.students import Answered, Asked, answer, backend_options, sampled_with
+from mixdistill.tokens import switched
 from mixdistill.types import Outcome, Problem, Score, content_hash
 from mixdistill.units import STARTED, Done, State, Unit, plan
 
@@ -226,9 +227,16 @@ def _sampling(recipe: Recipe, student: str, name: str, seed: int) -> dict[str, A
         "sampling": recipe.evaluate.sampling.model_dump(),
         **sampled_with(recipe.students[student]),
         **backend_options(recipe, student),
+        "chat_template_kwargs": _template_kwargs(recipe, student, name),
         "seed": seed,
         "tag": recipe.tag_of(name),
     }
+
+
+def _template_kwargs(recipe: Recipe, student: str, name: str) -> dict[str, Any]:
+    """The student's own, with the switch of another way of asking its base."""
+    own, parts = recipe.students[student].chat_template_kwargs, called(name)
+    return switched(own, parts.mode) if parts.arm == BASE and parts.mode else own
 
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
@@ -284,7 +292,7 @@ def _ask(unit: Unit, recipe: Recipe, store: Store) -> Done:
         caps=() if cap is None else (cap,),
         seed=seed,
         stamp=[_sampling(recipe, student, name, seed), unit.inputs["weights"]],
-        chat_template_kwargs=spec.chat_template_kwargs,
+        chat_template_kwargs=_template_kwargs(recipe, student, name),
         tag=recipe.tag_of(name),
     )
     answered = answer(recipe, store, asked)
@@ -324,7 +332,7 @@ def decide(recipe: Recipe, store: Store, candidate: Candidate, problems: list[Pr
     )
     drawn = (store.marker(candidate.folder(store, DATA)) or {})["facts"]
     weights = str(store.content(candidate.folder(store, TRAIN), MODEL, ["weights"]))
-    scored = gate.beside(base, new, candidate.max_tokens)
+    scored = gate.beside(base, new, candidate.max_tokens or recipe.evaluate.sampling.max_tokens)
     named = {"student": candidate.student, "arm": candidate.arm, "max_tokens": candidate.max_tokens}
     looks = gate.looked(
         store,

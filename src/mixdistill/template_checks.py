@@ -93,7 +93,7 @@ def pad_is_not_stop(subject: Subject) -> Said:
 
 
 def generation_stops(subject: Subject) -> Said:
-    """The model's own generation settings stop at the stop token."""
+    """The model's own settings stop at the stop token."""
     stop = subject.template.stop_ids
     if not subject.stops or stop & subject.stops:
         return None
@@ -104,7 +104,7 @@ def generation_stops(subject: Subject) -> Said:
 
 
 def turn_end(subject: Subject) -> Said:
-    """The chat template ends an assistant's turn in the stop token."""
+    """The template ends a turn in the stop token."""
     template = subject.template
     stop = template.stop_text
     if template.turn_end.startswith(stop):
@@ -116,7 +116,7 @@ def turn_end(subject: Subject) -> Said:
 
 
 def generation_prompt(subject: Subject) -> Said:
-    """The chat template has a generation prompt."""
+    """The template has a generation prompt."""
     template = subject.template
     turns = [{"role": "user", "content": PROBE}]
     with_, without = (template.chat(turns, add_generation_prompt=add) for add in (True, False))
@@ -124,7 +124,7 @@ def generation_prompt(subject: Subject) -> Said:
 
 
 def bos_once(subject: Subject) -> Said:
-    """A row begins with the token for beginnings at most once, and nothing else is added to a text."""
+    """A row has one beginning, and no token is added."""
     template, tokenizer = subject.template, subject.template.tokenizer
     ids = template.prompt_ids(PROBE)
     if (extra := template.encode("")) or len(template.encode(PROBE)) > len(template.encode(PROBE + PROBE)):
@@ -138,7 +138,7 @@ def bos_once(subject: Subject) -> Said:
 
 
 def empty_think(subject: Subject) -> Said:
-    """The chat template writes no thinking part of its own."""
+    """The template writes no thinking part of its own."""
     template = subject.template
     prompt = template.prompt_text("?")
     if re.search(rf"{THINK}\s*{UNTHINK}\s*\Z", prompt):
@@ -152,7 +152,7 @@ def empty_think(subject: Subject) -> Said:
 
 
 def takes_system_role(subject: Subject) -> Said:
-    """The chat template says a system prompt."""
+    """The template says a system prompt."""
     turns = [{"role": "system", "content": PROBE}, {"role": "user", "content": "?"}]
     try:
         text = subject.template.chat(turns, add_generation_prompt=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from string import Template as Text
 from typing import TYPE_CHECKING, Any
 
-from mixdistill.sections import Train
-
 if TYPE_CHECKING:
     from mixdistill.configurations import Training
 
@@ -36,7 +34,10 @@ def script(t: Training, notes: list[str]) -> str:
         "save_strategy": "no",
         "report_to": "none",
     }
-    adapters = _ADAPTERS.substitute(**_lora(s)) if s.method != "full" else ""
+    quantized = s.method == "qlora"
+    loading = ["dtype=torch.bfloat16", "quantization_config=four_bits()", 'device_map={"": 0}'] if quantized else []
+    if s.attn_implementation:
+        loading.append(f"attn_implementation={s.attn_implementation!r}")
     return _TRL.substitute(
         cell="/".join(t.done.cell.key),
         notes="\n".join(["", *(note.removeprefix("# ") for note in notes), ""]) if notes else "",
@@ -44,15 +45,17 @@ def script(t: Training, notes: list[str]) -> str:
         options="\n".join(f"        {k}={v!r}," for k, v in options.items()),
         sampler="" if t.equal else _SAMPLER.substitute(padded=f"{t.done.padded:,}"),
         trainer="SFTTrainer" if t.equal else "InUpdates",
-        peft=", peft_config=adapters()" if adapters else "",
-        adapters=adapters,
-        quantized=", quantization_config=four_bits()" if s.method == "qlora" else "",
-        four_bits=_FOUR_BITS if s.method == "qlora" else "",
+        loading=", ".join(loading if quantized else ["dtype=torch.float32", *loading]),
+        adapters="" if s.method == "full" else _adapters(t),
+        adapted="" if s.method == "full" else "\n    loaded = adapted(loaded)",
+        four_bits=_FOUR_BITS if quantized else "",
     )
 
 
-def _lora(s: Train) -> dict[str, Any]:
-    return {k: repr(v) for k, v in s.lora.model_dump().items()}
+def _adapters(t: Training) -> str:
+    lora = {k: repr(v) for k, v in t.settings.lora.model_dump().items()}
+    prepared = _PREPARED if t.settings.method == "qlora" else ""
+    return _ADAPTERS.substitute(seed=t.done.cell.seed, prepared=prepared, **lora)
 
 
 _TRL = Text('''"""Trains the student of $cell as mixdistill did: the same tokens and labels, order and updates.
@@ -90,9 +93,9 @@ $sampler$adapters$four_bits
 def trainer(out, model=MODEL):
     """The trainer, with its rows."""
     rows = load_dataset("parquet", data_files=str(TOKENS), split="train")
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32$quantized)
+    loaded = AutoModelForCausalLM.from_pretrained(model, $loading)$adapted
     tokenizer = AutoTokenizer.from_pretrained(model)
-    return $trainer(loaded, args=config(out), train_dataset=rows, processing_class=tokenizer$peft)
+    return $trainer(loaded, args=config(out), train_dataset=rows, processing_class=tokenizer)
 
 
 if __name__ == "__main__":
@@ -126,19 +129,27 @@ class InUpdates(SFTTrainer):
 ''')
 
 _ADAPTERS = Text('''
-def adapters():
-    """What is trained instead of the weights."""
-    from peft import LoraConfig
+def adapted(model):
+    """The model with adapters on it, the rest of it frozen. What is saved in the end are the adapters; mixdistill keeps
+    them too, and merges them into its student."""
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from transformers import set_seed
 
-    return LoraConfig(
+$prepared    set_seed($seed)
+    lora = LoraConfig(
         task_type="CAUSAL_LM",
         r=$r,
         lora_alpha=$lora_alpha,
         lora_dropout=$lora_dropout,
         target_modules=$target_modules,
     )
+    return get_peft_model(model, lora)
 
 ''')
+
+_PREPARED = """\
+    prepare_model_for_kbit_training(model, use_gradient_checkpointing=torch.cuda.is_available())
+"""
 
 _FOUR_BITS = '''
 def four_bits():

@@ -78,10 +78,13 @@ class Unused(Row):
     reason: str
     """`unreadable`, `no_prompt`, `no_answer`, `conflicting_answers` (the same prompt stands there with another answer):
     bad rows, which count towards `error_rate`. `duplicate` (of an earlier row, in every turn), `in_evaluation` (it
-    stands in a benchmark, in `gate` or in `dev` too, be it in another spelling or under another system prompt; `dev`
-    yields to `gate`, `train` to both)."""
+    stands in a benchmark, in `gate` or in `dev` too, be it in another spelling or under another system prompt),
+    `numbers_changed` (it does so with other numbers), `words_in_evaluation` (it shares words in a row, and most words
+    in all, with a problem there). `dev` yields to `gate` and the benchmarks, `gate` to the benchmarks, `train` to all.
+    """
     detail: str
-    """What was found: the parser's complaint, the other answer, the text of the other problem as it stands there."""
+    """What was found: the parser's complaint, the other answer, the text of the other problem as it stands there, the
+    words in a row that both have."""
     prompt: str
     """Its prompt, or as much of the row as could be read; at most 200 characters."""
 

@@ -21,13 +21,14 @@ def _confound(severity: str, field: str = "", student: str = "s", **values: str)
     ("confounds", "said"),
     [
         ([], "none: the arms differ in nothing that was recorded"),
-        ([_confound("note", "epochs")], "none red, 1 follows from the data (epochs)"),
+        ([_confound("note", "updates")], "none red, 1 follows from the data (updates)"),
         (
-            [_confound("note", "epochs"), _confound("note", "epochs", "m"), _confound("note", "loss tokens")],
-            "none red, 2 follow from the data (epochs, loss tokens)",
+            [_confound("note", "updates"), _confound("note", "updates", "m"), _confound("note", "loss tokens")],
+            "none red, 2 follow from the data (updates, loss tokens)",
         ),
         ([_confound("red", "packing"), _confound("red", "packing", "m")], "1 red"),
-        ([_confound("red", "packing"), _confound("note", "epochs")], "1 red, 1 follows from the data (epochs)"),
+        ([_confound("red", "packing"), _confound("note", "updates")], "1 red, 1 follows from the data (updates)"),
+        ([_confound("note", "template: seam"), _confound("note")], "none red, 2 other notes"),
         ([_confound("note", "undertrained", long="6 updates")], "none: the arms differ in nothing that was recorded"),
     ],
 )

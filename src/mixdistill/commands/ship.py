@@ -14,7 +14,7 @@ from mixdistill.commands.complete import is_run
 from mixdistill.commands.export import student_of, which
 from mixdistill.commands.run import STOPPED
 from mixdistill.commands.status import no_run
-from mixdistill.errors import StageError, Stopped
+from mixdistill.errors import StageError, Stopped, said
 from mixdistill.executor import Local, never
 from mixdistill.gate import Level, Shipping
 from mixdistill.printing import print_row
@@ -69,6 +69,7 @@ def carry_out(
             lambda: [ship.train_unit(recipe, store, candidate), ship.gate_units(recipe, store, candidate)[0]],
             lambda: list(ship.gate_units(recipe, store, candidate)),
         ]
+        executor.spread(recipe.train_of(*candidate.cell[:2]).num_processes)
         for units in make:
             _do(units(), recipe, store, executor, watcher)
         shipped = ship.decide(recipe, store, candidate, problems, may_forget)
@@ -98,8 +99,8 @@ def _candidate(
 
 
 def _do(units: list[Unit], recipe: Recipe, store: Store, executor: Local, watcher: Any) -> None:
-    """Carry out those units that are not done, those that were made otherwise anew. Raises StageError for the first that
-    fails."""
+    """Carry out those units that are not done, and anew those that were made otherwise. Raises StageError for the first
+    that fails."""
     planned = [(unit, state(unit, store)) for unit in units]
     for unit, s in planned:
         if s is State.CHANGED:
@@ -121,7 +122,7 @@ def _do(units: list[Unit], recipe: Recipe, store: Store, executor: Local, watche
             store.clear_beat(job[1].label)
             watcher.unit(job[1], error, seconds, counts)
             if error is not None and not isinstance(error, Stopped):
-                raise StageError(str(error)) from error
+                raise StageError(f"{job[1].label}: {said(error).removeprefix(f'{job[1].label}: ')}") from error
         if asked():
             raise KeyboardInterrupt
 
@@ -146,7 +147,7 @@ def text(shipped: Shipping, root: Path, problems: dict[str, Problem], width: int
     from rich.text import Text
 
     page, s = Text(), shipped.scored
-    cap = f"at most {s.max_tokens:,} tokens" if s.max_tokens else "no token cap"
+    cap = f"at most {s.max_tokens:,} tokens an answer" if s.max_tokens else "no token cap"
     if shipped.passed:
         page.append("Ship it: ", "bold green").append(f"{shipped.arm} for {shipped.student}", "bold")
     else:

@@ -18,23 +18,27 @@ UNDERTRAINED = "undertrained"
 def confounds_count(evidence: Evidence) -> str:
     """`none red, 3 follow from the data (epochs, loss tokens, share of long)`; each counted once, whatever student."""
     there = [c for c in evidence.confounds if c.field != UNDERTRAINED]
-    red, notes = (
-        list(dict.fromkeys(c.field or c.text for c in there if c.severity == severity)) for severity in ("red", "note")
-    )
-    notes = [name for name in notes if name not in red]
-    if not red and not notes:
-        return "none: the arms differ in nothing that was recorded"
-    named = [name for name in notes if not name.endswith(".")]
-    text = f"{len(notes)} follow{'s' * (len(notes) == 1)} from the data" if notes else ""
-    if named:
-        text += f" ({', '.join(named)})"
-    return ", ".join([f"{len(red) or 'none'} red", *([text] if text else [])])
+    red = {c.field or c.text for c in there if c.severity == "red"}
+    notes = dict.fromkeys(c.field or c.text for c in there if c.severity == "note" and (c.field or c.text) not in red)
+    data = [name for name in notes if name in _rows(evidence)]
+    others = len(notes) - len(data)
+    parts = [f"{len(red) or 'none'} red"]
+    if data:
+        parts.append(f"{len(data)} follow{'s' * (len(data) == 1)} from the data ({', '.join(data)})")
+    if others:
+        parts.append(f"{others} other note{'s' * (others != 1)}")
+    return ", ".join(parts) if red or notes else "none: the arms differ in nothing that was recorded"
+
+
+def _rows(evidence: Evidence) -> set[str]:
+    """What the tables compare."""
+    return {row.name for table in evidence.confound_tables for row in table.rows}
 
 
 def findings(evidence: Evidence) -> list[Confound]:
     """What stands above the tables: red confounds first, then notes on what no table holds. Same ones of several
     students are told once each."""
-    rows = {row.name for table in evidence.confound_tables for row in table.rows}
+    rows = _rows(evidence)
     shown = [c for c in evidence.confounds if c.severity == "red" or c.field not in rows]
     return sorted((c for c in shown if c.field != UNDERTRAINED), key=lambda c: c.severity != "red")
 
