@@ -7,7 +7,7 @@ import torch
 
 import tiny
 from mixdistill.batches import Collate, Tokenised
-from mixdistill.seen import Seen, from_log
+from mixdistill.seen import Seen, from_log, risen
 
 LENGTHS = (3, 1, 4, 2)
 ROWS = [Tokenised([1, 1], [2] * n) for n in LENGTHS]
@@ -75,3 +75,20 @@ def test_counts_are_of_the_labels_that_the_model_is_given():
     batches = Collate(ROWS, 0, 100)([{"examples": [0, 3]}])["micro_batches"]
     assert sum(int((b.labels != -100).sum()) for b in batches) == sum(sum(b.loss_tokens) for b in batches) == 5
     assert all(b.labels.dtype == torch.long for b in batches)
+
+
+def _history(losses: list[float]) -> list[dict]:
+    return [{"step": i + 1, "loss": loss, "learning_rate": 1.0} for i, loss in enumerate(losses)]
+
+
+def test_loss_has_risen_when_twenty_updates_are_above_twice_the_first_five_and_one():
+    assert risen(_history([1.0] * 5 + [3.1] * 20), warmup=0)
+    assert not risen(_history([1.0] * 5 + [3.0] * 20), warmup=0)
+    assert not risen(_history([1.0] * 5 + [9.0] * 5 + [1.0] * 15), warmup=0)  # a spike
+    assert not risen(_history([1.0] * 5 + [9.0] * 19), warmup=0)  # not yet
+
+
+def test_loss_may_rise_during_the_warm_up():
+    history = _history([1.0] * 5 + [9.0] * 55)
+    assert not risen(history[:59], warmup=40)
+    assert risen(history, warmup=40)

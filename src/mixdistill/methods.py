@@ -210,6 +210,8 @@ def _no_attention(name: str) -> str | None:
 
 
 def _cuda() -> bool:
-    import torch
-
+    try:
+        import torch
+    except ImportError:
+        return False
     return torch.cuda.is_available()

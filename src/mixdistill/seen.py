@@ -82,16 +82,16 @@ def mean_loss(steps: Sequence[dict[str, Any]]) -> float:
     return round(fmean(h["loss"] for h in steps), 5) if steps else math.nan
 
 
-SPAN = 20
-"""Updates whose mean loss says where a training began and where it is."""
+BEGAN, SPAN = 5, 20
+"""Updates whose mean loss says where a training began, and where it is."""
 
 
 def risen(history: Sequence[dict[str, Any]], warmup: int) -> bool:
-    """Whether the loss went up and stays there: the mean of the last 20 updates, all of them after the warm-up and
-    after the first 20, is more than twice that of the first 20 and 1 more.
+    """Whether the loss went up and stays there: the mean of the last 20 updates, all of them after the warm-up, is more
+    than twice that of the first 5 and 1 more.
     """
     last = history[-SPAN:]
-    if len(history) < 2 * SPAN or last[0].get("step", 0) <= max(SPAN, warmup):
+    if len(history) < BEGAN + SPAN or last[0].get("step", 0) <= warmup:
         return False
-    first, now = (fmean(h["loss"] for h in part if "loss" in h) for part in (history[:SPAN], last))
-    return now > 2 * first + 1
+    began, now = (fmean(h["loss"] for h in part if "loss" in h) for part in (history[:BEGAN], last))
+    return now > 2 * began + 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixdistill import evaluate, prompts, recipe, resolve
-from mixdistill.commands import estimates, faults, judging, memory
+from mixdistill.commands import estimates, faults, judging, memory, trainings
 from mixdistill.commands.faults import Found
 from mixdistill.commands.plans import (
     Amount,
@@ -95,6 +95,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         + [f"problems.eval.{shared_line(which, both)}" for which, both in shared(found.problems).items()]
         + _shown(study, found)
         + _overlong(study, found)
+        + trainings.remarks(study)
         + _unfinished(found),
     )
 
@@ -255,7 +256,9 @@ def _overlong(study: Recipe, found: Found) -> list[str]:
             lengths = estimates.row_tokens(study, found, name, teacher)
             longer = sum(n > train.max_length for n in lengths)
             if longer:
-                what = "they will be dropped from every arm" if train.overlong == "drop" else "the run would stop there"
+                what = {"drop": "they will be dropped from every arm", "truncate": "they will be cut there"}.get(
+                    train.overlong, "the run would stop there"
+                )
                 lines.append(
                     f"students.{name}: {longer} of the first {len(lengths)} traces of {teacher} are longer than "
                     f"max_length={train.max_length:,} (longest {max(lengths):,}); {what}"

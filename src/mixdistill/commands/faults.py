@@ -22,6 +22,7 @@ from mixdistill import asking, lock, prompts, resolve
 from mixdistill.backends import adapters
 from mixdistill.collect import request_seed
 from mixdistill.columns import Columns
+from mixdistill.commands import trainings
 from mixdistill.errors import DataError, MissingExtra, MixdistillError, said
 from mixdistill.problems import key_of, load_all
 from mixdistill.recipe import Recipe
@@ -74,6 +75,7 @@ def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
         found.of_recipe += _judge(key, judge)
     for name, student in recipe.students.items():
         found.of_recipe += _student(f"students.{name}.model", student, found.problems)
+    found.of_recipe += trainings.lacking(recipe)
     if recipe.analyze.tokenizer:
         found.of_recipe += _model("analyze.tokenizer", recipe.analyze.tokenizer)
     found.of_recipe += of_verifiers(recipe)
