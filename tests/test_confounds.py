@@ -108,6 +108,16 @@ def test_arm_or_base_evaluated_otherwise_is_red(arm, what):
     assert set(found.values) == {"base", "long", "short"}
 
 
+def test_untuned_student_that_is_asked_otherwise_has_another_template_and_else_the_same():
+    alike = [_evaluated(arm) for arm in ("base", "long", "short")]
+    _, marked = _evaluated("base", template="xyz")
+    otherwise = Unit(stage="evaluate", key=("t", "base+no-thinking", "signs"), options={})
+    assert _find(evaluated=[*alike, (otherwise, marked)]) == []
+    marked = {**marked, "facts": {**marked["facts"], "decoding": "sampled"}}
+    (found,) = _find(evaluated=[*alike, (otherwise, marked)])
+    assert found.text == "The arms were not evaluated with the same decoding."
+
+
 def test_arms_that_were_sampled_alike_seed_by_seed_have_no_confound():
     """Each seed on a machine of its own: what is compared is compared on one machine."""
     device = {0: "cpu", 1: "gpu"}

@@ -227,6 +227,14 @@ def test_snapshots_that_are_there_are_asked_where_the_recipe_changed_meanwhile(t
     assert list(snapshots.taken(tmp_path, 10)) == [3, 7, 10]
 
 
+def test_how_often_a_dev_problem_is_asked_follows_from_points_cells_and_trials():
+    assert dev.asked_on_dev(study("m", dev=False)) == 0
+    assert dev.asked_on_dev(study("m", seeds=3)) == 3 * 4
+    both = {"arms": {"short": {"short": 1}, "long": {"long": 1}}, "budget": {"per_update": 8, "unit": "examples"}}
+    tuned = study("m", tune={"learning_rate": [1e-3, 1e-2, 1e-1]}, train={"dev_checkpoints": 2}, **both)
+    assert dev.asked_on_dev(tuned) == 2 * 2 + 3 * 2
+
+
 def test_tune_and_best_need_dev_problems():
     from mixdistill.errors import RecipeError
 

@@ -41,11 +41,13 @@ NAMES = (
     "vllm",
     "verdicts",
     "code",
+    "doctor",
     "distributed",
+    "tuning",
     "shipping",
     "export",
 )
-COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code")
+COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code", "tuning", "distributed")
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
@@ -71,8 +73,11 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "vllm": {"yaml"},
         "code": {"yaml", "json"},
         "verdicts": {"console", "text"},
+        "tuning": {"yaml"},
+        "distributed": {"yaml", "text"},
         "shipping": {"console", "text", "yaml"},
         "export": {"console", "text"},
+        "doctor": {"console", "text"},
     }
 
 
@@ -395,3 +400,29 @@ def test_the_layouts_and_trainers_that_are_listed_are_all_there_are():
         line.split("`")[1] for line in PAGES["export"].splitlines() if line.startswith("| `") and "--for" not in line
     ]
     assert set(rows) == {*export.LAYOUTS, *configurations.TRAINERS}
+
+
+def test_the_doctors_page_is_what_it_says_of_the_demo(tmp_path: Path, monkeypatch):
+    from mixdistill.commands import doctor
+    from mixdistill.recipe import load
+
+    monkeypatch.chdir(tmp_path)
+    (command,) = blocks("doctor", "console")
+    assert command == "$ mixdistill doctor demo --student xs\n"
+    assert doctor.text(doctor.examine(load("demo"), student="xs")).plain + "\n" == blocks("doctor", "text")[0]
+
+
+def test_the_checks_that_are_listed_are_the_checks():
+    from mixdistill import row_checks, template_checks
+
+    listed = re.findall(r"^\| `(\w+)` \|", PAGES["doctor"], re.MULTILINE)
+    assert listed == [*template_checks.CHECKS, *row_checks.CHECKS]
+
+
+def test_the_completion_that_is_shown_is_the_one_that_is_rendered():
+    import templates
+    from mixdistill.tokens import Template
+
+    template = Template(templates.of("qwen2.5").tokenizer, {})
+    shown = blocks("doctor", "text")[1].removesuffix("\n").replace("{stop}", template.stop_text)
+    assert template.completion_text("{reasoning}", "{content}") == shown

@@ -7,7 +7,7 @@ import pytest
 
 import templates
 import tiny
-from mixdistill import chain, evaluate, students, units
+from mixdistill import chain, evaluate, pipeline, students, units
 from mixdistill.lab import domain
 from mixdistill.store import Store
 from mixdistill.students import cut
@@ -455,3 +455,13 @@ def test_a_student_is_not_asked_with_another_template_than_it_was_trained_with(m
         f"evaluate/t/short/0/signs: same_template: its template writes other tokens than it was trained with "
         f"(fingerprint {trained}, now {now}); give its folder the chat template and tokenizer back, or train it again"
     ]
+
+
+def test_the_other_way_of_asking_a_base_is_no_confound(hybrid, tmp_path):
+    from mixdistill.gather import gather
+
+    study = _hybrid_study(hybrid)
+    store, _ = tiny.run(study, tmp_path, *pipeline.STAGES[:-1])
+    evidence = gather(study, store)
+    assert {a.arm for a in evidence.accuracies} == {"base", "base+no-thinking", "short"}
+    assert [c.text for c in evidence.confounds if "evaluated with" in c.text] == []

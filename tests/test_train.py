@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import templates
 import tiny
 from mixdistill.errors import Refused, StageError
 from mixdistill.finetune import fine_tune
@@ -309,3 +310,39 @@ def test_byte_level_student_trains_on_real_text(tmp_path):
     facts = fine_tune(model, rows, [[0]] * 3, SETTINGS, seed=0, out=tmp_path / "unit")
     assert facts["loss_tokens"] == 3 * Template.load(model).count(rows[0].reasoning, rows[0].content)
     assert facts["final_loss"] < facts["first_loss"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "no pad",
+        "pad is eos",
+        "eos is not what ends a turn",
+        "prompt opens thinking",
+        "qwen3, thinking off",
+        "bos twice",
+    ],
+)
+def test_what_is_odd_about_a_tokenizer_is_handled_in_training(kind, tmp_path):
+    tokenizer, kwargs = templates.KINDS[kind]()
+    model = tiny.save_student(tmp_path / "student", tokenizer)
+    template = Template.load(model, chat_template_kwargs=kwargs)
+    rows = [tiny.example(templates.PROMPT, r, templates.CONTENT) for r in (templates.REASONING, "", "4")]
+    out = tmp_path / "out"
+    seen = fine_tune(model, rows, [[0, 1], [2, 0]], SETTINGS, seed=0, out=out, chat_template_kwargs=kwargs)
+    student = Template.load(str(out / "model"), chat_template_kwargs=kwargs)
+    assert seen["template"] == template.fingerprint == student.fingerprint
+    assert student.tokenizer.pad_token == template.tokenizer.pad_token
+    assert seen["loss_tokens"] == sum(template.count(rows[i].reasoning, rows[i].content) for i in (0, 1, 2, 0))
+    assert math.isfinite(seen["final_loss"])
+
+
+def test_a_training_set_with_a_fault_is_refused_before_its_first_update(model, examples, tmp_path):
+    bad = [*examples[:-1], tiny.example("Q 8 4 7 T 5 :", "8 snowman", "A +")]
+    with pytest.raises(StageError) as e:
+        _train(model, bad, tmp_path)
+    assert str(e.value) == (
+        "train: no_unknown: problem p, teacher teacher: 'snowman' is unknown to its tokenizer; take it out, or give "
+        "the student another tokenizer (in 1 of 20 rows)"
+    )
+    assert not list(tmp_path.iterdir())

@@ -350,13 +350,14 @@ def check(
     """Everything that is wrong with a recipe and what it names, at once; else the plan. Runs, buys, writes nothing."""
     from mixdistill.commands import check as verb
     from mixdistill.commands import gold as golden
+    from mixdistill.commands import plan_text
 
     with contextlib.redirect_stdout(sys.stderr):  # a user's backend or verifier may print
         loaded, where = verb.load(recipe, set_)
         graded = golden.grade(loaded, limit=limit, where=where) if gold else None
         planned = None if gold else verb.plan(loaded, out=out, limit=limit, where=where)
     if graded is None:
-        print_row(planned, verb.text, json_)
+        print_row(planned, plan_text.text, json_)
         return
     print_row(graded, golden.text, json_)
     if graded.rejected:

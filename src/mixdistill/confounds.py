@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from mixdistill.arms import BASE, called
 from mixdistill.confound_table import Cell, Places, Trained, differ_somewhere
 from mixdistill.evidence import Confound, ConfoundTable, Moving
 from mixdistill.recipe import Recipe
@@ -100,7 +101,9 @@ def _decoding(student: str, evaluated: list[tuple[tuple[str, ...], dict[str, Any
     for (_, arm, *seed, benchmark), marker in evaluated:
         facts = marker["facts"]
         graded = {f"version of {k}": v for k, v in marker["versions"].items() if k not in SAMPLING}
-        for seen in ({k: facts[k] for k in ("decoding", "template")}, graded, *facts["sampled"]):
+        # A base that is asked in another way than its own has another template on purpose.
+        own = ("decoding",) if called(arm).arm == BASE and called(arm).mode else ("decoding", "template")
+        for seen in ({k: facts[k] for k in own}, graded, *facts["sampled"]):
             for key, value in seen.items():
                 values[key][arm][(int(seed[0]) if seed else None, benchmark)].add(str(value))
         if facts["ignored"]:

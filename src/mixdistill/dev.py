@@ -41,6 +41,13 @@ def wanted(recipe: Recipe, student: str, arm: str) -> int:
     return recipe.train_of(student, arm).dev_checkpoints if recipe.problems.dev else 0
 
 
+def asked_on_dev(recipe: Recipe) -> int:
+    """How often a study asks each dev problem: at every point of every cell, and once in every trial."""
+    cells = sum(wanted(recipe, student, arm) for student, arm, _ in recipe.cells())
+    trials = len(recipe.tune.learning_rate) if recipe.tune else 0
+    return cells + trials * len(recipe.students) * len(recipe.trained)
+
+
 def options(recipe: Recipe, student: str, arm: str) -> tuple[dict[str, Any], dict[str, str]]:
     """(what an accuracy on dev follows from besides weights and problems; files among it as given)."""
     grading, given = grading_options(recipe)

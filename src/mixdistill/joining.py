@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.parquet import columns_of, unflatten
 from mixdistill.prompts import tagged
-from mixdistill.store import GROUP, Store
+from mixdistill.store import GROUP, Store, readable
 from mixdistill.types import Example, Problem
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
+
+SHORT = 1000
+"""Bytes of a row on the disk, below which it is short."""
+FEW, MANY = 1, 4
+"""Groups of a table's rows that are read together: of long rows, and of short ones."""
 
 
 def examples(rows: pl.DataFrame, store: Store) -> Iterator[pl.DataFrame]:
@@ -49,29 +54,35 @@ def _numbered(path: Path, ids: pl.Series) -> np.ndarray:
     """Row numbers of traces in their table."""
     import polars as pl
 
-    table = pl.scan_parquet(path, glob=False).select("id").with_row_index("number")
-    wanted = pl.LazyFrame({"id": ids})
-    return wanted.join(table, on="id", how="left", maintain_order="left").collect()["number"].to_numpy()
+    with readable(path):
+        table = pl.read_parquet(path, columns=["id"]).with_row_index("number")
+    return pl.DataFrame({"id": ids}).join(table, on="id", how="left", maintain_order="left")["number"].to_numpy()
 
 
 class _Reader:
     """Rows of a sealed table by their numbers. What was read last is kept, since the next are mostly beside it."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        import polars as pl
+
         self._path, self._columns = path, columns
         self._block = -1
         self._frame: pl.DataFrame | None = None
+        with readable(path):
+            rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+        # Opening the file costs more than reading short texts.
+        self._size = GROUP * (FEW if path.stat().st_size > SHORT * rows else MANY)
 
     def take(self, numbers: np.ndarray) -> pl.DataFrame:
         """The rows of these numbers, in this order."""
         import numpy as np
         import polars as pl
 
-        blocks = numbers // GROUP
+        blocks = numbers // self._size
         found, places = [], []
         for block in np.unique(blocks).tolist():
             mine = np.flatnonzero(blocks == block)
-            found.append(self._read(block)[numbers[mine] - block * GROUP])
+            found.append(self._read(block)[numbers[mine] - block * self._size])
             places.append(mine)
         order = np.argsort(np.concatenate(places), kind="stable")
         return pl.concat(found)[order]
@@ -80,8 +91,9 @@ class _Reader:
         import polars as pl
 
         if self._frame is None or block != self._block:
-            table = pl.scan_parquet(self._path, glob=False).select(self._columns)
-            self._frame, self._block = table.slice(block * GROUP, GROUP).collect(), block
+            with readable(self._path):
+                table = pl.scan_parquet(self._path, glob=False).select(self._columns)
+                self._frame, self._block = table.slice(block * self._size, self._size).collect(), block
         return self._frame
 
 

@@ -67,19 +67,22 @@ def frames(row_type: type[Row], rows: Iterable[Row], size: int, hashes: ColumnHa
         yield pl.DataFrame(flat, schema=types, orient="row")
 
 
-def watched(row_type: type[Row], tables: Iterable[pl.DataFrame], hashes: BulkHashes) -> Iterator[pl.DataFrame]:
-    """Tables with the row type's columns, at least one; `hashes` is told of each."""
+def streamed(row_type: type[Row], tables: Iterable[pl.DataFrame], hashes: BulkHashes) -> pl.LazyFrame:
+    """Tables with the row type's columns as one that is made while it is written; `hashes` is told of each."""
     import polars as pl
+    from polars.io.plugins import register_io_source
 
-    schema, first = {name: dtype for name, (dtype, _) in columns_of(row_type).items()}, True
-    for table in tables:
-        if len(table) or first:
-            table = table.select(*schema).cast(pl.Schema(schema))
-            hashes.add(table)
-            first = False
-            yield table
-    if first:
-        yield pl.DataFrame(schema=schema)
+    schema = pl.Schema({name: dtype for name, (dtype, _) in columns_of(row_type).items()})
+
+    def source(
+        columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        for table in tables:
+            part = table.select(*schema).cast(schema)
+            hashes.add(part)
+            yield part
+
+    return register_io_source(source, schema=schema)
 
 
 class ColumnHashes:
@@ -105,16 +108,18 @@ class BulkHashes:
     """A content hash of every column of tables that are never rows: of its texts and of their lengths."""
 
     def __init__(self, row_type: type[Row]) -> None:
+        self.rows = 0
         self._of = {name: (hashlib.sha256(), hashlib.sha256()) for name in row_type.model_fields}
 
     def add(self, table: pl.DataFrame) -> None:
         """Further rows. It makes no difference how they are cut into tables."""
         import polars as pl
 
+        self.rows += len(table)
         for name, (lengths, texts) in self._of.items():
             column = table[name].cast(pl.String)
             lengths.update(column.str.len_bytes().cast(pl.Int64).fill_null(-1).to_numpy().tobytes())
-            texts.update((column.str.join("").item() or "").encode())
+            texts.update(b"".join(column.drop_nulls().cast(pl.Binary).to_list()))
 
     def digests(self) -> dict[str, str]:
         """Column -> hash of what was added so far."""

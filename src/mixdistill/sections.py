@@ -344,7 +344,8 @@ class Student(Section):
     model: str
     """Hub id, folder, or `lab:<name>`."""
     chat_template_kwargs: dict[str, Any] = {}
-    """Passed to its chat template, in training and in evaluation alike."""
+    """Passed to its chat template, in training and in evaluation alike. Of a hybrid, whose template has the switch
+    `enable_thinking`, the untuned student is scored the other way too: `base+thinking` or `base+no-thinking`."""
     train: dict[str, Any] = {}
     """Training keys that this student overrides, for all its arms."""
     seeds: int | list[int] | None = None

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mixdistill.errors import StoreError, said
 from mixdistill.files import PROBE_BYTES, no_room, unwritable, write_atomically
-from mixdistill.parquet import BulkHashes, ColumnHashes, columns_of, frames, unflatten, watched
+from mixdistill.parquet import BulkHashes, ColumnHashes, columns_of, frames, streamed, unflatten
 from mixdistill.types import Row
 
 if TYPE_CHECKING:
@@ -109,33 +109,44 @@ class Store:
 
         Of many rows never more than `GROUP` are in memory.
         """
-        hashes = ColumnHashes(row_type)
-        return self._seal(folder, frames(row_type, rows, GROUP, hashes), hashes, table)
+        import polars as pl
+
+        hashes, count, parts = ColumnHashes(row_type), 0, list[Path]()
+        try:
+            with self._placing(folder, table) as beside:
+                for frame in frames(row_type, rows, GROUP, hashes):
+                    parts.append(folder / f".{table}_{len(parts)}.parquet.tmp")
+                    frame.write_parquet(parts[-1], compression="zstd", row_group_size=GROUP)
+                    count += len(frame)
+                if len(parts) == 1:
+                    os.replace(parts[0], beside)
+                else:
+                    pl.scan_parquet(parts, glob=False).sink_parquet(beside, compression="zstd", row_group_size=GROUP)
+        finally:
+            for part in parts:
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
+        return {"rows": count, "columns": hashes.digests()}
 
     def seal_frames(
         self, folder: Path, row_type: type[Row], tables: Iterable[pl.DataFrame], table: str
     ) -> dict[str, Any]:
         """As `seal`, of rows that are columns already; nested values are JSON text there. Its hashes are others."""
         hashes = BulkHashes(row_type)
-        return self._seal(folder, watched(row_type, tables, hashes), hashes, table)
+        with self._placing(folder, table) as beside:
+            whole = streamed(row_type, tables, hashes)
+            whole.sink_parquet(beside, compression="zstd", compression_level=1, row_group_size=GROUP)
+        return {"rows": hashes.rows, "columns": hashes.digests()}
 
-    def _seal(
-        self, folder: Path, tables: Iterable[pl.DataFrame], hashes: ColumnHashes | BulkHashes, table: str
-    ) -> dict[str, Any]:
+    @contextmanager
+    def _placing(self, folder: Path, table: str) -> Generator[Path]:
+        """A file to write, which then takes the place of the table and its journal."""
         import polars as pl
 
-        count, parts = 0, list[Path]()
         beside = folder / f".{table}.parquet.tmp"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for frame in tables:
-                parts.append(folder / f".{table}_{len(parts)}.parquet.tmp")
-                frame.write_parquet(parts[-1], compression="zstd", row_group_size=GROUP)
-                count += len(frame)
-            if len(parts) == 1:
-                os.replace(parts[0], beside)
-            else:
-                pl.scan_parquet(parts, glob=False).sink_parquet(beside, compression="zstd", row_group_size=GROUP)
+            yield beside
             with open(beside, "rb") as f:
                 os.fsync(f.fileno())
             (folder / MARKER).unlink(missing_ok=True)  # a new table and the marker of an old one never stand together
@@ -144,12 +155,7 @@ class Store:
             with suppress(OSError):
                 beside.unlink()
             raise unwritable(folder, e) from e
-        finally:
-            for part in parts:
-                with suppress(OSError):
-                    part.unlink(missing_ok=True)
         (folder / f"{table}.jsonl").unlink(missing_ok=True)
-        return {"rows": count, "columns": hashes.digests()}
 
     def read(
         self, folder: Path, row_type: type[R], table: str, *, where: tuple[str, Iterable[str]] | None = None
@@ -169,7 +175,7 @@ class Store:
         path = folder / f"{table}.parquet"
         parse = [name for name, (_, is_json) in columns_of(row_type).items() if is_json]
         for part in _parts(path, where):
-            with _readable(path):
+            with readable(path):
                 rows = [unflatten(row_type, record, parse) for record in part.iter_rows(named=True)]
             yield from rows
 
@@ -178,7 +184,7 @@ class Store:
         import polars as pl
 
         path = folder / f"{table}.parquet"
-        with _readable(path):
+        with readable(path):
             return pl.read_parquet(path, columns=columns)
 
     def ids(self, folder: Path, table: str, *, without_error: bool = False) -> set[str]:
@@ -415,7 +421,7 @@ def shaped(path: Path, found: Any, *keys: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _readable(path: Path) -> Generator[None]:
+def readable(path: Path) -> Generator[None]:
     """Raises StoreError, with what to delete, where a sealed table is gone or is none."""
     import polars as pl
 
@@ -431,12 +437,12 @@ def _parts(path: Path, where: tuple[str, Iterable[str]] | None) -> Iterator[pl.D
     """A sealed table in frames of at most `GROUP` rows, in order."""
     import polars as pl
 
-    with _readable(path):
+    with readable(path):
         table = pl.scan_parquet(path, glob=False)
         count = table.select(pl.len()).collect().item()
     wanted = None if where is None else pl.col(where[0]).is_in(list(where[1]))
     for start in range(0, count, GROUP):
-        with _readable(path):
+        with readable(path):
             part = table.slice(start, GROUP)
             frame = (part if wanted is None else part.filter(wanted)).collect()
         yield frame

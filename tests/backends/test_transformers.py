@@ -172,3 +172,15 @@ def test_an_adapter_is_decoded_as_its_base(model: str, tmp_path: Path) -> None:
 
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 8, "base_model_name_or_path": model}))
     assert in_force(str(tmp_path), Sampling(max_tokens=5)) == in_force(model, Sampling(max_tokens=5))
+
+
+def test_a_completion_ends_where_the_template_ends_a_turn_whatever_eos_is(tmp_path: Path) -> None:
+    import templates
+    import tiny
+
+    template = templates.of("eos is not what ends a turn")
+    backend = Transformers(tiny.save_student(tmp_path, template.tokenizer))
+    eos = template.tokenizer.eos_token_id
+    assert backend._loaded.generation_config.eos_token_id == eos
+    assert backend._stop_ids == template.stop_ids | {eos}
+    assert eos not in template.stop_ids

@@ -11,8 +11,9 @@ import pytest
 from conftest import Notes, Watching
 from mixdistill import pipeline
 from mixdistill.backends.recorded import Recorded
-from mixdistill.commands import check, estimates, faults
-from mixdistill.commands.check import plan, text
+from mixdistill.commands import check, estimates, faults, memory
+from mixdistill.commands.check import plan
+from mixdistill.commands.plan_text import text
 from mixdistill.commands.plans import Plan
 from mixdistill.errors import RecipeError
 from mixdistill.recipe import build
@@ -21,11 +22,12 @@ from mixdistill.store import Store
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Paths are from here; two cores and 50 GiB, whatever this machine has."""
+    """Paths are from here; two cores, 50 GiB of disk and 8 of memory, whatever this machine has."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(estimates.executor, "gpus", list)
     monkeypatch.setattr(estimates.executor, "_cores", lambda: 2)
     monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: Usage(50 * 2**30))
+    monkeypatch.setattr(memory, "room", lambda devices: 8 * 2**30)
     return tmp_path
 
 
@@ -72,6 +74,9 @@ def test_the_whole_plan_reads_like_this(raw):
         "                        at most 1 s at the limit of tokens\n"
         "            (6 operations a weight and token, 2e+10 a second and core)\n"
         "            (2 operations a weight and token, 4e+09 a second and core)\n"
+        "memory      s  about 592 MiB a training, 2 at once, of 8 GiB\n"
+        "              (weights 443 KiB, gradients 443 KiB, optimizer 886 KiB, copy 443 KiB, activations 16\n"
+        "                MiB, logits 2.02 MiB, libraries 572 MiB)\n"
         "disk        run (new), 50 GiB free\n"
         "            models kept     about 5.9 MiB (4 bytes a weight, 15 models)\n"
         "            while training  about 4.72 MiB (two a training with the optimizer's state, 2 at once)\n"
@@ -271,14 +276,45 @@ def test_a_model_that_is_not_there_is_said_to_be_built_or_fetched(raw, monkeypat
     assert "q  own/er-1.5B  1.5B weights" in shown
 
 
-def test_too_little_disk_is_a_warning(raw, monkeypatch):
+def test_too_little_disk_for_all_is_a_warning_and_for_models_and_a_checkpoint_each_a_refusal(raw, monkeypatch):
     raw["evaluate"] = {"sampling": {"max_tokens": 64}}
-    monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: Usage(2**20))
+    monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: Usage(4 * 2**20))
     (line,) = planned(raw).warnings
     assert line == (
-        "run: about 5.53 MiB will be written and 1 MiB are free; "
+        "run: about 5.53 MiB will be written and 4 MiB are free; "
         "free space, choose another --out, or fewer seeds or arms"
     )
+    monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: Usage(2 * 2**20))
+    with pytest.raises(RecipeError) as e:
+        planned(raw)
+    assert e.value.findings == [
+        "run: about 806 KiB of trained models will be written, and at least 2.36 MiB while they are trained, and 2 MiB "
+        "are free; free space, choose another --out, or fewer seeds or arms"
+    ]
+
+
+def test_a_training_that_cannot_fit_is_refused_with_what_would(raw, monkeypatch):
+    monkeypatch.setattr(memory, "room", lambda devices: 1.2e9)
+    with pytest.raises(RecipeError) as e:
+        planned(raw)
+    (line,) = e.value.findings
+    assert line.startswith("recipe: students.s: a training takes about ")
+    assert line.endswith("and 2 run at once, and there are 1.12 GiB; what would fit: --workers 1")
+
+
+def test_a_second_budget_and_trials_are_counted_and_said(raw):
+    raw["problems"]["dev"] = {"source": "lab:signs", "split": "search", "limit": 5}
+    raw["budget"] = {"per_update": 4, "also": ["loss_tokens"]}
+    raw["tune"] = {"learning_rate": [1e-3, 3e-3]}
+    raw["train"] = {"dev_checkpoints": 2}
+    shown = written(raw)
+    assert "2 arms x 2 budgets x 1 seed = 4 trainings, and 8 trials" in shown
+    assert f"{5 * (4 * 2 + 8):,} traces of dev problems while it trains" in shown
+    said = " ".join(shown.split())
+    assert "the second budget, loss_tokens, adds 2 trainings, about 1 s: budget.also: [] leaves it out" in said
+    assert "of it for tune: about 1 s" in said
+    raw["budget"]["also"] = []
+    assert "second budget" not in written(raw)
 
 
 def test_a_teacher_with_a_price_costs_so_much_at_the_most(raw):

@@ -11,6 +11,7 @@ import pytest
 
 from mixdistill import cli, pipeline, problems
 from mixdistill.commands import init
+from mixdistill.commands.plans import Amount, Time, Variant
 from mixdistill.errors import DataError, MixdistillError, RecipeError, StoreError
 from mixdistill.recipe import load
 from mixdistill.sections import Source
@@ -81,6 +82,48 @@ def test_the_recipe_is_short_and_says_what_was_chosen(write):
     assert recipe.teachers["long"].options == {"complete": "answered"}
     assert recipe.teachers["short"].options == {}
     assert list(recipe.students) == ["bytes"]
+
+
+def seconds(training: float, second: float, own: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the estimates are to say."""
+    variants = [Variant(name="loss_tokens", trainings=1, seconds=Amount(value=second, basis=""))]
+    spent = Time.model_construct(training=Amount(value=training + second, basis=""), variants=variants)
+    monkeypatch.setattr(init.estimates, "time", lambda *known: spent)
+    monkeypatch.setattr(init.estimates, "seconds_of_answers", lambda *known: own)
+
+
+@pytest.mark.parametrize(
+    ("second", "line", "variants"),
+    [
+        (300, "budget: {also: [loss_tokens]}  # every arm once more by loss tokens, which adds about 5 min of training "
+         "to 10 min", ["", "loss_tokens"]),
+        (301, "budget: {also: []}  # by examples alone: also: [loss_tokens] would add about 5 min of training to "
+         "10 min", [""]),
+    ],
+)  # fmt: skip
+def test_a_second_budget_is_proposed_where_it_adds_at_most_half(second, line, variants, write, monkeypatch):
+    seconds(600, second, None, monkeypatch)
+    _, text = write(LONG, SHORT)
+    assert line in text.splitlines()
+    assert load("recipe.yaml").variants == variants
+
+
+@pytest.mark.parametrize(("own", "there"), [(150, True), (151, False), (None, False)])
+def test_the_students_own_answers_are_proposed_where_they_take_at_most_a_quarter(own, there, write, monkeypatch):
+    seconds(600, 1, own, monkeypatch)
+    said, text = write(LONG, SHORT)
+    line = "  self: {samples: 4, sampling: {max_tokens: 256}}  # the student's own right answers: at most 2 min"
+    assert any(found.startswith(line) for found in text.splitlines()) is there
+    recipe = load("recipe.yaml")
+    assert ("self" in recipe.arms) is there
+    assert ("arms       long, short, self, mix-long" in said) is there
+    if there:
+        assert recipe.weights("self", "bytes") == {"self@bytes": 1.0}
+
+
+def test_without_lengths_nothing_is_proposed(write):
+    _, text = write("long=openai:big@http://127.0.0.1:1/v1", "short=openai:small@http://127.0.0.1:1/v1")
+    assert "budget" not in text and "self" not in text
 
 
 def test_the_recipe_is_checked_and_carried_out_to_the_page(write, watching, inline, monkeypatch):

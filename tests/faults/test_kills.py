@@ -32,9 +32,14 @@ def zygote():
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
-    """Two teachers, two arms, a benchmark, a checkpoint every second update of six."""
+    """Two teachers, two arms, a benchmark, a checkpoint every second update of six, two points asked on dev."""
     folder = tmp_path_factory.mktemp("study")
-    study = tiny.study(tiny.student(folder / "model"), seeds=1, train={"save_steps": 2})
+    study = tiny.study(
+        tiny.student(folder / "model"),
+        seeds=1,
+        problems=tiny.problem_sets(24) | {"dev": {"source": "lab:signs", "split": "search", "limit": 3}},
+        train={"save_steps": 2, "dev_checkpoints": 2, "keep": "best"},
+    )
     (folder / "tiny.yaml").write_text(render(study))
     return folder / "tiny.yaml"
 
@@ -65,7 +70,7 @@ def test_two_uninterrupted_runs_are_the_same(zygote, recipe, reference, tmp_path
     assert len(tables) > 25, "else nothing is compared"
 
 
-@pytest.mark.parametrize("stage", ["problems", ".recipe", *STAGES])
+@pytest.mark.parametrize("stage", ["problems", ".recipe", *(s for s in STAGES if s != "tune")])
 def test_killed_before_any_durable_operation_of_a_stage(zygote, recipe, reference, tmp_path, stage):
     whole, events = reference
     moments = [n for n, e in enumerate(events, 1) if e.split(" ")[1].startswith(stage)]
@@ -77,6 +82,32 @@ def test_killed_before_any_durable_operation_of_a_stage(zygote, recipe, referenc
         if wrong := go_on(zygote, recipe, tmp_path / "run", whole):
             found[f"{at} {events[at - 1]}"] = wrong
     assert found == {}
+
+
+def test_killed_in_a_trial(zygote, tmp_path):
+    study = tiny.study(
+        tiny.student(tmp_path / "model"),
+        seeds=1,
+        problems=tiny.problem_sets(12, 2) | {"dev": {"source": "lab:signs", "split": "search", "limit": 2}},
+        arms={"short": {"short": 1}},
+        contrasts={},
+        train={"num_train_epochs": 1},
+        tune={"learning_rate": [1e-2, 3e-2]},
+    )
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(render(study))
+    status, events = zygote.run(recipe, tmp_path / "whole")
+    assert status == 0
+    whole = outcome(tmp_path / "whole")
+    here = "tune/t/short/0.01"
+    moments = [
+        f"rename {here}/.trained.json", f"open {here}/dev/1/traces.jsonl", f"rmdir {here}/model",
+        f"rename {here}/.done",
+    ]  # fmt: skip
+    for moment in moments:
+        at = next(n for n, e in enumerate(events, 1) if moment in e)
+        assert zygote.run(recipe, tmp_path / "run", {"at": at})[0] == KILLED
+        assert go_on(zygote, recipe, tmp_path / "run", whole) == []
 
 
 @pytest.mark.parametrize(

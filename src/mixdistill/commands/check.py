@@ -5,13 +5,12 @@ Runs, buys and writes nothing.
 
 from __future__ import annotations
 
-import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixdistill import evaluate, prompts, recipe, resolve
-from mixdistill.commands import estimates, faults, judging
+from mixdistill.commands import estimates, faults, judging, memory
 from mixdistill.commands.faults import Found
 from mixdistill.commands.plans import (
     Amount,
@@ -25,27 +24,21 @@ from mixdistill.commands.plans import (
     PlannedStudent,
     PlannedTeacher,
     PlannedUnused,
-    Time,
 )
 from mixdistill.errors import RecipeError
-from mixdistill.page.wording import dollars, pct, recipe_words, rough_size, rough_time, short_number
+from mixdistill.page.wording import rough_size
 from mixdistill.problems import shared, shared_line
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Unused
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    pass
 
 EXAMPLES = 3
 """Rows shown of each kind."""
-TURN = 300
-"""Characters shown of a turn as a teacher is sent it: its beginning and its end."""
 LIBRARIES = {"train": ("torch", "trl", "accelerate", "datasets"), "report": ("numpy", "scipy")}
 """What only some stages need: extra -> libraries."""
-
-
-# -- making it --------------------------------------------------------------------------------------------------------
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> tuple[Recipe, str]:
@@ -64,6 +57,11 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
     store = Store(out or Path("runs") / study.name)
     found = faults.find(study, store, limit=limit)
     lines = [f"{where}: {line}" for line in found.of_recipe] + found.of_folder
+    if lines:
+        raise RecipeError(lines)
+    needs = memory.planned(study, store, {name: memory.rows(study, found, name) for name in study.students})
+    of_memory = [line for need in needs if (line := memory.refused(need))]
+    lines = [f"{where}: {line}" for line in memory.without_gpus(study) + of_memory] + memory.without_space(study, store)
     if lines:
         raise RecipeError(lines)
     known = estimates.lengths(study, store, found)
@@ -88,6 +86,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         ],
         evaluation=_evaluation(study, store, found),
         time=estimates.time(study, store, found, known),
+        memory=needs,
         disk=disk,
         warnings=_warnings(str(store.root), disk)
         + faults.without_vllm(study)
@@ -165,7 +164,9 @@ def _student(study: Recipe, store: Store, found: Found, name: str, known: dict[s
         model=model,
         weights=estimates.parameters(model),
         arms=len(study.arms),
+        budgets=len(study.variants),
         seeds=len(study.seeds_of(name)),
+        trials=len(study.trained) * len(study.tune.learning_rate) if study.tune else 0,
         trained=sum(estimates.trained(store, cell) for cell in study.cells() if cell[0] == name),
         updates={arm: estimates.updates(study, name, arm, problems, known) for arm in study.arms},
         missing_model=_missing(model),
@@ -194,6 +195,7 @@ def _evaluation(study: Recipe, store: Store, found: Found) -> PlannedEvaluation:
         models=models,
         traces=traces,
         total=models * sum(traces.values()),
+        dev=sum(n for _, _, n in estimates.dev_asked(study, store, found)),
         max_tokens=study.evaluate.sampling.max_tokens,
         caps=study.evaluate.caps,
     )
@@ -259,192 +261,3 @@ def _overlong(study: Recipe, found: Found) -> list[str]:
                     f"max_length={train.max_length:,} (longest {max(lengths):,}); {what}"
                 )
     return lines
-
-
-# -- writing it -------------------------------------------------------------------------------------------------------
-
-HEAD = 12
-"""Columns of a block's heading."""
-Line = tuple[tuple[str, ...], list[str]]
-"""Cells that are aligned with those of the other lines of a block, and notes below them."""
-
-
-def text(plan: Plan, width: int = 100) -> Text:
-    """The plan as a page for people, `width` columns wide."""
-    problems = max(len(f"{p.problems:,}") for p in plan.problems)
-    blocks: list[tuple[str, list[Line]]] = [
-        ("study", [((), [f"{plan.name}: {plan.description}" if plan.description else plan.name])]),
-        ("problems", [_problems_line(p, problems) for p in plan.problems]),
-        ("unused", [_unused_line(u) for u in plan.unused]),
-        ("teachers", [_teacher_line(t) for t in plan.teachers]),
-        ("asked", [line for t in plan.teachers for line in _asked_lines(t)]),
-        ("verifier", [((plan.verifier, plan.reference), []), *judging.lines(plan.judges)]),
-        ("students", [_student_line(s, plan) for s in plan.students]),
-        ("arms", _arm_lines(plan)),
-        ("contrasts", [_contrast_line(c) for c in plan.contrasts]),
-        ("evaluation", _evaluation_lines(plan.evaluation)),
-        ("time", _time_lines(plan.time)),
-        ("disk", _disk_lines(plan)),
-        ("warning", [((), [w]) for w in plan.warnings]),
-    ]
-    return laid_out(blocks, width)
-
-
-def laid_out(blocks: list[tuple[str, list[Line]]], width: int) -> Text:
-    """Blocks of lines, each with its heading beside it."""
-    from rich.text import Text
-
-    page = Text()
-    for head, lines in blocks:
-        for n, line in enumerate(_aligned(lines, width - HEAD)):
-            shown = head if n == 0 else ""
-            style = "bold yellow" if head == "warning" else "bold"
-            page.append(shown, style).append(" " * (HEAD - len(shown)) + line + "\n")
-    page.rstrip()
-    return page
-
-
-def _aligned(lines: list[Line], width: int) -> list[str]:
-    """Lines of text: cells in columns, those that do not fit on lines of their own; notes below and set in."""
-    columns = max((len(cells) for cells, _ in lines), default=0)
-    widths = [max(len(c[i]) if i < len(c) else 0 for c, _ in lines) for i in range(columns)]
-    found = []
-    for cells, notes in lines:
-        row = ""
-        for cell, w in zip(cells, widths, strict=False):
-            if row and len(row) + len(cell) > width:
-                found.append(row.rstrip())
-                row = "    "
-            row += f"{cell:<{w}}  "
-        found += textwrap.wrap(row.rstrip(), width, subsequent_indent="    ", replace_whitespace=False)
-        indent = "  " if cells else ""
-        for note in notes:
-            found += textwrap.wrap(note, width, initial_indent=indent, subsequent_indent=indent + "  ")
-    return found
-
-
-def _problems_line(p: PlannedProblems, width: int) -> Line:
-    return (p.name, f"{p.problems:>{width},}", p.source), [p.columns] if p.columns else []
-
-
-def _unused_line(unused: PlannedUnused) -> Line:
-    shown = [
-        f"{u.source}:{u.row}: {_short(u.prompt)}" + (f" ({u.detail})" if u.detail else "") for u in unused.examples
-    ]
-    more = unused.rows - len(shown)
-    return (unused.name, unused.reason, f"{unused.rows:,}"), shown + ([f"and {more:,} more"] if more else [])
-
-
-def _short(prompt: str, most: int = 60) -> str:
-    line = " ".join(prompt.split())
-    return repr(line if len(line) <= most else line[: most - 3] + "...")
-
-
-def _ends(text: str, most: int = TURN) -> str:
-    """A text as it stands, line ends as \\n; of a long one its beginning and its end, where templates write."""
-    return repr(text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}")
-
-
-def _end(name: str, most: int = 24) -> str:
-    """A name, or the end of a long one: of a path that is what tells it from others."""
-    return name if len(name) <= most else f"...{name[3 - most :]}"
-
-
-def _teacher_line(t: PlannedTeacher) -> Line:
-    traces = f"{t.traces:,} traces" + (f", {t.there:,} there" if t.there else "")
-    tokens = f"{t.tokens.value:,.0f} tokens each ({t.tokens.basis})" if t.tokens.value else f"tokens {t.tokens.basis}"
-    notes = [f"{t.model} is {t.missing_model}"] if t.missing_model else []
-    if t.cost_at_most.value is not None:
-        notes.append(f"at most {dollars(t.cost_at_most.value)} ({t.cost_at_most.basis})")
-    return (t.name, _end(t.backend), _end(t.model), traces, tokens), notes + (_join_lines(t.join) if t.join else [])
-
-
-def _join_lines(j: PlannedJoin) -> list[str]:
-    """What a file of traces was read from, what of it is asked for, and what of it is no trace."""
-    share = "all" if j.joined == j.problems else f"{j.joined:,} of"
-    rate = "" if j.joined == j.problems else f" ({pct(j.joined / j.problems)})"
-    unused = f"; {j.rows_unused:,} of its {j.rows:,} rows are for none" if j.rows_unused else ""
-    lines = [f"reads {j.columns}"] if j.columns else []
-    lines.append(f"joins {share} {j.problems:,} problems{rate}{unused}".replace("\N{NO-BREAK SPACE}", " "))
-    if j.ambiguous:
-        lines.append(f"{j.ambiguous:,} may be one of several prompts that only their spelling tells apart: no trace")
-    if j.traces != j.rows:
-        again = f", of which {j.repeated:,} stand twice in a row" if j.repeated else ""
-        lines.append(f"{j.traces:,} traces in its {j.rows:,} rows{again}")
-    for what, counted in (("generations", j.dropped), ("rows", j.rows_bad)):
-        if counted:
-            reasons = ", ".join(f"{n:,} {why}" for why, n in counted.items())
-            lines.append(f"{sum(counted.values()):,} {what} are no trace ({reasons})")
-    return [*lines, *(f"not joined: {_short(p)}" for p in j.examples)]
-
-
-def _asked_lines(t: PlannedTeacher) -> list[Line]:
-    """The first problem as a teacher is asked it, turn by turn."""
-    if t.asked is None:
-        return []
-    turns = [("user", t.asked)] if isinstance(t.asked, str) else [(m.role, m.content) for m in t.asked]
-    return [((t.name,), [f"{role}: {_ends(text)}" for role, text in turns])]
-
-
-def _student_line(s: PlannedStudent, plan: Plan) -> Line:
-    count = f"{short_number(s.weights.value)} weights" if s.weights.value else "weights not known yet"
-    cells = f"{s.arms} arms x {s.seeds} seed{'s' if s.seeds > 1 else ''} = {s.arms * s.seeds} trainings"
-    cells += f", {s.trained} there" if s.trained else ""
-    known = {u for u in s.updates.values() if u is not None}
-    unit = plan.budget.replace("_", " ")
-    if len(known) == 1 and None not in s.updates.values():
-        most = known.pop()
-        updates = f"at most {most:,} update{'s' if most > 1 else ''} of {plan.per_update:,} {unit} each"
-    else:
-        updates = f"updates of {plan.per_update:,} {unit} each; how many follows from the traces"
-    notes = [updates, *([f"{s.model} is {s.missing_model}"] if s.missing_model else [])]
-    return (s.name, _end(s.model), count, cells), notes
-
-
-def _contrast_line(c: PlannedContrast) -> Line:
-    return (c.name, f"{c.a} - {c.b}", f"primary, on {c.primary}" if c.primary else ""), []
-
-
-def _arm_lines(plan: Plan) -> list[Line]:
-    found: list[Line] = [(("", "by examples", "by loss tokens"), [])]
-    for arm in plan.arms:
-        shares = [recipe_words(w) if w else "not known yet" for w in (arm.examples, arm.loss_tokens)]
-        found.append(((arm.name, *shares), []))
-    return found
-
-
-def _evaluation_lines(e: PlannedEvaluation) -> list[Line]:
-    each = " + ".join(f"{n:,} of {b}" for b, n in e.traces.items())
-    limit = f"at most {e.max_tokens:,} tokens each" if e.max_tokens else "as long as the student's own settings allow"
-    caps = f", also cut at {', '.join(f'{c:,}' for c in e.caps)}" if e.caps else ""
-    return [((f"{e.total:,} traces: {e.models} models x ({each}), {limit}{caps}",), [])]
-
-
-def _time_lines(t: Time) -> list[Line]:
-    def rough(amount: Amount, about: str, more: str) -> str:
-        return amount.basis if amount.value is None else f"{about} {rough_time(amount.value)}{more}"
-
-    training = rough(t.training, "about", f" on {t.devices}")
-    if t.training.value == 0:
-        training = "none left"
-    usual = rough(t.evaluation, "about", " where students write as long as their teachers")
-    most = rough(t.evaluation_at_most, "at most", " at the limit of tokens")
-    evaluation = [most] if t.evaluation.value == t.evaluation_at_most.value else [usual, most]
-    if t.evaluation_at_most.value == 0:
-        evaluation = ["none left"]
-    bases = dict.fromkeys(a.basis for a in (t.training, t.evaluation, t.evaluation_at_most) if a.value)
-    found: list[Line] = [(("training", training), [])]
-    found += [(("evaluation" if n == 0 else "", said), []) for n, said in enumerate(dict.fromkeys(evaluation))]
-    return [*found, *(((), [f"({b})"]) for b in bases)]
-
-
-def _disk_lines(plan: Plan) -> list[Line]:
-    d = plan.disk
-    names = {"models kept": d.models, "while training": d.checkpoints, "tables": d.tables}
-    there = "there: the run goes on in it" if plan.exists else "new"
-    lines: list[Line] = [((), [f"{plan.folder} ({there}), {rough_size(d.free)} free"])]
-    return lines + [
-        ((name, a.basis if a.value is None else f"about {rough_size(a.value)} ({a.basis})"), [])
-        for name, a in names.items()
-        if a.value != 0
-    ]

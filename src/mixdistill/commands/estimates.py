@@ -9,13 +9,15 @@ import json
 import re
 import shutil
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from mixdistill import executor, prompts, resolve
 from mixdistill.arms import BASE, called
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.commands.faults import PEEK, Found, standing
-from mixdistill.commands.plans import Amount, Disk, Time
+from mixdistill.commands.plans import Amount, Disk, Time, Variant
+from mixdistill.commands.shapes import shape
+from mixdistill.errors import StageError
 from mixdistill.generate import author
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Teacher
@@ -27,6 +29,7 @@ TRAIN_RATE = {"core": 2e10, "GPU": 1e14}
 """Operations a second in training, 6 a weight and token. Measured on a core with the lab's students; no GPU was."""
 SAMPLE_RATE = {"core": 4e9, "GPU": 4e12}
 """Operations a second in sampling, 2 a weight and token: reading the weights, not arithmetic, sets the pace."""
+UNKNOWN_LENGTHS = "not known before the teachers' lengths are"
 NO_LIMIT = "not known without evaluate.sampling.max_tokens"
 WEIGHT_BYTES = 4
 """Float32, as trained students are kept."""
@@ -169,7 +172,7 @@ def example_tokens(recipe: Recipe, arm: str, known: dict[str, Amount]) -> float 
     means = {t: known[t].value for t in used}
     if any(not m for m in means.values()):
         return None
-    if recipe.budget.unit == "examples":
+    if recipe.budget_of(arm).unit == "examples":
         return sum(w * (means[t] or 0) for t, w in used.items())
     return 1 / sum(w / (means[t] or 1) for t, w in used.items())
 
@@ -200,46 +203,84 @@ def updates(recipe: Recipe, student: str, arm: str, problems: int, known: dict[s
 
 def time(recipe: Recipe, store: Store, found: Found, known: dict[str, Amount], workers: int | None = None) -> Time:
     """Wall time of the trainings and evaluations that are not there yet."""
-    local = executor.Local(workers)
+    local, spread = executor.Local(workers), at_once_of(recipe, workers)
     kind = "GPU" if local.devices else "core"
-    prompt = prompt_tokens(recipe, found.problems["train"][:PEEK])
-    todo = [cell for cell in recipe.cells() if not trained(store, cell)]
-    work = [_training(recipe, cell, len(found.problems["train"]), prompt, known) for cell in todo]
-    asked = _unevaluated(recipe, store, found)
+    work = Work(recipe, found, known)
+    todo = _untrained(recipe, store)
+    trials = _untried(recipe, store)
+    asked = _unevaluated(recipe, store, found) + dev_asked(recipe, store, found)
     usual = [_sampling(recipe, s, arm, n, known) for s, arm, n in asked]
     most = [_sampling(recipe, s, arm, n, None) for s, arm, n in asked]
 
-    def seconds(work: list[float | str], operations: int, rate: float) -> Amount:
+    def seconds(work: list[float | str], operations: int, rate: float, at_once: int = local.workers) -> Amount:
         unknown = [w for w in work if isinstance(w, str)]
         if unknown:
             return Amount(value=None, basis=unknown[0])
         how = f"{operations} operations a weight and token, {rate:.0e} a second and {kind}"
         how += ", which was not measured" if kind == "GPU" else ""
-        return Amount(value=sum(w for w in work if not isinstance(w, str)) / (rate * local.workers), basis=how)
+        return Amount(value=sum(w for w in work if not isinstance(w, str)) / (rate * at_once), basis=how)
+
+    def training(cells: list[tuple[str, str, int]]) -> Amount:
+        return seconds([work.training(c) for c in cells], 6, TRAIN_RATE[kind], spread.workers * spread.processes)
 
     return Time(
-        training=seconds(work, 6, TRAIN_RATE[kind]),
+        training=training([*todo, *trials]),
+        tuning=training(trials) if trials else None,
+        variants=[
+            Variant(
+                name=v,
+                trainings=len(cells := [c for c in todo if called(c[1]).variant == v]),
+                seconds=training(cells),
+            )
+            for v in recipe.budget.variants
+        ],
         evaluation=seconds(usual, 2, SAMPLE_RATE[kind]),
         evaluation_at_most=seconds(most, 2, SAMPLE_RATE[kind]),
         devices=f"{local.workers} {kind}{'s' if local.workers > 1 else ''}",
     )
 
 
-def _training(
-    recipe: Recipe, cell: tuple[str, str, int], problems: int, prompt: float, known: dict[str, Amount]
-) -> float | str:
-    """Operations of one training, or why they are not known."""
-    student, arm, _ = cell
-    weights, mean = parameters(recipe.students[student].model), example_tokens(recipe, arm, known)
-    if weights.value is None:
-        return weights.basis
-    if mean is None:
-        return "not known before the teachers' lengths are"
-    if recipe.budget.unit == "examples":
-        examples = problems * recipe.train_of(student).num_train_epochs
-    else:
-        examples = (updates(recipe, student, arm, problems, known) or 0) * recipe.budget.per_update / mean
-    return 6 * weights.value * examples * (mean + prompt)
+def _untried(recipe: Recipe, store: Store) -> list[tuple[str, str, int]]:
+    """The trainings that try a value of `tune` and are not there yet, as the cell whose rows each has."""
+    return [
+        (s, arm, recipe.seeds_of(s)[0])
+        for s in recipe.students
+        for arm in recipe.trained
+        for value in (recipe.tune.learning_rate if recipe.tune else ())
+        if store.marker(store.folder("tune", s, arm, repr(value))) is None
+    ]
+
+
+class Work:
+    """What trainings come to in operations."""
+
+    def __init__(self, recipe: Recipe, found: Found, known: dict[str, Amount]) -> None:
+        self.recipe, self.known = recipe, known
+        self.problems = len(found.problems["train"])
+        self.prompt = prompt_tokens(recipe, found.problems["train"][:PEEK])
+
+    def training(self, cell: tuple[str, str, int]) -> float | str:
+        """Operations of one training, or why they are not known."""
+        student, arm, _ = cell
+        weights, mean = parameters(self.recipe.students[student].model), example_tokens(self.recipe, arm, self.known)
+        if weights.value is None:
+            return weights.basis
+        if mean is None:
+            return UNKNOWN_LENGTHS
+        examples = self.problems * self.recipe.train_of(student).num_train_epochs
+        if self.recipe.budget_of(arm).unit == "loss_tokens":  # all arms get the tokens of the one with the fewest
+            means = [example_tokens(self.recipe, a, self.known) for a in self.recipe.group_of(arm)]
+            if any(m is None for m in means):
+                return UNKNOWN_LENGTHS
+            examples *= min(m for m in means if m) / mean
+        return 6 * weights.value * examples * (mean + self.prompt)
+
+
+def seconds_of_answers(recipe: Recipe, student: str, traces: int) -> float | None:
+    """Wall time of so many traces by an untuned student, all at the limit; None where its size or that is not known."""
+    local = executor.Local()
+    work = _sampling(recipe, student, BASE, traces, None)
+    return None if isinstance(work, str) else work / (SAMPLE_RATE["GPU" if local.devices else "core"] * local.workers)
 
 
 def _unevaluated(recipe: Recipe, store: Store, found: Found) -> list[tuple[str, str, int]]:
@@ -254,6 +295,18 @@ def _unevaluated(recipe: Recipe, store: Store, found: Found) -> list[tuple[str, 
     ]
 
 
+def dev_asked(recipe: Recipe, store: Store, found: Found) -> list[tuple[str, str, int]]:
+    """(student, arm, traces of dev problems) of every training that is not there yet, trials included."""
+    problems = len(found.problems.get("dev", []))
+    open_ones = [(s, arm, recipe.train_of(s, arm).dev_checkpoints) for s, arm, _ in _untrained(recipe, store)]
+    tried = [(s, arm, 1) for s, arm, _ in _untried(recipe, store)]
+    return [(s, arm, points * problems) for s, arm, points in [*open_ones, *tried] if points * problems]
+
+
+def _untrained(recipe: Recipe, store: Store) -> list[tuple[str, str, int]]:
+    return [cell for cell in recipe.cells() if not trained(store, cell)]
+
+
 def _sampling(recipe: Recipe, student: str, arm: str, traces: int, known: dict[str, Amount] | None) -> float | str:
     """Operations of one model's evaluation, or why they are not known. `known` None: every trace runs to the limit, as
     the untuned student's are taken to do in any case."""
@@ -264,38 +317,69 @@ def _sampling(recipe: Recipe, student: str, arm: str, traces: int, known: dict[s
         return NO_LIMIT if limit is None else 2 * weights.value * traces * limit
     mean = example_tokens(recipe, arm, known)
     if mean is None:
-        return "not known before the teachers' lengths are"
+        return UNKNOWN_LENGTHS
     return 2 * weights.value * traces * min(mean, limit or mean)
 
 
 def disk(recipe: Recipe, store: Store, found: Found, known: dict[str, Amount], workers: int | None = None) -> Disk:
     """Bytes of what is not there yet, and what is free."""
-    todo = [cell for cell in recipe.cells() if not trained(store, cell)]
-    sizes = {s: parameters(recipe.students[s].model) for s in recipe.students}
-    unknown = next((a.basis for a in sizes.values() if a.value is None), None)
-    if unknown:
-        models = checkpoints = Amount(value=None, basis=unknown)
-    else:
-        each = sorted((sizes[s].value or 0 for s, _, _ in todo), reverse=True)
-        at_once = executor.Local(workers).workers
-        models = Amount(value=WEIGHT_BYTES * sum(each), basis=f"4 bytes a weight, {len(todo)} models")
-        held = CHECKPOINT_BYTES * sum(each[:at_once])
-        what = f"two a training with the optimizer's state, {min(at_once, len(todo))} at once"
-        checkpoints = Amount(value=held, basis=what)
+    todo = _untrained(recipe, store)
+    models, checkpoints = kept(recipe, store, workers)
     tables = _tables(recipe, store, found, known, len(todo))
     return Disk(
         models=models,
         checkpoints=checkpoints,
         tables=tables,
         needed=sum(a.value or 0 for a in (models, checkpoints, tables)),
-        free=shutil.disk_usage(standing(store.root)).free,
+        free=free_space(store),
     )
+
+
+def free_space(store: Store) -> int:
+    """Bytes that are free where the run folder lies or will lie."""
+    return shutil.disk_usage(standing(store.root)).free
+
+
+def kept(recipe: Recipe, store: Store, workers: int | None = None) -> tuple[Amount, Amount]:
+    """(bytes of the trained students that are not there yet, bytes that trainings need at once besides)."""
+    todo = _untrained(recipe, store)
+    sizes = {s: parameters(recipe.students[s].model) for s in recipe.students}
+    unknown = next((a.basis for a in sizes.values() if a.value is None), None)
+    if unknown:
+        return Amount(value=None, basis=unknown), Amount(value=None, basis=unknown)
+    each = [sizes[s].value or 0 for s, _, _ in todo]
+    besides = sorted((_besides(recipe, s, a, sizes[s].value or 0) for s, a, _ in todo), reverse=True)
+    at_once = at_once_of(recipe, workers).workers
+    models = Amount(value=WEIGHT_BYTES * sum(each), basis=f"4 bytes a weight, {len(todo)} models")
+    what = f"two a training with the optimizer's state, {min(at_once, len(todo))} at once"
+    what += ", and the students of points before the end" if recipe.problems.dev and todo else ""
+    return models, Amount(value=sum(besides[:at_once]), basis=what)
+
+
+def _besides(recipe: Recipe, student: str, arm: str, weights: float) -> float:
+    """Bytes that one training needs besides its model: checkpoints, and the models of its points but the last."""
+    train = recipe.train_of(student, arm)
+    saved = weights
+    if train.method != "full":
+        found = shape(resolve.from_environment(recipe.students[student].model))
+        saved = found.adapters(train.lora) if found else weights
+    points = max(0, train.dev_checkpoints - 1) if recipe.problems.dev else 0
+    return CHECKPOINT_BYTES * saved + points * WEIGHT_BYTES * weights
+
+
+def at_once_of(recipe: Recipe, workers: int | None = None) -> executor.Local:
+    """What works at once while it trains."""
+    local = executor.Local(workers)
+    most = max(recipe.train_of(s, a).num_processes for s in recipe.students for a in (BASE, *recipe.arms))
+    with suppress(StageError):  # said by itself
+        local.spread(most)
+    return local
 
 
 def _tables(recipe: Recipe, store: Store, found: Found, known: dict[str, Amount], cells: int) -> Amount:
     train, limit = found.problems["train"], recipe.evaluate.sampling.max_tokens
     if any(not a.value for a in known.values()):
-        return Amount(value=None, basis="not known before the teachers' lengths are")
+        return Amount(value=None, basis=UNKNOWN_LENGTHS)
     if limit is None:
         return Amount(value=None, basis=NO_LIMIT)
     taught = 0.0

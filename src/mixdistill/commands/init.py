@@ -11,18 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill import resolve, tables
+from mixdistill.arms import SELF
 from mixdistill.backends import layouts
 from mixdistill.backends.layouts import Layout
 from mixdistill.backends.recorded import SEEN, Recorded
 from mixdistill.columns import Columns, names
+from mixdistill.commands import estimates, faults
 from mixdistill.commands.answers import answer_format
 from mixdistill.commands.recipes import next_steps, plain, study_name, write_new
 from mixdistill.commands.status import wrapped
 from mixdistill.errors import DataError, RecipeError, did_you_mean
+from mixdistill.page.wording import rough_time
 from mixdistill.problems import distinct, hub_rows, load
 from mixdistill.recipe import build
 from mixdistill.recipe_checks import OF_PROBLEMS
 from mixdistill.sections import Source
+from mixdistill.store import Store
 from mixdistill.types import Message, Problem, Request, Unused
 from mixdistill.yaml_text import inline, parse_yaml
 
@@ -44,6 +48,10 @@ LAB_STUDENT = {
 }
 """What suits a model of thousands of weights."""
 STUDENT = {"evaluate": {"sampling": {"max_tokens": 4096}}}
+SECOND, SECOND_AT_MOST = "loss_tokens", 0.5
+"""The other budget, and how much more training it may be than the declared one for `init` to propose it."""
+SELF_SAMPLES, SELF_AT_MOST = 4, 0.25
+"""Traces of a problem by the student itself, and how long sampling them may take, of the training time."""
 IN_A_BOX = ("math", "numeric", "choice")
 """Verifiers that read an answer in a box, which a teacher can be asked for."""
 BOUGHT = ("openai", "transformers")
@@ -127,7 +135,8 @@ def write_recipe(
         **_comparison([t.name for t in found]),
         **(LAB_STUDENT if student.startswith("lab:") else STUDENT),
     }
-    text = HEAD.format(file=out) + _yaml(name, raw)
+    raw, notes = _afforded(raw, name)
+    text = HEAD.format(file=out) + _yaml(name, raw, notes)
     recipe = build(parse_yaml(text, str(out)), where=str(out))
     lines = [*_seen(train, form.kind, form.verifier, form.doubt), ("split", split)]
     if held_out is not None:
@@ -361,15 +370,53 @@ def _comparison(names: list[str]) -> dict[str, Any]:
     return {"contrasts": {f"{names[0]}_over_{other}": [names[0], other] for other in names[1:]}}
 
 
-def _yaml(name: str, raw: dict[str, Any]) -> str:
-    """Sections on a line each; problems, teachers and students with a line for each of theirs."""
+def _afforded(raw: dict[str, Any], name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """(the sections with a second budget and the student's own answers where the estimates say that they are cheap,
+    section -> why). Without estimates, as with teachers that have not written yet, nothing is added."""
+    both = {**raw, "budget": {"also": [SECOND]}}
+    recipe = build({"name": name, **both})
+    if any(teacher.backend not in faults.FREE for teacher in recipe.teachers.values()):
+        return raw, {}  # nothing is known of their lengths
+    store = Store(Path("runs") / name)
+    found = faults.find(recipe, store)
+    if found.of_recipe or not found.problems.get("train"):
+        return raw, {}
+    known = estimates.lengths(recipe, store, found)
+    spent = estimates.time(recipe, store, found, known)
+    (second,) = spent.variants
+    if spent.training.value is None or second.seconds.value is None:
+        return raw, {}
+    first = spent.training.value - second.seconds.value
+    about = f"about {rough_time(second.seconds.value)} of training to {rough_time(first)}"
+    if second.seconds.value <= SECOND_AT_MOST * first:
+        raw, notes = both, {"budget": f"every arm once more by loss tokens, which adds {about}"}
+    else:
+        raw = {**raw, "budget": {"also": []}}
+        notes = {"budget": f"by examples alone: also: [{SECOND}] would add {about}"}
+    student = next(iter(recipe.students))
+    asked = SELF_SAMPLES * len(found.problems["train"])
+    own = estimates.seconds_of_answers(recipe, student, asked)
+    if own is not None and own <= SELF_AT_MOST * first:
+        limit = recipe.evaluate.sampling.max_tokens
+        teacher = {"samples": SELF_SAMPLES, "sampling": {"max_tokens": limit}}
+        raw = {**raw, "teachers": {**raw["teachers"], SELF: teacher}}
+        notes[SELF] = f"the student's own right answers: at most {rough_time(own)} to sample"
+    return raw, notes
+
+
+def _yaml(name: str, raw: dict[str, Any], notes: Mapping[str, str]) -> str:
+    """Sections on a line each; problems, teachers and students with a line for each of theirs. `notes` are comments."""
     lines = [f"name: {name}"]
     for section, value in raw.items():
         if section not in ("problems", "teachers", "students"):
-            lines.append(f"{section}: {inline(value)}")
+            lines.append(f"{section}: {inline(value)}{_comment(notes, section)}")
             continue
-        lines += [f"{section}:", *(f"  {key}: {inline(inner)}" for key, inner in value.items())]
+        lines += [f"{section}:", *(f"  {key}: {inline(inner)}{_comment(notes, key)}" for key, inner in value.items())]
     return "\n".join(lines) + "\n"
+
+
+def _comment(notes: Mapping[str, str], key: str) -> str:
+    return f"  # {notes[key]}" if key in notes else ""
 
 
 def _short(text: str, width: int = 24) -> str:

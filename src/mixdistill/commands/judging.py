@@ -8,6 +8,7 @@ from typing import Any
 from mixdistill.asking import asks, made
 from mixdistill.commands.faults import Found
 from mixdistill.commands.plans import Amount, PlannedJudge
+from mixdistill.dev import DEV, asked_on_dev
 from mixdistill.page.wording import dollars, pct
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Link
@@ -25,6 +26,8 @@ def _judge(study: Recipe, found: Found, link: Link) -> PlannedJudge:
     of_teachers = sum(t.most_samples for t in study.teachers.values())
     of_students = study.evaluate.k * (len(study.cells()) + len(study.students)) * (1 + len(study.evaluate.caps))
     asked = {"train": of_teachers} | dict.fromkeys(study.problems.eval, of_students)
+    if study.problems.dev:
+        asked[DEV] = asked_on_dev(study)
     problems = {name: found.problems[name] for name in asked}
     return PlannedJudge(
         name=link.name,

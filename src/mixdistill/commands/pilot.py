@@ -18,8 +18,8 @@ from mixdistill import projection as foresight
 from mixdistill.analyze import TABLE as COMPLEXITY
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.commands import estimates, faults
-from mixdistill.commands.check import Line, laid_out
 from mixdistill.commands.faults import Found
+from mixdistill.commands.plan_text import Line, laid_out
 from mixdistill.commands.plans import Amount
 from mixdistill.errors import MissingExtra
 from mixdistill.files import write_atomically

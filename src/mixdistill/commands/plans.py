@@ -14,16 +14,48 @@ class Amount(Row):
     """What it is based on, or what it waits for."""
 
 
+class Variant(Row):
+    """What one further budget of `budget.also` costs in trainings; it is scored like the others besides."""
+
+    name: str
+    """As `budget.also` has it."""
+    trainings: int
+    """That are not there yet."""
+    seconds: Amount
+
+
 class Time(Row):
     """Wall time of what is still to be done, in seconds. The teachers' own time is not in it."""
 
     training: Amount
+    """All of it: every arm under every budget, and the trials of `tune`."""
+    tuning: Amount | None
+    """Of these, the trials; None without any."""
+    variants: list[Variant]
+    """Of these, the trainings under each further budget."""
     evaluation: Amount
     """Where students write as long as their teachers, and the untuned ones up to the limit."""
     evaluation_at_most: Amount
     """Where every trace runs to the limit."""
     devices: str
     """What works at once."""
+
+
+class Memory(Row):
+    """What one training of a student takes at its largest, against what there is."""
+
+    name: str
+    """The student."""
+    parts: dict[str, float]
+    """Bytes of one process by what they are for; empty where they are not known."""
+    process: Amount
+    """Bytes of one process."""
+    at_once: int
+    """Processes that share what there is: one on a GPU; on CPU all that train at once."""
+    room: float | None
+    """Bytes of the smallest GPU, or of RAM that can be had; None where nobody says."""
+    would: list[str]
+    """Where it does not fit, settings with which it would."""
 
 
 class Disk(Row):
@@ -136,9 +168,13 @@ class PlannedStudent(Row):
     weights: Amount
     """How many it has."""
     arms: int
+    budgets: int
+    """That every arm is trained under: the declared one, and those of `budget.also`."""
     seeds: int
+    trials: int
+    """Trainings that try the values of `tune`."""
     trained: int
-    """Of its arms times seeds trainings, those that are there."""
+    """Of its arms times budgets times seeds trainings, those that are there."""
     updates: dict[str, int | None]
     """Arm -> updates where every problem is solved; None: follows from lengths that are not known yet."""
     missing_model: str | None
@@ -173,6 +209,8 @@ class PlannedEvaluation(Row):
     traces: dict[str, int]
     """Benchmark -> traces of one model: problems times samples."""
     total: int
+    dev: int
+    """Traces of dev problems while it trains; no part of the total."""
     max_tokens: int | None
     caps: list[int]
 
@@ -202,6 +240,8 @@ class Plan(Row):
     contrasts: list[PlannedContrast]
     evaluation: PlannedEvaluation
     time: Time
+    memory: list[Memory]
+    """One a student."""
     disk: Disk
     warnings: list[str]
     """What does not stop the run, and may spoil it."""

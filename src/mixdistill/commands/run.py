@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill import pipeline, printing, progress, resolve, solved
-from mixdistill.commands import faults
+from mixdistill.commands import faults, memory
 from mixdistill.commands import pilot as pilots
 from mixdistill.errors import RecipeError, StoreError
 from mixdistill.evidence import Evidence
 from mixdistill.page import wording
 from mixdistill.projection import Projection
 from mixdistill.recipe import Recipe, load
+from mixdistill.refusals import TRAINING
 from mixdistill.report import summary
 from mixdistill.store import Store
 
@@ -48,6 +49,8 @@ def carry_out(
         raise RecipeError("tune: the recipe has no such section, so there is nothing to try; add one")
     store = Store(out or Path("runs") / loaded.name)
     _ensure_models(loaded, say, bought=models_looked_at or store.folder("generate").exists())
+    if set(TRAINING) & set(stages) and (lines := memory.stops(loaded, store, limit=limit, workers=workers)):
+        raise RecipeError(lines)
     size = pilots.size(loaded, store, pilot, limit=limit)
     watcher = progress.watcher(as_json=as_json)
     how: dict[str, Any] = {"fresh": fresh, "retry": retry, "limit": limit, "workers": workers}

@@ -62,7 +62,7 @@ class Panel:
     """Gaps, arm accuracies, or (arm, outcome counts)."""
     primary: bool = False
     reference: ArmAccuracy | None = None
-    """The base arm, drawn as a line through all rows."""
+    """The untuned student in its best prompt, drawn as a line through all rows."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,8 @@ def accuracy_figures(evidence: Evidence) -> list[Figure]:
         for benchmark, tokens in dict.fromkeys((row.benchmark, row.max_tokens) for row in mine):
             part = [row for row in mine if (row.benchmark, row.max_tokens) == (benchmark, tokens)]
             part.sort(key=lambda row: arms.get(row.arm, len(arms)))
-            base = next((row for row in part if row.arm == BASE), None)
+            bases = [row for row in part if called(row.arm).arm == BASE]
+            base = max(bases, key=lambda row: row.mean, default=None)
             panels.append(Panel(student.name, benchmark, tokens, axis, part, reference=base))
         figures.append(Figure(student.name, panels))
     return figures

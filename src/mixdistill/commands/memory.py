@@ -1,0 +1,272 @@
+"""What memory one training takes, against what its device has; and where it does not fit, what would.
+
+Bytes of one process: weights, their gradients, the optimizer's two moments, a copy of the weights from before (how far
+they moved is a fact), activations of the largest forward pass, its logits, and what the libraries themselves take. A
+size that is not known is None, never a guess, and refuses nothing. Measured against real trainings: docs/LOG.md.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mixdistill import executor, resolve
+from mixdistill.commands import faults
+from mixdistill.commands.estimates import free_space, kept, row_tokens, trained
+from mixdistill.commands.faults import Found
+from mixdistill.commands.plans import Amount, Memory
+from mixdistill.commands.shapes import Shape, shape
+from mixdistill.errors import StageError
+from mixdistill.page.wording import rough_size
+from mixdistill.recipe import Recipe
+from mixdistill.sections import Train
+from mixdistill.store import Store
+
+FLOAT = 4
+QUANTIZED = 0.57
+"""Bytes of a weight of four bits, with the scales of its block."""
+LIBRARIES = {"core": 0.6e9, "GPU": 0.8e9}
+"""What a process takes before there is a model in it: Python with torch, transformers and trl; a GPU's context."""
+SLACK = 1.1
+"""What allocators keep besides."""
+LEAST_TOKENS = 256
+"""No smaller `micro_batch_tokens` is proposed."""
+
+
+def of_training(shape: Shape, train: Train, tokens: int, *, gpu: bool) -> dict[str, float]:
+    """Bytes that one process of a training takes at most, by what they are for. `tokens`: of the largest forward pass,
+    padding included."""
+    trainable = shape.weights if train.method == "full" else shape.adapters(train.lora)
+    held = FLOAT * shape.weights
+    if train.method == "qlora":
+        held = QUANTIZED * shape.layers * shape.layer + FLOAT * shape.embeddings
+    frozen = 0.0 if train.method == "full" else held
+    parts = {
+        "weights": FLOAT * trainable + frozen,
+        "gradients": FLOAT * trainable,
+        "optimizer": 2 * FLOAT * trainable,
+        "copy": FLOAT * trainable + frozen,
+    }
+    if train.num_processes > 1 and train.distributed == "fsdp":
+        together = 2 * FLOAT * max(shape.layer, shape.embeddings)  # a layer at a time, and its gradients
+        copy = parts.pop("copy")  # kept where the model was loaded
+        parts = {k: v / train.num_processes for k, v in parts.items()}
+        parts["weights"] += together
+        if not gpu:
+            parts["copy"] = copy
+    elif train.num_processes > 1:
+        parts["gradients"] *= 2  # those that are put together have buffers of their own
+    parts["activations"] = _activations(shape, train, tokens, gpu=gpu)
+    # The logits; their loss-carrying rows, the logarithm of their softmax; and the gradients of both.
+    parts["logits"] = 4 * FLOAT * tokens * shape.vocabulary
+    return {k: SLACK * v for k, v in parts.items()} | {"libraries": LIBRARIES["GPU" if gpu else "core"]}
+
+
+def _activations(shape: Shape, train: Train, tokens: int, *, gpu: bool) -> float:
+    """What is kept of a forward pass for the backward one: inputs of norms (float32), of linear layers, of attention
+    and of the gate; with checkpointing, one input a layer, and all of a single layer. What PEFT's layers keep besides
+    was measured: their outputs and a bit."""
+    attention = shape.heads * shape.head
+    numbers = 6 * shape.width + 6 * attention + 4 * shape.ff
+    if train.method != "full":
+        numbers += 1.4 * sum(out for _, out in shape.linear.values())
+    each = 2 if train.bf16 else FLOAT
+    one = tokens * (each * numbers + (2 * FLOAT * shape.width if train.bf16 else 0))
+    checkpointing = gpu if train.gradient_checkpointing is None else train.gradient_checkpointing
+    if checkpointing:
+        return FLOAT * tokens * shape.width * shape.layers + 2 * one
+    cast = 2 * shape.weights if train.bf16 else 0  # autocast's own copies of the weights
+    return one * (shape.layers + 1) + cast
+
+
+# -- devices ----------------------------------------------------------------------------------------------------------
+
+
+def room(devices: list[str]) -> float | None:
+    """Bytes that there are: of the smallest of these GPUs, else of what is available in RAM; None where nobody says."""
+    return _gpu_memory(devices) if devices else _available()
+
+
+def _gpu_memory(devices: list[str]) -> float | None:
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits", f"--id={','.join(devices)}"]
+    try:
+        said = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        return min(float(line) for line in said.split()) * 2**20
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def _available() -> float | None:
+    """RAM that can be had without swapping, by the system and by the limit of a container."""
+    found = []
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(1024.0 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
+    with suppress(OSError, ValueError):
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        stat = dict(line.split() for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines())
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text()) - int(stat["inactive_file"])
+        found.append(float(limit - used))
+    return min(found, default=None)
+
+
+# -- a study ----------------------------------------------------------------------------------------------------------
+
+
+class Rows(NamedTuple):
+    """How long the rows of a student are, as far as that is known."""
+
+    update: int | None = None
+    """Tokens of an update; None where a teacher's lengths are not known: then a forward pass is as large as it may
+    be."""
+    longest: int = 0
+    """Tokens of the longest row that was seen."""
+
+    def largest_pass(self, train: Train) -> int:
+        """Tokens of the largest forward pass: as many as it may have, or the update has; a single row may be longer."""
+        most = train.micro_batch_tokens
+        return max(most if self.update is None else min(most, self.update), min(self.longest, train.max_length))
+
+
+def rows(recipe: Recipe, found: Found, student: str) -> Rows:
+    """From the traces that were looked at. An update of so many examples is taken to hold the longest ones."""
+    lengths = [n for teacher in found.few for n in row_tokens(recipe, found, student, teacher)]
+    longest = max(lengths, default=0)
+    if not lengths or found.few.keys() != recipe.teachers.keys():
+        return Rows(longest=longest)
+    budget = recipe.budget
+    if budget.unit == "examples":
+        return Rows(budget.per_update * longest, longest)
+    return Rows(2 * budget.per_update + longest, longest)  # prompts carry no loss, and stand in the pass as well
+
+
+def stops(recipe: Recipe, store: Store, *, limit: int | None = None, workers: int | None = None) -> list[str]:
+    """Why the trainings of a run cannot be carried out here, before anything is bought for them."""
+    lines = without_gpus(recipe) + without_space(recipe, store, workers)
+    if any(refused(m) for m in planned(recipe, store, {}, workers)):  # the problems are read only where it matters
+        found = faults.find(recipe, store, limit=limit)
+        known = {name: rows(recipe, found, name) for name in recipe.students}
+        lines += [line for m in planned(recipe, store, known, workers) if (line := refused(m))]
+    return lines
+
+
+def without_gpus(recipe: Recipe) -> list[str]:
+    """Students of which a training wants more GPUs than there are."""
+    lines = []
+    for name in recipe.students:
+        try:
+            executor.enough_gpus(executor.gpus(), recipe.train_of(name).num_processes)
+        except StageError as e:
+            lines.append(f"students.{name}: {e}")
+    return lines
+
+
+def without_space(recipe: Recipe, store: Store, workers: int | None = None) -> list[str]:
+    """The line on models and checkpoints that the disk cannot hold."""
+    models, checkpoints = (amount.value or 0 for amount in kept(recipe, store, workers))
+    free = free_space(store)
+    if models + checkpoints / 2 <= free:  # of two checkpoints one is there in any case
+        return []
+    return [
+        f"{store.root}: about {rough_size(models)} of trained models will be written, and at least "
+        f"{rough_size(checkpoints / 2)} while they are trained, and {rough_size(free)} are free; free space, choose "
+        "another --out, or fewer seeds or arms"
+    ]
+
+
+def planned(recipe: Recipe, store: Store, known: Mapping[str, Rows], workers: int | None = None) -> list[Memory]:
+    """Of every student that is still to be trained, a training at its largest. `known`: how long its rows are."""
+    local = executor.Local(workers)
+    there = room(local.devices)
+    open_ones = {cell[0] for cell in recipe.cells() if not trained(store, cell)}
+    return [_student(recipe, s, known.get(s, Rows()), local, there) for s in recipe.students if s in open_ones]
+
+
+def _student(recipe: Recipe, name: str, rows: Rows, local: executor.Local, there: float | None) -> Memory:
+    model = recipe.students[name].model
+    found, train = shape(resolve.from_environment(model)), recipe.train_of(name)
+    if found is None:
+        unknown = f"not known before {model} is on this machine, as a decoder of the usual kind"
+        return Memory(name=name, parts={}, process=Amount(value=None, basis=unknown), at_once=1, room=there, would=[])
+
+    def parts(train: Train) -> dict[str, float]:
+        return of_training(found, train, rows.largest_pass(train), gpu=bool(local.devices))
+
+    def needed(train: Train) -> float:
+        return sum(parts(train).values())
+
+    at_once = _at_once(local, train)
+    lacks = there is not None and needed(train) * at_once > there
+    return Memory(
+        name=name,
+        parts=parts(train),
+        process=Amount(value=needed(train), basis=f"a forward pass of {rows.largest_pass(train):,} tokens"),
+        at_once=at_once,
+        room=there,
+        would=list(_would_fit(train, local, there, needed)) if lacks and there else [],
+    )
+
+
+def _at_once(local: executor.Local, train: Train) -> int:
+    """Processes that share what there is: one on a GPU; on CPU those of all trainings under way."""
+    if local.devices:
+        return 1
+    spread = executor.Local(local.most).spread(train.num_processes)
+    return spread.workers * spread.processes
+
+
+def _would_fit(train: Train, local: executor.Local, there: float, needed: Callable[[Train], float]) -> Iterator[str]:
+    """Settings that make it fit by the same formula, the least intrusive first; of several at once only where none
+    does alone."""
+
+    def fits(**keys: Any) -> bool:
+        changed = Train(**{**train.model_dump(exclude_unset=True), **keys})
+        return needed(changed) * _at_once(local, changed) <= there
+
+    smaller = [n for n in _halves(train.micro_batch_tokens) if fits(micro_batch_tokens=n)]
+    singles: list[dict[str, Any]] = [{"micro_batch_tokens": n} for n in smaller[:1]]
+    singles += [{"gradient_checkpointing": True}, {"num_processes": len(local.devices), "distributed": "fsdp"}]
+    singles += [{"method": "lora"}, {"method": "qlora"}]
+    if not local.devices and local.most > 1 and needed(train) * train.num_processes <= there:
+        yield "--workers 1"
+    found = [keys for keys in singles if _open(keys, train, local) and fits(**keys)]
+    if not found:
+        small = {"micro_batch_tokens": LEAST_TOKENS, "gradient_checkpointing": True}
+        both = [small, {**small, "method": "lora"}, {**small, "method": "qlora"}]
+        found = [keys for keys in both if _open(keys, train, local) and fits(**keys)][:1]
+    for keys in found:
+        yield ", ".join(f"train.{k}: {str(v).lower() if v is True else v}" for k, v in keys.items())
+
+
+def _open(keys: dict[str, Any], train: Train, local: executor.Local) -> bool:
+    """Whether these are other settings than the recipe's, and such as work here."""
+    if keys.get("method") == "qlora" and (not local.devices or train.method == "qlora"):
+        return False
+    if keys.get("method") == "lora" and train.method != "full":
+        return False
+    if "num_processes" in keys and keys["num_processes"] <= train.num_processes:
+        return False
+    return any(getattr(train, k) != v for k, v in keys.items())
+
+
+def _halves(tokens: int) -> list[int]:
+    found = []
+    while (tokens := tokens // 2) >= LEAST_TOKENS:
+        found.append(tokens)
+    return found
+
+
+def refused(memory: Memory) -> str | None:
+    """The line on a training that cannot fit; None where it can, or nobody knows."""
+    if memory.process.value is None or memory.room is None or memory.process.value * memory.at_once <= memory.room:
+        return None
+    parts = ", ".join(f"{k} {rough_size(v)}" for k, v in memory.parts.items() if v >= 0.05 * memory.process.value)
+    many = f" and {memory.at_once} run at once" if memory.at_once > 1 else ""
+    would = "; or ".join(memory.would) or "a smaller student: no setting of this training makes it fit"
+    return (
+        f"students.{memory.name}: a training takes about {rough_size(memory.process.value)} of memory ({parts}; "
+        f"{memory.process.basis}){many}, and there are {rough_size(memory.room)}; what would fit: {would}"
+    )

@@ -1,0 +1,240 @@
+"""Memory is told part by part; what cannot fit is refused with what would, and what is unknown refuses nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny
+from mixdistill.commands import estimates, memory
+from mixdistill.commands.memory import LIBRARIES, SLACK, Rows, of_training, planned, refused, rows, stops
+from mixdistill.commands.shapes import shape
+from mixdistill.errors import RecipeError
+from mixdistill.recipe import Recipe, build
+from mixdistill.sections import Train
+from mixdistill.store import Store
+
+GB = 1e9
+QWEN = {
+    "hidden_size": 1536, "num_hidden_layers": 28, "num_attention_heads": 12, "num_key_value_heads": 2,
+    "intermediate_size": 8960, "vocab_size": 151936, "tie_word_embeddings": True,
+}  # fmt: skip
+"""Qwen2.5-1.5B."""
+
+
+@pytest.fixture
+def qwen(tmp_path: Path) -> str:
+    folder = tmp_path / "qwen"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(QWEN))
+    return str(folder)
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """So many GPUs of so many GB."""
+
+    def there(count: int, room: float | None) -> None:
+        monkeypatch.setattr(memory.executor, "gpus", lambda: [str(n) for n in range(count)])
+        monkeypatch.setattr(memory, "room", lambda devices: room)
+
+    return there
+
+
+def study(raw: dict[str, Any], model: str, **train: Any) -> Recipe:
+    raw["students"] = {"q": {"model": model}}
+    raw["train"] = train
+    return build(raw)
+
+
+def of(recipe: Recipe, tmp_path: Path, known: Rows | None = None, workers: int | None = None) -> Any:
+    (one,) = planned(recipe, Store(tmp_path / "run"), {} if known is None else {"q": known}, workers)
+    return one
+
+
+def test_weights_gradients_and_moments_are_those_of_what_is_trained(qwen):
+    found = shape(qwen)
+    assert found
+    full = of_training(found, Train(), 1000, gpu=True)
+    assert full["weights"] == pytest.approx(SLACK * 4 * found.weights)
+    assert full["gradients"] == full["weights"] == full["copy"]
+    assert full["optimizer"] == 2 * full["weights"]
+    lora = of_training(found, Train(method="lora"), 1000, gpu=True)
+    adapters = found.adapters(Train().lora)
+    assert lora["gradients"] == pytest.approx(SLACK * 4 * adapters)
+    assert lora["optimizer"] == pytest.approx(SLACK * 8 * adapters)
+    assert lora["weights"] == pytest.approx(SLACK * 4 * (found.weights + adapters))
+    qlora = of_training(found, Train(method="qlora"), 1000, gpu=True)
+    assert qlora["weights"] < lora["weights"] / 2
+    assert full["libraries"] == LIBRARIES["GPU"]
+
+
+def test_logits_and_activations_grow_with_the_tokens_and_checkpointing_keeps_few_of_them(qwen):
+    found = shape(qwen)
+    assert found
+    plain, kept = (of_training(found, Train(gradient_checkpointing=c), 1000, gpu=True) for c in (False, True))
+    assert of_training(found, Train(), 2000, gpu=True)["logits"] == 2 * plain["logits"]
+    assert plain["logits"] == pytest.approx(SLACK * 16 * 1000 * 151936)
+    assert kept["activations"] < plain["activations"] / 5
+    assert of_training(found, Train(), 1000, gpu=True)["activations"] == kept["activations"], "on a GPU by itself"
+    assert of_training(found, Train(), 1000, gpu=False)["activations"] == plain["activations"]
+
+
+def test_processes_that_share_the_weights_hold_a_part_each_and_the_others_all(qwen):
+    found = shape(qwen)
+    assert found
+    alone = of_training(found, Train(), 1000, gpu=True)
+    fsdp = of_training(found, Train(num_processes=4, distributed="fsdp"), 1000, gpu=True)
+    assert fsdp["optimizer"] == alone["optimizer"] / 4
+    assert alone["weights"] / 4 < fsdp["weights"] < alone["weights"]
+    ddp = of_training(found, Train(num_processes=4), 1000, gpu=True)
+    assert ddp["optimizer"] == alone["optimizer"]
+
+
+def test_what_does_not_fit_is_one_line_with_what_would(qwen, raw, tmp_path, gpus):
+    gpus(1, 48 * GB)
+    made = of(study(raw, qwen), tmp_path)
+    line = refused(made)
+    assert line
+    assert line.startswith("students.q: a training takes about ")
+    assert "of memory (weights 6.33 GiB, gradients 6.33 GiB, optimizer 12.7 GiB, copy 6.33 GiB" in line
+    assert "; a forward pass of 16,384 tokens), and there are 44.7 GiB; what would fit: train." in line
+    assert made.would[0].startswith("train.micro_batch_tokens: ")
+    assert "\n" not in line
+    key, value = made.would[0].split(": ")
+    fitting = of(study(raw, qwen, **{key.removeprefix("train."): int(value)}), tmp_path)
+    assert refused(fitting) is None, "what is proposed fits"
+    larger = of(study(raw, qwen, **{key.removeprefix("train."): 2 * int(value)}), tmp_path)
+    assert refused(larger), "and is the largest that does"
+
+
+def test_other_settings_are_proposed_only_where_they_fit(qwen, raw, tmp_path, gpus):
+    gpus(4, 24 * GB)
+    made = of(study(raw, qwen, micro_batch_tokens=1024), tmp_path)
+    assert "train.num_processes: 4, train.distributed: fsdp" in made.would
+    assert "train.method: lora" in made.would
+    assert not any("gradient_checkpointing" in w for w in made.would), "the moments alone are too much"
+    for proposed in made.would:
+        keys = dict(part.removeprefix("train.").split(": ") for part in proposed.split(", "))
+        typed = {k: int(v) if v.isdigit() else v for k, v in keys.items()}
+        assert refused(of(study(raw, qwen, **{"micro_batch_tokens": 1024, **typed}), tmp_path)) is None
+    gpus(1, 2 * GB)
+    line = refused(of(study(raw, qwen), tmp_path))
+    assert line and line.endswith("what would fit: a smaller student: no setting of this training makes it fit")
+
+
+def test_on_cpu_all_trainings_at_once_share_the_memory(qwen, raw, tmp_path, gpus, monkeypatch):
+    monkeypatch.setattr(memory.executor, "_cores", lambda: 4)
+    gpus(0, 60 * GB)
+    short = Rows(update=1000, longest=100)
+    made = of(study(raw, qwen), tmp_path, short)
+    assert made.at_once == 4
+    assert refused(made)
+    assert made.would[0] == "--workers 1"
+    assert of(study(raw, qwen), tmp_path, short, workers=1).at_once == 1
+    assert refused(of(study(raw, qwen), tmp_path, short, workers=1)) is None
+    assert of(study(raw, qwen, num_processes=2), tmp_path, short).at_once == 4
+
+
+def test_a_forward_pass_is_no_larger_than_the_update_and_no_smaller_than_its_longest_row():
+    train = Train(micro_batch_tokens=1000, max_length=3000)
+    assert Rows().largest_pass(train) == 1000
+    assert Rows(update=400, longest=50).largest_pass(train) == 400
+    assert Rows(update=9000, longest=50).largest_pass(train) == 1000
+    assert Rows(update=9000, longest=2000).largest_pass(train) == 2000
+    assert Rows(update=9000, longest=5000).largest_pass(train) == 3000
+
+
+def test_rows_are_known_where_every_teacher_has_been_looked_at(raw, tmp_path):
+    recipe = build(raw)
+    found = memory.faults.find(recipe, Store(tmp_path / "run"))
+    known = rows(recipe, found, "s")
+    lengths = [n for t in ("long", "short") for n in estimates.row_tokens(recipe, found, "s", t)]
+    assert known == Rows(update=recipe.budget.per_update * max(lengths), longest=max(lengths))
+    del found.few["long"]
+    assert rows(recipe, found, "s").update is None
+
+
+@pytest.mark.parametrize("config", [None, "{", "{}", json.dumps({**QWEN, "num_experts": 8})])
+def test_what_is_not_known_is_said_and_refuses_nothing(config, raw, tmp_path, gpus):
+    gpus(1, 1.0)
+    folder = tmp_path / "m"
+    folder.mkdir()
+    if config is not None:
+        (folder / "config.json").write_text(config)
+    made = of(study(raw, str(folder)), tmp_path)
+    assert made.process.value is None
+    assert made.process.basis == f"not known before {folder} is on this machine, as a decoder of the usual kind"
+    assert refused(made) is None
+
+
+def test_a_device_that_says_nothing_refuses_nothing(qwen, raw, tmp_path, gpus):
+    gpus(1, None)
+    assert refused(of(study(raw, qwen), tmp_path)) is None
+
+
+def test_what_is_trained_already_takes_nothing(raw, tmp_path):
+    recipe, store = build(raw), Store(tmp_path / "run")
+    assert [m.name for m in planned(recipe, store, {})] == ["s"]
+    for student, arm, seed in recipe.cells():
+        store.mark(store.folder("train", student, arm, str(seed)), {"tables": {}})
+    assert planned(recipe, store, {}) == []
+
+
+def test_memory_of_gpus_is_that_of_the_smallest(monkeypatch):
+    asked = []
+
+    def said(command: list[str], **how: Any) -> Any:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, "81559\n24576\n", "")
+
+    monkeypatch.setattr(memory.subprocess, "run", said)
+    assert memory.room(["0", "3"]) == 24576 * 2**20
+    assert asked[0][-1] == "--id=0,3"
+    monkeypatch.setattr(memory.subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(FileNotFoundError()))
+    assert memory.room(["0"]) is None
+
+
+def test_memory_of_the_machine_is_what_can_be_had():
+    there = memory.room([])
+    assert there is not None
+    total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    assert 0 < there <= 1024 * int(total.split()[1])
+
+
+def test_a_run_is_stopped_before_it_spends_anything(raw, tmp_path, monkeypatch):
+    """The problems are read only where the rows decide: without them a pass is as large as it may be."""
+    recipe, store = build(raw), Store(tmp_path / "run")
+    monkeypatch.setattr(memory.executor, "_cores", lambda: 1)
+    monkeypatch.setattr(memory, "room", lambda devices: 1.2e9)
+    assert stops(recipe, store) == [], "16,384 tokens would not fit, and an update has no 400"
+    monkeypatch.setattr(memory, "room", lambda devices: 0.5e9)
+    (line,) = stops(recipe, store)
+    assert line.startswith("students.s: a training takes about ")
+    monkeypatch.setattr(memory, "room", lambda devices: 1e12)
+    monkeypatch.setattr(memory.faults, "find", None)
+    assert stops(recipe, store) == []
+
+
+def test_more_processes_than_gpus_are_refused(raw, tmp_path, gpus):
+    gpus(2, 1e12)
+    raw["train"] = {"num_processes": 3}
+    assert stops(build(raw), Store(tmp_path / "run")) == [
+        "students.s: train.num_processes: needs a GPU for each process (got 3, and 2 here); lower it"
+    ]
+
+
+def test_the_verbs_that_train_refuse_and_the_others_do_not(raw, tmp_path, monkeypatch):
+    from mixdistill.commands.run import carry_out
+
+    monkeypatch.setattr(memory, "room", lambda devices: 0.1e9)
+    recipe, said = build(raw), []
+    with pytest.raises(RecipeError, match=r"students\.s: a training takes about"):
+        carry_out(recipe, None, tmp_path / "a", ("generate", "verify", "analyze", "mix", "train"), say=said.append)
+    assert not (tmp_path / "a").exists()
+    with tiny.mock.patch.object(tiny.pipeline, "Local", tiny.Inline):
+        assert carry_out(recipe, None, tmp_path / "b", ("generate",), say=said.append) == 0
