@@ -217,7 +217,8 @@ def decontamination(recipe: Recipe, store: Store, dropped: Mapping[str, int]) ->
     """What was taken out because it comes too close to a problem that something is measured on. `dropped`: traces of
     the mix by reason."""
     marker = store.marker(store.folder("problems")) or {}
-    problems, traces = (marker.get("counts") or {}).get(f"train: {EVALUATED}", 0), dropped.get(EVALUATED, 0)
+    counted = marker.get("counts") or {}
+    problems, traces = sum(counted.get(f"train: {why}", 0) for why in EVALUATED), dropped.get(EVALUATED[0], 0)
     rule = recipe.problems.decontaminate
     how = ["whose prompt, its spelling and system prompt aside, stands in an evaluation set"]
     how += [f"that share {rule.ngram} words in a row with such a prompt"] if rule.ngram else []
@@ -226,8 +227,8 @@ def decontamination(recipe: Recipe, store: Store, dropped: Mapping[str, int]) ->
     return f"Decontamination: rows leave {'; or '.join(how)}. Removed: {said}."
 
 
-EVALUATED = "in_evaluation"
-"""Reason of problems and traces that stand in an evaluation set."""
+EVALUATED = ("in_evaluation", "words_in_evaluation", "numbers_changed")
+"""Reasons of problems that come too close to an evaluation set; of traces the first."""
 
 
 SETTINGS = (
