@@ -39,6 +39,7 @@ VERBS = [
     "init",
     "recipes",
     "check",
+    "doctor",
     "run",
     "fake",
     "status",
