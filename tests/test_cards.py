@@ -153,3 +153,17 @@ def test_a_new_card_does_not_change_what_the_model_is(study):
     from mixdistill.units import State, plan
 
     assert {s for _, s in plan(recipe, store, "train")} == {State.DONE}
+
+
+def test_what_was_removed_for_the_evaluation_sets_is_counted(study, tmp_path):
+    recipe, _ = study
+    store = Store(tmp_path)
+    counts = {
+        "train: in_evaluation": 3,
+        "train: words_in_evaluation": 2,
+        "train: numbers_changed": 1,
+        "train: duplicate": 9,
+    }
+    store.mark(store.folder("problems"), {"tables": {}, "counts": counts})
+    said = cards.decontamination(recipe, store, {"in_evaluation": 4, "overlong": 7})
+    assert said.endswith("Removed: 6 problems, and of the teachers' traces 4.")

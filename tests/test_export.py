@@ -145,7 +145,7 @@ def test_the_script_has_every_setting_of_the_training(tmp_path):
     own = {
         "per_device_train_batch_size", "gradient_accumulation_steps", "dataset_kwargs", "remove_unused_columns",
         "save_strategy", "save_steps", "logging_nan_inf_filter", "disable_tqdm", "log_level",
-        "ddp_find_unused_parameters",
+        "ddp_find_unused_parameters", "run_name",
     }  # fmt: skip
     assert {k for k in ours if ours[k] != theirs.get(k)} <= own
 

@@ -317,7 +317,7 @@ def test_a_gate_that_is_added_later_costs_no_training(root, tmp_path):
     without = recipe.problems.model_copy(update={"gate": None})
     tiny.run(recipe.model_copy(update={"problems": without}), root)
     _, ran = tiny.run(recipe, root)
-    assert not [label for label in ran if not label.startswith("report")]
+    assert {label.partition("/")[0] for label in ran} <= {"analyze", "report"}
     assert call(root).looks == 1
 
 

@@ -204,7 +204,7 @@ def _data(recipe: Recipe, store: Store, cell: Cell, facts: Mapping[str, Any]) ->
         lines.append(
             f"{facts.get('examples', drawn.get('examples', 0)):,} rows were seen, of {problems:,} distinct problems."
         )
-    return "\n\n".join(["\n".join(rows), " ".join(lines), decontamination(recipe, store)])
+    return "\n\n".join(["\n".join(rows), " ".join(lines), decontamination(recipe, store, mix.get("counts", {}))])
 
 
 def _accepted(store: Store, teacher: str) -> int | None:
@@ -213,16 +213,22 @@ def _accepted(store: Store, teacher: str) -> int | None:
     return marker["counts"].get("correct") if marker else None
 
 
-def decontamination(recipe: Recipe, store: Store) -> str:
-    """What was taken out because it comes too close to a problem that something is measured on."""
+def decontamination(recipe: Recipe, store: Store, dropped: Mapping[str, int]) -> str:
+    """What was taken out because it comes too close to a problem that something is measured on. `dropped`: traces of
+    the mix by reason."""
     marker = store.marker(store.folder("problems")) or {}
-    found = {why: n for why, n in (marker.get("counts") or {}).items() if "evaluation" in why}
+    counted = marker.get("counts") or {}
+    problems, traces = sum(counted.get(f"train: {why}", 0) for why in EVALUATED), dropped.get(EVALUATED[0], 0)
     rule = recipe.problems.decontaminate
     how = ["whose prompt, its spelling and system prompt aside, stands in an evaluation set"]
     how += [f"that share {rule.ngram} words in a row with such a prompt"] if rule.ngram else []
     how += ["that differ from one in their numbers alone"] if rule.numbers else []
-    said = ", ".join(f"{n:,} {why}" for why, n in found.items()) or "none was found among the problems"
+    said = f"{problems:,} problems, and of the teachers' traces {traces:,}"
     return f"Decontamination: rows leave {'; or '.join(how)}. Removed: {said}."
+
+
+EVALUATED = ("in_evaluation", "words_in_evaluation", "numbers_changed")
+"""Reasons of problems that come too close to an evaluation set; of traces the first."""
 
 
 SETTINGS = (
@@ -247,7 +253,11 @@ def _training(recipe: Recipe, cell: Cell, facts: Mapping[str, Any]) -> str:
     if settings["method"] == "full":
         settings.pop("lora")
     per_update = f", {budget.per_update:,} an update" if not _other_unit(recipe, cell) else ""
-    said = {"budget": f"{budget.unit.replace('_', ' ')}{per_update}", "problems": budget.problems, "seed": cell.seed}
+    said = {
+        "budget": f"{budget.unit.replace('_', ' ')}{per_update}",
+        "problems": facts.get("drawn_from", budget.problems),
+        "seed": cell.seed,
+    }
     said |= {k: settings[k] for k in SETTINGS if k in settings}
     happened = {k: facts[k] for k in HAPPENED if facts.get(k) is not None}
     head = "Supervised fine-tuning with TRL's trainer; the loss is the mean over an update's completion tokens."
@@ -343,7 +353,8 @@ def _sources(recipe: Recipe, store: Store, done: Exported) -> str:
     for name, n in sorted(done.by_teacher.items(), key=lambda t: -t[1]):
         rows.append(f"| `{name}` | `{_model(recipe, name)}` | {n:,} | {n / done.seen:.1%} |")
     problems = f"Problems: `{recipe.problems.train.source}`. Answers were judged by `{recipe.verify.name}`."
-    return "\n\n".join(["\n".join(rows), problems, decontamination(recipe, store)])
+    marker = store.marker(store.folder("mix", *done.cell.key)) or {}
+    return "\n\n".join(["\n".join(rows), problems, decontamination(recipe, store, marker.get("counts", {}))])
 
 
 def _model(recipe: Recipe, teacher: str) -> str:

@@ -390,7 +390,9 @@ def write_best(recipe: Recipe, store: Store, candidate: Candidate, shipped: Ship
             raise unwritable(best, e) from e
     else:
         best.rename(beside)
-    facts = (store.marker(candidate.folder(store, TRAIN)) or {})["facts"]
+    facts = (store.marker(candidate.folder(store, TRAIN)) or {})["facts"] | {
+        "drawn_from": "all that its teachers solved"
+    }
     text = cards.model_card(recipe, store, candidate.cell, facts, [shipped.scored], note=_note(shipped))
     write_atomically(beside / cards.CARD, text.encode())
     write_atomically(beside / EVIDENCE, evidence)

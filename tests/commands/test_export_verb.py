@@ -48,7 +48,7 @@ def test_everything_is_written_and_said(run: Path, tmp_path: Path):
     assert [line.split()[0] for line in said[1:7]] == [
         "rows", "messages", "prompt_completion", "tokens", "updates", "README.md",
     ]  # fmt: skip
-    assert said[-4] == f"  trl               python {tmp_path / 'out'}/trl/train.py --out student"
+    assert said[-4] == f"  trl                python {tmp_path / 'out'}/trl/train.py --out student"
 
 
 def test_the_card_of_the_model_gets_the_scores(run: Path, tmp_path: Path):

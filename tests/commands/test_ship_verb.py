@@ -40,7 +40,8 @@ NOTHING_SAID: dict[str, Any] = {
 PASSED = f"""\
 Ship it: mix-long for qwen
 
-Trained on 7,211 verified traces of 7,211 problems, 901 updates. The gate: 300 problems, at most 2,048 tokens an answer.
+Trained on 7,211 verified traces of 7,211 problems, 901 updates.
+The gate: 300 problems, at most 2,048 tokens an answer.
 
                     base+no-thinking  mix-long
   correct                      50.0%     60.0%  +10.0 points (+4.0 to +16.0)
@@ -75,6 +76,10 @@ def test_what_passed_is_said_in_full():
     assert lines(SHIPPED) == PASSED.splitlines()
 
 
+def test_it_fits_a_terminal_of_80_columns():
+    assert max(map(len, lines(SHIPPED))) <= 80
+
+
 def test_a_wide_terminal_shows_more_of_a_problem():
     (narrow,), (wide,) = ([x for x in lines(SHIPPED, w) if x.startswith(f"  {PROBLEM.id}")] for w in (80, 200))
     assert (len(narrow), len(wide)) == (80 - 2, 120 - 2)
@@ -85,14 +90,12 @@ def test_what_did_not_pass_says_why_and_where_it_is():
     said = lines(SHIPPED.model_copy(update={"passed": False, "best": None, "holds": [False, True, True], "why": why}))
     assert said[0] == "Keep the base model: mix-long for qwen did not pass"
     assert "  no   not surely better: -1.0 to +5.0 points" in said
-    assert said[-1] == (
-        "Nothing was written to best/. What it was trained on and its answers are kept below runs/a/ship/"
-    )
+    assert said[-1] == "Nothing was written to best/. Its data, model and answers are in runs/a/ship/"
 
 
 def test_further_looks_and_answers_without_a_verdict_are_said():
     said = lines(SHIPPED.model_copy(update={"looks": 2, "errors": 3, "forgotten": []}))
-    assert "       look 2 at this gate: the interval is one of 97.5%, since the best of several is partly luck" in said
+    assert "       look 2 at this gate, so the interval is one of 97.5%" in said
     assert "       3 answers could not be had or judged; they count as wrong" in said
     assert not [line for line in said if line.startswith("Forgotten")]
 

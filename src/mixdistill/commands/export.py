@@ -117,11 +117,11 @@ def text(facts: dict[str, Any], width: int) -> Text:
         "README.md": "the card",
     }
     for name, said in lines.items():
-        page.append(f"  {name:<18}", "cyan").append(said + "\n")
+        page.append(f"  {name:<19}", "cyan").append(said + "\n")
     if facts["trainers"]:
         page.append("\nTrain on it again:\n")
     for name in facts["trainers"]:
-        page.append(f"  {name:<18}", "cyan").append(START[name].format(out=facts["out"]) + "\n")
+        page.append(f"  {name:<19}", "cyan").append(START[name].format(out=facts["out"]) + "\n")
     if facts["pushed_to"]:
         page.append("\nOn the hub, private: ").append(facts["pushed_to"], "bold")
     page.rstrip()

@@ -155,7 +155,8 @@ def text(shipped: Shipping, root: Path, problems: dict[str, Problem], width: int
             f"{shipped.arm} for {shipped.student} did not pass", "bold"
         )
     page.append(f"\n\nTrained on {shipped.rows:,} verified traces of {shipped.distinct_problems:,} problems, ")
-    page.append(f"{shipped.updates:,} updates. The gate: {s.problems:,} problems, {cap}.\n\n")
+    page.append(f"{shipped.updates:,} updates.\n")
+    page.append(f"The gate: {s.problems:,} problems, {cap}.\n\n")
     rows = [
         ("", shipped.base, shipped.arm, ""),
         ("correct", f"{s.base:.1%}", f"{s.accuracy:.1%}", difference(s)),
@@ -198,8 +199,8 @@ def _rule(page: Text, shipped: Shipping) -> None:
     for part, holds in zip(shipped.why, shipped.holds, strict=True):
         page.append("  yes  " if holds else "  no   ", "green" if holds else "bold red").append(part + "\n")
     if shipped.looks > 1:
-        said = f"look {shipped.looks} at this gate: the interval is one of {1 - 0.05 / shipped.looks:.1%}"
-        page.append(f"       {said}, since the best of several is partly luck\n", "dim")
+        said = f"look {shipped.looks} at this gate, so the interval is one of {1 - 0.05 / shipped.looks:.1%}"
+        page.append(f"       {said}\n", "dim")
     if shipped.errors:
         page.append(f"       {shipped.errors:,} answers could not be had or judged; they count as wrong\n", "yellow")
 
@@ -221,5 +222,5 @@ def _end(page: Text, shipped: Shipping, root: Path) -> None:
         page.append("The student, its card and this evidence: ").append(f"{shipped.best}/\n", "bold")
         page.append("Serve it: ").append(f"sh {shlex.quote(shipped.best)}/serve.sh", "bold")
     else:
-        page.append("Nothing was written to best/. ", "")
-        page.append("What it was trained on and its answers are kept below ").append(f"{root / ship.SHIP}/", "bold")
+        page.append("Nothing was written to best/. Its data, model and answers are in ")
+        page.append(f"{root / ship.SHIP}/", "bold")
