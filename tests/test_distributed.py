@@ -211,9 +211,9 @@ def test_processes_have_equally_many_micro_batches_and_stand_ins_carry_no_loss()
     assert [m.rows for m in second["micro_batches"]] == [[1], [2], [3]]
     assert [m.rows for m in first["micro_batches"]] == [[], [], [0]]
     assert [m.loss_tokens for m in first["micro_batches"]] == [[], [], [90]]
-    idle = first["micro_batches"][0].inputs
-    assert idle["labels"].eq(IGNORED).all()
-    assert idle["input_ids"].shape == (1, 15)
+    idle = first["micro_batches"][0]
+    assert idle.labels.eq(IGNORED).all()
+    assert idle.labels.shape == idle.inputs["input_ids"].shape == (1, 15)
 
 
 def test_a_process_that_nobody_started_has_all_of_it(monkeypatch):

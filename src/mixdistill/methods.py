@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixdistill.distributed import Share
 from mixdistill.errors import MissingExtra, StageError, did_you_mean, said
 from mixdistill.sections import LEARNING_RATES, Lora, Train
 
@@ -73,7 +74,7 @@ def load(model: str, settings: Train) -> PreTrainedModel:
     if attention:
         options["attn_implementation"] = attention
     if settings.method == "qlora":
-        options |= {"quantization_config": four_bits(), "dtype": torch.bfloat16, "device_map": {"": 0}}
+        options |= {"quantization_config": four_bits(), "dtype": torch.bfloat16, "device_map": {"": Share.here().rank}}
     try:
         return AutoModelForCausalLM.from_pretrained(model, **options)
     except (ValueError, ImportError) as e:

@@ -1,8 +1,8 @@
 """What memory one training takes, against what its device has; and where it does not fit, what would.
 
-Bytes of one process: weights, their gradients, the optimizer's two moments, a copy of the weights from before (how far
-they moved is a fact), activations of the largest forward pass, its logits, and what the libraries themselves take. A
-size that is not known is None, never a guess, and refuses nothing. Measured against real trainings: docs/LOG.md.
+Bytes of one process: weights, their gradients, the optimizer's two moments, on CPU a copy of the weights from before
+(how far they moved is a fact), activations of the largest forward pass, its logits, and what the libraries themselves
+take. A size that is not known is None, never a guess, and refuses nothing. Measured against trainings: docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -48,21 +48,18 @@ def of_training(shape: Shape, train: Train, tokens: int, *, gpu: bool) -> dict[s
         "weights": FLOAT * trainable + frozen,
         "gradients": FLOAT * trainable,
         "optimizer": 2 * FLOAT * trainable,
-        "copy": FLOAT * trainable + frozen,
+        "copy": 0.0 if gpu else FLOAT * shape.weights,  # in RAM, where a GPU is not short of it
     }
     if train.num_processes > 1 and train.distributed == "fsdp":
         together = 2 * FLOAT * max(shape.layer, shape.embeddings)  # a layer at a time, and its gradients
-        copy = parts.pop("copy")  # kept where the model was loaded
-        parts = {k: v / train.num_processes for k, v in parts.items()}
+        parts = {k: v / (1 if k == "copy" else train.num_processes) for k, v in parts.items()}
         parts["weights"] += together
-        if not gpu:
-            parts["copy"] = copy
     elif train.num_processes > 1:
         parts["gradients"] *= 2  # those that are put together have buffers of their own
     parts["activations"] = _activations(shape, train, tokens, gpu=gpu)
-    # The logits; their loss-carrying rows, the logarithm of their softmax; and the gradients of both.
-    parts["logits"] = 4 * FLOAT * tokens * shape.vocabulary
-    return {k: SLACK * v for k, v in parts.items()} | {"libraries": LIBRARIES["GPU" if gpu else "core"]}
+    # The logits where there is loss, at most everywhere; their softmax, and the gradient of it. With bf16, both kinds.
+    parts["logits"] = (4 if train.bf16 else 3) * FLOAT * tokens * shape.vocabulary
+    return {k: SLACK * v for k, v in parts.items() if v} | {"libraries": LIBRARIES["GPU" if gpu else "core"]}
 
 
 def _activations(shape: Shape, train: Train, tokens: int, *, gpu: bool) -> float:
