@@ -343,3 +343,13 @@ def test_accelerate_reads_the_shipped_settings(kind):
     found = load_config_from_file(str(SETTINGS / f"{kind}.yaml"))
     assert found.num_processes == 2
     assert found.distributed_type == {"ddp": "MULTI_GPU", "fsdp": "FSDP"}[kind]
+
+
+def test_adapters_take_ddp():
+    from mixdistill.methods import lacking
+
+    shared = two("fsdp").model_copy(update={"method": "lora"})
+    assert lacking(shared) == [
+        "train.distributed: fsdp shares the weights of full trainings (got method: lora); set ddp"
+    ]
+    assert lacking(shared.model_copy(update={"distributed": "ddp"})) == lacking(two("fsdp")) == []

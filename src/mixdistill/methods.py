@@ -23,6 +23,10 @@ LARGE = 300_000_000
 def lacking(settings: Train) -> list[str]:
     """What this machine lacks for these settings, one line each."""
     found = _lacking_for_adapters(settings) + _lacking_trackers(settings.report_to)
+    if settings.method != "full" and settings.num_processes > 1 and settings.distributed == "fsdp":
+        found.append(
+            f"train.distributed: fsdp shares the weights of full trainings (got method: {settings.method}); set ddp"
+        )
     name = settings.attn_implementation
     why = name and _no_attention(name)
     return [*found, f"train.attn_implementation: {name} {why}; leave it out, or set sdpa"] if why else found

@@ -244,6 +244,9 @@ def _open(keys: dict[str, Any], train: Train, local: executor.Local) -> bool:
         return False
     if keys.get("method") == "lora" and train.method != "full":
         return False
+    shared = "num_processes" in keys or (train.num_processes > 1 and train.distributed == "fsdp")
+    if shared and keys.get("method", train.method) != "full":  # adapters are not shared so
+        return False
     if "num_processes" in keys and keys["num_processes"] <= train.num_processes:
         return False
     return any(getattr(train, k) != v for k, v in keys.items())
