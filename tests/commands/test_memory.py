@@ -230,6 +230,14 @@ def test_more_processes_than_gpus_are_refused(raw, tmp_path, gpus):
     ]
 
 
+def test_adapters_that_would_share_weights_are_refused_before_the_run(raw, tmp_path, gpus):
+    gpus(0, 1e12)
+    raw["train"] = {"num_processes": 2, "distributed": "fsdp", "method": "lora"}
+    assert stops(build(raw), Store(tmp_path / "run")) == [
+        "students.s: train.distributed: fsdp shares the weights of full trainings (got method: lora); set ddp"
+    ]
+
+
 def test_the_verbs_that_train_refuse_and_the_others_do_not(raw, tmp_path, monkeypatch):
     from mixdistill.commands.run import carry_out
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill import executor, resolve
+from mixdistill import executor, methods, resolve
 from mixdistill.commands import faults
 from mixdistill.commands.estimates import free_space, kept, row_tokens, trained
 from mixdistill.commands.faults import Found
@@ -151,8 +151,8 @@ def stops(recipe: Recipe, store: Store, *, limit: int | None = None, workers: in
 
 
 def without_gpus(recipe: Recipe) -> list[str]:
-    """Students of which a training wants more GPUs than there are."""
-    lines = []
+    """Students of which a training wants more GPUs than there are, or a library or method that is not here."""
+    lines = [f"students.{s}: {line}" for s in recipe.students for line in methods.lacking(recipe.train_of(s))]
     for name in recipe.students:
         try:
             executor.enough_gpus(executor.gpus(), recipe.train_of(name).num_processes)
