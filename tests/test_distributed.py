@@ -213,7 +213,7 @@ def test_processes_have_equally_many_micro_batches_and_stand_ins_carry_no_loss()
     assert [m.loss_tokens for m in first["micro_batches"]] == [[], [], [90]]
     idle = first["micro_batches"][0]
     assert idle.labels.eq(IGNORED).all()
-    assert idle.inputs["input_ids"].shape == (1, 15)
+    assert idle.labels.shape == idle.inputs["input_ids"].shape == (1, 15)
 
 
 def test_a_process_that_nobody_started_has_all_of_it(monkeypatch):
@@ -343,3 +343,13 @@ def test_accelerate_reads_the_shipped_settings(kind):
     found = load_config_from_file(str(SETTINGS / f"{kind}.yaml"))
     assert found.num_processes == 2
     assert found.distributed_type == {"ddp": "MULTI_GPU", "fsdp": "FSDP"}[kind]
+
+
+def test_adapters_take_ddp():
+    from mixdistill.methods import lacking
+
+    shared = two("fsdp").model_copy(update={"method": "lora"})
+    assert lacking(shared) == [
+        "train.distributed: fsdp shares the weights of full trainings (got method: lora); set ddp"
+    ]
+    assert lacking(shared.model_copy(update={"distributed": "ddp"})) == lacking(two("fsdp")) == []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixdistill.distributed import Share
 from mixdistill.errors import MissingExtra, StageError, did_you_mean, said
 from mixdistill.sections import LEARNING_RATES, Lora, Train
 
@@ -22,6 +23,10 @@ LARGE = 300_000_000
 def lacking(settings: Train) -> list[str]:
     """What this machine lacks for these settings, one line each."""
     found = _lacking_for_adapters(settings) + _lacking_trackers(settings.report_to)
+    if settings.method != "full" and settings.num_processes > 1 and settings.distributed == "fsdp":
+        found.append(
+            f"train.distributed: fsdp shares the weights of full trainings (got method: {settings.method}); set ddp"
+        )
     name = settings.attn_implementation
     why = name and _no_attention(name)
     return [*found, f"train.attn_implementation: {name} {why}; leave it out, or set sdpa"] if why else found
@@ -73,7 +78,7 @@ def load(model: str, settings: Train) -> PreTrainedModel:
     if attention:
         options["attn_implementation"] = attention
     if settings.method == "qlora":
-        options |= {"quantization_config": four_bits(), "dtype": torch.bfloat16, "device_map": {"": 0}}
+        options |= {"quantization_config": four_bits(), "dtype": torch.bfloat16, "device_map": {"": Share.here().rank}}
     try:
         return AutoModelForCausalLM.from_pretrained(model, **options)
     except (ValueError, ImportError) as e:

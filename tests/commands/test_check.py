@@ -76,7 +76,7 @@ def test_the_whole_plan_reads_like_this(raw):
         "            (2 operations a weight and token, 4e+09 a second and core)\n"
         "memory      s  about 592 MiB a training, 2 at once, of 8 GiB\n"
         "              (weights 443 KiB, gradients 443 KiB, optimizer 886 KiB, copy 443 KiB, activations 16\n"
-        "                MiB, logits 2.02 MiB, libraries 572 MiB)\n"
+        "                MiB, logits 1.52 MiB, libraries 572 MiB)\n"
         "disk        run (new), 50 GiB free\n"
         "            models kept     about 5.9 MiB (4 bytes a weight, 15 models)\n"
         "            while training  about 4.72 MiB (two a training with the optimizer's state, 2 at once)\n"

@@ -61,7 +61,9 @@ def test_weights_gradients_and_moments_are_those_of_what_is_trained(qwen):
     assert found
     full = of_training(found, Train(), 1000, gpu=True)
     assert full["weights"] == pytest.approx(SLACK * 4 * found.weights)
-    assert full["gradients"] == full["weights"] == full["copy"]
+    assert full["gradients"] == full["weights"]
+    assert "copy" not in full
+    assert of_training(found, Train(), 1000, gpu=False)["copy"] == full["weights"]
     assert full["optimizer"] == 2 * full["weights"]
     lora = of_training(found, Train(method="lora"), 1000, gpu=True)
     adapters = found.adapters(Train().lora)
@@ -78,7 +80,7 @@ def test_logits_and_activations_grow_with_the_tokens_and_checkpointing_keeps_few
     assert found
     plain, kept = (of_training(found, Train(gradient_checkpointing=c), 1000, gpu=True) for c in (False, True))
     assert of_training(found, Train(), 2000, gpu=True)["logits"] == 2 * plain["logits"]
-    assert plain["logits"] == pytest.approx(SLACK * 16 * 1000 * 151936)
+    assert plain["logits"] == pytest.approx(SLACK * 12 * 1000 * 151936)
     assert kept["activations"] < plain["activations"] / 5
     assert of_training(found, Train(), 1000, gpu=True)["activations"] == kept["activations"], "on a GPU by itself"
     assert of_training(found, Train(), 1000, gpu=False)["activations"] == plain["activations"]
@@ -101,7 +103,7 @@ def test_what_does_not_fit_is_one_line_with_what_would(qwen, raw, tmp_path, gpus
     line = refused(made)
     assert line
     assert line.startswith("students.q: a training takes about ")
-    assert "of memory (weights 6.33 GiB, gradients 6.33 GiB, optimizer 12.7 GiB, copy 6.33 GiB" in line
+    assert "of memory (weights 6.33 GiB, gradients 6.33 GiB, optimizer 12.7 GiB, activations" in line
     assert "; a forward pass of 16,384 tokens), and there are 44.7 GiB; what would fit: train." in line
     assert made.would[0].startswith("train.micro_batch_tokens: ")
     assert "\n" not in line
@@ -225,6 +227,14 @@ def test_more_processes_than_gpus_are_refused(raw, tmp_path, gpus):
     raw["train"] = {"num_processes": 3}
     assert stops(build(raw), Store(tmp_path / "run")) == [
         "students.s: train.num_processes: needs a GPU for each process (got 3, and 2 here); lower it"
+    ]
+
+
+def test_adapters_that_would_share_weights_are_refused_before_the_run(raw, tmp_path, gpus):
+    gpus(0, 1e12)
+    raw["train"] = {"num_processes": 2, "distributed": "fsdp", "method": "lora"}
+    assert stops(build(raw), Store(tmp_path / "run")) == [
+        "students.s: train.distributed: fsdp shares the weights of full trainings (got method: lora); set ddp"
     ]
 
 

@@ -1,8 +1,8 @@
 """What memory one training takes, against what its device has; and where it does not fit, what would.
 
-Bytes of one process: weights, their gradients, the optimizer's two moments, a copy of the weights from before (how far
-they moved is a fact), activations of the largest forward pass, its logits, and what the libraries themselves take. A
-size that is not known is None, never a guess, and refuses nothing. Measured against real trainings: docs/LOG.md.
+Bytes of one process: weights, their gradients, the optimizer's two moments, on CPU a copy of the weights from before
+(how far they moved is a fact), activations of the largest forward pass, its logits, and what the libraries themselves
+take. A size that is not known is None, never a guess, and refuses nothing. Measured against trainings: docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill import executor, resolve
+from mixdistill import executor, methods, resolve
 from mixdistill.commands import faults
 from mixdistill.commands.estimates import free_space, kept, row_tokens, trained
 from mixdistill.commands.faults import Found
@@ -48,21 +48,18 @@ def of_training(shape: Shape, train: Train, tokens: int, *, gpu: bool) -> dict[s
         "weights": FLOAT * trainable + frozen,
         "gradients": FLOAT * trainable,
         "optimizer": 2 * FLOAT * trainable,
-        "copy": FLOAT * trainable + frozen,
+        "copy": 0.0 if gpu else FLOAT * shape.weights,  # in RAM, where a GPU is not short of it
     }
     if train.num_processes > 1 and train.distributed == "fsdp":
         together = 2 * FLOAT * max(shape.layer, shape.embeddings)  # a layer at a time, and its gradients
-        copy = parts.pop("copy")  # kept where the model was loaded
-        parts = {k: v / train.num_processes for k, v in parts.items()}
+        parts = {k: v / (1 if k == "copy" else train.num_processes) for k, v in parts.items()}
         parts["weights"] += together
-        if not gpu:
-            parts["copy"] = copy
     elif train.num_processes > 1:
         parts["gradients"] *= 2  # those that are put together have buffers of their own
     parts["activations"] = _activations(shape, train, tokens, gpu=gpu)
-    # The logits; their loss-carrying rows, the logarithm of their softmax; and the gradients of both.
-    parts["logits"] = 4 * FLOAT * tokens * shape.vocabulary
-    return {k: SLACK * v for k, v in parts.items()} | {"libraries": LIBRARIES["GPU" if gpu else "core"]}
+    # The logits where there is loss, at most everywhere; their softmax, and the gradient of it. With bf16, both kinds.
+    parts["logits"] = (4 if train.bf16 else 3) * FLOAT * tokens * shape.vocabulary
+    return {k: SLACK * v for k, v in parts.items() if v} | {"libraries": LIBRARIES["GPU" if gpu else "core"]}
 
 
 def _activations(shape: Shape, train: Train, tokens: int, *, gpu: bool) -> float:
@@ -154,8 +151,8 @@ def stops(recipe: Recipe, store: Store, *, limit: int | None = None, workers: in
 
 
 def without_gpus(recipe: Recipe) -> list[str]:
-    """Students of which a training wants more GPUs than there are."""
-    lines = []
+    """Students of which a training wants more GPUs than there are, or a library or method that is not here."""
+    lines = [f"students.{s}: {line}" for s in recipe.students for line in methods.lacking(recipe.train_of(s))]
     for name in recipe.students:
         try:
             executor.enough_gpus(executor.gpus(), recipe.train_of(name).num_processes)
@@ -246,6 +243,9 @@ def _open(keys: dict[str, Any], train: Train, local: executor.Local) -> bool:
     if keys.get("method") == "qlora" and (not local.devices or train.method == "qlora"):
         return False
     if keys.get("method") == "lora" and train.method != "full":
+        return False
+    shared = "num_processes" in keys or (train.num_processes > 1 and train.distributed == "fsdp")
+    if shared and keys.get("method", train.method) != "full":  # adapters are not shared so
         return False
     if "num_processes" in keys and keys["num_processes"] <= train.num_processes:
         return False
