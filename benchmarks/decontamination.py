@@ -35,7 +35,8 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="every match with both texts")
     args = parser.parse_args()
     prompts = {name: _prompts(args.data / "problems" / name) for name in FILES}
-    traces = [json.loads(line)["output"] for f in sorted(args.data.glob("traces/*.jsonl")) for line in open(f)]
+    files = sorted(args.data.glob("traces/*.jsonl"))
+    traces = [json.loads(line)["output"] for f in files for line in f.read_text("utf-8").splitlines()]
     tests = FILES[:4]
     for train in FILES[4:]:
         for test in tests:

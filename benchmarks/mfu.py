@@ -24,11 +24,11 @@ from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
 import training  # the benchmark beside this one
-from mixdistill.batches import IGNORED
-from mixdistill.finetune import fine_tune
-from mixdistill.methods import attention_of
 from mixdistill.sections import Train
 from mixdistill.tokens import Template
+from mixdistill.training.batches import IGNORED
+from mixdistill.training.finetune import fine_tune
+from mixdistill.training.methods import attention_of
 
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A10": 125e12, "4090": 165e12}
 """Part of a GPU's name -> dense bfloat16 FLOP/s, as its maker gives them."""

@@ -27,10 +27,10 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
-from mixdistill.batches import IGNORED
-from mixdistill.finetune import fine_tune
 from mixdistill.sections import Train
 from mixdistill.tokens import Template
+from mixdistill.training.batches import IGNORED
+from mixdistill.training.finetune import fine_tune
 from mixdistill.types import Example
 
 ROWS = 16

@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from mixdistill import evidence, gate, projection, recipe, resolve, sections, types
+from mixdistill import evidence, projection, recipe, resolve, sections, types
 from mixdistill.commands import plans
+from mixdistill.handover import gate
 
 HERE = Path(__file__).parent
 HEAD = "<!-- Written by docs/generate.py from the code; `make docs` writes it again. -->\n\n"

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from mixdistill.backends.transformers import Transformers
 from mixdistill.collect import request_seed
-from mixdistill.finetune import fine_tune
 from mixdistill.lab import domain, models
 from mixdistill.lab.teachers import Scripted
-from mixdistill.mixtures import blend
-from mixdistill.pools import Candidate
-from mixdistill.schedule import schedule
+from mixdistill.mixing.mixtures import blend
+from mixdistill.mixing.pools import Candidate
+from mixdistill.mixing.schedule import schedule
 from mixdistill.sections import Train
 from mixdistill.tokens import Template
+from mixdistill.training.finetune import fine_tune
 from mixdistill.types import Completion, Example, Outcome, Problem, Request, Sampling, Trace
 
 LEARNING_RATE = {"xs": 2.5e-3, "s": 1.5e-3, "sm": 1.25e-3, "m": 1.0e-3}

@@ -8,7 +8,7 @@
 A problem is the harder, the longer the shortest trace that `teacher` wrote of it.
 """
 
-from mixdistill.mixtures import example_shares
+from mixdistill.mixing.mixtures import example_shares
 
 
 def easy_first(pools, weights, *, rng, unit, teacher):

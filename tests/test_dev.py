@@ -3,9 +3,10 @@
 import pytest
 
 import tiny
-from mixdistill import dev, snapshots
+from mixdistill import dev
 from mixdistill.errors import Refused
 from mixdistill.store import Store, _append
+from mixdistill.training import snapshots
 from mixdistill.types import Decision, Outcome, Trace
 
 pytest.importorskip("trl")

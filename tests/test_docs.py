@@ -18,12 +18,14 @@ import typer.main
 import made
 import planted
 import tiny
-from mixdistill import cli, configurations, export, gate, mix, mixtures, problems, prompts, resolve
+from mixdistill import cli, export, mix, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
 from mixdistill.commands import sheets
 from mixdistill.commands import ship as ship_verb
 from mixdistill.errors import DataError, RecipeError
 from mixdistill.fake import faults
+from mixdistill.handover import configurations, gate
+from mixdistill.mixing import mixtures
 from mixdistill.recipe import Recipe, build, load, parse_yaml
 from mixdistill.sections import Problems, Source, Train
 from mixdistill.types import Outcome, Problem, Request, Trace, prompt_text

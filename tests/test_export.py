@@ -13,15 +13,16 @@ import pytest
 import yaml
 
 import tiny
-from mixdistill import configurations, export
-from mixdistill.batches import IGNORED
+from mixdistill import export
 from mixdistill.errors import StoreError
 from mixdistill.export import Cell
-from mixdistill.finetune import fine_tune
+from mixdistill.handover import configurations
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Train
 from mixdistill.store import Store
 from mixdistill.tokens import Template
+from mixdistill.training.batches import IGNORED
+from mixdistill.training.finetune import fine_tune
 from mixdistill.types import Drop, Example, Message, Update
 
 THINKING = (
@@ -134,7 +135,7 @@ def test_trl_makes_the_same_student_of_it(updates, tmp_path):
 
 
 def test_the_script_has_every_setting_of_the_training(tmp_path):
-    from mixdistill.trainer import arguments
+    from mixdistill.training.trainer import arguments
 
     model = tiny.byte_student(tmp_path / "model")
     recipe, store, cell = planted(tmp_path / "run", model, EQUAL, **SETTINGS)

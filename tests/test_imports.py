@@ -94,7 +94,7 @@ def test_no_module_but_the_trainer_loads_torch_when_it_is_imported():
 import importlib, pkgutil, sys
 import mixdistill
 names = [m.name for m in pkgutil.walk_packages(mixdistill.__path__, "mixdistill.") if not m.name.endswith("__main__")]
-names = [n for n in names if n not in ("mixdistill.trainer", "mixdistill.shared_trainer")]
+names = [n for n in names if n not in ("mixdistill.training.trainer", "mixdistill.training.shared_trainer")]
 assert len(names) > 30
 for name in names:
     importlib.import_module(name)

@@ -182,7 +182,7 @@ def test_rows_that_are_cut_are_counted(tmp_path):
 
 def test_texts_are_joined_whatever_the_order_of_the_tables(tmp_path, monkeypatch):
     """Also where neither the rows nor the tables are in the order of the problems, and blocks are small."""
-    monkeypatch.setattr("mixdistill.joining.GROUP", 4)
+    monkeypatch.setattr("mixdistill.mixing.joining.GROUP", 4)
     count = 40
     store = made.run(tmp_path, count, both(count))
     drawn = mix.draw(made.recipe({"mix": {"long": 0.5, "short": 0.5}}), store, "s", "mix", 0)

@@ -8,11 +8,11 @@ import pytest
 
 import templates
 import tiny
-from mixdistill.batches import IGNORED, Tokenised, pad
 from mixdistill.errors import StageError
 from mixdistill.row_checks import CHECKS, Reader, check_rows, of_rows, rendered
 from mixdistill.template_checks import holds
 from mixdistill.tokens import Template
+from mixdistill.training.batches import IGNORED, Tokenised, pad
 from mixdistill.types import Example, Message
 from templates import CONTENT, KINDS, PROMPT, REASONING
 

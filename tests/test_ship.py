@@ -15,7 +15,7 @@ from mixdistill import evaluate, ship
 from mixdistill.arms import BASE, called
 from mixdistill.commands import ship as verb
 from mixdistill.errors import StageError, StoreError
-from mixdistill.gate import Shipping
+from mixdistill.handover.gate import Shipping
 from mixdistill.recipe import Recipe, load
 from mixdistill.ship import Candidate
 from mixdistill.store import Store
@@ -188,7 +188,7 @@ def test_what_fails_goes_on_from_there(root, monkeypatch, stage):
 
 def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint(root, monkeypatch):
     """Killed between two updates; the student that comes out is the one of an uninterrupted training."""
-    from mixdistill import trainer
+    from mixdistill.training import trainer
 
     recipe = yaml.safe_load((root / "recipe.yaml").read_text())
     recipe["train"]["save_steps"] = 2

@@ -11,9 +11,9 @@ import torch
 import templates
 import tiny
 from mixdistill.errors import Refused, StageError
-from mixdistill.finetune import fine_tune
 from mixdistill.sections import Train
 from mixdistill.tokens import Template
+from mixdistill.training.finetune import fine_tune
 from mixdistill.types import Example
 
 SETTINGS = Train(learning_rate=3e-3, warmup_ratio=0.2, weight_decay=0.01, adam_beta2=0.98, save_steps=3)
@@ -260,7 +260,7 @@ def test_training_that_diverges_stops_at_that_update_and_leaves_no_model(model, 
 
 
 def test_training_that_diverges_in_its_last_update_leaves_no_model(model, examples, tmp_path, monkeypatch):
-    monkeypatch.setattr("mixdistill.finetune._displacement", lambda *_: math.nan)
+    monkeypatch.setattr("mixdistill.training.finetune._displacement", lambda *_: math.nan)
     with pytest.raises(StageError, match="no longer finite"):
         _train(model, examples, tmp_path)
     assert not (tmp_path / "model").exists()

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mixdistill.commands import complete, lab, verdicts
+from mixdistill.commands import complete, lab, results, verdicts
 from mixdistill.errors import MixdistillError
 from mixdistill.flags import (
     ForceOption,
@@ -24,13 +24,11 @@ from mixdistill.flags import (
     RehearseOption,
     RetryOption,
     RunArg,
-    SeedOption,
     SetOption,
-    StudentOption,
     Style,
     WorkersOption,
 )
-from mixdistill.printing import as_json, print_row, print_text, width
+from mixdistill.printing import as_json, print_row, width
 
 START = """\
 mixdistill measures which reasoning traces teach your small model: it trains it on long, short and
@@ -58,7 +56,7 @@ app = typer.Typer(
     epilog="First time here? Run: mixdistill demo",
 )
 app.add_typer(lab.app, name="lab", rich_help_panel="The lab")
-for _verb in (verdicts.disagreements, verdicts.audit):
+for _verb in (results.ship, results.export, verdicts.disagreements, verdicts.audit):
     app.command()(_verb)
 
 
@@ -400,89 +398,6 @@ def show(
 
 
 @app.command()
-def ship(
-    run: RunArg,
-    student: StudentOption = None,
-    arm: Annotated[
-        str | None, typer.Option("--arm", metavar="ARM", help="An arm of its recipe; else its best on the benchmarks.")
-    ] = None,
-    seed: SeedOption = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(
-            "--max-tokens", metavar="CAP", min=1, help="Tokens that an answer may take in use; else the study's."
-        ),
-    ] = None,
-    may_forget: Annotated[
-        float,
-        typer.Option(
-            "--may-forget", metavar="SHARE", min=0, max=1, help="Of what base solves, at most so much is lost."
-        ),
-    ] = 0.25,
-    workers: WorkersOption = None,
-    json_: JsonOption = False,
-) -> None:
-    """Retrain the best blend on everything verified, and ship it if it beats the base model at the gate.
-
-    The arms of a study are handicapped on purpose: here one gets all that its
-    teachers solved. It is asked the problems of problems.gate, which nothing was
-    chosen on, and passes if it is surely better, stops, and forgets little. Then
-    best/ in the run folder holds it, with its card, the evidence and a server's
-    command; else the answer is: keep the base model. Both end with exit code 0.
-    """
-    from mixdistill.commands import ship as verb
-
-    code = verb.main(
-        run,
-        as_json=json_,
-        say=_say,
-        student=student,
-        arm=arm,
-        seed=seed,
-        max_tokens=max_tokens,
-        may_forget=may_forget,
-        workers=workers,
-    )
-    if code:
-        raise typer.Exit(code)
-
-
-@app.command()
-def export(
-    run: RunArg,
-    arm: Annotated[str, typer.Argument(metavar="ARM", help="An arm of its recipe, such as mix-long.")],
-    out: Annotated[Path, typer.Option("--out", help="A new or empty folder for it.")],
-    student: StudentOption = None,
-    seed: SeedOption = None,
-    for_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--for",
-            metavar="TRAINER",
-            help="Configuration for trl, llamafactory, ms-swift, axolotl or all. Repeatable.",
-        ),
-    ] = None,
-    push_to_hub: Annotated[
-        str | None,
-        typer.Option(
-            "--push-to-hub", metavar="OWNER/NAME", help="Upload it too, as a private data set; HF_TOKEN is used."
-        ),
-    ] = None,
-    json_: JsonOption = False,
-) -> None:
-    """An arm as a data set with its card, and how other trainers reproduce its training.
-
-    Conversations, the very text, and the tokens, labels and order that the
-    training saw, as Parquet. Of an arm that was trained, the model's card gets
-    the scores that there are by now.
-    """
-    from mixdistill.commands import export as verb
-
-    facts = verb.export(run, arm, student=student, seed=seed, out=out, repo=push_to_hub, trainers=for_ or [])
-    print_text(facts, verb.text, json_)
-
-
-@app.command()
 def demo(
     full: Annotated[
         bool, typer.Option("--full", help="More students, blends, teachers and seeds (about an hour).")
@@ -504,10 +419,6 @@ def demo(
     _carry_out(shipped()[name], set_, out, STAGES, fresh=fresh, workers=workers, as_json=json_)
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-
-
 def _tell(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()  # who reads it through a pipe waits for it
@@ -521,7 +432,7 @@ def _carry_out(
     else:
         from mixdistill.commands.run import carry_out
 
-    code = carry_out(recipe, overrides, out, stages, say=_say, **how)
+    code = carry_out(recipe, overrides, out, stages, say=say, **how)
     if code:
         raise typer.Exit(code)
 

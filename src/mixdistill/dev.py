@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill import snapshots
 from mixdistill.chain import grading_options
 from mixdistill.files import file_hash
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.students import Asked, answer, backend_options, sampled_with
+from mixdistill.training import snapshots
 from mixdistill.types import Outcome, Problem
 
 DEV = "dev"

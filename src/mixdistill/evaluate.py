@@ -17,12 +17,12 @@ from mixdistill.arms import Called, called
 from mixdistill.chain import grading_options
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import StageError, StoreError
-from mixdistill.finetune import MODEL
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import MARKER, Store
 from mixdistill.students import Asked, answer, backend_options, base_modes, sampled_with
 from mixdistill.template_checks import same_template
 from mixdistill.tokens import WAYS, Template, switched
+from mixdistill.training.finetune import MODEL
 from mixdistill.types import Outcome, Problem, Score, Trace, content_hash
 from mixdistill.units import Done, Extent, Unit
 

@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mixdistill import resolve
-from mixdistill.batches import IGNORED, Tokenised
 from mixdistill.errors import StoreError
 from mixdistill.files import unwritable, write_atomically
 from mixdistill.mix import EXAMPLES, UPDATES
 from mixdistill.recipe import Recipe
 from mixdistill.store import GROUP, Store
 from mixdistill.tokens import CLOSE, OPEN, Template
+from mixdistill.training.batches import IGNORED, Tokenised
 from mixdistill.types import Example, Message, Update
 
 if TYPE_CHECKING:

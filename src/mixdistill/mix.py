@@ -18,15 +18,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mixdistill import joining, pools, resolve
+from mixdistill import resolve
 from mixdistill.analyze import FITS
 from mixdistill.arms import SELF, called
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import StageError
-from mixdistill.mixtures import SUPPLIED
-from mixdistill.pools import Problems, Traced
+from mixdistill.mixing import joining, pools
+from mixdistill.mixing.mixtures import SUPPLIED
+from mixdistill.mixing.pools import Problems, Traced
+from mixdistill.mixing.schedule import Schedule, schedule
 from mixdistill.recipe import Recipe, self_of
-from mixdistill.schedule import Schedule, schedule
 from mixdistill.sections import Arm, Budget
 from mixdistill.store import Store
 from mixdistill.types import Drop, Example, Origin, Update, content_hash

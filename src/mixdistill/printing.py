@@ -46,3 +46,8 @@ def cut(value: str, width: int) -> str:
     """The beginning of a text, in one line of at most `width` characters, quoted."""
     line = " ".join(value.split())
     return repr(line) if len(line) <= width - 2 else repr(line[: width - 5] + "...")
+
+
+def say(text: str) -> None:
+    """A line for who is watching: on stderr, so that stdout holds the result alone."""
+    sys.stderr.write(text + "\n")

@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mixdistill import asking, mixtures, prompts, resolve
+from mixdistill import asking, prompts, resolve
 from mixdistill.arms import SELF
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
+from mixdistill.mixing import mixtures
 from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe, self_of
 from mixdistill.sections import HELD_OUT, Arm, OpenSection, Student, Teacher, Train
 from mixdistill.store import UNUSED

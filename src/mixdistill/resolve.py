@@ -51,10 +51,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "attempts": "mixdistill.lab.domain:attempts",
     },
     "mixture": {
-        "blend": "mixdistill.mixtures:blend",
-        "curriculum": "mixdistill.mixtures:curriculum",
-        "route": "mixdistill.mixtures:route",
-        "repeat": "mixdistill.mixtures:repeat",
+        "blend": "mixdistill.mixing.mixtures:blend",
+        "curriculum": "mixdistill.mixing.mixtures:curriculum",
+        "route": "mixdistill.mixing.mixtures:route",
+        "repeat": "mixdistill.mixing.mixtures:repeat",
     },
 }
 """kind -> short name -> reference."""

@@ -23,20 +23,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill import cards, dev, export, gate, mix, snapshots, train
+from mixdistill import dev, export, mix, train
 from mixdistill.arms import BASE, called
 from mixdistill.chain import grading_options
 from mixdistill.errors import StoreError
 from mixdistill.evaluate import ALL, SCORES, author
 from mixdistill.files import file_hash, unwritable, write_atomically
-from mixdistill.gate import Answers, Shipping
+from mixdistill.handover import cards, gate
+from mixdistill.handover.gate import Answers, Shipping
 from mixdistill.recipe import Recipe
 from mixdistill.refusals import BEST, RECIPE, SHIP
 from mixdistill.resolve import model_fingerprint, model_path
-from mixdistill.snapshots import MODEL
 from mixdistill.store import MARKER, SET_ASIDE, Store
 from mixdistill.students import Answered, Asked, answer, backend_options, sampled_with
 from mixdistill.tokens import switched
+from mixdistill.training import snapshots
+from mixdistill.training.snapshots import MODEL
 from mixdistill.types import Outcome, Problem, Score, content_hash
 from mixdistill.units import STARTED, Done, State, Unit, plan
 

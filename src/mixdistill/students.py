@@ -22,13 +22,13 @@ from mixdistill.collect import TABLE as TRACES
 from mixdistill.collect import Buying, Collected, collect
 from mixdistill.errors import MixdistillError
 from mixdistill.files import versions, write_atomically
-from mixdistill.finetune import device_name
 from mixdistill.generate import make_backend
 from mixdistill.prompts import tagged
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Student
 from mixdistill.store import Store
 from mixdistill.tokens import SWITCH, WAYS, Template
+from mixdistill.training.finetune import device_name
 from mixdistill.types import Completion, Outcome, Problem, Request, Trace
 from mixdistill.wanted import fixed
 

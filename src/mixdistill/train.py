@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill import cards, dev, export, resolve, snapshots
+from mixdistill import dev, export, resolve
 from mixdistill.dev import Cell
 from mixdistill.files import file_hash
-from mixdistill.finetune import fine_tune
+from mixdistill.handover import cards
 from mixdistill.mix import EXAMPLES, UPDATES
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Train
-from mixdistill.snapshots import MODEL
 from mixdistill.store import Store
+from mixdistill.training import snapshots
+from mixdistill.training.finetune import fine_tune
+from mixdistill.training.snapshots import MODEL
 from mixdistill.types import Example, Update, content_hash
 from mixdistill.units import Done, Unit
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import shutil
 
 from mixdistill import dev, train
-from mixdistill.checkpoints import remove_checkpoint
 from mixdistill.errors import Diverged
 from mixdistill.recipe import Recipe
-from mixdistill.snapshots import MODEL
 from mixdistill.store import Store
 from mixdistill.train import Untuned
+from mixdistill.training.checkpoints import remove_checkpoint
+from mixdistill.training.snapshots import MODEL
 from mixdistill.types import content_hash
 from mixdistill.units import Done, Unit
 

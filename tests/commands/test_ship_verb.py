@@ -10,10 +10,10 @@ import pytest
 
 import tiny
 from mixdistill import cli
-from mixdistill.cards import Scored
 from mixdistill.commands import ship as verb
 from mixdistill.errors import DataError, StoreError
-from mixdistill.gate import Level, Shipping
+from mixdistill.handover.cards import Scored
+from mixdistill.handover.gate import Level, Shipping
 from mixdistill.types import Interval
 
 SCORED = Scored(

@@ -108,11 +108,11 @@ def main() -> None:
     import transformers.models.llama.modeling_llama
     import trl  # noqa: F401
 
-    import mixdistill.trainer
+    import mixdistill.training.trainer
     import tiny  # noqa: F401
     from mixdistill import evaluate, gather, report  # noqa: F401
 
-    assert transformers.models.llama.modeling_llama and mixdistill.trainer
+    assert transformers.models.llama.modeling_llama and mixdistill.training.trainer
     torch.set_num_threads(1)
     for line in sys.stdin:
         job = json.loads(line)

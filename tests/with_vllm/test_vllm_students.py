@@ -8,9 +8,9 @@ from pathlib import Path
 from rows import answers, requests
 
 import tiny
-from mixdistill import cards
 from mixdistill.backends.vllm import VLLM
 from mixdistill.export import Cell
+from mixdistill.handover import cards
 from mixdistill.store import Store
 
 

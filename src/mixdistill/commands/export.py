@@ -6,18 +6,18 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixdistill import cards, configurations
 from mixdistill import export as exports
 from mixdistill.arms import BASE, called
 from mixdistill.commands.complete import is_run
 from mixdistill.commands.status import no_run
 from mixdistill.errors import DataError, StoreError, did_you_mean
 from mixdistill.export import Cell
+from mixdistill.handover import cards, configurations
+from mixdistill.handover.scored import scored
 from mixdistill.recipe import Recipe, load
 from mixdistill.refusals import RECIPE
-from mixdistill.scored import scored
-from mixdistill.snapshots import MODEL
 from mixdistill.store import Store
+from mixdistill.training.snapshots import MODEL
 
 if TYPE_CHECKING:
     from rich.text import Text

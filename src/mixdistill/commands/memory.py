@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill import executor, methods, resolve
+from mixdistill import executor, resolve
 from mixdistill.commands import faults
 from mixdistill.commands.estimates import free_space, kept, row_tokens, trained
 from mixdistill.commands.faults import Found
@@ -24,6 +24,7 @@ from mixdistill.page.wording import rough_size
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Train
 from mixdistill.store import Store
+from mixdistill.training import methods
 
 FLOAT = 4
 QUANTIZED = 0.57

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixdistill import interrupt, pipeline, progress, ship
-from mixdistill.cards import difference
 from mixdistill.commands.complete import is_run
 from mixdistill.commands.export import student_of, which
 from mixdistill.commands.run import STOPPED
 from mixdistill.commands.status import no_run
 from mixdistill.errors import StageError, Stopped, said
 from mixdistill.executor import Local, never
-from mixdistill.gate import Level, Shipping
+from mixdistill.handover.cards import difference
+from mixdistill.handover.gate import Level, Shipping
 from mixdistill.printing import print_row
 from mixdistill.recipe import BASE, Recipe, load
 from mixdistill.refusals import RECIPE

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from mixdistill import methods, resolve
+from mixdistill import resolve
 from mixdistill.errors import MissingExtra
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Student, Train
+from mixdistill.training import methods
 
 
 def lacking(recipe: Recipe) -> list[str]:

@@ -5,9 +5,9 @@ import random
 import pytest
 
 import tiny
-from mixdistill.batches import IGNORED, Collate, Tokenised, check_rows, micro_batches, pad
 from mixdistill.errors import StageError
 from mixdistill.tokens import Template
+from mixdistill.training.batches import IGNORED, Collate, Tokenised, check_rows, micro_batches, pad
 
 
 @pytest.fixture(scope="module")

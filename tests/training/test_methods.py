@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import tiny
-from mixdistill import methods
 from mixdistill.backends.transformers import generation_config
-from mixdistill.batches import Collate, Tokenised, pack, packs, pad
 from mixdistill.errors import StageError
-from mixdistill.finetune import fine_tune
 from mixdistill.sections import Lora, Train
 from mixdistill.tokens import Template
-from mixdistill.trainer import only, token_losses
+from mixdistill.training import methods
+from mixdistill.training.batches import Collate, Tokenised, pack, packs, pad
+from mixdistill.training.finetune import fine_tune
+from mixdistill.training.trainer import only, token_losses
 
 LORA = Train(method="lora", lora=Lora(r=4, lora_dropout=0.1), learning_rate=1e-2, save_steps=2, warmup_ratio=0.2)
 UPDATES = [[(3 * u + i) % 8 for i in range(3)] for u in range(5)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mixdistill import stats
 from mixdistill.arms import called
-from mixdistill.cards import Scored
 from mixdistill.evaluate import ALL, SCORES
 from mixdistill.export import Cell
+from mixdistill.handover.cards import Scored
 from mixdistill.readings import cell_of, read
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import Store

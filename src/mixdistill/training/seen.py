@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mixdistill.types import Example
 
 if TYPE_CHECKING:
-    from mixdistill.batches import MicroBatch
+    from mixdistill.training.batches import MicroBatch
 
 POINTS = 50
 """About as many losses are kept, each the mean of a span of updates."""

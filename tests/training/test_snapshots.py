@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import tiny
-from mixdistill import snapshots
-from mixdistill.finetune import fine_tune
 from mixdistill.sections import Train
+from mixdistill.training import snapshots
+from mixdistill.training.finetune import fine_tune
 from mixdistill.types import Example
 
 pytest.importorskip("trl")
@@ -150,7 +150,7 @@ def test_killed_while_a_point_is_kept_the_next_call_goes_on(step, tmp_path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.rename", dying(Path.rename))
-        patch.setattr("mixdistill.snapshots.shutil.rmtree", dying(snapshots.shutil.rmtree))
+        patch.setattr("mixdistill.training.snapshots.shutil.rmtree", dying(snapshots.shutil.rmtree))
         with pytest.raises(Killed):
             snapshots.keep(tmp_path, 7, 10)
     snapshots.keep(tmp_path, 7, 10)

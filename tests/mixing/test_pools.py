@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import made
-from mixdistill import pools
 from mixdistill.errors import StageError
-from mixdistill.pools import Candidate, Pool
+from mixdistill.mixing import pools
+from mixdistill.mixing.pools import Candidate, Pool
 from mixdistill.sections import Train
 
 

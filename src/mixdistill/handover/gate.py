@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mixdistill import stats
-from mixdistill.cards import Scored
 from mixdistill.files import write_atomically
+from mixdistill.handover.cards import Scored
 from mixdistill.store import Store
 from mixdistill.types import Interval, Row
 from mixdistill.units import read_json

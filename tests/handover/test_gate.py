@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mixdistill import gate, stats
-from mixdistill.gate import Answers, Level
+from mixdistill import stats
+from mixdistill.handover import gate
+from mixdistill.handover.gate import Answers, Level
 from mixdistill.store import Store
 
 

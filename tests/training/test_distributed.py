@@ -17,13 +17,13 @@ import torch
 import yaml
 
 import tiny
-from mixdistill import distributed
-from mixdistill.batches import IGNORED, Collate, Tokenised
-from mixdistill.checkpoints import newest_checkpoint
-from mixdistill.distributed import SETTINGS, Share, spread
 from mixdistill.errors import RecipeError, StageError
-from mixdistill.finetune import fine_tune
 from mixdistill.sections import Train
+from mixdistill.training import distributed
+from mixdistill.training.batches import IGNORED, Collate, Tokenised
+from mixdistill.training.checkpoints import newest_checkpoint
+from mixdistill.training.distributed import SETTINGS, Share, spread
+from mixdistill.training.finetune import fine_tune
 from mixdistill.types import Example
 from test_executor import alive
 
@@ -140,7 +140,7 @@ def test_two_processes_come_to_the_losses_weights_and_facts_of_one(kind, alone, 
 
 def dies_in_update(update: int, *args: Any, **kwargs: Any) -> Any:
     """A training whose second process is killed in an update, before its gradients are put together."""
-    from mixdistill.shared_trainer import SharedTrainer
+    from mixdistill.training.shared_trainer import SharedTrainer
 
     mean, calls = SharedTrainer.mean_of_all, []
 
@@ -293,7 +293,7 @@ def test_what_is_said_is_why_the_process_failed_that_failed_first(kind, type_, t
 
 PARENT = """
 import os, signal, sys
-from mixdistill.distributed import spread
+from mixdistill.training.distributed import spread
 import test_distributed
 
 def both(*pids):
@@ -346,7 +346,7 @@ def test_accelerate_reads_the_shipped_settings(kind):
 
 
 def test_adapters_take_ddp():
-    from mixdistill.methods import lacking
+    from mixdistill.training.methods import lacking
 
     shared = two("fsdp").model_copy(update={"method": "lora"})
     assert lacking(shared) == [

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixdistill.errors import RecipeError
-from mixdistill.pools import Candidate, Pool
+from mixdistill.mixing.pools import Candidate, Pool
 
 if TYPE_CHECKING:
     import numpy as np

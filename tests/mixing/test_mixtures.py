@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixdistill.mixtures import blend, curriculum, findings, repeat, route
-from mixdistill.pools import Candidate
+from mixdistill.mixing.mixtures import blend, curriculum, findings, repeat, route
+from mixdistill.mixing.pools import Candidate
 
 TOKENS = {"a": 50, "b": 5, "c": 20}
 

@@ -6,7 +6,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixdistill.schedule import schedule
+from mixdistill.mixing.schedule import schedule
 
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=40)
 

@@ -15,8 +15,8 @@ import torch  # noqa: TID253
 from torch.utils.data import DataLoader  # noqa: TID253
 from trl import SFTTrainer  # noqa: TID253
 
-from mixdistill.checkpoints import ALONE, LAYOUT
-from mixdistill.distributed import Share
+from mixdistill.training.checkpoints import ALONE, LAYOUT
+from mixdistill.training.distributed import Share
 
 
 class SharedTrainer(SFTTrainer):

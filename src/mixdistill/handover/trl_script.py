@@ -6,7 +6,7 @@ from string import Template as Text
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mixdistill.configurations import Training
+    from mixdistill.handover.configurations import Training
 
 
 def script(t: Training, notes: list[str]) -> str:

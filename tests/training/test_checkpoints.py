@@ -6,12 +6,12 @@ import random
 import pytest
 
 import tiny
-from mixdistill import trainer
-from mixdistill.checkpoints import newest_checkpoint, remove_checkpoint, room
 from mixdistill.errors import Diverged, StageError
-from mixdistill.finetune import fine_tune
 from mixdistill.sections import Train
-from mixdistill.trainer import UpdateTrainer
+from mixdistill.training import trainer
+from mixdistill.training.checkpoints import newest_checkpoint, remove_checkpoint, room
+from mixdistill.training.finetune import fine_tune
+from mixdistill.training.trainer import UpdateTrainer
 
 UPDATES = [[(3 * u + i) % 8 for i in range(3)] for u in range(6)]
 SETTINGS = Train(learning_rate=3e-3, save_steps=2)
@@ -104,7 +104,7 @@ def test_disk_that_fills_up_at_the_model_leaves_the_last_checkpoint(model, examp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("mixdistill.finetune._write", full)
+        patched.setattr("mixdistill.training.finetune._write", full)
         with pytest.raises(StageError, match="no space for the model in"):
             fine_tune(model, examples, UPDATES, SETTINGS, seed=0, out=tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-6"]

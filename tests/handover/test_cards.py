@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 import tiny
-from mixdistill import cards
-from mixdistill.cards import Scored
 from mixdistill.export import Cell
-from mixdistill.scored import scored
+from mixdistill.handover import cards
+from mixdistill.handover.cards import Scored
+from mixdistill.handover.scored import scored
 from mixdistill.store import Store
 from mixdistill.types import Interval
 

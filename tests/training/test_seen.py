@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import tiny
-from mixdistill.batches import Collate, Tokenised
-from mixdistill.seen import Seen, from_log, risen
+from mixdistill.training.batches import Collate, Tokenised
+from mixdistill.training.seen import Seen, from_log, risen
 
 LENGTHS = (3, 1, 4, 2)
 ROWS = [Tokenised([1, 1], [2] * n) for n in LENGTHS]

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixdistill import dev, resolve, trl_script
+from mixdistill import dev, resolve
 from mixdistill.errors import MissingExtra
 from mixdistill.export import Exported, tokens_alone, write_text
+from mixdistill.handover import trl_script
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Train
 from mixdistill.store import Store

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixdistill.distributed import Share
 from mixdistill.errors import MissingExtra, StageError, did_you_mean, said
 from mixdistill.sections import LEARNING_RATES, Lora, Train
+from mixdistill.training.distributed import Share
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

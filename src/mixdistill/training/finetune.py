@@ -17,15 +17,15 @@ from typing import Any
 
 from mixdistill import row_checks
 from mixdistill.backends.transformers import generation_config
-from mixdistill.batches import Collate, Tokenised, check_rows
-from mixdistill.checkpoints import checkpoint_step, newest_checkpoint, remove_checkpoint, room
-from mixdistill.distributed import Share, spread
 from mixdistill.errors import Diverged, MissingExtra, StageError
-from mixdistill.methods import ADAPTER, adapted, load, merged, packs
 from mixdistill.sections import Train
-from mixdistill.seen import Seen, from_log
-from mixdistill.snapshots import MODEL, snapshot
 from mixdistill.tokens import Template
+from mixdistill.training.batches import Collate, Tokenised, check_rows
+from mixdistill.training.checkpoints import checkpoint_step, newest_checkpoint, remove_checkpoint, room
+from mixdistill.training.distributed import Share, spread
+from mixdistill.training.methods import ADAPTER, adapted, load, merged, packs
+from mixdistill.training.seen import Seen, from_log
+from mixdistill.training.snapshots import MODEL, snapshot
 from mixdistill.types import Example
 
 CHECKED = 100
@@ -91,7 +91,7 @@ def fine_tune(
 
 def _how(trainer: Any, settings: Train, seed: int) -> dict[str, Any]:
     """What a training was carried out with, as it was in force."""
-    from mixdistill.trainer import checkpointing_name
+    from mixdistill.training.trainer import checkpointing_name
 
     return {
         "method": settings.method,
@@ -123,7 +123,7 @@ def _trainer(
         import datasets
         from transformers.utils import logging
 
-        from mixdistill.trainer import UpdateTrainer, arguments
+        from mixdistill.training.trainer import UpdateTrainer, arguments
     except ImportError as e:
         raise MissingExtra(e.name or "trl", "train") from None
     datasets.disable_progress_bars()
@@ -144,7 +144,7 @@ def _trainer(
 
 
 def _take(updates: Sequence[int], trainer: Any, save: Callable[[int], Any]) -> None:
-    from mixdistill.trainer import Snapshots
+    from mixdistill.training.trainer import Snapshots
 
     trainer.add_callback(Snapshots(updates, save))
 

@@ -13,18 +13,18 @@ import torch  # noqa: TID253
 from transformers import PrinterCallback, TrainerCallback  # noqa: TID253
 from trl import SFTConfig  # noqa: TID253
 
-from mixdistill import distributed
-from mixdistill.batches import IGNORED
-from mixdistill.checkpoints import checkpoint_step, remove_checkpoint, room
 from mixdistill.errors import Diverged
-from mixdistill.methods import recomputes
 from mixdistill.sections import Train
-from mixdistill.seen import SPAN, risen
-from mixdistill.shared_trainer import SharedTrainer
+from mixdistill.training import distributed
+from mixdistill.training.batches import IGNORED
+from mixdistill.training.checkpoints import checkpoint_step, remove_checkpoint, room
+from mixdistill.training.methods import recomputes
+from mixdistill.training.seen import SPAN, risen
+from mixdistill.training.shared_trainer import SharedTrainer
 
 if TYPE_CHECKING:
-    from mixdistill.batches import MicroBatch
-    from mixdistill.seen import Seen
+    from mixdistill.training.batches import MicroBatch
+    from mixdistill.training.seen import Seen
 
 
 def checkpointing_name() -> str:

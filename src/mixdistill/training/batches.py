@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mixdistill.distributed import ALL, Share
 from mixdistill.errors import StageError
 from mixdistill.tokens import Template
+from mixdistill.training.distributed import ALL, Share
 
 if TYPE_CHECKING:
     import torch

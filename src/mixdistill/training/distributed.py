@@ -1,7 +1,7 @@
 """One training spread over several processes of this machine by torchrun.
 
-    python -m mixdistill.distributed launch JOB N     starts N processes, and says how they ended
-    python -m mixdistill.distributed process JOB      one of them
+    python -m mixdistill.training.distributed launch JOB N     starts N processes, and says how they ended
+    python -m mixdistill.training.distributed process JOB      one of them
 
 Every process sees every update and takes its share of it, so that the updates stay what they are. `JOB` is a folder
 with what is to be done, in which the processes leave what came of it.
@@ -27,7 +27,7 @@ from mixdistill.errors import MixdistillError, StageError
 from mixdistill.executor import end_with_parent, enough_gpus, gpus, sendable
 from mixdistill.sections import Train
 
-MODULE = "mixdistill.distributed"
+MODULE = "mixdistill.training.distributed"
 POLL_SECONDS = 0.1
 CALL, RESULT, SAID, ENDED, LOG = "call.pkl", "result.pkl", "progress.jsonl", "ended.json", "log.txt"
 """Files of a job: what is called, what it returned, its progress, how its processes ended, all else that they said."""

@@ -1,0 +1,92 @@
+"""`ship` and `export`: what comes out of a run. Flags alone; what they do is in modules of their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixdistill.flags import JsonOption, RunArg, SeedOption, StudentOption, WorkersOption
+from mixdistill.printing import print_text, say
+
+
+def ship(
+    run: RunArg,
+    student: StudentOption = None,
+    arm: Annotated[
+        str | None, typer.Option("--arm", metavar="ARM", help="An arm of its recipe; else its best on the benchmarks.")
+    ] = None,
+    seed: SeedOption = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--max-tokens", metavar="CAP", min=1, help="Tokens that an answer may take in use; else the study's."
+        ),
+    ] = None,
+    may_forget: Annotated[
+        float,
+        typer.Option(
+            "--may-forget", metavar="SHARE", min=0, max=1, help="Of what base solves, at most so much is lost."
+        ),
+    ] = 0.25,
+    workers: WorkersOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Retrain the best blend on everything verified, and ship it if it beats the base model at the gate.
+
+    The arms of a study are handicapped on purpose: here one gets all that its
+    teachers solved. It is asked the problems of problems.gate, which nothing was
+    chosen on, and passes if it is surely better, stops, and forgets little. Then
+    best/ in the run folder holds it, with its card, the evidence and a server's
+    command; else the answer is: keep the base model. Both end with exit code 0.
+    """
+    from mixdistill.commands import ship as verb
+
+    code = verb.main(
+        run,
+        as_json=json_,
+        say=say,
+        student=student,
+        arm=arm,
+        seed=seed,
+        max_tokens=max_tokens,
+        may_forget=may_forget,
+        workers=workers,
+    )
+    if code:
+        raise typer.Exit(code)
+
+
+def export(
+    run: RunArg,
+    arm: Annotated[str, typer.Argument(metavar="ARM", help="An arm of its recipe, such as mix-long.")],
+    out: Annotated[Path, typer.Option("--out", help="A new or empty folder for it.")],
+    student: StudentOption = None,
+    seed: SeedOption = None,
+    for_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--for",
+            metavar="TRAINER",
+            help="Configuration for trl, llamafactory, ms-swift, axolotl or all. Repeatable.",
+        ),
+    ] = None,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(
+            "--push-to-hub", metavar="OWNER/NAME", help="Upload it too, as a private data set; HF_TOKEN is used."
+        ),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """An arm as a data set with its card, and how other trainers reproduce its training.
+
+    Conversations, the very text, and the tokens, labels and order that the
+    training saw, as Parquet. Of an arm that was trained, the model's card gets
+    the scores that there are by now.
+    """
+    from mixdistill.commands import export as verb
+
+    facts = verb.export(run, arm, student=student, seed=seed, out=out, repo=push_to_hub, trainers=for_ or [])
+    print_text(facts, verb.text, json_)

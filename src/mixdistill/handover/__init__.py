@@ -1,0 +1,1 @@
+"""What is handed over with a student or a data set: cards, configurations, the gate."""

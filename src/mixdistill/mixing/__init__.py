@@ -1,0 +1,1 @@
+"""What `mix` draws a training set with."""

@@ -1,0 +1,1 @@
+"""One training: what `train` and `tune` carry out for a cell."""
