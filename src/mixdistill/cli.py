@@ -28,7 +28,7 @@ from mixdistill.flags import (
     Style,
     WorkersOption,
 )
-from mixdistill.printing import as_json, print_row, width
+from mixdistill.printing import as_json, print_row, say, width
 
 START = """\
 mixdistill measures which reasoning traces teach your small model: it trains it on long, short and
