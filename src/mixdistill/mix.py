@@ -14,20 +14,18 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixdistill import resolve
 from mixdistill.analyze import FITS
-from mixdistill.arms import SELF, called
+from mixdistill.arms import called
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import StageError
 from mixdistill.mixing import joining, pools
-from mixdistill.mixing.mixtures import SUPPLIED
-from mixdistill.mixing.pools import Problems, Traced
+from mixdistill.mixing.group import Group, function, read, read_by
 from mixdistill.mixing.schedule import Schedule, schedule
-from mixdistill.recipe import Recipe, self_of
+from mixdistill.recipe import Recipe
 from mixdistill.sections import Arm, Budget
 from mixdistill.store import Store
 from mixdistill.types import Drop, Example, Origin, Update, content_hash
@@ -59,7 +57,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
     for student, arm, seed in recipe.cells():
         group = recipe.group_of(arm)
         if (student, *group) not in groups:
-            groups[(student, *group)] = _compared(recipe, group, student, mixtures), _read_by(recipe, group, student)
+            groups[(student, *group)] = _compared(recipe, group, student, mixtures), read_by(recipe, group, student)
         compared, teachers = groups[(student, *group)]
         budget, train = recipe.budget_of(arm), recipe.train_of(student, arm)
         options = {
@@ -87,14 +85,6 @@ def _content(store: Store, stage: str, teacher: str) -> str | None:
     return None if marker is None or table not in marker["tables"] else store.content(folder, table, columns)
 
 
-def _read_by(recipe: Recipe, group: Sequence[str], student: str) -> list[str]:
-    """Teachers that a group of arms draws on, or goes by."""
-    teachers = recipe.teachers_of(list(group), student)
-    own = self_of(student)
-    goes_by = any(resolve.takes(_function(recipe.arm(a)), "pass_rate") for a in group)
-    return [*teachers, own] if goes_by and own not in teachers else teachers
-
-
 def _identity(recipe: Recipe, arm: str, student: str, mixture: Mapping[str, Any]) -> dict[str, Any]:
     """What an arm is, whatever it is called."""
     spec, weights = recipe.arm(arm), recipe.weights(arm, student)
@@ -112,11 +102,7 @@ def _compared(
 def _mixture(arm: Arm) -> tuple[dict[str, Any], dict[str, str]]:
     """(what an arm's mixture adds to an identity, files among its options as they were given)."""
     options, given = resolve.by_content(arm.options, "mixture.")
-    return {"mixture": {"name": arm.mixture, "version": resolve.version(_function(arm))}, **options}, given
-
-
-def _function(arm: Arm) -> Any:
-    return resolve.load(resolve.reference("mixture", arm.mixture))
+    return {"mixture": {"name": arm.mixture, "version": resolve.version(function(arm))}, **options}, given
 
 
 def _declared(recipe: Recipe, arm: str) -> Budget:
@@ -178,156 +164,35 @@ def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alo
     compared with. Raises StageError where there is nothing to draw, or too little for one update.
     """
     label = f"mix/{student}/{arm}/{seed}"
-    bench = _bench(recipe, store, student, arm, [arm] if alone else recipe.group_of(arm), label)
-    places = bench.places(arm)
+    group = read(recipe, store, student, arm, [arm] if alone else recipe.group_of(arm), label)
+    places = group.places(arm)
     if not len(places):
-        raise StageError(pools.nothing_left(label, bench.needed(arm), bench.traced, len(bench.known)))
-    amount = _amount(recipe, bench, arm)
-    rows, times = bench.a_pass(arm, bench.budget.unit, str(seed))
+        raise StageError(pools.nothing_left(label, group.needed(arm), group.traced, len(group.known)))
+    amount = _amount(recipe, group, arm)
+    rows, times = group.a_pass(arm, group.budget.unit, str(seed))
     taken = schedule(
-        _sizes(rows, bench.budget.unit),
+        _sizes(rows, group.budget.unit),
         updates=amount.updates,
         per_update=amount.per_update,
         rng=random.Random(f"order {seed}"),
         stages=rows["stage"].to_numpy() if rows["stage"].max() != rows["stage"].min() else None,
         times=times,
     )
-    dropped = _dropped(bench, arm)
+    dropped = _dropped(group, arm)
     facts = {
         "problems": len(places),
-        "unit": bench.budget.unit,
+        "unit": group.budget.unit,
         "variant": called(arm).variant,
         "per_update": amount.per_update,
         "weights": recipe.weights(arm, student),
         **_facts(rows, taken),
         **({"updates_declared": amount.declared} if amount.declared is not None else {}),
-        **({"levels": bench.levels(places)} if bench.budget.problems == "reweighted" else {}),
+        **({"levels": group.levels(places)} if group.budget.problems == "reweighted" else {}),
     }
     # Traces and problems are counted apart: the two add up to nothing.
     reasons = dropped.select("reason", dropped["trace_id"].is_null().alias("problem")).iter_rows()
     counts = Counter(f"problems_{reason}" if problem else reason for reason, problem in reasons)
     return Drawn(rows, taken, dropped, facts, {"problems_left": len(places), **counts})
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """What the arms of a group draw on for one student, under the budget and training settings of one of them."""
-
-    label: str
-    recipe: Recipe
-    student: str
-    budget: Budget
-    arms: list[str]
-    known: Problems
-    traced: dict[str, Traced]
-    """Teacher -> its traces, of all the group's in the recipe's order."""
-    own: Traced | None
-    """The student's own traces, where a mixture goes by them."""
-
-    def needed(self, arm: str) -> dict[str, Traced]:
-        """Teachers that a problem of an arm must have a usable trace of."""
-        each = self.budget.problems == "each"
-        mine = self.recipe.teachers_of([arm], self.student) if each else list(self.traced)
-        return {t: self.traced[t] for t in mine}
-
-    def places(self, arm: str) -> np.ndarray:
-        """Places of the problems that an arm has rows of."""
-        return pools.together(self.needed(arm).values(), len(self.known))
-
-    def candidates(self, arm: str) -> dict[str, pl.DataFrame]:
-        """Teacher -> the traces that an arm may take."""
-        places, choose = self.places(arm), self.recipe.arm(arm).choose
-        mine = self.recipe.teachers_of([arm], self.student)
-        return {t: pools.chosen(self.traced[t].usable, places, choose) for t in mine}
-
-    def a_pass(self, arm: str, unit: str, seed: str) -> tuple[pl.DataFrame, np.ndarray | None]:
-        """(an arm's rows, how often each stands in one pass; None for once)."""
-        rows = _mixed(self, arm, unit, random.Random(f"blend {seed}"))
-        if self.budget.problems != "reweighted":
-            return rows, None
-        import numpy as np
-
-        places = self.places(arm)
-        times = pools.reweighted(self.level_of, places, random.Random(f"times {seed}")).times
-        return rows, np.asarray(times)[np.searchsorted(places, rows["place"].to_numpy())]
-
-    def levels(self, places: np.ndarray) -> dict[str, Any]:
-        """Level -> its problems, among all and among those at `places`, and its rows in a pass."""
-        return pools.reweighted(self.level_of, places, random.Random(0)).facts
-
-    @cached_property
-    def rates(self) -> dict[int, float]:
-        return pools.pass_rates(self.traced.values())
-
-    @cached_property
-    def level_of(self) -> list[str]:
-        return pools.levels(self.known, self.rates)
-
-    def supplied(self, name: str, unit: str) -> Any:
-        """What a mixture is given where it asks for it by keyword."""
-        if name == "unit":
-            return unit
-        wrong = name == "difficulty"
-        rates = self.rates if wrong else pools.pass_rates([self.own] if self.own else [])
-        problems = self.known.ids.gather(list(rates)).to_list()
-        return {p: 1 - rate if wrong else rate for p, rate in zip(problems, rates.values(), strict=True)}
-
-
-def _bench(recipe: Recipe, store: Store, student: str, arm: str, group: list[str], label: str) -> _Bench:
-    """Read what a group of arms draws on.
-
-    Raises StageError where rows are too long and the recipe says to stop, and where the arm draws on a student that
-    solved nothing; the other arms of its group then go on without those that do.
-    """
-    train, known, own = recipe.train_of(student, arm), pools.problems(store), self_of(student)
-    tags = [tag for a in group for tag in recipe.arm(a).tags.values()]
-    room = max((len(f"\n{tag}".encode()) for tag in tags), default=0)  # no tokenizer makes more tokens of it
-    teachers = _read_by(recipe, group, student)
-    traced = {t: pools.traced(store, t, student, known, train, room) for t in teachers}
-    if own in traced and traced[own].usable.is_empty():
-        if own in recipe.weights(arm, student):
-            raise StageError(
-                f"{label}: no problem that '{student}' solved itself, so there is no arm '{called(arm).arm}' of it; "
-                "raise teachers.self.samples, or leave the arm out"
-            )
-        group = [a for a in group if own not in recipe.weights(a, student)]
-    drawn_on = {t: traced[t] for t in recipe.teachers_of(group, student)}
-    pools.refuse_overlong(student, drawn_on, train)
-    return _Bench(label, recipe, student, recipe.budget_of(arm), group, known, drawn_on, traced.get(own))
-
-
-def _mixed(bench: _Bench, arm: str, unit: str, rng: random.Random) -> pl.DataFrame:
-    """The rows that an arm's mixture yields, all of them in the pools.
-
-    They are put into the order of the problems, whatever order they came in: the seed's order of rows is then the same
-    order of problems in every arm.
-    """
-    import polars as pl
-
-    spec, candidates = bench.recipe.arm(arm), bench.candidates(arm)
-    drawn_on = {t: pools.pool(frame, bench.known) for t, frame in candidates.items()}
-    # Longest traces first, so that a blend does not depend on the order in which the recipe names its teachers.
-    drawn_on = dict(sorted(drawn_on.items(), key=lambda pool: -pool[1].mean_tokens))
-    mixture = _function(spec)
-    asked = {name: bench.supplied(name, unit) for name in SUPPLIED[1:] if resolve.takes(mixture, name)}
-    weights = bench.recipe.weights(arm, bench.student)
-    yielded = list(mixture(drawn_on, weights, rng=rng, **asked, **spec.options))
-    staged = bool(yielded) and not isinstance(yielded[0], str)
-    ids, stages = zip(*yielded, strict=True) if staged else (yielded, None)
-    named = [frame.with_columns(teacher=pl.lit(t, dtype=pl.Enum(list(candidates)))) for t, frame in candidates.items()]
-    rows = pl.DataFrame({"trace_id": pl.Series(ids, dtype=pl.String)})
-    rows = rows.with_columns(stage=pl.lit(0) if stages is None else pl.Series(stages, dtype=pl.Int64))
-    rows = rows.join(pl.concat(named), on="trace_id", how="left", maintain_order="left")
-    strange = rows.filter(pl.col("place").is_null())["trace_id"]
-    if len(strange) or not ids:
-        got = f"{strange[0]!r}, which is in no pool" if len(strange) else "nothing"
-        raise StageError(f"{bench.label}: the mixture '{spec.mixture}' must yield trace ids of the pools (got {got})")
-    tags = {self_of(bench.student) if t == SELF else t: tag for t, tag in spec.tags.items()}
-    rows = rows.sort("place", maintain_order=True)
-    return rows.with_columns(
-        problem_id=bench.known.ids.gather(rows["place"]),
-        tag=pl.col("teacher").cast(pl.String).replace_strict(tags, default="", return_dtype=pl.String),
-    )
 
 
 def _sizes(rows: pl.DataFrame, unit: str) -> np.ndarray:
@@ -345,72 +210,72 @@ class _Amount(NamedTuple):
     """Updates that the declared budget gives, where this one follows from it."""
 
 
-def _amount(recipe: Recipe, bench: _Bench, arm: str) -> _Amount:
+def _amount(recipe: Recipe, group: Group, arm: str) -> _Amount:
     """Updates of every arm of the group: passes over the arm with the fewest units.
 
     It depends on the group alone, never on the arm: arms with problems of their own still get the same number. Of a
     variant in the other unit, `per_update` is such that there are as many updates as the declared budget gives, and at
     least the longest row. Raises StageError where an update could not hold a row, or there are too few rows for one.
     """
-    budget, passes = bench.budget, recipe.train_of(bench.student, arm).num_train_epochs
+    budget, passes = group.budget, recipe.train_of(group.student, arm).num_train_epochs
     declared = _declared(recipe, arm).unit
-    units, per_update, wanted = _leanest(bench, budget.unit) * passes, budget.per_update, None
+    units, per_update, wanted = _leanest(group, budget.unit) * passes, budget.per_update, None
     if declared != budget.unit:
-        wanted = _enough(bench, _leanest(bench, declared) * passes, per_update, declared)
+        wanted = _enough(group, _leanest(group, declared) * passes, per_update, declared)
         per_update = max(1, int(units / wanted))
     if budget.unit == "loss_tokens":
-        longest = _longest(bench)
+        longest = _longest(group)
         if longest > per_update and wanted is None:
             raise StageError(
-                f"{bench.label}: per_update={per_update:,}, longest row {longest:,}; raise budget.per_update"
+                f"{group.label}: per_update={per_update:,}, longest row {longest:,}; raise budget.per_update"
             )
         per_update = max(per_update, longest)
-    updates = _enough(bench, units, per_update, budget.unit)
+    updates = _enough(group, units, per_update, budget.unit)
     return _Amount(updates if wanted is None else min(updates, wanted), per_update, wanted)
 
 
-def _enough(bench: _Bench, units: float, per_update: int, unit: str) -> int:
+def _enough(group: Group, units: float, per_update: int, unit: str) -> int:
     if units < per_update:
         raise StageError(
-            f"{bench.label}: too small for one update (got {units:,.0f} {unit.replace('_', ' ')} in all passes, "
+            f"{group.label}: too small for one update (got {units:,.0f} {unit.replace('_', ' ')} in all passes, "
             f"budget.per_update={per_update:,}); lower budget.per_update, or raise teachers.*.samples or "
             "train.num_train_epochs"
         )
     return int(units / per_update)
 
 
-def _leanest(bench: _Bench, unit: str) -> float:
+def _leanest(group: Group, unit: str) -> float:
     """Units in a pass of the arm of the group that has the fewest. One without any problem fails by itself."""
     amounts = []
-    for arm in bench.arms:
-        if len(bench.places(arm)):
-            rows, times = bench.a_pass(arm, unit, COUNTING)
+    for arm in group.arms:
+        if len(group.places(arm)):
+            rows, times = group.a_pass(arm, unit, COUNTING)
             sizes = _sizes(rows, unit)
             amounts.append(float(sizes.sum() if times is None else (sizes * times).sum()))
     return min(amounts)
 
 
-def _longest(bench: _Bench) -> int:
+def _longest(group: Group) -> int:
     """Loss tokens of the longest row that an arm of the group could have."""
-    longest = (frame["loss_tokens"].max() for arm in bench.arms for frame in bench.candidates(arm).values())
+    longest = (frame["loss_tokens"].max() for arm in group.arms for frame in group.candidates(arm).values())
     return max(int(n) for n in longest if isinstance(n, int))
 
 
-def _dropped(bench: _Bench, arm: str) -> pl.DataFrame:
+def _dropped(group: Group, arm: str) -> pl.DataFrame:
     """Problems that left, with who lacks a trace, and then the correct traces that nobody may use."""
     import polars as pl
 
     lacking = [
         (place, n, None, teacher, reason, "")
-        for n, (teacher, traces) in enumerate(bench.needed(arm).items())
-        for place, reason in traces.lacks(len(bench.known)).items()
+        for n, (teacher, traces) in enumerate(group.needed(arm).items())
+        for place, reason in traces.lacks(len(group.known)).items()
     ]
     texts = dict.fromkeys(("trace_id", "teacher", "reason", "detail"), pl.String)
     schema = {"place": pl.UInt32, "n": pl.Int64, **texts}
     left = pl.DataFrame(lacking, schema=schema, orient="row").sort("place", "n").drop("n")
-    traces = [t.dropped.with_columns(teacher=pl.lit(name)) for name, t in bench.traced.items()]
+    traces = [t.dropped.with_columns(teacher=pl.lit(name)) for name, t in group.traced.items()]
     whole = pl.concat([left, *(t.select(left.columns) for t in traces)])
-    return whole.with_columns(problem_id=bench.known.ids.gather(whole["place"])).select(*Drop.model_fields)
+    return whole.with_columns(problem_id=group.known.ids.gather(whole["place"])).select(*Drop.model_fields)
 
 
 def _facts(rows: pl.DataFrame, taken: Schedule) -> dict[str, Any]:

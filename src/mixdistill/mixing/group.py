@@ -1,0 +1,156 @@
+"""What the arms of a group draw on for one student, and what their mixtures yield of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from mixdistill import resolve
+from mixdistill.arms import SELF, called
+from mixdistill.errors import StageError
+from mixdistill.mixing import pools
+from mixdistill.mixing.mixtures import SUPPLIED
+from mixdistill.mixing.pools import Problems, Traced
+from mixdistill.recipe import Recipe, self_of
+from mixdistill.sections import Arm, Budget
+from mixdistill.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+
+def read_by(recipe: Recipe, group: Sequence[str], student: str) -> list[str]:
+    """Teachers that a group of arms draws on, or goes by."""
+    teachers = recipe.teachers_of(list(group), student)
+    own = self_of(student)
+    goes_by = any(resolve.takes(function(recipe.arm(a)), "pass_rate") for a in group)
+    return [*teachers, own] if goes_by and own not in teachers else teachers
+
+
+def function(arm: Arm) -> Any:
+    return resolve.load(resolve.reference("mixture", arm.mixture))
+
+
+@dataclass(frozen=True)
+class Group:
+    """What the arms of a group draw on for one student, under the budget and training settings of one of them."""
+
+    label: str
+    recipe: Recipe
+    student: str
+    budget: Budget
+    arms: list[str]
+    known: Problems
+    traced: dict[str, Traced]
+    """Teacher -> its traces, of all the group's in the recipe's order."""
+    own: Traced | None
+    """The student's own traces, where a mixture goes by them."""
+
+    def needed(self, arm: str) -> dict[str, Traced]:
+        """Teachers that a problem of an arm must have a usable trace of."""
+        each = self.budget.problems == "each"
+        mine = self.recipe.teachers_of([arm], self.student) if each else list(self.traced)
+        return {t: self.traced[t] for t in mine}
+
+    def places(self, arm: str) -> np.ndarray:
+        """Places of the problems that an arm has rows of."""
+        return pools.together(self.needed(arm).values(), len(self.known))
+
+    def candidates(self, arm: str) -> dict[str, pl.DataFrame]:
+        """Teacher -> the traces that an arm may take."""
+        places, choose = self.places(arm), self.recipe.arm(arm).choose
+        mine = self.recipe.teachers_of([arm], self.student)
+        return {t: pools.chosen(self.traced[t].usable, places, choose) for t in mine}
+
+    def a_pass(self, arm: str, unit: str, seed: str) -> tuple[pl.DataFrame, np.ndarray | None]:
+        """(an arm's rows, how often each stands in one pass; None for once)."""
+        rows = mixed(self, arm, unit, random.Random(f"blend {seed}"))
+        if self.budget.problems != "reweighted":
+            return rows, None
+        import numpy as np
+
+        places = self.places(arm)
+        times = pools.reweighted(self.level_of, places, random.Random(f"times {seed}")).times
+        return rows, np.asarray(times)[np.searchsorted(places, rows["place"].to_numpy())]
+
+    def levels(self, places: np.ndarray) -> dict[str, Any]:
+        """Level -> its problems, among all and among those at `places`, and its rows in a pass."""
+        return pools.reweighted(self.level_of, places, random.Random(0)).facts
+
+    @cached_property
+    def rates(self) -> dict[int, float]:
+        return pools.pass_rates(self.traced.values())
+
+    @cached_property
+    def level_of(self) -> list[str]:
+        return pools.levels(self.known, self.rates)
+
+    def supplied(self, name: str, unit: str) -> Any:
+        """What a mixture is given where it asks for it by keyword."""
+        if name == "unit":
+            return unit
+        wrong = name == "difficulty"
+        rates = self.rates if wrong else pools.pass_rates([self.own] if self.own else [])
+        problems = self.known.ids.gather(list(rates)).to_list()
+        return {p: 1 - rate if wrong else rate for p, rate in zip(problems, rates.values(), strict=True)}
+
+
+def read(recipe: Recipe, store: Store, student: str, arm: str, group: list[str], label: str) -> Group:
+    """Read what a group of arms draws on.
+
+    Raises StageError where rows are too long and the recipe says to stop, and where the arm draws on a student that
+    solved nothing; the other arms of its group then go on without those that do.
+    """
+    train, known, own = recipe.train_of(student, arm), pools.problems(store), self_of(student)
+    tags = [tag for a in group for tag in recipe.arm(a).tags.values()]
+    room = max((len(f"\n{tag}".encode()) for tag in tags), default=0)  # no tokenizer makes more tokens of it
+    teachers = read_by(recipe, group, student)
+    traced = {t: pools.traced(store, t, student, known, train, room) for t in teachers}
+    if own in traced and traced[own].usable.is_empty():
+        if own in recipe.weights(arm, student):
+            raise StageError(
+                f"{label}: no problem that '{student}' solved itself, so there is no arm '{called(arm).arm}' of it; "
+                "raise teachers.self.samples, or leave the arm out"
+            )
+        group = [a for a in group if own not in recipe.weights(a, student)]
+    drawn_on = {t: traced[t] for t in recipe.teachers_of(group, student)}
+    pools.refuse_overlong(student, drawn_on, train)
+    return Group(label, recipe, student, recipe.budget_of(arm), group, known, drawn_on, traced.get(own))
+
+
+def mixed(group: Group, arm: str, unit: str, rng: random.Random) -> pl.DataFrame:
+    """The rows that an arm's mixture yields, all of them in the pools.
+
+    They are put into the order of the problems, whatever order they came in: the seed's order of rows is then the same
+    order of problems in every arm.
+    """
+    import polars as pl
+
+    spec, candidates = group.recipe.arm(arm), group.candidates(arm)
+    drawn_on = {t: pools.pool(frame, group.known) for t, frame in candidates.items()}
+    # Longest traces first, so that a blend does not depend on the order in which the recipe names its teachers.
+    drawn_on = dict(sorted(drawn_on.items(), key=lambda pool: -pool[1].mean_tokens))
+    mixture = function(spec)
+    asked = {name: group.supplied(name, unit) for name in SUPPLIED[1:] if resolve.takes(mixture, name)}
+    weights = group.recipe.weights(arm, group.student)
+    yielded = list(mixture(drawn_on, weights, rng=rng, **asked, **spec.options))
+    staged = bool(yielded) and not isinstance(yielded[0], str)
+    ids, stages = zip(*yielded, strict=True) if staged else (yielded, None)
+    named = [frame.with_columns(teacher=pl.lit(t, dtype=pl.Enum(list(candidates)))) for t, frame in candidates.items()]
+    rows = pl.DataFrame({"trace_id": pl.Series(ids, dtype=pl.String)})
+    rows = rows.with_columns(stage=pl.lit(0) if stages is None else pl.Series(stages, dtype=pl.Int64))
+    rows = rows.join(pl.concat(named), on="trace_id", how="left", maintain_order="left")
+    strange = rows.filter(pl.col("place").is_null())["trace_id"]
+    if len(strange) or not ids:
+        got = f"{strange[0]!r}, which is in no pool" if len(strange) else "nothing"
+        raise StageError(f"{group.label}: the mixture '{spec.mixture}' must yield trace ids of the pools (got {got})")
+    tags = {self_of(group.student) if t == SELF else t: tag for t, tag in spec.tags.items()}
+    rows = rows.sort("place", maintain_order=True)
+    return rows.with_columns(
+        problem_id=group.known.ids.gather(rows["place"]),
+        tag=pl.col("teacher").cast(pl.String).replace_strict(tags, default="", return_dtype=pl.String),
+    )
