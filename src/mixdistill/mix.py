@@ -177,6 +177,7 @@ def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alo
         rng=random.Random(f"order {seed}"),
         stages=rows["stage"].to_numpy() if rows["stage"].max() != rows["stage"].min() else None,
         times=times,
+        problems=rows["place"].to_numpy(),
     )
     dropped = _dropped(group, arm)
     facts = {
