@@ -15,7 +15,7 @@ from mixdistill.arms import SELF
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
 from mixdistill.mixing import mixtures
 from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe, self_of
-from mixdistill.sections import HELD_OUT, Arm, OpenSection, Student, Teacher, Train
+from mixdistill.sections import HELD_OUT, Arm, Budget, OpenSection, Student, Teacher, Train
 from mixdistill.store import UNUSED
 from mixdistill.types import Sampling
 
@@ -85,6 +85,7 @@ def cross_check(recipe: Recipe) -> list[str]:
         if abs(total - 1) > 1e-6:
             found.append(f"arms.{arm}: weights must add up to 1 (got {total:g})")
         found += _check_reference(f"arms.{arm}", "mixture", spec.mixture, spec) or _check_mixture(recipe, arm, spec)
+        found += _check_own_settings(f"arms.{arm}", spec)
     found += _check_contrasts(recipe)
     for name, teacher in recipe.teachers.items():
         found += _check_reference(f"teachers.{name}", "backend", teacher.backend, teacher)
@@ -108,6 +109,19 @@ def cross_check(recipe: Recipe) -> list[str]:
         seeds = recipe.seeds_of(name)
         if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
             found.append(f"students.{name}.seeds: needs distinct seeds from 0 on (got {seeds})")
+    return found
+
+
+def _check_own_settings(where: str, arm: Arm) -> list[str]:
+    """Findings about what an arm alone overrides: known keys and values, as in the sections that they stand for."""
+    found = []
+    for name, model, given in (("train", Train, arm.train), ("budget", Budget, arm.budget)):
+        try:
+            model(**given)
+        except ValidationError as e:
+            found += [f"{where}.{name}.{line}" for line in findings(e, model)]
+    if "also" in arm.budget:
+        found.append(f"{where}.budget.also: says what every arm is trained under; set it in budget")
     return found
 
 
@@ -217,6 +231,11 @@ def _check_limits(recipe: Recipe) -> list[str]:
     budget, limit = recipe.budget, recipe.evaluate.sampling.max_tokens
     if budget.unit == "loss_tokens" and "per_update" not in budget.model_fields_set:
         found.append("budget.per_update: missing; loss_tokens needs it, at least the tokens of the longest trace")
+    found += [
+        f"budget.also: '{same}' is what the budget is already; leave it out"
+        for same in dict.fromkeys(budget.also or ())
+        if same in (budget.unit, budget.problems)
+    ]
     for cap in recipe.evaluate.caps:
         if limit is not None and cap >= limit:
             found.append(
@@ -240,7 +259,9 @@ def _check_dev(recipe: Recipe) -> list[str]:
             for name, arm in recipe.arms.items()
             if "learning_rate" in arm.train
         ]
-    where = {"train": recipe.train.model_dump(), **{f"students.{s}.train": v.train for s, v in recipe.students.items()}}
+    where = {"train": recipe.train.model_dump()}
+    where |= {f"students.{s}.train": student.train for s, student in recipe.students.items()}
+    where |= {f"arms.{a}.train": arm.train for a, arm in recipe.arms.items()}
     for key, settings in where.items():
         if settings.get("keep") != "best":
             continue
