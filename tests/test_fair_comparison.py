@@ -12,6 +12,7 @@ from mixdistill.confounds import OTHERWISE
 from mixdistill.evidence import Evidence
 from mixdistill.gaps import Under, gaps
 from mixdistill.gather import gather
+from mixdistill.lab import domain
 from mixdistill.store import Store
 from mixdistill.types import Gap
 from mixdistill.undertraining import FIELD as UNDERTRAINED
@@ -96,6 +97,35 @@ def test_study_without_a_plant_has_no_red_confound(generation_config, tmp_path):
     store, _ = tiny.run(study, tmp_path / "run")
     assert _red(gather(study, store)) == []
     assert "confound:" not in (tmp_path / "run" / "report" / "summary.txt").read_text()
+
+
+def test_what_mix_counts_is_what_the_training_sees_of_any_text(tmp_path):
+    """Emoji of several parts, combining accents, line ends of all kinds, blanks at the ends, no reasoning, and tags."""
+    odd = " \t\U0001f1e9\U0001f1ea \U0001f469\u200d\U0001f467 e\u0301 \ufb01 \u00a0\u200b\r\n"
+    asked = domain.problems("train", count=12)
+    long = [{"prompt": p.prompt, "reasoning": odd * (1 + i % 2), "completion": p.answer} for i, p in enumerate(asked)]
+    rows = {"long": long, "short": [{**row, "reasoning": ""} for row in long]}
+    teachers = {}
+    for name, given in rows.items():
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in given))
+        teachers[name] = {"backend": "recorded", "model": str(file), "complete": True}
+    half = {"long": 0.5, "short": 0.5}
+    arms = {"long": {"long": 1}, "short": {"short": 1}, "switch": {"weights": half, "mixture": "tagged"}}
+    study = tiny.study(
+        tiny.byte_student(tmp_path / "model"), teachers=teachers, arms=arms, seeds=1, problems=tiny.problem_sets(12),
+        contrasts={"gain": ["switch", "each_pure"]}, budget={"per_update": 4, "also": ["loss_tokens"]},
+        train={"max_length": 1024},
+    )  # fmt: skip
+    store, _ = tiny.run(study, tmp_path / "run", *STAGES)
+    counted = ("updates", "examples", "loss_tokens", "distinct_problems")
+    for arm in study.trained:
+        drawn, seen = (store.marker(store.folder(stage, "t", arm, "0"))["facts"] for stage in ("mix", "train"))
+        assert drawn["problems"] == 12
+        assert {name: drawn[name] for name in counted} == {name: seen[name] for name in counted}
+        shares = {t: n / seen["loss_tokens"] for t, n in seen["teacher_tokens"].items()}
+        assert drawn["share_loss_tokens"] == pytest.approx(shares)
+    assert _between(gather(study, store)) == []
 
 
 def test_updates_that_end_with_a_whole_row_are_no_red_confound(model, tmp_path):
