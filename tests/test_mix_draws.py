@@ -273,6 +273,17 @@ def test_an_arm_too_small_for_one_update_is_one_clear_line(tmp_path, budget, got
     )
 
 
+def test_a_variant_that_cannot_hold_the_longest_row_says_so_and_not_what_nobody_set(tmp_path):
+    arms, budget = {"long": {"long": 1}, "short": {"short": 1}}, {"per_update": 5, "also": ["loss_tokens"]}
+    study = made.recipe(arms, contrasts=BOTH, budget=budget)
+    with pytest.raises(StageError) as caught:
+        mix.draw(study, made.run(tmp_path, 5, both(5)), "s", "short@loss_tokens", 0)
+    assert str(caught.value) == (
+        "mix/s/short@loss_tokens/0: too small for one update (got 35 loss tokens in all passes, and the longest row "
+        "has 44); raise teachers.*.samples or train.num_train_epochs, or leave loss_tokens out of budget.also"
+    )
+
+
 def test_every_seed_takes_as_many_updates_though_its_traces_are_others(tmp_path):
     teachers = {"long": {i: [10, 90] for i in range(20)}, "short": {i: [8, 9] for i in range(20)}}
     study = made.recipe(PURE, contrasts=BOTH, budget={"unit": "loss_tokens", "per_update": 90}, seeds=8)

@@ -234,6 +234,12 @@ def _amount(recipe: Recipe, group: Group, arm: str) -> _Amount:
             raise StageError(
                 f"{group.label}: per_update={per_update:,}, longest row {longest:,}; raise budget.per_update"
             )
+        if longest > units and wanted is not None:
+            raise StageError(
+                f"{group.label}: too small for one update (got {units:,.0f} loss tokens in all passes, and the longest "
+                f"row has {longest:,}); raise teachers.*.samples or train.num_train_epochs, or leave loss_tokens out "
+                "of budget.also"
+            )
         per_update = max(per_update, longest)
     updates = _enough(group, units, per_update, budget.unit)
     return _Amount(updates if wanted is None else min(updates, wanted), per_update, wanted)
