@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import tiny
-from mixdistill import pipeline
+from mixdistill import pipeline, train
 from mixdistill.arms import of_variant
 from mixdistill.confounds import OTHERWISE
+from mixdistill.errors import Diverged
 from mixdistill.evidence import Evidence
 from mixdistill.gaps import Under, gaps
 from mixdistill.gather import gather
@@ -249,6 +250,27 @@ def test_published_mix_settings_raise_the_red_alarm_of_the_mixed_arm_alone(publi
     signs = alarm.values["mix"].split(", ")
     assert (signs[0], signs[-1]) == ("20 updates", "no warm-up")
     assert signs[1].startswith("the weights moved by 0.0")
+
+
+def test_trainings_that_diverged_are_red_since_gaps_leave_out_their_seeds(model, tmp_path, monkeypatch):
+    fine_tune = train.fine_tune
+
+    def diverging(*args, **more):
+        if more["seed"] == 1 and more["out"].parts[-2] == "long":
+            raise Diverged("train: the loss of update 2 is nan; the training diverged; lower train.learning_rate")
+        return fine_tune(*args, **more)
+
+    monkeypatch.setattr(train, "fine_tune", diverging)
+    study = tiny.study(model, seeds=3)
+    tiny.failures(study, tmp_path)
+    evidence = gather(study, Store(tmp_path))
+    assert next(g for g in evidence.gaps if g.name == "long_cot_gap").seeds == 2
+    assert _red(evidence) == [
+        "Trainings diverged. Gaps leave out the seeds at which they did, so these arms look better than they are."
+    ]
+    assert evidence.missing == [
+        "t/long/1: train: the loss of update 2 is nan; the training diverged; lower train.learning_rate"
+    ]
 
 
 def test_planted_problems_are_a_red_confound(model, tmp_path):
