@@ -1,6 +1,7 @@
 """How fast cells are trained on a CPU: mixdistill's updates against TRL's SFTTrainer, on the same rows.
 
-    OMP_NUM_THREADS=1 python benchmarks/training.py [--sizes 1M 10M] [--updates 12] [--repeats 3] [--quick]
+    OMP_NUM_THREADS=1 python benchmarks/training.py [--sizes 1M 10M] [--updates 12] [--repeats 3] [--vocabulary N]
+        [--quick]
 
 Four rows of five have 150 tokens, the fifth 1,000; an update takes 16 rows; the models are Llamas of random weights.
 TRL is run as it comes (which computes activations again in the backward pass), and without that in four ways; its best
@@ -51,10 +52,10 @@ TRL: dict[str, dict[str, Any]] = {
 """The ways TRL is run, each with its settings."""
 
 
-def student(folder: Path, size: str) -> str:
+def student(folder: Path, size: str, words: int) -> str:
     """A Llama of random weights whose tokens are the words w4, w5, ..."""
     shape = dict(SIZES[size])
-    heads, words = shape.pop("heads"), shape["vocab_size"]
+    heads, shape["vocab_size"] = shape.pop("heads"), words
     vocabulary = {w: i for i, w in enumerate(["<pad>", "<eos>", "<unk>", "A:", *(f"w{i}" for i in range(4, words))])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -145,11 +146,11 @@ def trl(model: str, table: Dataset, updates: int, *, recompute: bool = True, **s
     return sum(real[1:updates]) / (clock.ended - clock.started)
 
 
-def compare(size: str, updates: int, repeats: int) -> dict[str, float]:
+def compare(size: str, updates: int, repeats: int, words: int) -> dict[str, float]:
     """Loop -> median of its real tokens per second."""
     with tempfile.TemporaryDirectory() as folder:
-        model = student(Path(folder), size)
-        rows = examples(updates * ROWS, SIZES[size]["vocab_size"])
+        model = student(Path(folder), size, words)
+        rows = examples(updates * ROWS, words)
         template = Template.load(model)
         tokenised = [template.render(e.prompt, e.reasoning, e.content) for e in rows]
         lengths = [len(p) + len(c) for p, c in tokenised]
@@ -175,6 +176,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["1M", "10M"], choices=SIZES)
     parser.add_argument("--updates", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--vocabulary", type=int, help="words that the models know; else 2,048 and 4,096")
     parser.add_argument("--quick", action="store_true", help="a tiny model and three updates, to see that it runs")
     args = parser.parse_args()
     if args.quick:
@@ -183,8 +185,9 @@ def main() -> None:
     logging.disable_progress_bar()
     disable_progress_bars()
     for size in args.sizes:
-        speeds = compare(size, args.updates, args.repeats)
-        print(f"{size}:")
+        words = args.vocabulary or SIZES[size]["vocab_size"]
+        speeds = compare(size, args.updates, args.repeats, words)
+        print(f"{size}, {words:,} words:")
         for name, speed in speeds.items():
             print(f"  {name:<22} {speed:9,.0f} real tokens/s   mixdistill is {speeds['mixdistill'] / speed:.2f}x")
         best = max(speed for name, speed in speeds.items() if name != "mixdistill")
