@@ -25,7 +25,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Paths are from here; two cores, 50 GiB of disk and 8 of memory, whatever this machine has."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(estimates.executor, "gpus", list)
-    monkeypatch.setattr(estimates.executor, "_cores", lambda: 2)
+    monkeypatch.setattr(estimates.executor, "cores", lambda: 2)
     monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: Usage(50 * 2**30))
     monkeypatch.setattr(memory, "room", lambda devices: 8 * 2**30)
     return tmp_path
@@ -340,6 +340,15 @@ def test_traces_longer_than_a_student_may_be_trained_on_are_a_warning(raw):
     )
     raw["train"]["overlong"] = "drop"
     assert planned(raw).warnings[0].endswith("; they will be dropped from every arm")
+
+
+def test_traces_with_more_loss_tokens_than_an_update_are_a_warning(raw):
+    raw["budget"] = {"unit": "loss_tokens", "per_update": 40}
+    (line,) = planned(raw).warnings
+    assert line == (
+        "students.s: 8 of the first 12 traces of long have more loss tokens than an update, budget.per_update=40 "
+        "(longest 216); the run would stop there"
+    )
 
 
 def test_faults_are_raised_all_at_once_with_the_name_of_the_recipe(raw):
