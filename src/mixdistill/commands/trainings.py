@@ -47,7 +47,7 @@ def too_small(recipe: Recipe, problems: int) -> list[str]:
             if problems * passes < budget.per_update:
                 lines.append(
                     f"{key}: too much for one update (got {budget.per_update:,}, and {problems:,} training problems in "
-                    f"{passes:g} passes); lower it, or raise train.num_train_epochs"
+                    f"{passes:g} pass{'es' * (passes != 1)}); lower it, or raise train.num_train_epochs"
                 )
     return list(dict.fromkeys(lines))
 
