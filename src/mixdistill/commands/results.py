@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from mixdistill.flags import JsonOption, RunArg, SeedOption, StudentOption, WorkersOption
-from mixdistill.handover.gate import MAY_FORGET
 from mixdistill.printing import print_text, say
 
 
@@ -30,7 +29,7 @@ def ship(
         typer.Option(
             "--may-forget", metavar="SHARE", min=0, max=1, help="Of what base solves, at most so much is lost."
         ),
-    ] = MAY_FORGET,
+    ] = 0.25,
     workers: WorkersOption = None,
     json_: JsonOption = False,
 ) -> None:
