@@ -43,17 +43,21 @@ soak: $(STAMP) ## killed before every durable operation, 100 times in whole demo
 	$(BIN)/python tests/faults/fuzz.py
 	$(BIN)/python tests/faults/fuzz.py --inputs 400000 --verifiers choice exact numeric json
 
-bench: $(STAMP) ## speed ratios against named peers, side by side in one run; what planning thousands of cells takes
+bench: $(STAMP) ## speed ratios against named peers, side by side in one run; how often a study of nothing says "helps" (two hours)
 	$(BIN)/python benchmarks/generation.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/teachers.py --transports
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/resume.py
 	$(BIN)/python benchmarks/verifying.py
+	$(BIN)/python benchmarks/mixing.py
+	$(BIN)/python benchmarks/still_moving.py
+	$(BIN)/python benchmarks/null_studies.py
 
 verify-data: $(STAMP) ## how reliable verdicts are, and how fast, on real problems and traces (DATA=folder, see benchmarks/answers.py)
 	$(BIN)/python benchmarks/answers.py --data $(DATA) $(ARGS)
 	$(BIN)/python benchmarks/verifying.py --data $(DATA)
+	$(BIN)/python benchmarks/decontamination.py --data $(DATA)
 
 setup: $(STAMP)
 

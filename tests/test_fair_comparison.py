@@ -171,7 +171,7 @@ def test_planted_number_of_updates_is_a_red_confound(model, tmp_path):
         ({"attn_implementation": "eager"}, {"attention"}),
         ({"gradient_checkpointing": True}, {"gradient checkpointing"}),
     ],
-    ids=lambda value: next(iter(value)),
+    ids=lambda value: min(value),
 )
 def test_planted_setting_is_red_by_its_own_name_and_nothing_else_is(train, rows, model, tmp_path):
     evidence = _planted(tmp_path, {}, {"train": train}, model)

@@ -23,6 +23,12 @@ def shown(drawn: mix.Drawn) -> list[tuple[int, str]]:
     return list(drawn.rows.select("place", "teacher").cast({"teacher": str}).iter_rows())
 
 
+def gone(drawn: mix.Drawn) -> list[int]:
+    """Problems that left."""
+    number = {p.id: i for i, p in enumerate(made.problems(20))}
+    return sorted({number[p] for p in drawn.dropped["problem_id"]})
+
+
 def order(drawn: mix.Drawn) -> list[int]:
     """Problems as the updates take them."""
     return [drawn.rows["place"][row] for rows in drawn.schedule.updates for row in rows]
@@ -120,6 +126,30 @@ def test_alone_an_arm_has_all_that_its_own_teachers_solved(tmp_path):
     compared, alone = (mix.draw(study, store, "s", "short", 0, alone=alone) for alone in (False, True))
     assert (compared.facts["problems"], alone.facts["problems"]) == (3, 8)
     assert (compared.facts["updates"], alone.facts["updates"]) == (3, 8)
+
+
+def test_alone_an_arm_has_a_row_of_every_problem_that_any_of_its_teachers_solved(tmp_path):
+    teachers = {"long": {i: [40 + i] for i in range(6)}, "short": {i: [5, 6] for i in range(3, 10)}}
+    study = made.recipe({"mix": {"long": 0.5, "short": 0.5}}, budget={"per_update": 2}, train={"num_train_epochs": 2})
+    store = made.run(tmp_path, 12, teachers)
+    drawn, fair = (mix.draw(study, store, "s", "mix", 0, alone=alone) for alone in (True, False))
+    rows = shown(drawn)
+    assert [place for place, _ in rows] == list(range(10))
+    assert [t for place, t in rows if place < 3] == ["long"] * 3
+    assert [t for place, t in rows if place > 5] == ["short"] * 4
+    assert rows[3:6] == shown(fair), "where both solved a problem the blend is the matched one"
+    assert (drawn.facts["problems"], len(drawn.schedule.updates)) == (10, 10)
+    assert (fair.facts["problems"], len(fair.schedule.updates)) == (3, 3)
+    assert (gone(drawn), gone(fair)) == ([10, 11], [0, 1, 2, 6, 7, 8, 9, 10, 11])
+
+
+def test_alone_the_rest_goes_to_the_teacher_that_is_furthest_below_its_share(tmp_path):
+    teachers = {"a": {i: [9] for i in range(13)}, "b": {i: [9] for i in range(13)}, "c": {i: [9] for i in range(5)}}
+    study = made.recipe({"mix": {"a": 0.2, "b": 0.6, "c": 0.2}})
+    drawn = mix.draw(study, made.run(tmp_path, 13, teachers), "s", "mix", 0, alone=True)
+    taken = [teacher for _, teacher in shown(drawn)]
+    assert Counter(taken[:5]) == {"a": 1, "b": 3, "c": 1}, "where all three solved a problem, the blend's shares"
+    assert Counter(taken[5:]) == {"a": 2, "b": 6}, "the rest, which c has no trace of, as 0.2 to 0.6"
 
 
 def test_dropped_rows_carry_what_was_found(tmp_path):

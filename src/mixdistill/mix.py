@@ -160,11 +160,11 @@ class Drawn:
 def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alone: bool = False) -> Drawn:
     """The training set of a cell.
 
-    `alone`: of all problems that the arm's own teachers solved, and as many updates as these give, whatever arms it is
-    compared with. Raises StageError where there is nothing to draw, or too little for one update.
+    `alone`: of all problems that any of the arm's own teachers solved, and as many updates as these give, whatever arms
+    it is compared with. Raises StageError where there is nothing to draw, or too little for one update.
     """
     label = f"mix/{student}/{arm}/{seed}"
-    group = read(recipe, store, student, arm, [arm] if alone else recipe.group_of(arm), label)
+    group = read(recipe, store, student, arm, [arm] if alone else recipe.group_of(arm), label, everything=alone)
     places = group.places(arm)
     if not len(places):
         raise StageError(pools.nothing_left(label, group.needed(arm), group.traced, len(group.known)))
@@ -179,8 +179,12 @@ def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alo
         times=times,
     )
     dropped = _dropped(group, arm)
+    if alone:  # a problem that one teacher lacks has a row of another
+        dropped = dropped.filter(
+            ~(dropped["trace_id"].is_null() & dropped["problem_id"].is_in(rows["problem_id"].implode()))
+        )
     facts = {
-        "problems": len(places),
+        "problems": rows["place"].n_unique() if alone else len(places),
         "unit": group.budget.unit,
         "variant": called(arm).variant,
         "per_update": amount.per_update,
@@ -192,7 +196,7 @@ def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alo
     # Traces and problems are counted apart: the two add up to nothing.
     reasons = dropped.select("reason", dropped["trace_id"].is_null().alias("problem")).iter_rows()
     counts = Counter(f"problems_{reason}" if problem else reason for reason, problem in reasons)
-    return Drawn(rows, taken, dropped, facts, {"problems_left": len(places), **counts})
+    return Drawn(rows, taken, dropped, facts, {"problems_left": facts["problems"], **counts})
 
 
 def _sizes(rows: pl.DataFrame, unit: str) -> np.ndarray:

@@ -8,8 +8,8 @@
     best/                                 the student that passed, with its card and the evidence
 
 The arms of a study are handicapped on purpose: they share problems and updates with all that they are compared with.
-Here a blend takes every problem that its own teachers solved, and as many updates as these give. All else is as in the
-study. Each folder has a marker of its own: killed anywhere, the same call goes on.
+Here a blend takes every problem that any of its own teachers solved, and as many updates as these give. All else is as
+in the study. Each folder has a marker of its own: killed anywhere, the same call goes on.
 """
 
 from __future__ import annotations

@@ -49,6 +49,8 @@ class Group:
     """Teacher -> its traces, of all the group's in the recipe's order."""
     own: Traced | None
     """The student's own traces, where a mixture goes by them."""
+    everything: bool = False
+    """Problems that some of an arm's teachers solved, and not all, are used as well."""
 
     def needed(self, arm: str) -> dict[str, Traced]:
         """Teachers that a problem of an arm must have a usable trace of."""
@@ -69,6 +71,8 @@ class Group:
     def a_pass(self, arm: str, unit: str, seed: str) -> tuple[pl.DataFrame, np.ndarray | None]:
         """(an arm's rows, how often each stands in one pass; None for once)."""
         rows = mixed(self, arm, unit, random.Random(f"blend {seed}"))
+        if self.everything:
+            rows = _with_the_rest(self, arm, rows, unit, random.Random(f"rest {seed}"))
         if self.budget.problems != "reweighted":
             return rows, None
         import numpy as np
@@ -99,7 +103,9 @@ class Group:
         return {p: 1 - rate if wrong else rate for p, rate in zip(problems, rates.values(), strict=True)}
 
 
-def read(recipe: Recipe, store: Store, student: str, arm: str, group: list[str], label: str) -> Group:
+def read(
+    recipe: Recipe, store: Store, student: str, arm: str, group: list[str], label: str, *, everything: bool = False
+) -> Group:
     """Read what a group of arms draws on.
 
     Raises StageError where rows are too long and the recipe says to stop, and where the arm draws on a student that
@@ -119,7 +125,8 @@ def read(recipe: Recipe, store: Store, student: str, arm: str, group: list[str],
         group = [a for a in group if own not in recipe.weights(a, student)]
     drawn_on = {t: traced[t] for t in recipe.teachers_of(group, student)}
     pools.refuse_overlong(student, drawn_on, train)
-    return Group(label, recipe, student, recipe.budget_of(arm), group, known, drawn_on, traced.get(own))
+    budget = recipe.budget_of(arm)
+    return Group(label, recipe, student, budget, group, known, drawn_on, traced.get(own), everything)
 
 
 def mixed(group: Group, arm: str, unit: str, rng: random.Random) -> pl.DataFrame:
@@ -148,9 +155,46 @@ def mixed(group: Group, arm: str, unit: str, rng: random.Random) -> pl.DataFrame
     if len(strange) or not ids:
         got = f"{strange[0]!r}, which is in no pool" if len(strange) else "nothing"
         raise StageError(f"{group.label}: the mixture '{spec.mixture}' must yield trace ids of the pools (got {got})")
+    return _named(group, spec, rows.sort("place", maintain_order=True))
+
+
+def _named(group: Group, spec: Arm, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with the problem and the tag that follow from place and teacher."""
+    import polars as pl
+
     tags = {self_of(group.student) if t == SELF else t: tag for t, tag in spec.tags.items()}
-    rows = rows.sort("place", maintain_order=True)
     return rows.with_columns(
         problem_id=group.known.ids.gather(rows["place"]),
         tag=pl.col("teacher").cast(pl.String).replace_strict(tags, default="", return_dtype=pl.String),
     )
+
+
+def _with_the_rest(group: Group, arm: str, rows: pl.DataFrame, unit: str, rng: random.Random) -> pl.DataFrame:
+    """The rows, and one of every problem that lacks a trace of some teacher: of the teacher, among those that have one,
+    that is furthest below its share so far."""
+    import numpy as np
+    import polars as pl
+
+    spec, weights = group.recipe.arm(arm), group.recipe.weights(arm, group.student)
+    taken = set(group.places(arm).tolist())
+    there: dict[int, dict[str, list[int]]] = {}
+    frames = {}
+    for teacher in sorted(weights, key=lambda t: (-weights[t], t)):
+        usable = group.traced[teacher].usable
+        places = sorted(set(usable["place"].to_list()) - taken)
+        frames[teacher] = pools.chosen(usable, np.asarray(places, dtype=np.int64), spec.choose)
+        for row, place in enumerate(frames[teacher]["place"].to_list()):
+            there.setdefault(place, {}).setdefault(teacher, []).append(row)
+    size = "loss_tokens" if unit == "loss_tokens" else None
+    sums = rows.group_by("teacher").agg(pl.col(size).sum() if size else pl.len().alias("n"))
+    so_far = dict.fromkeys(weights, 0.0) | {str(t): float(n) for t, n in sums.iter_rows()}
+    picked: dict[str, list[int]] = {t: [] for t in weights}
+    for _, by_teacher in sorted(there.items()):
+        teacher = min(by_teacher, key=lambda t: so_far[t] / weights[t])
+        row = rng.choice(by_teacher[teacher])
+        so_far[teacher] += frames[teacher]["loss_tokens"][row] if size else 1
+        picked[teacher].append(row)
+    dtype = rows.schema["teacher"]
+    more = [frames[t][picked[t]].with_columns(teacher=pl.lit(t, dtype=dtype), stage=pl.lit(0)) for t in weights]
+    whole = pl.concat([rows, *(_named(group, spec, frame).select(rows.columns) for frame in more if len(frame))])
+    return whole.sort("place", maintain_order=True)
