@@ -311,10 +311,10 @@ def test_a_second_budget_and_trials_are_counted_and_said(raw):
     assert "2 arms x 2 budgets x 1 seed = 4 trainings, and 8 trials" in shown
     assert f"{5 * (4 * 2 + 8):,} traces of dev problems while it trains" in shown
     said = " ".join(shown.split())
-    assert "the second budget, loss_tokens, adds 2 trainings, about 1 s: budget.also: [] leaves it out" in said
+    assert "every arm once more by loss tokens: 2 trainings, about 1 s (budget.also: [] leaves it out)" in said
     assert "of it for tune: about 1 s" in said
     raw["budget"]["also"] = []
-    assert "second budget" not in written(raw)
+    assert "once more" not in written(raw)
 
 
 def test_a_teacher_with_a_price_costs_so_much_at_the_most(raw):
