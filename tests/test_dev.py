@@ -93,7 +93,7 @@ def test_other_dev_problems_train_nothing_again_where_the_last_is_kept(model, tm
     store = prepared(recipe, tmp_path)
     tiny.run(recipe, tmp_path, "train")
     tiny.add_dev(store, 3, skip=6)
-    assert tiny.run(recipe, tmp_path, "train")[1] == []
+    assert not [x for x in tiny.run(recipe, tmp_path, "analyze", "mix", "train")[1] if x.startswith("train")]
 
 
 def rigged(monkeypatch, right: dict[int, int]) -> None:
@@ -125,6 +125,7 @@ def test_kept_point_is_the_student_and_the_facts_are_those_of_the_whole_training
     marker = store.marker(store.folder("train", "t", "short", "0"))
     assert marker
     there = store.folder("train", "t", "short", "0", "model")
+    (there / "README.md").unlink()  # its card is written afterwards, and again when there are scores
     assert marker["tables"]["model"]["columns"]["weights"] == dev.file_hash(there)
     assert not store.folder("train", "t", "short", "0", "snapshots").exists()
 
@@ -155,7 +156,7 @@ def test_choice_of_the_best_point_follows_from_the_dev_problems(model, tmp_path,
     tiny.run(recipe, tmp_path, "train")
     tiny.add_dev(store, 3, skip=6)
     with pytest.raises(Refused, match="train/t/short/0 was made otherwise: dev problems changed; use --out"):
-        tiny.run(recipe, tmp_path, "train")
+        tiny.run(recipe, tmp_path, "analyze", "mix", "train")
 
 
 class Killed(BaseException):

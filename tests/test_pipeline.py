@@ -742,7 +742,7 @@ def test_a_plan_reads_every_marker_once_and_makes_no_ids(raw, store, inline, mon
     for stage in STAGES:
         read.clear()
         found = plan(build(raw), store, stage)
-        assert set(read.values()) == {1}, stage
+        assert set(read.values()) == ({1} if found else set()), stage
         assert {s for _, s in found} <= {State.DONE, State.BLOCKED, State.NEW}
     marker = (store.folder("generate", "short") / "done.json").read_text()
     assert not [t["id"] for t in traces(store) if t["id"] in marker]

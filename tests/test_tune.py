@@ -181,7 +181,7 @@ def test_trials_follow_from_the_dev_problems_and_the_settings(model, tried, tmp_
         tiny.run(study(model, train={"weight_decay": 0.1}), begun.root, "tune")
     tiny.add_dev(begun, 3, skip=6)
     with pytest.raises(Refused, match="dev problems changed"):
-        tiny.run(study(model), begun.root, "tune")
+        tiny.run(study(model), begun.root, "analyze", "mix", "tune")
 
 
 def test_other_traces_are_refused_once_there_are_trials(model, tried):

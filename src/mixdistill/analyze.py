@@ -44,10 +44,9 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
         f"problems/{name}": store.content(store.folder("problems"), name, ["id", "prompt"])
         for name in recipe.problems.lists
     }
-    students = {
-        name: {"model": resolve.model_fingerprint(spec.model), "chat_template_kwargs": spec.chat_template_kwargs}
-        for name, spec in recipe.students.items()
-    }
+    models = {f"students.{name}.model": spec.model for name, spec in recipe.students.items()}
+    students = {key: resolve.model_fingerprint(model) for key, model in models.items()}
+    students |= {f"students.{n}.chat_template_kwargs": s.chat_template_kwargs for n, s in recipe.students.items()}
     return [
         Unit(
             stage="analyze",
@@ -57,14 +56,14 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
                 "tokenizer": resolve.model_fingerprint(tokenizer(recipe)),
                 "chat_template_kwargs": _template_kwargs(recipe),
                 "metrics": metrics,
-                "students": students,
+                **students,
                 "ngram": recipe.problems.decontaminate.ngram,
             },
             inputs={
                 f"generate/{teacher}": store.content(store.folder("generate", teacher), TRACES, [*READS]),
                 **problems,
             },
-            given={"tokenizer": tokenizer(recipe)},
+            given={"tokenizer": tokenizer(recipe), **models},
         )
         for teacher in recipe.teachers
     ]

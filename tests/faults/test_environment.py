@@ -98,7 +98,7 @@ def test_a_disk_that_really_fills_up(study, reference, tmp_path):
         said = tiny.failures(study, small / "run")
         assert said
         assert any("No space left on device" in line for line in said)
-        assert all("cannot be written" in line or "not run; " in line for line in said), said
+        assert all(any(w in line for w in ("cannot be written", "no space for", "not run; ")) for line in said), said
         shutil.copytree(small / "run", tmp_path / "run")
     finally:
         subprocess.run(["umount", "-l", small], check=True)
@@ -288,7 +288,7 @@ def test_a_run_folder_copied_elsewhere_goes_on_without_the_models_and_files_it_w
     shutil.rmtree(model)
     (tmp_path / "traces.jsonl").unlink()
     for stage in pipeline.STAGES[:-1]:
-        assert {s for _, s in units.plan(study, Store(tmp_path / "copy"), stage)} == {units.State.DONE}
+        assert {s for _, s in units.plan(study, Store(tmp_path / "copy"), stage)} <= {units.State.DONE}
     assert tiny.run(study, tmp_path / "copy")[1] == []
 
 

@@ -112,8 +112,8 @@ def test_killed_in_a_trial(zygote, tmp_path):
 
 @pytest.mark.parametrize(
     "torn",
-    ["traces.jsonl", "traces.parquet", "verdicts.parquet", "complexity.parquet", "examples.parquet", "updates.parquet",
-     "dropped.parquet", "scores.parquet", "gaps.parquet", "train.parquet", "unused.parquet"],
+    ["traces.jsonl", "traces.parquet", "verdicts.parquet", "complexity.parquet", "fits.parquet", "scores.parquet",
+     "gaps.parquet", "train.parquet", "unused.parquet"],
 )  # fmt: skip
 def test_killed_in_the_middle_of_a_row_or_a_table(zygote, recipe, reference, tmp_path, torn):
     times = (1, 30, 50, 70) if torn.endswith(".jsonl") else (1,)

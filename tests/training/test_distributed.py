@@ -232,7 +232,9 @@ def test_a_process_that_nobody_started_has_all_of_it(monkeypatch):
 @pytest.fixture
 def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands here can be called in another process."""
-    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    here = Path(__file__).parent
+    paths = [str(here), str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
 
 def speaks(text: str, *, progress: Any) -> tuple[int, str]:
@@ -258,6 +260,8 @@ def fails(kind: str, *, progress: Any) -> None:
 
 def stays(folder: str, *, progress: Any) -> None:
     (Path(folder) / str(os.getpid())).touch()
+    while len(list(Path(folder).iterdir())) < 2:  # whoever listens is killed at the first word
+        time.sleep(0.05)
     progress(os.getpid(), os.getppid())
     signal.pause()
 
