@@ -45,7 +45,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
         for name in recipe.problems.lists
     }
     models = {f"students.{name}.model": spec.model for name, spec in recipe.students.items()}
-    students = {key: resolve.model_fingerprint(model) for key, model in models.items()}
+    students: dict[str, Any] = {key: resolve.model_fingerprint(model) for key, model in models.items()}
     students |= {f"students.{n}.chat_template_kwargs": s.chat_template_kwargs for n, s in recipe.students.items()}
     return [
         Unit(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import tiny
-from mixdistill.commands import trainings
+from mixdistill.commands import doctor, trainings
 from mixdistill.commands.check import plan
 from mixdistill.errors import RecipeError
 
@@ -57,6 +57,8 @@ def test_tags_that_a_student_cannot_tell_apart_stop_check(model, tmp_path):
         "recipe: arms.switch.tags: to students.t '/long' and '/short' are the same tokens, and it could not tell them "
         "apart; give texts that its tokenizer knows"
     ]
+    (examined,) = doctor.examine(tiny.study(model, arms=arms), out=tmp_path / "run").students
+    assert [f.check for f in examined.of_template if f.state == "failed"] == ["tags_differ"]
     known = {**both, "tags": {"long": "ok", "short": "x"}}
     assert trainings.alike(tiny.study(model, arms={**arms, "switch": known})) == []
     assert trainings.alike(tiny.study(tiny.byte_student(tmp_path / "bytes"), arms=arms)) == []
