@@ -151,6 +151,14 @@ def test_training_that_the_recipe_no_longer_describes_is_red_with_what_changed()
     assert found.values == {"long": "seed 0, 1"}
 
 
+def test_trainings_that_diverged_are_told_with_their_seeds_student_by_student():
+    lost = [("t", "long", 1), ("u", "long", 0), ("t", "long", 2)]
+    found = confounds(study(), [], {}, [], {}, diverged=lost)
+    assert [(c.field, c.severity, c.student, c.values) for c in found] == [
+        ("diverged", "red", "t", {"long": "seed 1, 2"})
+    ]
+
+
 def test_arms_that_are_not_compared_may_differ():
     recipe = study(contrasts={"one": ["long", "base"], "two": ["short", "base"]})
     assert _find(recipe, updates=900) == []

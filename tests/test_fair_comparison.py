@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 import tiny
-from mixdistill import pipeline
+from mixdistill import pipeline, train
 from mixdistill.arms import of_variant
 from mixdistill.confounds import OTHERWISE
+from mixdistill.errors import Diverged
 from mixdistill.evidence import Evidence
 from mixdistill.gaps import Under, gaps
 from mixdistill.gather import gather
+from mixdistill.lab import domain
 from mixdistill.store import Store
 from mixdistill.types import Gap
 from mixdistill.undertraining import FIELD as UNDERTRAINED
@@ -96,6 +98,35 @@ def test_study_without_a_plant_has_no_red_confound(generation_config, tmp_path):
     store, _ = tiny.run(study, tmp_path / "run")
     assert _red(gather(study, store)) == []
     assert "confound:" not in (tmp_path / "run" / "report" / "summary.txt").read_text()
+
+
+def test_what_mix_counts_is_what_the_training_sees_of_any_text(tmp_path):
+    """Emoji of several parts, combining accents, line ends of all kinds, blanks at the ends, no reasoning, and tags."""
+    odd = " \t\U0001f1e9\U0001f1ea \U0001f469\u200d\U0001f467 e\u0301 \ufb01 \u00a0\u200b\r\n"
+    asked = domain.problems("train", count=12)
+    long = [{"prompt": p.prompt, "reasoning": odd * (1 + i % 2), "completion": p.answer} for i, p in enumerate(asked)]
+    rows = {"long": long, "short": [{**row, "reasoning": ""} for row in long]}
+    teachers = {}
+    for name, given in rows.items():
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in given))
+        teachers[name] = {"backend": "recorded", "model": str(file), "complete": True}
+    half = {"long": 0.5, "short": 0.5}
+    arms = {"long": {"long": 1}, "short": {"short": 1}, "switch": {"weights": half, "mixture": "tagged"}}
+    study = tiny.study(
+        tiny.byte_student(tmp_path / "model"), teachers=teachers, arms=arms, seeds=1, problems=tiny.problem_sets(12),
+        contrasts={"gain": ["switch", "each_pure"]}, budget={"per_update": 4, "also": ["loss_tokens"]},
+        train={"max_length": 1024},
+    )  # fmt: skip
+    store, _ = tiny.run(study, tmp_path / "run", *STAGES)
+    counted = ("updates", "examples", "loss_tokens", "distinct_problems")
+    for arm in study.trained:
+        drawn, seen = (store.marker(store.folder(stage, "t", arm, "0"))["facts"] for stage in ("mix", "train"))
+        assert drawn["problems"] == 12
+        assert {name: drawn[name] for name in counted} == {name: seen[name] for name in counted}
+        shares = {t: n / seen["loss_tokens"] for t, n in seen["teacher_tokens"].items()}
+        assert drawn["share_loss_tokens"] == pytest.approx(shares)
+    assert _between(gather(study, store)) == []
 
 
 def test_updates_that_end_with_a_whole_row_are_no_red_confound(model, tmp_path):
@@ -219,6 +250,27 @@ def test_published_mix_settings_raise_the_red_alarm_of_the_mixed_arm_alone(publi
     signs = alarm.values["mix"].split(", ")
     assert (signs[0], signs[-1]) == ("20 updates", "no warm-up")
     assert signs[1].startswith("the weights moved by 0.0")
+
+
+def test_trainings_that_diverged_are_red_since_gaps_leave_out_their_seeds(model, tmp_path, monkeypatch):
+    fine_tune = train.fine_tune
+
+    def diverging(*args, **more):
+        if more["seed"] == 1 and more["out"].parts[-2] == "long":
+            raise Diverged("train: the loss of update 2 is nan; the training diverged; lower train.learning_rate")
+        return fine_tune(*args, **more)
+
+    monkeypatch.setattr(train, "fine_tune", diverging)
+    study = tiny.study(model, seeds=3)
+    tiny.failures(study, tmp_path)
+    evidence = gather(study, Store(tmp_path))
+    assert next(g for g in evidence.gaps if g.name == "long_cot_gap").seeds == 2
+    assert _red(evidence) == [
+        "Trainings diverged. Gaps leave out the seeds at which they did, so these arms look better than they are."
+    ]
+    assert evidence.missing == [
+        "t/long/1: train: the loss of update 2 is nan; the training diverged; lower train.learning_rate"
+    ]
 
 
 def test_planted_problems_are_a_red_confound(model, tmp_path):

@@ -91,6 +91,21 @@ def test_repeat_takes_several_traces_of_a_problem_and_as_many_updates_as_the_ble
 # -- problems ------------------------------------------------------------------------------------------------------
 
 
+def test_repeat_has_the_problems_of_the_blend_in_the_same_updates_whatever_part_of_its_traces_is_seen(tmp_path):
+    half = {"long": 0.5, "short": 0.5}
+    arms = {"mix": half, "more": {"weights": half, "mixture": "repeat", "traces": 4}}
+    study = made.recipe(arms, contrasts={"c": ["more", "mix"]}, budget={"per_update": 4}, train={"num_train_epochs": 3})
+    traces = {t: {i: [tokens, tokens + 1] for i in range(40)} for t, tokens in (("long", 40), ("short", 5))}
+    blend, more = (mix.draw(study, made.run(tmp_path, 40, traces), "s", arm, 0) for arm in arms)
+    assert order(more) == order(blend)
+    assert more.facts["distinct_problems"] == blend.facts["distinct_problems"] == 40
+    teachers = [more.rows["teacher"][row] for rows in more.schedule.updates for row in rows]
+    for start in (0, 40, 80):
+        assert 10 < teachers[start : start + 40].count("long") < 30, "no teacher's rows come first"
+    first = Counter(row for rows in more.schedule.updates for row in rows)
+    assert set(first.values()) == {1}, "no trace twice before all were seen"
+
+
 def test_reweighted_gives_levels_their_shares_in_the_same_order_in_every_arm(tmp_path):
     levels = ["easy"] * 8 + ["hard"] * 8
     teachers = {"long": {i: [30] for i in range(16)}, "short": {i: [5] for i in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]}}
@@ -255,6 +270,17 @@ def test_an_arm_too_small_for_one_update_is_one_clear_line(tmp_path, budget, got
     assert str(caught.value) == (
         f"mix/s/short/0: too small for one update ({got}); lower budget.per_update, or raise teachers.*.samples or "
         "train.num_train_epochs"
+    )
+
+
+def test_a_variant_that_cannot_hold_the_longest_row_says_so_and_not_what_nobody_set(tmp_path):
+    arms, budget = {"long": {"long": 1}, "short": {"short": 1}}, {"per_update": 5, "also": ["loss_tokens"]}
+    study = made.recipe(arms, contrasts=BOTH, budget=budget)
+    with pytest.raises(StageError) as caught:
+        mix.draw(study, made.run(tmp_path, 5, both(5)), "s", "short@loss_tokens", 0)
+    assert str(caught.value) == (
+        "mix/s/short@loss_tokens/0: too small for one update (got 35 loss tokens in all passes, and the longest row "
+        "has 44); raise teachers.*.samples or train.num_train_epochs, or leave loss_tokens out of budget.also"
     )
 
 

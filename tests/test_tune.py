@@ -125,6 +125,20 @@ def test_diverged_trial_counts_as_nothing_right_and_the_study_goes_on(model, beg
     assert facts(begun, "train", "t", "long", "3")["peak_learning_rate"] == 0.03
 
 
+def test_a_value_that_diverged_comes_after_one_that_taught_nothing(model, begun, monkeypatch):
+    fine_tune = train.fine_tune
+
+    def diverging(*args, **more):
+        if args[3].learning_rate == RATES[0]:
+            raise Diverged("train: the loss of update 2 is nan")
+        return fine_tune(*args, **more)
+
+    monkeypatch.setattr(train, "fine_tune", diverging)
+    right(monkeypatch, lambda arm, value: 0)
+    tiny.run(study(model), begun.root, "tune", "train")
+    assert facts(begun, "train", "t", "long", "3")["peak_learning_rate"] == RATES[1]
+
+
 def test_training_that_really_diverges_leaves_nothing_behind(model, begun):
     tiny.run(
         study(model, rates=[1e-3, 1e38], train={"save_steps": 1, "warmup_ratio": 0.0, "num_train_epochs": 1}),

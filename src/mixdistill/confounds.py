@@ -31,16 +31,19 @@ def confounds(
     evaluated: list[tuple[Unit, dict[str, Any]]],
     changed: dict[Cell, list[str]],
     moving: Iterable[Moving] = (),
+    diverged: Iterable[Cell] = (),
 ) -> list[Confound]:
     """Everything found, student by student, within each group of arms that are compared.
 
     `changed`: what the recipe now says otherwise than a training was made with, one line each. `moving`: how arms
-    did on dev at the end.
+    did on dev at the end. `diverged`: the trainings that ended so.
     """
+    lost = list(diverged)
     undertrained = alarms(recipe, trained, moving)
     found: list[Confound] = []
     for student in recipe.students:
         found += [c for table in tables if table.student == student for c in _of_table(table)]
+        found += _lost(student, lost)
         found += _trained_otherwise(student, changed)
         found += _template_notes(student, trained)
         found += _decoding(student, [(unit.key, marker) for unit, marker in evaluated if unit.key[0] == student])
@@ -55,6 +58,17 @@ def _of_table(table: ConfoundTable) -> list[Confound]:
         for row in table.rows
         if row.state != "same"
     ]
+
+
+def _lost(student: str, diverged: Iterable[Cell]) -> list[Confound]:
+    """Trainings that came to nothing: the seeds that are left are those that went well."""
+    seeds: dict[str, list[int]] = defaultdict(list)
+    for s, arm, seed in diverged:
+        if s == student:
+            seeds[arm].append(seed)
+    text = "Trainings diverged. Gaps leave out the seeds at which they did, so these arms look better than they are."
+    values = {arm: f"seed {', '.join(map(str, s))}" for arm, s in seeds.items()}
+    return [Confound(severity="red", text=text, field="diverged", student=student, values=values)] if values else []
 
 
 def _trained_otherwise(student: str, changed: dict[Cell, list[str]]) -> list[Confound]:

@@ -34,6 +34,7 @@ class Trial(NamedTuple):
     correct: int
     """0 where it diverged."""
     examples: int
+    diverged: bool = False
 
 
 def wanted(recipe: Recipe, student: str, arm: str) -> int:
@@ -121,13 +122,18 @@ def trials(recipe: Recipe, store: Store, student: str, arm: str) -> dict[str, Tr
         key = ("tune", student, arm, repr(value))
         marker = store.marker(store.folder(*key))
         facts = marker["facts"] if marker else {}
-        found["/".join(key)] = Trial(value, facts["correct"], facts["examples"]) if marker else None
+        trial = Trial(value, facts["correct"], facts["examples"], "diverged" in facts) if marker else None
+        found["/".join(key)] = trial
     return found
 
 
 def chosen(found: dict[str, Trial | None]) -> float:
-    """The value with the highest accuracy, of equal ones the first. All trials must be there."""
-    return max((t for t in found.values() if t), key=lambda t: t.correct / max(t.examples, 1)).value
+    """The value with the highest accuracy, of equal ones the first; one that diverged is the last choice.
+
+    All trials must be there.
+    """
+    there = [t for t in found.values() if t]
+    return max(there, key=lambda t: (not t.diverged, t.correct / max(t.examples, 1))).value
 
 
 def _make_room() -> None:

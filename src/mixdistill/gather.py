@@ -21,6 +21,7 @@ from mixdistill.arms import BY, called
 from mixdistill.confound_table import Cell, Trained, confound_tables
 from mixdistill.confounds import OTHERWISE, confounds
 from mixdistill.curves import over_training
+from mixdistill.errors import Diverged
 from mixdistill.evidence import (
     ArmFacts,
     CellFacts,
@@ -41,7 +42,7 @@ from mixdistill.refusals import other_problems
 from mixdistill.solved import judged, levels_of, shared
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Score
-from mixdistill.units import State, Unit, changed_keys, plan
+from mixdistill.units import STARTED, State, Unit, changed_keys, plan
 from mixdistill.verify import DECISIONS, accepted
 
 
@@ -53,8 +54,8 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
     found = gaps(recipe, answers.correct, levels)
     declared, *others = found
     scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
-    trained, curves = _trained(recipe, store), over_training(recipe, store)
-    differences = confound_tables(recipe, trained)
+    trained, diverged, curves = _trained(recipe, store), _diverged(recipe, store), over_training(recipe, store)
+    differences, changed = confound_tables(recipe, trained), _changed(recipe, store, trained)
     cells = [_cell_facts(store, cell, marker) for cell, marker in trained.items()]
     cells_done = {cell_of(unit.key) for unit in done}
     evaluated = [(u, _marker(store, u)) for u in done]
@@ -85,14 +86,14 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         agreement=agreement(recipe, store, done),
         confounds=[
             *_made_otherwise(recipe, store),
-            *confounds(recipe, differences, trained, evaluated, _changed(recipe, store, trained), curves.moving),
+            *confounds(recipe, differences, trained, evaluated, changed, curves.moving, diverged),
         ],
         confound_tables=differences,
         dev_points=curves.points,
         dev_gaps=curves.gaps,
         moving=curves.moving,
         cells_wanted=len(recipe.cells()),
-        missing=_missing(recipe, cells_done),
+        missing=_missing(recipe, cells_done, diverged),
         notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),
         command=_command(store),
         recipe=render(recipe),
@@ -276,7 +277,18 @@ def parameters(folder: Path) -> int:
     return total
 
 
-def _missing(recipe: Recipe, done: set[tuple[str, str, int | None, str]]) -> list[str]:
+def _diverged(recipe: Recipe, store: Store) -> dict[Cell, str]:
+    """Trainings that ended because they went wrong, and how."""
+    found: dict[Cell, str] = {}
+    for student, arm, seed in recipe.cells():
+        begun = store.folder("train", student, arm, str(seed)) / STARTED
+        told = json.loads(begun.read_text(encoding="utf-8")) if begun.exists() else {}
+        if told.get("error") == Diverged.__name__:
+            found[student, arm, seed] = told["failed"]
+    return found
+
+
+def _missing(recipe: Recipe, done: set[tuple[str, str, int | None, str]], diverged: dict[Cell, str]) -> list[str]:
     """Trainings without an evaluation on every benchmark, in every mode."""
     found = []
     for student, trained, seed in recipe.cells():
@@ -285,7 +297,8 @@ def _missing(recipe: Recipe, done: set[tuple[str, str, int | None, str]]) -> lis
             if lost:
                 words = f" ({BY[called(arm).variant]})" if called(arm).variant else ""
                 where = f"{student}/{arm}/{seed}{words}"
-                found.append(f"{where}: not evaluated on {', '.join(lost)}; run the recipe again")
+                why = f"not evaluated on {', '.join(lost)}; run the recipe again"
+                found.append(f"{where}: {diverged.get((student, trained, seed), why)}")
     return found
 
 

@@ -177,6 +177,7 @@ def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alo
         rng=random.Random(f"order {seed}"),
         stages=rows["stage"].to_numpy() if rows["stage"].max() != rows["stage"].min() else None,
         times=times,
+        problems=rows["place"].to_numpy(),
     )
     dropped = _dropped(group, arm)
     if alone:  # a problem that one teacher lacks has a row of another
@@ -233,6 +234,12 @@ def _amount(recipe: Recipe, group: Group, arm: str) -> _Amount:
             raise StageError(
                 f"{group.label}: a row has more loss tokens than an update (got {longest:,}, "
                 f"budget.per_update={per_update:,}); raise budget.per_update"
+            )
+        if longest > units and wanted is not None:
+            raise StageError(
+                f"{group.label}: too small for one update (got {units:,.0f} loss tokens in all passes, and the longest "
+                f"row has {longest:,}); raise teachers.*.samples or train.num_train_epochs, or leave loss_tokens out "
+                "of budget.also"
             )
         per_update = max(per_update, longest)
     updates = _enough(group, units, per_update, budget.unit)

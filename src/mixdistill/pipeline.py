@@ -292,7 +292,8 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
         e = _without_secrets(caught)
         ours = isinstance(e, MixdistillError)
         unwritable = None if ours else store.unwritable(folder, e)
-        failed = described | {"failed": said(unwritable or e)}  # for `status`: it was not killed, and why
+        # For `status`: it was not killed, and why. The report says which trainings diverged.
+        failed = described | {"failed": said(unwritable or e), "error": type(e).__name__}
         with suppress(StoreError):  # on a full disk the first error says more
             write_atomically(folder / STARTED, json.dumps(failed, default=str).encode())
         if unwritable:

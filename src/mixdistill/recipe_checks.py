@@ -84,8 +84,9 @@ def cross_check(recipe: Recipe) -> list[str]:
         total = sum(spec.weights.values())
         if abs(total - 1) > 1e-6:
             found.append(f"arms.{arm}: weights must add up to 1 (got {total:g})")
-        found += _check_tags(f"arms.{arm}.tags", spec) + _check_own_settings(recipe, arm, spec)
+        found += _check_tags(f"arms.{arm}.tags", spec)
         found += _check_reference(f"arms.{arm}", "mixture", spec.mixture, spec) or _check_mixture(recipe, arm, spec)
+        found += _check_own_settings(f"arms.{arm}", spec)
     found += _check_contrasts(recipe)
     for name, teacher in recipe.teachers.items():
         found += _check_reference(f"teachers.{name}", "backend", teacher.backend, teacher)
@@ -132,19 +133,16 @@ def _check_tags(where: str, arm: Arm) -> list[str]:
     return found
 
 
-def _check_own_settings(recipe: Recipe, name: str, arm: Arm) -> list[str]:
-    """What an arm overrides of `train` and `budget`, by the keys of the arm."""
+def _check_own_settings(where: str, arm: Arm) -> list[str]:
+    """Findings about what an arm alone overrides: known keys and values, as in the sections that they stand for."""
     found = []
-    try:
-        Train(**{**recipe.train.model_dump(exclude_unset=True), **arm.train})
-    except ValidationError as e:
-        found += [f"arms.{name}.train.{line}" for line in findings(e, Train)]
-    try:
-        recipe.budget_of(name)
-    except ValidationError as e:
-        found += [f"arms.{name}.budget.{line}" for line in findings(e, Budget)]
+    for name, model, given in (("train", Train, arm.train), ("budget", Budget, arm.budget)):
+        try:
+            model(**given)
+        except ValidationError as e:
+            found += [f"{where}.{name}.{line}" for line in findings(e, model)]
     if "also" in arm.budget:
-        found.append(f"arms.{name}.budget.also: every arm has the same further budgets; set budget.also")
+        found.append(f"{where}.budget.also: says what every arm is trained under; set it in budget")
     return found
 
 
@@ -262,8 +260,11 @@ def _check_limits(recipe: Recipe) -> list[str]:
     budget, limit = recipe.budget, recipe.evaluate.sampling.max_tokens
     if budget.unit == "loss_tokens" and "per_update" not in budget.model_fields_set:
         found.append("budget.per_update: missing; loss_tokens needs it, at least the tokens of the longest trace")
-    same = {budget.unit, budget.problems} & set(budget.also or [])
-    found += [f"budget.also: '{v}' is the budget that every arm has anyway; leave it out" for v in sorted(same)]
+    found += [
+        f"budget.also: '{same}' is what the budget is already; leave it out"
+        for same in dict.fromkeys(budget.also or ())
+        if same in (budget.unit, budget.problems)
+    ]
     for cap in recipe.evaluate.caps:
         if limit is not None and cap >= limit:
             found.append(
@@ -287,8 +288,9 @@ def _check_dev(recipe: Recipe) -> list[str]:
             for name, arm in recipe.arms.items()
             if "learning_rate" in arm.train
         ]
-    where = {"train": recipe.train.model_dump(), **{f"students.{s}.train": v.train for s, v in recipe.students.items()}}
-    where |= {f"arms.{a}.train": v.train for a, v in recipe.arms.items()}
+    where = {"train": recipe.train.model_dump()}
+    where |= {f"students.{s}.train": student.train for s, student in recipe.students.items()}
+    where |= {f"arms.{a}.train": arm.train for a, arm in recipe.arms.items()}
     for key, settings in where.items():
         if settings.get("keep") != "best":
             continue

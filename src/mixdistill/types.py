@@ -393,6 +393,7 @@ class Origin(Row):
     tag: str
     """What its prompt carries on a last line; "" for nothing."""
     prompt_tokens: int
+    """Of the prompt as the student's template renders it, without a tag."""
     loss_tokens: int
     """Tokens, as the student writes it."""
     stage: int

@@ -60,6 +60,22 @@ def test_rows_stand_in_a_pass_as_often_as_is_said():
     assert taken.takes(5).tolist() == [1, 3, 1, 5, 0]
 
 
+def test_rows_of_one_problem_are_taken_in_turn_in_the_common_order_of_problems():
+    plain = schedule([1] * 5, updates=15, per_update=1, rng=random.Random(0))
+    twice = schedule([1] * 10, updates=15, per_update=1, rng=random.Random(0), problems=[i // 2 for i in range(10)])
+    assert (twice.rows // 2).tolist() == plain.rows.tolist()
+    assert (twice.rows % 2).tolist() == [0] * 5 + [1] * 5 + [0] * 5
+
+
+def test_pass_holds_every_row_once_where_problems_have_different_numbers_of_rows():
+    given = {"updates": 8, "per_update": 1, "problems": [0, 0, 0, 1, 2, 2]}
+    rows = schedule([1] * 6, rng=random.Random(0), **given).rows.tolist()
+    assert sorted(rows[:3]) == [0, 3, 4], "one row of every problem"
+    assert sorted(rows[3:5]) == [1, 5], "then the second of those that have one"
+    assert rows[5] == 2
+    assert set(rows[6:]) < {0, 3, 4}, "and from the beginning"
+
+
 def test_table_names_the_update_of_every_row():
     taken = schedule([1] * 6, updates=3, per_update=2, rng=random.Random(0))
     assert taken.frame["update"].to_list() == [0, 0, 1, 1, 2, 2]

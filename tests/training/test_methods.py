@@ -1,7 +1,10 @@
 """Adapters, losses, packed and cut rows: what is trained with them, what comes out, and what is lacking said."""
 
 import json
+import math
 import random
+import statistics
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -275,6 +278,63 @@ def test_packed_training_is_the_padded_one_up_to_rounding(model, examples, tmp_p
     )
     a, b = (load_file(tmp_path / name / "model" / "model.safetensors") for name in facts)
     assert max(float((a[k] - b[k]).abs().max()) for k in a) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loss_type": "dft"},
+        {"packing": True},
+        {"overlong": "truncate", "max_length": 20},
+        {"method": "lora", "loss_type": "dft", "learning_rate": 1e-2},
+        {"method": "lora", "overlong": "truncate", "max_length": 20, "packing": True},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_training_is_the_plain_loop_row_by_row(settings, model, examples, tmp_path):
+    """Whatever the method, the loss, and how an update is cut: row by row, without padding, the same student."""
+    from safetensors.torch import load_file
+
+    known = Train(**{"learning_rate": 3e-3, "warmup_ratio": 0.2, "micro_batch_tokens": 40, **settings})
+    mixed = [e.model_copy(update={"teacher": "abc"[i % 3]}) for i, e in enumerate(examples)]
+    updates = [[0, 1, 2], [3], [4, 4, 5, 6, 7], [2, 0], [7]]
+    facts = fine_tune(model, mixed, updates, known, seed=3, out=tmp_path)
+    student, losses, tokens = _plain_loop(model, mixed, updates, known)
+    assert [loss for _, loss in facts["losses"]] == pytest.approx(losses, abs=2e-5)
+    saved = load_file(tmp_path / "model" / "model.safetensors")
+    assert max(float((p - saved[n]).abs().max()) for n, p in student.named_parameters() if n in saved) < 1e-5
+    shares = {t: [of[t] / sum(of.values()) for of in tokens] for t in "abc"}
+    assert facts["teacher_tokens"] == {t: sum(of[t] for of in tokens) for t in "abc"}
+    assert facts["teacher_share_mean"] == pytest.approx({t: statistics.mean(v) for t, v in shares.items()}, abs=1e-6)
+    assert facts["teacher_share_sd"] == pytest.approx({t: statistics.pstdev(v) for t, v in shares.items()}, abs=1e-6)
+
+
+def _plain_loop(model, examples, updates, settings) -> tuple:
+    """(student, loss of every update, teacher -> loss tokens of every update)."""
+    template, student = Template.load(model), methods.load(model, settings)
+    if settings.method != "full":
+        student = methods.adapted(student, settings, seed=3)
+    trained = [p for p in student.train().parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.999), eps=1e-8, weight_decay=0)
+    losses, tokens = [], []
+    for step, update in enumerate(updates):
+        rate = settings.learning_rate * (step if step < 1 else 0.5 * (1 + math.cos(math.pi * (step - 1) / 4)))
+        optimizer.param_groups[0]["lr"] = rate
+        total, of = torch.zeros(()), Counter()
+        for i in update:
+            prompt, completion = template.render(examples[i].prompt, examples[i].reasoning, examples[i].content)
+            ids = torch.tensor([(prompt + completion)[: settings.max_length]])
+            targets = ids[0, len(prompt) :]
+            p = torch.softmax(student(input_ids=ids).logits[0, len(prompt) - 1 : -1], -1).gather(1, targets[:, None])
+            total = total - (p.log() * (p.detach() if settings.loss_type == "dft" else 1)).sum()
+            of[examples[i].teacher] += len(targets)
+        optimizer.zero_grad()
+        (total / of.total()).backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        losses.append((total / of.total()).item())
+        tokens.append(of)
+    return (student if settings.method == "full" else student.merge_and_unload()), losses, tokens
 
 
 def test_dft_is_the_loss_that_trl_computes(model, tmp_path):

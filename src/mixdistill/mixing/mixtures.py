@@ -11,6 +11,7 @@ traces. So blends of one seed are nested, and a teacher's trace of a problem is 
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -43,12 +44,15 @@ def repeat(
     """`traces` rows per problem, teachers by weight.
 
     The rows are ranked as those of a blend, first one of every problem, then a second of every problem, and so on.
-    Where a teacher has several rows of a problem, they are different traces, in turn, as far as it has so many.
+    Where a teacher has several rows of a problem, they are different traces, in turn, as far as it has so many. They
+    are yielded in a random order, which is that in which the rows of a problem are taken.
     """
     found = [Pool.of(pool) for pool in pools.values()]
     ranks, picks = _draws(len(found[0]), rng)
     shares = example_shares({t: p.mean_tokens for t, p in zip(pools, found, strict=True)}, weights, unit)
-    return iter(_rows(found, _assigned(ranks, [shares.get(t, 0.0) for t in pools], traces), picks).ids)
+    ids = _rows(found, _assigned(ranks, [shares.get(t, 0.0) for t in pools], traces), picks).ids
+    of_each = (ids[i : i + traces] for i in range(0, len(ids), traces))
+    return itertools.chain.from_iterable(of if traces == 1 else rng.sample(of, traces) for of in of_each)
 
 
 def curriculum(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,22 +53,28 @@ def schedule(
     rng: random.Random,
     stages: ArrayLike | None = None,
     times: ArrayLike | None = None,
+    problems: ArrayLike | None = None,
 ) -> Schedule:
     """The next rows of the common order, until an update holds its budget.
 
-    `sizes` are the rows' sizes in the budget's unit, each at least 1. The order is a new shuffle of all rows for every
-    pass, in which a row stands as often as `times` says (once). Update t ends with the row by which the running total
-    reaches (t + 1) * per_update, so rounding never adds up; it holds at least one row. With `stages`, the very rows
-    that are taken without them are taken in another order: those of a lower stage first, over all passes.
+    `sizes` are the rows' sizes in the budget's unit, each at least 1, and `problems` what each row is of, rising (each
+    its own). The order is a new shuffle of all problems again and again; one that has several rows gives them in turn,
+    so that arms with one row of a problem and with several meet the problems in the same order. In a pass a row stands
+    as often as `times` says (once). Update t ends with the row by which the running total reaches (t + 1) * per_update,
+    so rounding never adds up; it holds at least one row. With `stages`, the very rows that are taken without them are
+    taken in another order: those of a lower stage first, over all passes.
     """
     import numpy as np
 
     size = np.asarray(sizes, dtype=np.int64)
-    one_pass = np.repeat(np.arange(len(size)), 1 if times is None else np.asarray(times)).tolist()
-    passes = -(-updates * per_update // int(size[one_pass].sum()))
-    order = _shuffled(one_pass, passes, rng)
+    rounds = _rounds(np.arange(len(size)) if problems is None else np.asarray(problems), times, rng)
+    parts, total = [], 0
+    while total < updates * per_update:
+        parts.append(next(rounds))
+        total += int(size[parts[-1]].sum())
+    order = np.concatenate(parts)
     while (ends := _ends(size[order], updates, per_update))[-1] > len(order):
-        order = np.concatenate([order, _shuffled(one_pass, 1, rng)])
+        order = np.concatenate([order, next(rounds)])
     order = order[: ends[-1]]
     if stages is not None:
         order = order[np.argsort(np.asarray(stages)[order], kind="stable")]
@@ -77,16 +85,19 @@ def schedule(
     return Schedule(order, ends)
 
 
-def _shuffled(rows: list[int], passes: int, rng: random.Random) -> np.ndarray:
-    """The rows in so many passes, each in an order of its own."""
+def _rounds(problems: np.ndarray, times: ArrayLike | None, rng: random.Random) -> Iterator[np.ndarray]:
+    """Rows in rounds without end, each in an order of its own: of every problem its first row, then the second of those
+    that have one, and so on, and from the beginning again."""
     import numpy as np
 
-    order = []
-    for _ in range(passes):
-        one = list(rows)
-        rng.shuffle(one)
-        order.append(np.asarray(one, dtype=np.int64))
-    return np.concatenate(order)
+    _, first, counts = np.unique(problems, return_index=True, return_counts=True)
+    one = np.repeat(np.arange(len(first)), 1 if times is None else np.asarray(times)[first]).tolist()
+    for turn in itertools.cycle(range(int(counts.max()))):
+        shuffled = list(one)
+        rng.shuffle(shuffled)
+        order = np.asarray(shuffled, dtype=np.int64)
+        order = order[counts[order] > turn]
+        yield first[order] + turn
 
 
 def _ends(sizes: np.ndarray, updates: int, per_update: int) -> np.ndarray:
