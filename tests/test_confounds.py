@@ -192,7 +192,7 @@ def test_students_are_looked_at_one_by_one():
 
 
 def test_notes_on_the_template_are_told_with_the_arms_that_have_them():
-    notes = {"seam": "a row without reasoning joins two tokens"}
+    notes = {"seam": "problem 1a2b, teacher long: a row without reasoning joins two tokens"}
     (found,) = _find(template_notes=notes)
     assert (found.severity, found.field, found.values) == ("note", "template: seam", {"long": ""})
     assert found.text == "The student's template, seam: a row without reasoning joins two tokens"

@@ -292,7 +292,7 @@ def test_units_of_several_processes_get_as_many_gpus_each_and_fewer_run_at_once(
 @pytest.mark.parametrize(("cores", "processes", "workers"), [(8, 3, 2), (8, 1, 8), (2, 2, 1), (2, 4, 1)])
 def test_without_gpus_units_of_several_processes_share_the_cores(monkeypatch, cores, processes, workers):
     monkeypatch.setattr(executor, "gpus", list)
-    monkeypatch.setattr(executor, "_cores", lambda: cores)
+    monkeypatch.setattr(executor, "cores", lambda: cores)
     assert Local().spread(processes).workers == workers
 
 

@@ -384,7 +384,9 @@ def test_token_budget_that_a_row_exceeds_is_refused_in_every_arm_with_both_numbe
     traces = Store(tmp_path / "run").read(tmp_path / "run" / "generate" / "long", Trace, "traces")
     longest = max(Template.load(model).count(t.reasoning, t.content) for t in traces)
     assert failures == [
-        f"mix/t/{arm}/0: per_update=16, longest row {longest}; raise budget.per_update" for arm in ("long", "short")
+        f"mix/t/{arm}/0: a row has more loss tokens than an update (got {longest}, budget.per_update=16); "
+        "raise budget.per_update"
+        for arm in ("long", "short")
     ]
     tiny.run(
         tiny.study(model, budget={"unit": "loss_tokens", "per_update": longest}, seeds=1), tmp_path / "run", *STAGES

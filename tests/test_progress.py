@@ -166,6 +166,16 @@ def test_a_terminal_shows_stage_cell_rate_and_time_left(live: progress.Live):
     assert "✓ train     2 units in 0:3" in text(live)
 
 
+def test_names_of_what_runs_are_one_line_each_on_a_terminal_of_80_columns(live: progress.Live):
+    live.console.width = 80
+    labels = ["train/qwen/short/0", "train/qwen/short/0 dev at 390"]
+    with live:
+        live.stage("train", PLANNED)
+        live.beats([{"label": n, "done": 40, "total": 40, "rate": 168, "flying": 39} for n in labels])
+        table = drawn(live).splitlines()
+    assert [line.partition("40/40")[0].strip() for line in table[1:]] == ["qwen/short/0", "qwen/short/0 dev at 390"]
+
+
 def test_a_stage_that_is_all_done_is_one_line(live: progress.Live):
     with live:
         live.stage("generate", [(OLD, State.DONE)])

@@ -57,6 +57,17 @@ CASES = [
      "arms.mix.weights.long: input should be greater than or equal to 0 (got -0.2)"),
     ("arms/mix", {"weights": {"long": 1}, "mixture": "blnd"},
      "arms.mix: 'blnd' is not a mixture; did you mean 'blend'? (your own: package.module:name or path/file.py:name)"),
+    ("arms/mix", {"weights": {"long": 1}, "tags": {"long": "/l", "short": "/s"}},
+     "arms.mix.tags: 'short' is no teacher of this arm; known: long; leave its tag out, or give it a weight"),
+    ("arms/mix", {"weights": {"long": 0.8, "short": 0.2}, "tags": {"short": "/s"}},
+     "arms.mix.tags: none for 'long'; give every teacher of the arm one"),
+    ("arms/mix", {"weights": {"long": 0.8, "short": 0.2}, "mixture": "tagged", "tags": {"long": "/s", "short": "/s"}},
+     "arms.mix.tags: 'long' and 'short' have the same (got '/s'); give each one of its own"),
+    ("arms/mix", {"weights": {"long": 0.8, "short": 0.2}, "tags": {"long": "/l", "short": " "}},
+     "arms.mix.tags.short: is empty (got ' '); write a text that the prompt is to end in"),
+    ("contrasts/gap", ["long@loss_tokens", "short"],
+     "contrasts.gap: 'long@loss_tokens' is not an arm of the recipe; name 'long', whose other budgets and tags are "
+     "reported beside it"),
     ("arms/base", {"long": 1}, "arms: 'base' is a reserved name; choose another"),
     ("arms/Base", {"long": 1}, "arms: 'base' and 'Base' differ in upper and lower case alone, and would share a "
      "folder on some disks; rename one"),

@@ -20,7 +20,7 @@ from mixdistill.recipe import Recipe, load
 from mixdistill.ship import Candidate
 from mixdistill.store import Store
 from mixdistill.types import Example, Origin, Trace
-from mixdistill.units import State, state
+from mixdistill.units import State, Unit, state
 
 GATE = {"source": "lab:signs", "split": "search", "limit": 12}
 
@@ -229,6 +229,21 @@ def test_the_units_of_a_candidate_are_done_after_it_was_shipped(root):
     candidate = Candidate("t", "long", 0, BASE, None)
     units = [ship.data_unit(recipe, store, candidate), ship.train_unit(recipe, store, candidate)]
     assert [state(u, store) for u in (*units, *ship.gate_units(recipe, store, candidate))] == [State.DONE] * 4
+
+
+def test_best_of_other_points_or_other_dev_problems_is_another_training(finished):
+    store, candidate = Store(finished), Candidate("t", "long", 0, BASE, None)
+    dev = {"source": "lab:signs", "split": "search", "skip": 100, "limit": 8}
+
+    def unit(points: int, keep: str = "best") -> Unit:
+        problems = {**tiny.problem_sets(24), "gate": GATE, "dev": dev}
+        train = {"keep": keep, "dev_checkpoints": points}
+        recipe = study(str(finished.parent / "model"), problems=problems, train=train)
+        return ship.train_unit(recipe, store, candidate)
+
+    assert "dev problems" in unit(2).inputs
+    assert unit(2).identity != unit(4).identity
+    assert unit(2, "last").identity == unit(4, "last").identity
 
 
 # -- which blend ------------------------------------------------------------------------------------------------------

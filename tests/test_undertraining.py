@@ -69,6 +69,15 @@ def test_alarm_is_red_where_another_arm_got_more_than_twice_as_much():
     assert _alarms({**facts, "updates": 150}) == [], "many updates of a small learning rate are a row of the table"
 
 
+def test_lower_rate_that_did_best_on_dev_is_not_less_training():
+    def arm(rate: float, updates: float) -> dict[str, Any]:
+        tuned = {"learning_rate": [[1e-3, 1, 4], [3e-3, 2, 4]]}
+        return {"updates": 37, "learning_rate_integral": rate * updates, "peak_learning_rate": rate, "tuned": tuned}
+
+    assert [c.severity for c in _alarms(arm(1e-3, 20), arm(3e-3, 20))] == ["note", "note"]
+    assert [c.severity for c in _alarms(arm(1e-3, 9), arm(3e-3, 20))] == ["red", "note"], "in units of the peak"
+
+
 def test_one_seed_that_hardly_moved_is_enough():
     trained = {("t", "long", 0): marker(displacement=2e-4), ("t", "long", 1): marker(), ("t", "short", 0): marker()}
     (found,) = alarms(study(), trained)

@@ -6,6 +6,7 @@ that the training was too short to show what the data can do.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -88,13 +89,17 @@ def _trained_otherwise(student: str, changed: dict[Cell, list[str]]) -> list[Con
     ]
 
 
+_ROW = re.compile(r"\Aproblem \S+, teacher \S+: ")
+"""Of which row something was noted first: of other rows in every arm, and one note all the same."""
+
+
 def _template_notes(student: str, trained: Trained) -> list[Confound]:
     """What was found in a student's template and rows that no training was refused for."""
     arms: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for (s, arm, _), marker in trained.items():
         if s == student:
             for check, text in marker["facts"].get("template_notes", {}).items():
-                arms[check, text][arm] = ""
+                arms[check, _ROW.sub("", text)][arm] = ""
     there = {arm for s, arm, _ in trained if s == student}
     return [
         Confound(

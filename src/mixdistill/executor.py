@@ -57,7 +57,7 @@ class Local:
 
     def __init__(self, workers: int | None = None):
         self.devices = gpus()
-        self.most = workers or len(self.devices) or _cores()
+        self.most = workers or len(self.devices) or cores()
         self.processes = 1
         """Of each unit."""
         self._pool: ProcessPoolExecutor | None = None
@@ -67,7 +67,7 @@ class Local:
         """How many units run at once."""
         if self.processes == 1:
             return self.most
-        return max(1, min(self.most, (len(self.devices) or _cores()) // self.processes))
+        return max(1, min(self.most, (len(self.devices) or cores()) // self.processes))
 
     def spread(self, processes: int) -> Local:
         """Units are spread over so many processes from now on, not counting the worker. StageError where a unit would
@@ -185,7 +185,7 @@ class Local:
         return [self.devices[(first + i) % len(self.devices)] for i in range(self.processes) if self.devices]
 
 
-def _cores() -> int:
+def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -232,7 +232,8 @@ def _amount(recipe: Recipe, group: Group, arm: str) -> _Amount:
         longest = _longest(group)
         if longest > per_update and wanted is None:
             raise StageError(
-                f"{group.label}: per_update={per_update:,}, longest row {longest:,}; raise budget.per_update"
+                f"{group.label}: a row has more loss tokens than an update (got {longest:,}, "
+                f"budget.per_update={per_update:,}); raise budget.per_update"
             )
         if longest > units and wanted is not None:
             raise StageError(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mixdistill.projection import Projection
 
 
+WIDE = 24
+"""Characters of a bar; half as many on a terminal of less than 100 columns."""
 LOGGED_APART = 60.0
 """Seconds between lines of a log about a unit that goes on."""
 STOPPING = "finishing what is in flight; Ctrl-C again abandons it"
@@ -262,18 +264,22 @@ class Live:
         if not self.total:
             return Text("")
         grid = Table.grid(padding=(0, 2))
+        wide = WIDE if self.console.width >= 100 else WIDE // 2  # else long labels would wrap
         spent = time.monotonic() - self.stage_started
         # By cost, not by count: the largest units start first, and each is many times a small one.
         under_way = sum(_fraction(b) * self.costs.get(b["label"], 0.0) for b in self.running)
         fraction = (self.spent_cost + under_way) / max(sum(self.costs.values()), 1e-9)
         left = _clock(spent / fraction - spent) if fraction > 0.02 else "…"
         grid.add_row(
-            f"[bold]{self.name}[/]", f"{self.ended}/{self.total}", _bar(fraction), f"[dim]{left} left in this stage[/]"
+            f"[bold]{self.name}[/]",
+            f"{self.ended}/{self.total}",
+            _bar(fraction, wide),
+            f"[dim]{left} left in this stage[/]",
         )
         for beat in self.running:
             label = beat["label"].removeprefix(f"{self.name}/")
             done = f"{beat.get('done', 0):,}/{beat.get('total', 0):,}"
-            grid.add_row(f"  {label}", done, _bar(_fraction(beat)), _pace(beat))
+            grid.add_row(f"  {label}", done, _bar(_fraction(beat), wide), _pace(beat))
         return grid
 
 
@@ -302,7 +308,7 @@ def _fraction(beat: dict[str, Any]) -> float:
     return min(1.0, beat.get("done", 0) / max(beat.get("total", 0), 1))
 
 
-def _bar(fraction: float, width: int = 24) -> str:
+def _bar(fraction: float, width: int) -> str:
     full = round(fraction * width)
     return f"[cyan]{'━' * full}[/][dim]{'━' * (width - full)}[/]"
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from mixdistill import asking, prompts, resolve
-from mixdistill.arms import SELF
+from mixdistill.arms import SELF, called
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
 from mixdistill.mixing import mixtures
 from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe, self_of
@@ -84,6 +84,7 @@ def cross_check(recipe: Recipe) -> list[str]:
         total = sum(spec.weights.values())
         if abs(total - 1) > 1e-6:
             found.append(f"arms.{arm}: weights must add up to 1 (got {total:g})")
+        found += _check_tags(f"arms.{arm}.tags", spec)
         found += _check_reference(f"arms.{arm}", "mixture", spec.mixture, spec) or _check_mixture(recipe, arm, spec)
         found += _check_own_settings(f"arms.{arm}", spec)
     found += _check_contrasts(recipe)
@@ -109,6 +110,26 @@ def cross_check(recipe: Recipe) -> list[str]:
         seeds = recipe.seeds_of(name)
         if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
             found.append(f"students.{name}.seeds: needs distinct seeds from 0 on (got {seeds})")
+    return found
+
+
+def _check_tags(where: str, arm: Arm) -> list[str]:
+    """A tag says which of its teachers an arm is asked as, so each has one of its own."""
+    if not arm.tags:
+        return []
+    used = [t for t, w in arm.weights.items() if w > 0]
+    found = [
+        f"{where}: '{t}' is no teacher of this arm{did_you_mean(t, used)}; leave its tag out, or give it a weight"
+        for t in arm.tags
+        if t not in used
+    ]
+    found += [f"{where}: none for '{t}'; give every teacher of the arm one" for t in used if t not in arm.tags]
+    first: dict[str, str] = {}
+    for teacher, tag in arm.tags.items():
+        if not tag.strip():
+            found.append(f"{where}.{teacher}: is empty (got {tag!r}); write a text that the prompt is to end in")
+        elif (other := first.setdefault(tag.strip(), teacher)) != teacher:
+            found.append(f"{where}: '{other}' and '{teacher}' have the same (got {tag!r}); give each one of its own")
     return found
 
 
@@ -193,9 +214,9 @@ def _check_contrasts(recipe: Recipe) -> list[str]:
             found.append(f"contrasts: '{name}' is a reserved name ({OVER_BASE}); choose another")
     for name, (a, b) in recipe.contrasts.items():
         if a not in arms:
-            found.append(f"contrasts.{name}: '{a}' is not an arm{did_you_mean(a, arms)}")
+            found.append(f"contrasts.{name}: {_no_arm(a, arms)}")
         if b not in [*arms, EACH_PURE]:
-            found.append(f"contrasts.{name}: '{b}' is not an arm{did_you_mean(b, [*arms, EACH_PURE])}")
+            found.append(f"contrasts.{name}: {_no_arm(b, [*arms, EACH_PURE])}")
         if a == b:
             found.append(f"contrasts.{name}: compares '{a}' with itself; name two arms")
         if b == EACH_PURE and a in arms:
@@ -212,6 +233,14 @@ def _check_contrasts(recipe: Recipe) -> list[str]:
         if primary.max_tokens not in known:
             found.append(f"primary.max_tokens: {primary.max_tokens} is not among evaluate.caps; add it there")
     return found
+
+
+def _no_arm(name: str, arms: list[str]) -> str:
+    """That there is no such arm. A variant or a mode is reported by itself, and no side of a contrast."""
+    arm = called(name).arm
+    if arm == name or arm not in arms:
+        return f"'{name}' is not an arm{did_you_mean(name, arms)}"
+    return f"'{name}' is not an arm of the recipe; name '{arm}', whose other budgets and tags are reported beside it"
 
 
 def _check_pure_arms(recipe: Recipe, contrast: str, arm: str) -> list[str]:

@@ -181,13 +181,18 @@ def data_unit(recipe: Recipe, store: Store, candidate: Candidate) -> Unit:
 def train_unit(recipe: Recipe, store: Store, candidate: Candidate) -> Unit:
     """The training on it, with the study's settings."""
     student, arm, seed = candidate.cell
-    options = {"train": train.identity(_settings(recipe, store, candidate)), "seed": seed, "ship": VERSION}
-    if recipe.train_of(student, arm).keep == "best":
-        options["keep"] = dev.options(recipe, student, arm)[0]
+    settings = _settings(recipe, store, candidate)
+    options: dict[str, Any] = {"train": train.identity(settings), "seed": seed, "ship": VERSION}
+    inputs: dict[str, str | None] = {}
+    given: dict[str, str] = {}
+    if settings.keep == "best":
+        asked, given = dev.options(recipe, student, arm)
+        options["keep"] = {"points": settings.dev_checkpoints, **asked}
+        inputs["dev problems"] = dev.content(store)
     untuned = train.Untuned.of(recipe.students[student].model)
     key = (*candidate.cell.key, TRAIN)
     rows = candidate.folder(store, DATA)
-    return train.described(recipe, store, SHIP, key, candidate.cell, untuned, options, {}, {}, rows=rows)
+    return train.described(recipe, store, SHIP, key, candidate.cell, untuned, options, inputs, given, rows=rows)
 
 
 def _settings(recipe: Recipe, store: Store, candidate: Candidate) -> Any:

@@ -10,7 +10,8 @@ The signs are read from what the trainer logged:
 - the accuracy on dev was still moving between the last two points, as curves.py has it.
 
 An alarm is red where it can explain a gap by itself: few updates, in an arm whose learning rates add up to less than
-half of what another arm of the comparison got. Where all arms are as short, it is a note.
+half of what another arm of the comparison got; with `tune` in units of the peak that each arm chose. Where all arms are
+as short, it is a note.
 """
 
 from __future__ import annotations
@@ -88,8 +89,10 @@ def _explains(facts: list[dict[str, Any]], others: list[list[dict[str, Any]]]) -
 
 
 def _amount(facts: dict[str, Any]) -> float:
-    """How much training there was: the sum of the learning rates."""
-    return facts.get("learning_rate_integral") or 0.0
+    """How much training there was: the sum of the learning rates. Of one that was tuned in units of its peak, which
+    dev chose: a lower rate that did best is not less training."""
+    amount = facts.get("learning_rate_integral") or 0.0
+    return amount / facts["peak_learning_rate"] if facts.get("tuned") else amount
 
 
 def still_falling(losses: Sequence[Sequence[float]]) -> float | None:

@@ -25,7 +25,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Paths are from here; two cores, 50 GiB of disk and 8 of memory, whatever this machine has."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(estimates.executor, "gpus", list)
-    monkeypatch.setattr(estimates.executor, "_cores", lambda: 2)
+    monkeypatch.setattr(estimates.executor, "cores", lambda: 2)
     monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: Usage(50 * 2**30))
     monkeypatch.setattr(memory, "room", lambda devices: 8 * 2**30)
     return tmp_path
@@ -311,10 +311,10 @@ def test_a_second_budget_and_trials_are_counted_and_said(raw):
     assert "2 arms x 2 budgets x 1 seed = 4 trainings, and 8 trials" in shown
     assert f"{5 * (4 * 2 + 8):,} traces of dev problems while it trains" in shown
     said = " ".join(shown.split())
-    assert "the second budget, loss_tokens, adds 2 trainings, about 1 s: budget.also: [] leaves it out" in said
+    assert "every arm once more by loss tokens: 2 trainings, about 1 s (budget.also: [] leaves it out)" in said
     assert "of it for tune: about 1 s" in said
     raw["budget"]["also"] = []
-    assert "second budget" not in written(raw)
+    assert "once more" not in written(raw)
 
 
 def test_a_teacher_with_a_price_costs_so_much_at_the_most(raw):
@@ -340,6 +340,15 @@ def test_traces_longer_than_a_student_may_be_trained_on_are_a_warning(raw):
     )
     raw["train"]["overlong"] = "drop"
     assert planned(raw).warnings[0].endswith("; they will be dropped from every arm")
+
+
+def test_traces_with_more_loss_tokens_than_an_update_are_a_warning(raw):
+    raw["budget"] = {"unit": "loss_tokens", "per_update": 40}
+    (line,) = planned(raw).warnings
+    assert line == (
+        "students.s: 8 of the first 12 traces of long have more loss tokens than an update, budget.per_update=40 "
+        "(longest 216); the run would stop there"
+    )
 
 
 def test_faults_are_raised_all_at_once_with_the_name_of_the_recipe(raw):

@@ -33,7 +33,7 @@ KNOWN = {"long": Amount(value=100.0, basis="told"), "short": Amount(value=20.0, 
 def study(raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """One blend beside the pure arms; one core."""
     monkeypatch.setattr(estimates.executor, "gpus", list)
-    monkeypatch.setattr(estimates.executor, "_cores", lambda: 1)
+    monkeypatch.setattr(estimates.executor, "cores", lambda: 1)
     raw["arms"]["mix"] = {"long": 0.2, "short": 0.8}
     raw["contrasts"]["mix_gain"] = ["mix", "each_pure"]
     raw["evaluate"] = {"sampling": {"max_tokens": 64}}

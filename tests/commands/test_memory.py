@@ -130,7 +130,7 @@ def test_other_settings_are_proposed_only_where_they_fit(qwen, raw, tmp_path, gp
 
 
 def test_on_cpu_all_trainings_at_once_share_the_memory(qwen, raw, tmp_path, gpus, monkeypatch):
-    monkeypatch.setattr(memory.executor, "_cores", lambda: 4)
+    monkeypatch.setattr(memory.executor, "cores", lambda: 4)
     gpus(0, 60 * GB)
     short = Rows(update=1000, longest=100)
     made = of(study(raw, qwen), tmp_path, short)
@@ -211,7 +211,7 @@ def test_memory_of_the_machine_is_what_can_be_had():
 def test_a_run_is_stopped_before_it_spends_anything(raw, tmp_path, monkeypatch):
     """The problems are read only where the rows decide: without them a pass is as large as it may be."""
     recipe, store = build(raw), Store(tmp_path / "run")
-    monkeypatch.setattr(memory.executor, "_cores", lambda: 1)
+    monkeypatch.setattr(memory.executor, "cores", lambda: 1)
     monkeypatch.setattr(memory, "room", lambda devices: 1.2e9)
     assert stops(recipe, store) == [], "16,384 tokens would not fit, and an update has no 400"
     monkeypatch.setattr(memory, "room", lambda devices: 0.5e9)
@@ -228,6 +228,13 @@ def test_more_processes_than_gpus_are_refused(raw, tmp_path, gpus):
     assert stops(build(raw), Store(tmp_path / "run")) == [
         "students.s: train.num_processes: needs a GPU for each process (got 3, and 2 here); lower it"
     ]
+
+
+def test_fewer_processes_are_proposed_where_there_are_fewer_cores(qwen, raw, tmp_path, gpus, monkeypatch):
+    gpus(0, 100 * GB)
+    monkeypatch.setattr(memory.executor, "cores", lambda: 2)
+    train = {"num_processes": 64, "micro_batch_tokens": 256}
+    assert of(study(raw, qwen, **train), tmp_path).would[0] == "train.num_processes: 2"
 
 
 def test_adapters_that_would_share_weights_are_refused_before_the_run(raw, tmp_path, gpus):

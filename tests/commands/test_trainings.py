@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import tiny
-from mixdistill.commands import trainings
+from mixdistill.commands import doctor, trainings
 from mixdistill.commands.check import plan
 from mixdistill.errors import RecipeError
 
@@ -46,3 +46,41 @@ def test_learning_rate_of_a_full_training_with_adapters_is_a_warning_of_the_plan
         "train.learning_rate: 1e-05 suits a full training, and adapters want about ten times that; leave it out for "
         "0.0001" in shown
     )
+
+
+def test_tags_that_a_student_cannot_tell_apart_stop_check(model, tmp_path):
+    both = {"weights": {"long": 0.5, "short": 0.5}, "mixture": "tagged"}
+    arms = {"long": {"long": 1}, "short": {"short": 1}, "switch": both}
+    with pytest.raises(RecipeError) as caught:
+        plan(tiny.study(model, arms=arms), out=tmp_path / "run")
+    assert caught.value.findings == [
+        "recipe: arms.switch.tags: to students.t '/long' and '/short' are the same tokens, and it could not tell them "
+        "apart; give texts that its tokenizer knows"
+    ]
+    (examined,) = doctor.examine(tiny.study(model, arms=arms), out=tmp_path / "run").students
+    assert [f.check for f in examined.of_template if f.state == "failed"] == ["tags_differ"]
+    known = {**both, "tags": {"long": "ok", "short": "x"}}
+    assert trainings.alike(tiny.study(model, arms={**arms, "switch": known})) == []
+    assert trainings.alike(tiny.study(tiny.byte_student(tmp_path / "bytes"), arms=arms)) == []
+
+
+def test_budget_that_all_problems_cannot_fill_once_stops_check(model, tmp_path):
+    with pytest.raises(RecipeError) as caught:
+        plan(tiny.study(model, budget={"per_update": 49}), out=tmp_path / "run")
+    assert caught.value.findings == [
+        "recipe: budget.per_update: too much for one update (got 49, and 24 training problems in 2 passes); lower it, "
+        "or raise train.num_train_epochs"
+    ]
+    assert trainings.too_small(tiny.study(model, budget={"per_update": 48}), 24) == []
+    four = {"weights": {"long": 1}, "mixture": "repeat", "traces": 4}
+    alone = tiny.study(model, arms={"four": four}, contrasts={}, budget={"per_update": 49})
+    assert trainings.too_small(alone, 24) == [], "how many rows a problem has is the mixture's to say"
+
+
+def test_more_processes_than_cores_are_a_warning_of_the_plan(model, monkeypatch):
+    monkeypatch.setattr(trainings.executor, "gpus", list)
+    monkeypatch.setattr(trainings.executor, "cores", lambda: 2)
+    assert trainings.remarks(_study(model, {"num_processes": 3})) == [
+        "train.num_processes: 3 processes on 2 cores take turns and are slower for it; set 2 or less"
+    ]
+    assert trainings.remarks(_study(model, {"num_processes": 2})) == []

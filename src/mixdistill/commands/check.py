@@ -60,8 +60,9 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
     if lines:
         raise RecipeError(lines)
     needs = memory.planned(study, store, {name: memory.rows(study, found, name) for name in study.students})
-    of_memory = [line for need in needs if (line := memory.refused(need))]
-    lines = [f"{where}: {line}" for line in memory.without_gpus(study) + of_memory] + memory.without_space(study, store)
+    too_much = trainings.too_small(study, len(found.problems["train"]))
+    too_much += [line for need in needs if (line := memory.refused(need))]
+    lines = [f"{where}: {line}" for line in memory.without_gpus(study) + too_much] + memory.without_space(study, store)
     if lines:
         raise RecipeError(lines)
     known = estimates.lengths(study, store, found)
@@ -95,6 +96,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         + [f"problems.eval.{shared_line(which, both)}" for which, both in shared(found.problems).items()]
         + _shown(study, found)
         + _overlong(study, found)
+        + _over_budget(study, found)
         + trainings.remarks(study)
         + _unfinished(found),
     )
@@ -111,6 +113,23 @@ def _problems(study: Recipe, found: Found) -> list[PlannedProblems]:
         )
         for name, problems in found.problems.items()
     ]
+
+
+def _over_budget(study: Recipe, found: Found) -> list[str]:
+    """Of the traces that were looked at, those with more loss tokens than an update may hold."""
+    if study.budget.unit != "loss_tokens":
+        return []
+    lines, most = [], study.budget.per_update
+    for name, student in study.students.items():
+        counting = estimates.template(student.model, student.chat_template_kwargs)
+        for teacher, few in found.few.items() if counting else ():
+            counts = counting.counts([(c.reasoning, c.content) for _, c in few]) if counting else []
+            if longer := sum(n > most for n in counts):
+                lines.append(
+                    f"students.{name}: {longer} of the first {len(counts)} traces of {teacher} have more loss tokens "
+                    f"than an update, budget.per_update={most:,} (longest {max(counts):,}); the run would stop there"
+                )
+    return lines
 
 
 def _unused(rows: list[Unused]) -> list[PlannedUnused]:

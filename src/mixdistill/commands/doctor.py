@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mixdistill import prompts, row_checks, template_checks
 from mixdistill.arms import SELF
 from mixdistill.collect import TABLE as TRACES
-from mixdistill.commands import estimates, faults
+from mixdistill.commands import estimates, faults, trainings
 from mixdistill.errors import DataError, RecipeError, did_you_mean
 from mixdistill.mix import EXAMPLES
 from mixdistill.recipe import Recipe
@@ -127,7 +127,7 @@ def _student(recipe: Recipe, rows: _Source, name: str, arms: list[str], seen: di
         if template is None:
             why = "its tokenizer is not on this machine yet; run doctor again when it is"
             return _unread(name, spec.model, Finding(check="loads", state="note", text=why))
-        checks = of_template(_subject(template, spec.model))
+        checks = of_template(_subject(template, spec.model)) + _tags(recipe, name)
         shown, texts = _arms(recipe, rows, name, arms, template)
     except DataError as e:
         return _unread(name, spec.model, Finding(check="loads", state="failed", text=str(e)))
@@ -144,6 +144,12 @@ def _student(recipe: Recipe, rows: _Source, name: str, arms: list[str], seen: di
         of_template=checks,
         of_rows=of_rows(texts.values(), Reader(template)),
     )
+
+
+def _tags(recipe: Recipe, student: str) -> list[Finding]:
+    """Tags that are the same tokens to a student; nothing where there are none."""
+    alone = recipe.model_copy(update={"students": {student: recipe.students[student]}})
+    return [Finding(check="tags_differ", state="failed", text=line) for line in trainings.alike(alone)]
 
 
 def _unread(name: str, model: str, why: Finding) -> Examined:

@@ -75,7 +75,7 @@ def find(recipe: Recipe, store: Store, *, limit: int | None = None) -> Found:
         found.of_recipe += _judge(key, judge)
     for name, student in recipe.students.items():
         found.of_recipe += _student(f"students.{name}.model", student, found.problems)
-    found.of_recipe += trainings.lacking(recipe)
+    found.of_recipe += trainings.lacking(recipe) + trainings.alike(recipe)
     if recipe.analyze.tokenizer:
         found.of_recipe += _model("analyze.tokenizer", recipe.analyze.tokenizer)
     found.of_recipe += of_verifiers(recipe)
@@ -87,7 +87,7 @@ def of_models(recipe: Recipe) -> list[str]:
     """Faults of the models that a run will load: found before its first trace is bought. Asks the hub for each once."""
     named = {f"teachers.{n}.model": (t.model, {}) for n, t in recipe.teachers.items() if loaded_here(t)}
     named |= {f"{key}.model": (j.model, {}) for key, j in judges(recipe).items() if j.backend in LOADING}
-    lines = without_vllm(recipe)
+    lines = without_vllm(recipe) + trainings.alike(recipe)
     for name, student in recipe.students.items():
         key = f"students.{name}.model"
         lines += _student(key, student, {}) or _unreachable(key, resolve.from_environment(student.model))

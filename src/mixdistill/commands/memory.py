@@ -228,6 +228,8 @@ def _would_fit(train: Train, local: executor.Local, there: float, needed: Callab
     singles: list[dict[str, Any]] = [{"micro_batch_tokens": n} for n in smaller[:1]]
     singles += [{"gradient_checkpointing": True}, {"num_processes": len(local.devices), "distributed": "fsdp"}]
     singles += [{"method": "lora"}, {"method": "qlora"}]
+    if not local.devices and train.num_processes > (cores := executor.cores()) and fits(num_processes=cores):
+        yield f"train.num_processes: {cores}"
     if not local.devices and local.most > 1 and needed(train) * train.num_processes <= there:
         yield "--workers 1"
     found = [keys for keys in singles if _open(keys, train, local) and fits(**keys)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from mixdistill.arms import BY
 from mixdistill.commands import judging
 from mixdistill.commands.plans import (
     Amount,
@@ -212,7 +213,7 @@ def _time_lines(t: Time) -> list[Line]:
 
 def _variant_words(v: Variant) -> str:
     cost = v.seconds.basis if v.seconds.value is None else f"about {rough_time(v.seconds.value)}"
-    return f"the second budget, {v.name}, adds {v.trainings} trainings, {cost}: budget.also: [] leaves it out"
+    return f"every arm once more {BY[v.name]}: {v.trainings} trainings, {cost} (budget.also: [] leaves it out)"
 
 
 def _memory_line(m: Memory) -> Line:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mixdistill import resolve
-from mixdistill.errors import MissingExtra
+from mixdistill import executor, prompts, resolve
+from mixdistill.errors import DataError, MissingExtra
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Student, Train
 from mixdistill.training import methods
@@ -30,6 +30,53 @@ def _modules(student: Student, settings: Train) -> list[str]:
     return [missing] if missing else []
 
 
+ONE_ROW = ("blend", "curriculum", "route")
+"""Mixtures with one row of each problem."""
+
+
+def too_small(recipe: Recipe, problems: int) -> list[str]:
+    """Budgets of examples that so many training problems cannot fill once, were every one of them solved."""
+    lines = []
+    for arm, spec in recipe.arms.items() if problems else ():
+        budget, once = recipe.budget_of(arm), any(recipe.arm(a).mixture in ONE_ROW for a in recipe.group_of(arm))
+        if budget.unit != "examples" or budget.problems == "reweighted" or not once:
+            continue
+        key = f"arms.{arm}.budget.per_update" if "per_update" in spec.budget else "budget.per_update"
+        for student in recipe.students:
+            passes = recipe.train_of(student, arm).num_train_epochs
+            if problems * passes < budget.per_update:
+                lines.append(
+                    f"{key}: too much for one update (got {budget.per_update:,}, and {problems:,} training problems in "
+                    f"{passes:g} pass{'es' * (passes != 1)}); lower it, or raise train.num_train_epochs"
+                )
+    return list(dict.fromkeys(lines))
+
+
+def alike(recipe: Recipe) -> list[str]:
+    """Tags that are the same tokens to a student: it could not be asked for either form."""
+    from mixdistill.commands import estimates  # which imports what imports this
+
+    lines = []
+    for arm, spec in recipe.arms.items():
+        for name, student in recipe.students.items() if spec.tags else ():
+            if resolve.unset(student.model):
+                continue
+            model = resolve.from_environment(student.model)
+            try:
+                template = estimates.template(model, student.chat_template_kwargs)
+            except (MissingExtra, DataError, OSError, ValueError):
+                continue  # as above
+            seen: dict[tuple[int, ...], str] = {}
+            for tag in spec.tags.values() if template else ():
+                ids = tuple(template.prompt_ids(prompts.tagged("?", tag))) if template else ()
+                if (other := seen.setdefault(ids, tag)) != tag:
+                    lines.append(
+                        f"arms.{arm}.tags: to students.{name} '{other}' and '{tag}' are the same tokens, and it could "
+                        "not tell them apart; give texts that its tokenizer knows"
+                    )
+    return lines
+
+
 def remarks(recipe: Recipe) -> list[str]:
     """Learning rates that belong to another way of training, one line each."""
     from mixdistill.commands import estimates  # which imports what imports this
@@ -37,5 +84,11 @@ def remarks(recipe: Recipe) -> list[str]:
     found = []
     for name, student in recipe.students.items():
         weights = estimates.parameters(student.model).value
-        found += methods.remarks(recipe.train_of(name), int(weights) if weights else None)
+        settings = recipe.train_of(name)
+        found += methods.remarks(settings, int(weights) if weights else None)
+        if settings.num_processes > executor.cores() and not executor.gpus():
+            found.append(
+                f"train.num_processes: {settings.num_processes} processes on {executor.cores()} cores take turns and "
+                f"are slower for it; set {executor.cores()} or less"
+            )
     return list(dict.fromkeys(found))
