@@ -52,10 +52,11 @@ TRL: dict[str, dict[str, Any]] = {
 """The ways TRL is run, each with its settings."""
 
 
-def student(folder: Path, size: str, words: int) -> str:
+def student(folder: Path, size: str, words: int | None = None) -> str:
     """A Llama of random weights whose tokens are the words w4, w5, ..."""
     shape = dict(SIZES[size])
-    heads, shape["vocab_size"] = shape.pop("heads"), words
+    heads = shape.pop("heads")
+    words = shape["vocab_size"] = words or shape["vocab_size"]
     vocabulary = {w: i for i, w in enumerate(["<pad>", "<eos>", "<unk>", "A:", *(f"w{i}" for i in range(4, words))])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
