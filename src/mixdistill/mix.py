@@ -23,7 +23,7 @@ from mixdistill.arms import called
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import StageError
 from mixdistill.mixing import joining, pools
-from mixdistill.mixing.group import Group, function, read, read_by
+from mixdistill.mixing.group import Group, function, read, read_by, sizes_of
 from mixdistill.mixing.schedule import Schedule, schedule
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Arm, Budget
@@ -33,7 +33,6 @@ from mixdistill.units import Done, Unit
 from mixdistill.verify import DECISIONS
 
 if TYPE_CHECKING:
-    import numpy as np
     import polars as pl
 
 VERSION = "3"
@@ -168,10 +167,10 @@ def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alo
     places = group.places(arm)
     if not len(places):
         raise StageError(pools.nothing_left(label, group.needed(arm), group.traced, len(group.known)))
-    amount = _amount(recipe, group, arm)
     rows, times = group.a_pass(arm, group.budget.unit, str(seed))
+    amount = _amount(recipe, group, arm)
     taken = schedule(
-        _sizes(rows, group.budget.unit),
+        sizes_of(rows, group.budget.unit),
         updates=amount.updates,
         per_update=amount.per_update,
         rng=random.Random(f"order {seed}"),
@@ -198,12 +197,6 @@ def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alo
     reasons = dropped.select("reason", dropped["trace_id"].is_null().alias("problem")).iter_rows()
     counts = Counter(f"problems_{reason}" if problem else reason for reason, problem in reasons)
     return Drawn(rows, taken, dropped, facts, {"problems_left": facts["problems"], **counts})
-
-
-def _sizes(rows: pl.DataFrame, unit: str) -> np.ndarray:
-    import numpy as np
-
-    return np.ones(len(rows), dtype=np.int64) if unit == "examples" else rows["loss_tokens"].to_numpy()
 
 
 class _Amount(NamedTuple):
@@ -258,13 +251,7 @@ def _enough(group: Group, units: float, per_update: int, unit: str) -> int:
 
 def _leanest(group: Group, unit: str) -> float:
     """Units in a pass of the arm of the group that has the fewest. One without any problem fails by itself."""
-    amounts = []
-    for arm in group.arms:
-        if len(group.places(arm)):
-            rows, times = group.a_pass(arm, unit, COUNTING)
-            sizes = _sizes(rows, unit)
-            amounts.append(float(sizes.sum() if times is None else (sizes * times).sum()))
-    return min(amounts)
+    return min(group.units_in_a_pass(arm, unit, COUNTING) for arm in group.arms if len(group.places(arm)))
 
 
 def _longest(group: Group) -> int:

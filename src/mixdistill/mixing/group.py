@@ -81,6 +81,14 @@ class Group:
         times = pools.reweighted(self.level_of, places, random.Random(f"times {seed}")).times
         return rows, np.asarray(times)[np.searchsorted(places, rows["place"].to_numpy())]
 
+    def units_in_a_pass(self, arm: str, unit: str, seed: str) -> float:
+        """How much a pass of an arm is, in examples or loss tokens."""
+        if unit == "examples" and self.budget.problems != "reweighted" and not self.everything:
+            return float(len(_yielded(self, arm, unit, random.Random(f"blend {seed}"))))
+        rows, times = self.a_pass(arm, unit, seed)
+        sizes = sizes_of(rows, unit)
+        return float(sizes.sum() if times is None else (sizes * times).sum())
+
     def levels(self, places: np.ndarray) -> dict[str, Any]:
         """Level -> its problems, among all and among those at `places`, and its rows in a pass."""
         return pools.reweighted(self.level_of, places, random.Random(0)).facts
@@ -129,6 +137,25 @@ def read(
     return Group(label, recipe, student, budget, group, known, drawn_on, traced.get(own), everything)
 
 
+def sizes_of(rows: pl.DataFrame, unit: str) -> np.ndarray:
+    """[rows] Their sizes in a unit of the budget."""
+    import numpy as np
+
+    return np.ones(len(rows), dtype=np.int64) if unit == "examples" else rows["loss_tokens"].to_numpy()
+
+
+def _yielded(group: Group, arm: str, unit: str, rng: random.Random) -> list[Any]:
+    """What an arm's mixture yields: trace ids, or pairs of them and stages."""
+    spec, candidates = group.recipe.arm(arm), group.candidates(arm)
+    drawn_on = {t: pools.pool(frame, group.known) for t, frame in candidates.items()}
+    # Longest traces first, so that a blend does not depend on the order in which the recipe names its teachers.
+    drawn_on = dict(sorted(drawn_on.items(), key=lambda pool: -pool[1].mean_tokens))
+    mixture = function(spec)
+    asked = {name: group.supplied(name, unit) for name in SUPPLIED[1:] if resolve.takes(mixture, name)}
+    weights = group.recipe.weights(arm, group.student)
+    return list(mixture(drawn_on, weights, rng=rng, **asked, **spec.options))
+
+
 def mixed(group: Group, arm: str, unit: str, rng: random.Random) -> pl.DataFrame:
     """The rows that an arm's mixture yields, all of them in the pools.
 
@@ -138,13 +165,7 @@ def mixed(group: Group, arm: str, unit: str, rng: random.Random) -> pl.DataFrame
     import polars as pl
 
     spec, candidates = group.recipe.arm(arm), group.candidates(arm)
-    drawn_on = {t: pools.pool(frame, group.known) for t, frame in candidates.items()}
-    # Longest traces first, so that a blend does not depend on the order in which the recipe names its teachers.
-    drawn_on = dict(sorted(drawn_on.items(), key=lambda pool: -pool[1].mean_tokens))
-    mixture = function(spec)
-    asked = {name: group.supplied(name, unit) for name in SUPPLIED[1:] if resolve.takes(mixture, name)}
-    weights = group.recipe.weights(arm, group.student)
-    yielded = list(mixture(drawn_on, weights, rng=rng, **asked, **spec.options))
+    yielded = _yielded(group, arm, unit, rng)
     staged = bool(yielded) and not isinstance(yielded[0], str)
     ids, stages = zip(*yielded, strict=True) if staged else (yielded, None)
     named = [frame.with_columns(teacher=pl.lit(t, dtype=pl.Enum(list(candidates)))) for t, frame in candidates.items()]

@@ -11,7 +11,6 @@ traces. So blends of one seed are nested, and a teacher's trace of a problem is 
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -51,8 +50,16 @@ def repeat(
     ranks, picks = _draws(len(found[0]), rng)
     shares = example_shares({t: p.mean_tokens for t, p in zip(pools, found, strict=True)}, weights, unit)
     ids = _rows(found, _assigned(ranks, [shares.get(t, 0.0) for t in pools], traces), picks).ids
-    of_each = (ids[i : i + traces] for i in range(0, len(ids), traces))
-    return itertools.chain.from_iterable(of if traces == 1 else rng.sample(of, traces) for of in of_each)
+    return iter(ids if traces == 1 else _turned(ids, traces, rng))
+
+
+def _turned(ids: list[str], traces: int, rng: random.Random) -> list[str]:
+    """The rows of each problem, which stand together, in a random order."""
+    import numpy as np
+
+    keys = np.random.default_rng(rng.getrandbits(128)).random((len(ids) // traces, traces))
+    within = keys.argsort(axis=1) + np.arange(len(keys))[:, None] * traces
+    return np.array(ids, dtype=object)[within.ravel()].tolist()
 
 
 def curriculum(
