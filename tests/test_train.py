@@ -165,22 +165,10 @@ def test_displacement_is_how_far_the_weights_moved(model, trained):
     assert trained[1]["displacement"] > 0
 
 
-class Killed(Exception):
-    pass
-
-
-def _kill_at(update: int):
-    def progress(done: int, tokens: int, rate: float) -> None:
-        if done == update:
-            raise Killed
-
-    return progress
-
-
 @pytest.mark.parametrize("update", [2, 5, 10])
 def test_killed_training_goes_on_to_the_same_weights_and_counts(update, model, examples, trained, tmp_path):
-    with pytest.raises(Killed):
-        _train(model, examples, tmp_path, progress=_kill_at(update))
+    with pytest.raises(tiny.Killed):
+        _train(model, examples, tmp_path, progress=tiny.kill_at(update))
     left = {p.name for p in tmp_path.glob("checkpoint-*")}
     assert left == ({f"checkpoint-{(update - 1) // 3 * 3}"} if update > 3 else set())
     facts = _train(model, examples, tmp_path)
@@ -190,8 +178,8 @@ def test_killed_training_goes_on_to_the_same_weights_and_counts(update, model, e
 
 
 def test_checkpoint_that_was_cut_off_is_not_used(model, examples, trained, tmp_path):
-    with pytest.raises(Killed):
-        _train(model, examples, tmp_path, progress=_kill_at(5))
+    with pytest.raises(tiny.Killed):
+        _train(model, examples, tmp_path, progress=tiny.kill_at(5))
     torn = tmp_path / "checkpoint-6"
     torn.mkdir()
     (torn / "model.safetensors").write_bytes(b"half of a mod")

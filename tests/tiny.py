@@ -292,3 +292,17 @@ class Calls:
         n = len(self.requests)
         self.requests.clear()
         return n
+
+
+class Killed(Exception):
+    """Stands for the end of the process in the middle of a training."""
+
+
+def kill_at(update: int) -> Any:
+    """A training's `progress` that ends it in this update."""
+
+    def progress(done: int, tokens: int, rate: float) -> None:
+        if done == update:
+            raise Killed
+
+    return progress

@@ -79,36 +79,24 @@ def test_a_snapshot_is_a_whole_model_of_its_own_update(model, examples, looked_a
         assert Template.load(str(folder)).fingerprint == Template.load(model).fingerprint
 
 
-class Killed(Exception):
-    pass
-
-
-def _kill_at(update: int):
-    def progress(done: int, tokens: int, rate: float) -> None:
-        if done == update:
-            raise Killed
-
-    return progress
-
-
 @pytest.mark.parametrize("update", [3, 6, 8])
 def test_killed_training_goes_on_to_the_same_snapshots(update, model, examples, looked_at, tmp_path):
     """Checkpoints lie at 3, 6 and 9: what is done again after one is the same again."""
-    with pytest.raises(Killed):
-        _train(model, examples, tmp_path, snapshots=(3, 7), progress=_kill_at(update))
+    with pytest.raises(tiny.Killed):
+        _train(model, examples, tmp_path, snapshots=(3, 7), progress=tiny.kill_at(update))
     _train(model, examples, tmp_path, snapshots=(3, 7))
     ours, theirs = snapshots.taken(tmp_path, 10), snapshots.taken(looked_at, 10)
     assert {u: _weights(f) for u, f in ours.items()} == {u: _weights(f) for u, f in theirs.items()}
 
 
 def test_half_a_snapshot_is_none(model, examples, tmp_path, monkeypatch):
-    """Killed while one is saved: only its hidden name is there."""
+    """tiny.Killed while one is saved: only its hidden name is there."""
 
     def half(path, *args, **more):
-        raise Killed
+        raise tiny.Killed
 
     monkeypatch.setattr("pathlib.Path.rename", half)
-    with pytest.raises(Killed):
+    with pytest.raises(tiny.Killed):
         _train(model, examples, tmp_path, snapshots=(2,))
     assert [p.name for p in (tmp_path / "snapshots").iterdir()] == [".2.tmp"]
     assert list(snapshots.taken(tmp_path, 10)) == [10]
@@ -143,7 +131,7 @@ def test_killed_while_a_point_is_kept_the_next_call_goes_on(step, tmp_path, monk
         def wrapped(*args, **more):
             done.append(act)
             if len(done) == step:
-                raise Killed
+                raise tiny.Killed
             return act(*args, **more)
 
         return wrapped
@@ -151,7 +139,7 @@ def test_killed_while_a_point_is_kept_the_next_call_goes_on(step, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.rename", dying(Path.rename))
         patch.setattr("mixdistill.training.snapshots.shutil.rmtree", dying(snapshots.shutil.rmtree))
-        with pytest.raises(Killed):
+        with pytest.raises(tiny.Killed):
             snapshots.keep(tmp_path, 7, 10)
     snapshots.keep(tmp_path, 7, 10)
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
