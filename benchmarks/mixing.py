@@ -20,6 +20,7 @@ that the shuffled order is the order of the file. The same without `shuffle` is 
 
 import argparse
 import json
+import os
 import random
 import resource
 import subprocess
@@ -172,6 +173,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         apart("prepare", root, args.rows)
+        os.sync()  # what is still to be written of it would slow the first
         found = {who: apart(who, root, args.rows) for who in WHO if who != "prepare"}
         mine = found["mixdistill"]
         for who, one in found.items():

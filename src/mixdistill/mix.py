@@ -121,8 +121,8 @@ class Drawn:
     """A training set, without its texts."""
 
     rows: pl.DataFrame
-    """Its examples, in the order of the problems: problem_id, place (of the problem), teacher, trace_id, sample,
-    prompt_tokens, loss_tokens, cut, stage, tag."""
+    """Its examples, in the order of the problems: problem_id, place (of the problem), teacher, trace_id, number
+    (of the row in the teacher's table), sample, prompt_tokens, loss_tokens, cut, stage, tag."""
     schedule: Schedule
     """Which of them each update takes."""
     dropped: pl.DataFrame

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import typing
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
@@ -77,12 +79,26 @@ def streamed(row_type: type[Row], tables: Iterable[pl.DataFrame], hashes: BulkHa
     def source(
         columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, size: int | None
     ) -> Iterator[pl.DataFrame]:
-        for table in tables:
+        for table in _ahead(tables):
             part = table.select(*schema).cast(schema)
             hashes.add(part)
             yield part
 
     return register_io_source(source, schema=schema)
+
+
+def _ahead(tables: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The tables, two of them made in a thread while another is used."""
+    left = iter(tables)
+
+    def following() -> pl.DataFrame | None:
+        return next(left, None)
+
+    with ThreadPoolExecutor(1) as thread:
+        coming = deque(thread.submit(following) for _ in range(2))
+        while (table := coming.popleft().result()) is not None:
+            coming.append(thread.submit(following))
+            yield table
 
 
 class ColumnHashes:
@@ -105,7 +121,7 @@ class ColumnHashes:
 
 
 class BulkHashes:
-    """A content hash of every column of tables that are never rows: of its texts and of their lengths."""
+    """A content hash of every column of tables that are never rows: of its texts and their lengths, or its numbers."""
 
     def __init__(self, row_type: type[Row]) -> None:
         self.rows = 0
@@ -116,14 +132,19 @@ class BulkHashes:
         import polars as pl
 
         self.rows += len(table)
-        for name, (lengths, texts) in self._of.items():
-            column = table[name].cast(pl.String)
-            lengths.update(column.str.len_bytes().cast(pl.Int64).fill_null(-1).to_numpy().tobytes())
-            texts.update(b"".join(column.drop_nulls().cast(pl.Binary).to_list()))
+        for name, (shape, values) in self._of.items():
+            column = table[name]
+            if column.dtype.is_numeric():
+                shape.update(column.is_null().to_numpy().tobytes())
+                values.update(column.fill_null(0).to_numpy().tobytes())
+            else:
+                column = column.cast(pl.String)
+                shape.update(column.str.len_bytes().cast(pl.Int64).fill_null(-1).to_numpy().tobytes())
+                values.update(b"".join(column.drop_nulls().cast(pl.Binary).to_list()))
 
     def digests(self) -> dict[str, str]:
         """Column -> hash of what was added so far."""
         return {
-            name: hashlib.sha256(lengths.digest() + texts.digest()).hexdigest()[:16]
-            for name, (lengths, texts) in self._of.items()
+            name: hashlib.sha256(shape.digest() + values.digest()).hexdigest()[:16]
+            for name, (shape, values) in self._of.items()
         }

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 SHORT = 1000
 """Bytes of a row on the disk, below which it is short."""
-FEW, MANY = 1, 4
+FEW, MANY = 1, 8
 """Groups of a table's rows that are read together: of long rows, and of short ones."""
 
 
 def examples(rows: pl.DataFrame, store: Store) -> Iterator[pl.DataFrame]:
-    """Tables with the columns of `Example`, of rows with place, problem_id, teacher, trace_id and tag, in their order.
+    """Tables with the columns of `Example`, in the order of the rows: place, number, problem_id, teacher, trace_id and
+    tag of each.
 
     Where the rows are in the order of the problems, as the sealed tables are, each of these is read once, from its
     beginning to its end; in any other order parts of them are read more than once.
@@ -34,33 +35,25 @@ def examples(rows: pl.DataFrame, store: Store) -> Iterator[pl.DataFrame]:
     prompts = _Reader(store.folder("problems") / "train.parquet", ["prompt"])
     texts = {t: store.folder("generate", t) / f"{TRACES}.parquet" for t in rows["teacher"].unique().to_list()}
     readers = {t: _Reader(path, ["reasoning", "content"]) for t, path in texts.items()}
-    numbers = {t: _numbered(path, rows.filter(pl.col("teacher") == t)["trace_id"]) for t, path in texts.items()}
-    at = dict.fromkeys(texts, 0)
-    for start in range(0, len(rows), GROUP):
-        part = rows[start : start + GROUP].with_row_index("row")
+    size = min(reader.size for reader in readers.values())
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size].with_row_index("row")
         found = []
         for teacher in texts:
             mine = part.filter(pl.col("teacher") == teacher)
-            where = numbers[teacher][at[teacher] : at[teacher] + len(mine)]
-            at[teacher] += len(mine)
             if len(mine):
-                found.append(pl.concat([mine, readers[teacher].take(where)], how="horizontal"))
+                text = readers[teacher].take(mine["number"].to_numpy())
+                found.append(pl.concat([mine, text], how="horizontal"))
         whole = pl.concat(found).sort("row")
         whole = whole.with_columns(prompts.take(whole["place"].to_numpy())["prompt"])
         yield _with_tags(whole).select(*columns_of(Example)).cast({"teacher": pl.String})
 
 
-def _numbered(path: Path, ids: pl.Series) -> np.ndarray:
-    """Row numbers of traces in their table."""
-    import polars as pl
-
-    with readable(path):
-        table = pl.read_parquet(path, columns=["id"]).with_row_index("number")
-    return pl.DataFrame({"id": ids}).join(table, on="id", how="left", maintain_order="left")["number"].to_numpy()
-
-
 class _Reader:
-    """Rows of a sealed table by their numbers. What was read last is kept, since the next are mostly beside it."""
+    """Rows of a sealed table by their numbers. What was read last is kept, since the next are mostly beside it.
+
+    `size` rows are read together, fewer where they are long.
+    """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         import polars as pl
@@ -71,18 +64,18 @@ class _Reader:
         with readable(path):
             rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
         # Opening the file costs more than reading short texts.
-        self._size = GROUP * (FEW if path.stat().st_size > SHORT * rows else MANY)
+        self.size = GROUP * (FEW if path.stat().st_size > SHORT * rows else MANY)
 
     def take(self, numbers: np.ndarray) -> pl.DataFrame:
         """The rows of these numbers, in this order."""
         import numpy as np
         import polars as pl
 
-        blocks = numbers // self._size
+        blocks = numbers // self.size
         found, places = [], []
         for block in np.unique(blocks).tolist():
             mine = np.flatnonzero(blocks == block)
-            found.append(self._read(block)[numbers[mine] - block * self._size])
+            found.append(self._read(block)[numbers[mine] - block * self.size])
             places.append(mine)
         order = np.argsort(np.concatenate(places), kind="stable")
         return pl.concat(found)[order]
@@ -93,7 +86,7 @@ class _Reader:
         if self._frame is None or block != self._block:
             with readable(self._path):
                 table = pl.scan_parquet(self._path, glob=False).select(self._columns)
-                self._frame, self._block = table.slice(block * self._size, self._size).collect(), block
+                self._frame, self._block = table.slice(block * self.size, self.size).collect(), block
         return self._frame
 
 

@@ -107,8 +107,8 @@ class Traced:
     """What one teacher's judged traces of the training problems are to a student."""
 
     usable: pl.DataFrame
-    """place, trace_id, sample, prompt_tokens, loss_tokens and cut (the row is longer than is trained on), of the
-    correct traces that an arm may use, by place and sample."""
+    """place, number (of the row in the teacher's table of traces), trace_id, sample, prompt_tokens, loss_tokens and cut
+    (the row is longer than is trained on), of the correct traces that an arm may use, by place and sample."""
     dropped: pl.DataFrame
     """place, trace_id, reason and detail of the other correct ones."""
     judged: pl.DataFrame
@@ -168,7 +168,7 @@ def traced(store: Store, teacher: str, student: str, known: Problems, train: Tra
         detail=pl.when("out").then(pl.format("{} tokens", length)).otherwise("detail"),
     )
     usable = frame.filter(pl.col("correct") & pl.col("reason").is_null()).select(
-        "place", "trace_id", "sample", "prompt_tokens",
+        "place", "number", "trace_id", "sample", "prompt_tokens",
         pl.when("over").then(limit - pl.col("prompt_tokens")).otherwise("loss_tokens").alias("loss_tokens"),
         pl.col("over").alias("cut"),
     )  # fmt: skip
@@ -191,7 +191,7 @@ def _joined(store: Store, teacher: str, student: str, known: Problems) -> pl.Dat
         pl.col("template") == template_of(store, teacher, student)
     )
     outcomes = store.frame(store.folder("verify", teacher), DECISIONS, ["trace_id", "outcome"])
-    samples = store.frame(store.folder("generate", teacher), TRACES, ["id", "sample"])
+    samples = store.frame(store.folder("generate", teacher), TRACES, ["id", "sample"]).with_row_index("number")
     places = pl.DataFrame({"problem_id": known.ids, "place": pl.int_range(len(known), eager=True, dtype=pl.UInt32)})
     return (
         fits.join(outcomes, on="trace_id")
