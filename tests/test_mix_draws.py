@@ -119,6 +119,16 @@ def test_reweighted_gives_levels_their_shares_in_the_same_order_in_every_arm(tmp
     }  # fmt: skip
 
 
+def test_a_blend_of_reweighted_problems_has_its_share_of_every_pass(tmp_path):
+    levels = ["easy"] * 40 + ["hard"] * 40
+    teachers = {"long": {i: [30] for i in range(80)}, "short": {i: [5] for i in range(45)}}
+    arms = {**PURE, "mix": {"weights": {"long": 0.25, "short": 0.75}}}
+    study = made.recipe(arms, contrasts={**BOTH, "mix": ["mix", "short"]}, budget={"problems": "reweighted"})
+    store = made.run(tmp_path, 80, teachers, levels)
+    shares = [mix.draw(study, store, "s", "mix", seed).facts["share_examples"]["long"] for seed in range(20)]
+    assert all(abs(share - 0.25) <= 4.5 / 80 for share in shares), "five problems stand there eight times each"
+
+
 def test_a_level_without_any_shared_problem_is_said(tmp_path):
     teachers = {"long": {0: [30], 1: [30]}, "short": {0: [5]}}
     study = made.recipe(PURE, contrasts=BOTH, budget={"problems": "reweighted"})

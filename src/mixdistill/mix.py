@@ -35,7 +35,7 @@ from mixdistill.verify import DECISIONS
 if TYPE_CHECKING:
     import polars as pl
 
-VERSION = "3"
+VERSION = "4"
 EXAMPLES, UPDATES, DROPPED, MANIFEST = "examples", "updates", "dropped", "manifest"
 COUNTING = "count"
 """Names the draw by which a pass of an arm is measured: one of its own, so that every seed takes as many updates."""

@@ -3,6 +3,7 @@
 import random
 from collections import Counter, defaultdict
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,25 @@ def test_blend_gives_the_rounded_share_for_any_number_of_problems(n):
     ids = list(blend(pools(n, "a", "b"), {"a": 0.2, "b": 0.8}, rng=random.Random(3)))
     assert sum(i.startswith("a") for i in ids) == round(0.2 * n)
     assert [i[1:] for i in ids] == [f"{i}.0" for i in range(n)], "one row per problem, in their order"
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=5, max_size=60), st.floats(0.05, 0.95), st.integers(0, 5), st.integers(1, 3)
+)
+def test_a_share_is_one_of_the_rows_of_a_pass_where_problems_stand_in_it_more_than_once(times, share, seed, traces):
+    each, weights = np.array(times), {"a": share, "b": 1 - share}
+    drawn = pools(len(times), "a", "b", traces=3)
+    ids = list(repeat(drawn, weights, rng=random.Random(seed), times=each, traces=traces))
+    ours = sum(times[n // traces] for n, i in enumerate(ids) if i[0] == "a")
+    assert abs(ours - share * traces * each.sum()) <= max(times) / 2 + 0.5, "nearer than any other cut could promise"
+
+
+def test_problems_that_all_stand_in_a_pass_as_often_are_blended_as_if_once():
+    once, thrice = (
+        list(blend(pools(31, "a", "b"), {"a": 0.3, "b": 0.7}, rng=random.Random(2), times=times))
+        for times in (None, np.full(31, 3))
+    )
+    assert once == thrice
 
 
 def test_three_teachers_add_up(n=97):

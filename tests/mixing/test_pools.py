@@ -23,7 +23,7 @@ def test_pool_is_a_mapping_of_candidates_and_columns_at_once():
     pool = Pool.of(plain)
     assert dict(pool) == plain and len(pool) == 2 and "q" in pool and "r" not in pool
     assert pool.tokens.tolist() == [3, 5, 8] and pool.counts.tolist() == [2, 1]
-    assert pool.mean_tokens == (4 + 8) / 2, "each problem counts once"
+    assert pool.mean_tokens() == (4 + 8) / 2, "each problem counts once"
     assert Pool.of(pool) is pool
 
 

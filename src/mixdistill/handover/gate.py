@@ -33,7 +33,7 @@ ALL = "all"
 
 
 class Answers(Row):
-    """How one model did at the gate, at one token cap."""
+    """How one model did on some problems, at one token cap."""
 
     right: dict[str, float]
     """Problem -> share of its samples that are correct."""
@@ -125,11 +125,11 @@ def levels_of(base: Answers, new: Answers, groups: Mapping[str, set[str]]) -> li
     ]
 
 
-def beside(base: Answers, new: Answers, max_tokens: int | None) -> Scored:
-    """Both on the gate, with the plain interval."""
+def beside(base: Answers, new: Answers, max_tokens: int | None, benchmark: str = "gate") -> Scored:
+    """Both on the same problems, with the plain interval."""
     both = stats.gap(stats.paired({0: new.right}, {None: base.right}))
     return Scored(
-        benchmark="gate",
+        benchmark=benchmark,
         max_tokens=max_tokens,
         problems=both.problems,
         base=base.accuracy,

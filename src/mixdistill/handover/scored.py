@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from mixdistill import stats
 from mixdistill.arms import called
 from mixdistill.evaluate import ALL, SCORES
 from mixdistill.export import Cell
 from mixdistill.handover.cards import Scored
+from mixdistill.handover.gate import Answers, beside
 from mixdistill.readings import cell_of, read
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import Store
@@ -27,8 +27,8 @@ def scored(recipe: Recipe, store: Store, cell: Cell) -> list[Scored]:
         for cap, right in correct[cell_of(unit.key)].items():
             base = _best_base(done, correct, unit.key[-1], cap)
             if base is not None:
-                ours, theirs = (_score(store, u, cap) for u in (unit, base))
-                found.append(beside(ours, theirs, right, correct[cell_of(base.key)][cap]))
+                theirs = _answers(store, base, cap, correct[cell_of(base.key)][cap])
+                found.append(beside(theirs, _answers(store, unit, cap, right), cap, unit.key[-1]))
     return found
 
 
@@ -39,23 +39,9 @@ def _best_base(done: list[Unit], correct: dict, benchmark: str, cap: int | None)
     return max(there, key=lambda u: sum(correct[cell_of(u.key)][cap].values()), default=None)
 
 
-def _score(store: Store, unit: Unit, cap: int | None) -> Score:
+def _answers(store: Store, unit: Unit, cap: int | None, right: dict[str, float]) -> Answers:
+    """How an evaluation went at a cap; `right` is problem -> share of its samples that are correct."""
     scores = store.read(store.folder("evaluate", *unit.key), Score, SCORES)
-    return next(s for s in scores if s.group == ALL and s.max_tokens == cap)
-
-
-def beside(ours: Score, base: Score, right: dict[str, float], base_right: dict[str, float]) -> Scored:
-    """Two scores on the same problems; `right` is problem -> share of its samples that are correct."""
-    both = stats.gap(stats.paired({0: right}, {None: base_right}))
-    return Scored(
-        benchmark=ours.benchmark,
-        max_tokens=ours.max_tokens,
-        problems=both.problems,
-        base=base.accuracy,
-        accuracy=ours.accuracy,
-        delta=both.checkpoints,
-        base_tokens=base.mean_completion_tokens,
-        tokens=ours.mean_completion_tokens,
-        base_finished=base.finished / base.examples,
-        finished=ours.finished / ours.examples,
-    )
+    score = next(s for s in scores if s.group == ALL and s.max_tokens == cap)
+    finished = score.finished / score.examples
+    return Answers(right=right, tokens=score.mean_completion_tokens, finished=finished, errors=score.error)

@@ -70,21 +70,28 @@ class Group:
 
     def a_pass(self, arm: str, unit: str, seed: str) -> tuple[pl.DataFrame, np.ndarray | None]:
         """(an arm's rows, how often each stands in one pass; None for once)."""
-        rows = mixed(self, arm, unit, random.Random(f"blend {seed}"))
+        times = self._times(arm, seed)
+        rows = mixed(self, arm, unit, random.Random(f"blend {seed}"), times)
         if self.everything:
             rows = _with_the_rest(self, arm, rows, unit, random.Random(f"rest {seed}"))
-        if self.budget.problems != "reweighted":
+        if times is None:
             return rows, None
         import numpy as np
 
-        places = self.places(arm)
-        times = pools.reweighted(self.level_of, places, random.Random(f"times {seed}")).times
-        return rows, np.asarray(times)[np.searchsorted(places, rows["place"].to_numpy())]
+        return rows, times[np.searchsorted(self.places(arm), rows["place"].to_numpy())]
+
+    def _times(self, arm: str, seed: str) -> np.ndarray | None:
+        """[problems of the arm] How often each stands in one pass; None for once."""
+        import numpy as np
+
+        if self.budget.problems != "reweighted":
+            return None
+        return np.asarray(pools.reweighted(self.level_of, self.places(arm), random.Random(f"times {seed}")).times)
 
     def units_in_a_pass(self, arm: str, unit: str, seed: str) -> float:
         """How much a pass of an arm is, in examples or loss tokens."""
         if unit == "examples" and self.budget.problems != "reweighted" and not self.everything:
-            return float(len(_yielded(self, arm, unit, random.Random(f"blend {seed}"))))
+            return float(len(_yielded(self, arm, unit, random.Random(f"blend {seed}"), None)))
         rows, times = self.a_pass(arm, unit, seed)
         sizes = sizes_of(rows, unit)
         return float(sizes.sum() if times is None else (sizes * times).sum())
@@ -101,10 +108,10 @@ class Group:
     def level_of(self) -> list[str]:
         return pools.levels(self.known, self.rates)
 
-    def supplied(self, name: str, unit: str) -> Any:
+    def supplied(self, name: str, unit: str, times: np.ndarray | None) -> Any:
         """What a mixture is given where it asks for it by keyword."""
-        if name == "unit":
-            return unit
+        if name in ("unit", "times"):
+            return unit if name == "unit" else times
         wrong = name == "difficulty"
         rates = self.rates if wrong else pools.pass_rates([self.own] if self.own else [])
         problems = self.known.ids.gather(list(rates)).to_list()
@@ -144,19 +151,19 @@ def sizes_of(rows: pl.DataFrame, unit: str) -> np.ndarray:
     return np.ones(len(rows), dtype=np.int64) if unit == "examples" else rows["loss_tokens"].to_numpy()
 
 
-def _yielded(group: Group, arm: str, unit: str, rng: random.Random) -> list[Any]:
+def _yielded(group: Group, arm: str, unit: str, rng: random.Random, times: np.ndarray | None) -> list[Any]:
     """What an arm's mixture yields: trace ids, or pairs of them and stages."""
     spec, candidates = group.recipe.arm(arm), group.candidates(arm)
     drawn_on = {t: pools.pool(frame, group.known) for t, frame in candidates.items()}
     # Longest traces first, so that a blend does not depend on the order in which the recipe names its teachers.
-    drawn_on = dict(sorted(drawn_on.items(), key=lambda pool: -pool[1].mean_tokens))
+    drawn_on = dict(sorted(drawn_on.items(), key=lambda pool: -pool[1].mean_tokens()))
     mixture = function(spec)
-    asked = {name: group.supplied(name, unit) for name in SUPPLIED[1:] if resolve.takes(mixture, name)}
+    asked = {name: group.supplied(name, unit, times) for name in SUPPLIED[1:] if resolve.takes(mixture, name)}
     weights = group.recipe.weights(arm, group.student)
     return list(mixture(drawn_on, weights, rng=rng, **asked, **spec.options))
 
 
-def mixed(group: Group, arm: str, unit: str, rng: random.Random) -> pl.DataFrame:
+def mixed(group: Group, arm: str, unit: str, rng: random.Random, times: np.ndarray | None) -> pl.DataFrame:
     """The rows that an arm's mixture yields, all of them in the pools.
 
     They are put into the order of the problems, whatever order they came in: the seed's order of rows is then the same
@@ -165,7 +172,7 @@ def mixed(group: Group, arm: str, unit: str, rng: random.Random) -> pl.DataFrame
     import polars as pl
 
     spec, candidates = group.recipe.arm(arm), group.candidates(arm)
-    yielded = _yielded(group, arm, unit, rng)
+    yielded = _yielded(group, arm, unit, rng, times)
     staged = bool(yielded) and not isinstance(yielded[0], str)
     ids, stages = zip(*yielded, strict=True) if staged else (yielded, None)
     named = [frame.with_columns(teacher=pl.lit(t, dtype=pl.Enum(list(candidates)))) for t, frame in candidates.items()]

@@ -12,7 +12,7 @@ traces. So blends of one seed are nested, and a teacher's trace of a problem is 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixdistill.errors import RecipeError
@@ -21,24 +21,38 @@ from mixdistill.mixing.pools import Candidate, Pool
 if TYPE_CHECKING:
     import numpy as np
 
-SUPPLIED = ("rng", "unit", "difficulty", "pass_rate")
-"""Keywords that a mixture may ask for: the draw of the cell's seed; the unit of the weights; problem id -> 0..1, the
-share of all teachers' traces of it that are wrong; problem id -> share of the student's own that are right."""
+SUPPLIED = ("rng", "unit", "times", "difficulty", "pass_rate")
+"""Keywords that a mixture may ask for: the draw of the cell's seed; the unit of the weights; [problems] how often each
+stands in a pass, None for once; problem id -> 0..1, the share of all teachers' traces of it that are wrong; problem id
+-> share of the student's own that are right."""
 Pools = Mapping[str, Mapping[str, Sequence[Candidate]]]
 
 
-def blend(pools: Pools, weights: Mapping[str, float], *, rng: random.Random, unit: str = "examples") -> Iterator[str]:
+def blend(
+    pools: Pools,
+    weights: Mapping[str, float],
+    *,
+    rng: random.Random,
+    unit: str = "examples",
+    times: np.ndarray | None = None,
+) -> Iterator[str]:
     """One trace per problem, teachers by weight.
 
     The lowest ranks go to the first teacher, up to its share, and so on; so a 20 % and a 50 % blend of the same seed
     are nested. For weights in `loss_tokens` the shares of examples are those that give these shares of tokens at the
     teachers' mean lengths.
     """
-    return repeat(pools, weights, rng=rng, unit=unit, traces=1)
+    return repeat(pools, weights, rng=rng, unit=unit, times=times, traces=1)
 
 
 def repeat(
-    pools: Pools, weights: Mapping[str, float], *, rng: random.Random, unit: str = "examples", traces: int = 2
+    pools: Pools,
+    weights: Mapping[str, float],
+    *,
+    rng: random.Random,
+    unit: str = "examples",
+    times: np.ndarray | None = None,
+    traces: int = 2,
 ) -> Iterator[str]:
     """`traces` rows per problem, teachers by weight.
 
@@ -48,8 +62,7 @@ def repeat(
     """
     found = [Pool.of(pool) for pool in pools.values()]
     ranks, picks = _draws(len(found[0]), rng)
-    shares = example_shares({t: p.mean_tokens for t, p in zip(pools, found, strict=True)}, weights, unit)
-    ids = _rows(found, _assigned(ranks, [shares.get(t, 0.0) for t in pools], traces), picks).ids
+    ids = _rows(found, _assigned(ranks, _shares(pools, found, weights, unit, times), traces, times), picks).ids
     return iter(ids if traces == 1 else _turned(ids, traces, rng))
 
 
@@ -69,6 +82,7 @@ def curriculum(
     rng: random.Random,
     difficulty: Mapping[str, float],
     unit: str = "examples",
+    times: np.ndarray | None = None,
     by: str = "length",
     stages: int = 4,
 ) -> Iterator[tuple[str, int]]:
@@ -80,8 +94,7 @@ def curriculum(
 
     found = [Pool.of(pool) for pool in pools.values()]
     ranks, picks = _draws(len(found[0]), rng)
-    shares = example_shares({t: p.mean_tokens for t, p in zip(pools, found, strict=True)}, weights, unit)
-    rows = _rows(found, _assigned(ranks, [shares.get(t, 0.0) for t in pools], 1), picks)
+    rows = _rows(found, _assigned(ranks, _shares(pools, found, weights, unit, times), 1, times), picks)
     key = rows.tokens if by == "length" else np.array([difficulty[p] for p in found[0]])
     before = np.searchsorted(np.sort(key), key)
     return iter(list(zip(rows.ids, (before * stages // len(key)).tolist(), strict=True)))
@@ -154,15 +167,29 @@ def _draws(problems: int, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
     return draws[0::2], draws[1::2]
 
 
-def _assigned(ranks: np.ndarray, shares: Sequence[float], rounds: int) -> np.ndarray:
-    """[rounds, problems] Number of the teacher of every row: the lowest ranks of the first round to the first."""
+def _shares(
+    names: Iterable[str], pools: Sequence[Pool], weights: Mapping[str, float], unit: str, times: np.ndarray | None
+) -> list[float]:
+    """Of every teacher its share of examples."""
+    means = {name: pool.mean_tokens(times) for name, pool in zip(names, pools, strict=True)}
+    shares = example_shares(means, weights, unit)
+    return [shares.get(name, 0.0) for name in means]
+
+
+def _assigned(ranks: np.ndarray, shares: Sequence[float], rounds: int, times: np.ndarray | None) -> np.ndarray:
+    """[rounds, problems] Number of the teacher of every row: the lowest ranks of the first round to the first.
+
+    A row counts as often as its problem stands in a pass, and goes where the middle of it lies.
+    """
     import numpy as np
 
-    count = rounds * len(ranks)
-    ends = [round(reached * count) for reached in np.cumsum(shares).tolist()]
-    by_rank = np.searchsorted(ends, np.arange(count), side="right").clip(max=len(shares) - 1)
+    order = np.argsort(ranks, kind="stable")
+    size = np.tile(np.ones(len(ranks), dtype=np.int64) if times is None else times[order], rounds)
+    reached = np.cumsum(size)
+    ends = [round(share * int(reached[-1])) for share in np.cumsum(shares).tolist()]
+    by_rank = np.searchsorted(ends, reached - size / 2, side="right").clip(max=len(shares) - 1)
     teacher = np.empty((rounds, len(ranks)), dtype=np.int64)
-    teacher[:, np.argsort(ranks, kind="stable")] = by_rank.reshape(rounds, -1)
+    teacher[:, order] = by_rank.reshape(rounds, -1)
     return teacher
 
 

@@ -82,12 +82,12 @@ class Pool(Mapping[str, Sequence[Candidate]]):
         """[problems] Traces of each."""
         return self.starts[1:] - self.starts[:-1]
 
-    @cached_property
-    def mean_tokens(self) -> float:
-        """Mean loss tokens, each problem counting once."""
+    def mean_tokens(self, times: np.ndarray | None = None) -> float:
+        """Mean loss tokens, each problem counting once, or so many times."""
         import numpy as np
 
-        return float((np.add.reduceat(self.tokens, self.starts[:-1]) / self.counts).mean()) if len(self) else 0.0
+        means = np.add.reduceat(self.tokens, self.starts[:-1]) / self.counts if len(self) else np.zeros(1)
+        return float(np.average(means, weights=times))
 
 
 @dataclass(frozen=True)
