@@ -43,6 +43,7 @@ from mixdistill.refusals import (
     refuse_other_data,
     refuse_other_problems,
     refuse_stale,
+    refuse_too_small,
 )
 from mixdistill.store import ABSENT, MARKER, UNUSED, Store
 from mixdistill.types import content_hash
@@ -115,7 +116,9 @@ def run(
         if stages != ("report",) or store.marker(store.folder("problems")) is None:  # a report draws nothing anew
             if not set(stages) & set(MAKING):
                 refuse_other_problems(recipe, store, limit)
-            watcher.problems(prepare(recipe, store, limit=limit))
+            prepared = prepare(recipe, store, limit=limit)
+            watcher.problems(prepared)
+            refuse_too_small(stages, recipe, prepared["tables"]["train"]["rows"])
         refuse_stale(stages, recipe, store)
         with Local(workers) as executor, _recipe_kept_if_refused(store):
             if set(stages) & set(MAKING):

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from mixdistill.errors import Refused, StoreError
+from mixdistill.errors import RecipeError, Refused, StoreError
 from mixdistill.lock import CLAIM, LOCK
 from mixdistill.prompts import KEPT
 from mixdistill.recipe import Recipe
@@ -22,6 +22,9 @@ TRAINING = ("tune", "train")
 
 MAKING = ("generate", "verify", "analyze", "mix", "tune", "train")
 """Stages after which the folder's recipe is the one given: what only evaluates or reports did not make the folder."""
+
+ONE_ROW = ("blend", "curriculum", "route")
+"""Mixtures with one row of each problem."""
 
 OF_TRACES = ("training data", "order of rows")
 """Inputs of a training that follow from the traces."""
@@ -103,6 +106,30 @@ def other_problems(recipe: Recipe, store: Store) -> bool:
         return False
     was, now = made["problems"], recipe.problems.model_dump(mode="json")
     return was["train"] != now["train"] or was.get("decontaminate", now["decontaminate"]) != now["decontaminate"]
+
+
+def too_small(recipe: Recipe, problems: int) -> list[str]:
+    """Budgets of examples that so many training problems cannot fill once, were every one of them solved."""
+    lines = []
+    for arm, spec in recipe.arms.items() if problems else ():
+        budget, once = recipe.budget_of(arm), any(recipe.arm(a).mixture in ONE_ROW for a in recipe.group_of(arm))
+        if budget.unit != "examples" or budget.problems == "reweighted" or not once:
+            continue
+        key = f"arms.{arm}.budget.per_update" if "per_update" in spec.budget else "budget.per_update"
+        for student in recipe.students:
+            passes = recipe.train_of(student, arm).num_train_epochs
+            if problems * passes < budget.per_update:
+                lines.append(
+                    f"{key}: too much for one update (got {budget.per_update:,}, and {problems:,} training problems in "
+                    f"{passes:g} pass{'es' * (passes != 1)}); lower it, or raise train.num_train_epochs"
+                )
+    return list(dict.fromkeys(lines))
+
+
+def refuse_too_small(stages: tuple[str, ...], recipe: Recipe, problems: int) -> None:
+    """Raise RecipeError where trainings are asked for that no traces of these problems could be enough for."""
+    if set(stages) & set(TRAINING) and (lines := too_small(recipe, problems)):
+        raise RecipeError(lines)
 
 
 def refuse_stale(stages: tuple[str, ...], recipe: Recipe, store: Store) -> None:

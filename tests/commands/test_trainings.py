@@ -7,6 +7,7 @@ import tiny
 from mixdistill.commands import doctor, trainings
 from mixdistill.commands.check import plan
 from mixdistill.errors import RecipeError
+from mixdistill.refusals import too_small
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +72,16 @@ def test_budget_that_all_problems_cannot_fill_once_stops_check(model, tmp_path):
         "recipe: budget.per_update: too much for one update (got 49, and 24 training problems in 2 passes); lower it, "
         "or raise train.num_train_epochs"
     ]
-    assert trainings.too_small(tiny.study(model, budget={"per_update": 48}), 24) == []
+    assert too_small(tiny.study(model, budget={"per_update": 48}), 24) == []
     four = {"weights": {"long": 1}, "mixture": "repeat", "traces": 4}
     alone = tiny.study(model, arms={"four": four}, contrasts={}, budget={"per_update": 49})
-    assert trainings.too_small(alone, 24) == [], "how many rows a problem has is the mixture's to say"
+    assert too_small(alone, 24) == [], "how many rows a problem has is the mixture's to say"
+
+
+def test_budget_that_all_problems_cannot_fill_once_stops_a_run_before_a_trace_is_bought(model, tmp_path):
+    with pytest.raises(RecipeError, match=r"budget.per_update: too much for one update \(got 49, and 24 training"):
+        tiny.run(tiny.study(model, budget={"per_update": 49}), tmp_path / "run")
+    assert not (tmp_path / "run/generate").exists()
 
 
 def test_more_processes_than_cores_are_a_warning_of_the_plan(model, monkeypatch):

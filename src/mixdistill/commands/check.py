@@ -29,6 +29,7 @@ from mixdistill.errors import RecipeError
 from mixdistill.page.wording import rough_size
 from mixdistill.problems import shared, shared_line
 from mixdistill.recipe import Recipe
+from mixdistill.refusals import too_small
 from mixdistill.store import Store
 from mixdistill.types import Unused
 
@@ -60,7 +61,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
     if lines:
         raise RecipeError(lines)
     needs = memory.planned(study, store, {name: memory.rows(study, found, name) for name in study.students})
-    too_much = trainings.too_small(study, len(found.problems["train"]))
+    too_much = too_small(study, len(found.problems["train"]))
     too_much += [line for need in needs if (line := memory.refused(need))]
     lines = [f"{where}: {line}" for line in memory.without_gpus(study) + too_much] + memory.without_space(study, store)
     if lines:

@@ -30,28 +30,6 @@ def _modules(student: Student, settings: Train) -> list[str]:
     return [missing] if missing else []
 
 
-ONE_ROW = ("blend", "curriculum", "route")
-"""Mixtures with one row of each problem."""
-
-
-def too_small(recipe: Recipe, problems: int) -> list[str]:
-    """Budgets of examples that so many training problems cannot fill once, were every one of them solved."""
-    lines = []
-    for arm, spec in recipe.arms.items() if problems else ():
-        budget, once = recipe.budget_of(arm), any(recipe.arm(a).mixture in ONE_ROW for a in recipe.group_of(arm))
-        if budget.unit != "examples" or budget.problems == "reweighted" or not once:
-            continue
-        key = f"arms.{arm}.budget.per_update" if "per_update" in spec.budget else "budget.per_update"
-        for student in recipe.students:
-            passes = recipe.train_of(student, arm).num_train_epochs
-            if problems * passes < budget.per_update:
-                lines.append(
-                    f"{key}: too much for one update (got {budget.per_update:,}, and {problems:,} training problems in "
-                    f"{passes:g} pass{'es' * (passes != 1)}); lower it, or raise train.num_train_epochs"
-                )
-    return list(dict.fromkeys(lines))
-
-
 def alike(recipe: Recipe) -> list[str]:
     """Tags that are the same tokens to a student: it could not be asked for either form."""
     from mixdistill.commands import estimates  # which imports what imports this
