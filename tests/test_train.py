@@ -315,6 +315,9 @@ def test_what_is_odd_about_a_tokenizer_is_handled_in_training(kind, tmp_path):
     tokenizer, kwargs = templates.KINDS[kind]()
     model = tiny.save_student(tmp_path / "student", tokenizer)
     template = Template.load(model, chat_template_kwargs=kwargs)
+    settings = tmp_path / "student" / "generation_config.json"
+    stops = [tokenizer.eos_token_id, *template.stop_ids]
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "eos_token_id": stops}))
     rows = [tiny.example(templates.PROMPT, r, templates.CONTENT) for r in (templates.REASONING, "", "4")]
     out = tmp_path / "out"
     seen = fine_tune(model, rows, [[0, 1], [2, 0]], SETTINGS, seed=0, out=out, chat_template_kwargs=kwargs)
