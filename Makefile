@@ -52,6 +52,7 @@ bench: $(STAMP) ## speed ratios against named peers, side by side in one run; ho
 	$(BIN)/python benchmarks/verifying.py
 	$(BIN)/python benchmarks/mixing.py
 	$(BIN)/python benchmarks/still_moving.py
+	$(BIN)/python benchmarks/sign_rule.py
 	$(BIN)/python benchmarks/null_studies.py
 
 verify-data: $(STAMP) ## how reliable verdicts are, and how fast, on real problems and traces (DATA=folder, see benchmarks/answers.py)

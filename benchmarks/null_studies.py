@@ -61,7 +61,7 @@ def recipe(study: int, args: argparse.Namespace) -> dict[str, Any]:
             "short": {**teacher, "start": SAMPLES, **({"parity": 1} if apart else {})},
         },
         "verify": {"verifier": "signs"},
-        "students": {"xs": {"model": "lab:xs"}},
+        "students": {"s": {"model": args.student}},
         "arms": {"long": {"long": 1}, "short": {"short": 1}},
         "contrasts": {"long_cot_gap": ["long", "short"]},
         "budget": {"unit": "examples", "per_update": 16, "problems": "each" if apart else "shared"},
@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first study, to go on where a run ended")
     parser.add_argument("--draw", choices=["traces", "problems"], default="traces")
     parser.add_argument("--style", choices=["long", "short"], default="short")
+    parser.add_argument("--student", default="lab:xs")
     parser.add_argument("--problems", type=int, default=1500, help="training problems of an arm")
     parser.add_argument("--evaluate", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=3)

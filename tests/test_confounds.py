@@ -198,3 +198,13 @@ def test_notes_on_the_template_are_told_with_the_arms_that_have_them():
     assert found.text == "The student's template, seam: a row without reasoning joins two tokens"
     (found,) = _confounds(study(), _trained(*BOTH, template_notes=notes))
     assert found.values == {}, "every arm has it"
+
+
+def test_learning_rate_at_an_end_of_those_tried_is_a_note_with_the_arms_that_chose_it():
+    tuned = {"learning_rate": [[1e-3, 5, 9], [2e-3, 6, 9], [4e-3, 7, 9]]}
+    at = {"low": 1e-3, "middle": 2e-3, "high": 4e-3}
+    recipe = study(arms={arm: {"short": 1} for arm in at}, contrasts={"a": ["low", "high"], "b": ["middle", "high"]})
+    trained = {("t", arm, 0): marker(tuned=tuned, peak_learning_rate=rate) for arm, rate in at.items()}
+    (found,) = [c for c in _confounds(recipe, trained) if c.field == "tune"]
+    assert found.severity == "note"
+    assert found.values == {"low": "0.001, the lowest of 3", "high": "0.004, the highest of 3"}

@@ -136,6 +136,17 @@ def test_a_level_without_any_shared_problem_is_said(tmp_path):
     assert drawn.facts["levels"]["hard"] == {"problems": 1, "left": 0, "rows": 0}
 
 
+def test_arms_with_problems_of_their_own_meet_those_they_share_in_the_same_order(tmp_path):
+    teachers = {"long": {i: [30] for i in range(0, 20)}, "short": {i: [5] for i in range(10, 40)}}
+    study = made.recipe(PURE, contrasts=BOTH, budget={"problems": "each", "per_update": 5})
+    store = made.run(tmp_path, 40, teachers)
+    long, short = (order(mix.draw(study, store, "s", arm, 0)) for arm in PURE)
+    assert (len(long), len(short)) == (20, 20), "as many updates in both"
+    both = set(long) & set(short)
+    assert len(both) > 3
+    assert [p for p in long if p in both] == [p for p in short if p in both]
+
+
 def test_an_arm_without_problems_of_its_own_fails_and_the_others_do_not(tmp_path):
     study = made.recipe(PURE, contrasts=BOTH, budget={"problems": "each"})
     store = made.run(tmp_path, 4, {"long": {0: [0], 1: [0]}, "short": {i: [5] for i in range(4)}})

@@ -6,13 +6,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import mixdistill
 import tiny
-from mixdistill.recipe import load, render, shipped
+import trained
+from mixdistill.confound_table import confound_tables
+from mixdistill.recipe import Recipe, load, render, shipped
 from mixdistill.types import Example, Score
+from mixdistill.undertraining import alarms
 
 FOLDER = Path(mixdistill.__file__).parent / "recipes"
 FILES = sorted(p for p in FOLDER.iterdir() if p.is_file())
@@ -147,13 +151,34 @@ def test_openr1_gives_a_long_and_a_short_teacher_without_a_server(tmp_path: Path
         assert len({e.problem_id for e in examples}) == 16, "those that both solve"
 
 
-def test_published_mix_is_given_what_its_header_says_is_marked_red():
+def test_published_mix_turns_red_what_its_header_says():
+    """As the recipe would train 5,329 problems, which is how many rows the published sets have."""
     recipe = load("paper-mix-as-published")
-    mixed, pure = recipe.train_of("qwen-3b", "mix-long"), recipe.train_of("qwen-3b", "long")
-    assert (mixed.max_length, pure.max_length) == (4096, 8192)
-    assert (mixed.packing, pure.packing) == (True, False)
-    assert {t.overlong for t in (mixed, pure)} == {"truncate"}
-    assert {t.warmup_ratio for t in (mixed, pure)} == {0}
-    rows, epochs = 5329, pure.num_train_epochs
-    updates = {arm: int(rows * epochs / recipe.budget_of(arm).per_update) for arm in recipe.arms}
-    assert updates == {"long": 666, "short": 666, "mix-long": 20}
+    cells = {("qwen-3b", arm, 42): _published(recipe, arm, rows=5329) for arm in recipe.arms}
+    assert [m["facts"]["updates"] for m in cells.values()] == [666, 666, 20]
+    (table,) = confound_tables(recipe, cells)
+    red = [row.name for row in table.rows if row.state == "red"]
+    header = (FOLDER / "paper-mix-as-published.yaml").read_text(encoding="utf-8")
+    assert f"# mixdistill marks red: {', '.join(red)};\n" in header
+    (alarm,) = alarms(recipe, cells)
+    assert (alarm.severity, alarm.values) == ("red", {"mix-long": "20 updates, no warm-up"})
+
+
+def _published(recipe: Recipe, arm: str, rows: int) -> dict[str, Any]:
+    """What the trainer would record of an arm: a cosine without warm-up adds up to half of its peak an update."""
+    train, budget = recipe.train_of("qwen-3b", arm), recipe.budget_of(arm)
+    updates = int(rows * train.num_train_epochs / budget.per_update)
+    examples = updates * budget.per_update
+    return trained.marker(
+        options={"train": {"learning_rate": train.learning_rate, "lr_scheduler_type": train.lr_scheduler_type}},
+        **train.model_dump(include={"max_length", "overlong", "packing"}),
+        updates=updates,
+        examples=examples,
+        epochs=examples / rows,
+        distinct_problems=rows,
+        peak_learning_rate=train.learning_rate,
+        learning_rate_integral=updates * train.learning_rate / 2,
+        warmup_updates=0,
+        truncated=0 if arm == "short" else 50,
+        teacher_share_mean=recipe.weights(arm, "qwen-3b"),
+    )

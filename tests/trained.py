@@ -12,7 +12,7 @@ FACTS = {
     "losses": [], "displacement": 0.1, "method": "full", "loss_type": "nll", "packing": False,
     "attn_implementation": "sdpa", "gradient_checkpointing": False, "precision": "float32", "num_processes": 1,
     "distributed": None, "device": "cpu", "template": "abc", "max_length": 512, "overlong": "refuse",
-    "problems": "p",
+    "problems": "p", "seed": 0,
 }  # fmt: skip
 OPTIONS = {"model": "folder:1", "train": {"learning_rate": 1e-3, "weight_decay": 0.0}}
 

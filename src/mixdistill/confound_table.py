@@ -28,7 +28,9 @@ Places = dict[str, dict[Place, set[str]]]
 State = Literal["same", "note", "red"]
 
 TOLERANCE = 0.01
-"""Relative difference below which two amounts count as equal, where the budget does not promise them."""
+"""Relative difference below which two amounts count as equal that only follow from the data."""
+ROUNDING = 1e-6
+"""The same of learning rates, which are to be equal: what the order of a sum can make of them."""
 ABSENT = "not recorded"
 MEASURED = {
     "learning_rate", "warmup_ratio", "method", "loss_type", "packing", "attn_implementation", "gradient_checkpointing",
@@ -133,9 +135,9 @@ class _Table:
         chosen = f"Each arm has the best of the same {many} learning rates, chosen on dev." if self.tuned else ""
         state: State = "note" if self.tuned else "red"
         text = chosen or "The arms were trained at different peak learning rates."
-        yield self._amount("peak learning rate", "peak_learning_rate", state, text, digits=-1)
+        yield self._amount("peak learning rate", "peak_learning_rate", state, text, digits=-3)
         text = chosen or "The learning rates of all updates add up to different sums."
-        yield self._amount("learning-rate integral", "learning_rate_integral", state, text, digits=-1)
+        yield self._amount("learning-rate integral", "learning_rate_integral", state, text, digits=-3)
         text = "The arms had different numbers of updates before the peak learning rate."
         yield self._amount("warm-up updates", "warmup_updates", "red", text)
 
@@ -145,12 +147,14 @@ class _Table:
         """A number per training; it differs where two of the group do by more than is allowed."""
         values = self._values(fact)
         flat = [v for vs in values.values() for v in vs]
-        counted = digits >= 0 and state == "red"
-        if allowed is None:
-            allowed = 0 if counted else TOLERANCE * max((abs(v) for v in flat), default=0)
-        elif state == "note":
-            allowed = TOLERANCE * max((abs(v) for v in flat), default=0)
+        largest = max((abs(v) for v in flat), default=0)
+        if state == "note":
+            allowed = TOLERANCE * largest
+        elif allowed is None:
+            allowed = 0 if digits >= 0 else ROUNDING * largest
         differ = bool(flat) and max(flat) - min(flat) > allowed
+        if differ and state == "red" and digits < 0:
+            digits = -8  # or two that are called different could look the same
         return self._row(name, state if differ else "same", text, _ranges(values, digits))
 
     # -- settings -----------------------------------------------------------------------------------------------
@@ -240,6 +244,7 @@ def _fact(name: str) -> Callable[[dict[str, Any]], Any]:
 
 
 SETTINGS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "seed of the trainer": _fact("seed"),
     "method": _fact("method"),
     "loss": _fact("loss_type"),
     "template": _fact("template"),
@@ -285,9 +290,10 @@ def _ranges(values: dict[str, list[Any]], digits: int = 0) -> dict[str, str]:
 
 
 def _range(values: Iterable[float | None], digits: int = 0) -> str:
-    """The value that all trainings have, or the lowest and the highest; of so many decimals, -1 for a small number."""
+    """The value that all trainings have, or the lowest and the highest; of so many decimals, or below
+    zero of so many digits that count."""
     known = [v for v in values if v is not None]
     if not known:
         return ABSENT
-    low, high = (f"{v:.3g}" if digits < 0 else f"{v:,.{digits}f}" for v in (min(known), max(known)))
+    low, high = (f"{v:.{-digits}g}" if digits < 0 else f"{v:,.{digits}f}" for v in (min(known), max(known)))
     return low if low == high else f"{low} to {high}"

@@ -45,6 +45,7 @@ def confounds(
         found += [c for table in tables if table.student == student for c in _of_table(table)]
         found += _lost(student, lost)
         found += _trained_otherwise(student, changed)
+        found += _at_an_end(student, trained)
         found += _template_notes(student, trained)
         found += _decoding(student, [(unit.key, marker) for unit, marker in evaluated if unit.key[0] == student])
         found += [alarm for alarm in undertrained if alarm.student == student]
@@ -87,6 +88,21 @@ def _trained_otherwise(student: str, changed: dict[Cell, list[str]]) -> list[Con
         )
         for lines, by_arm in seeds.items()
     ]
+
+
+def _at_an_end(student: str, trained: Trained) -> list[Confound]:
+    """Arms whose best learning rate is the lowest or highest of those tried: one beyond may be better still."""
+    values = {}
+    for (s, arm, _), marker in trained.items():
+        facts = marker["facts"]
+        tried = sorted(value for value, *_ in (facts.get("tuned") or {}).get("learning_rate", []))
+        if s != student or len(tried) < 2:
+            continue
+        best = min(tried, key=lambda value: abs(value - facts["peak_learning_rate"]))
+        if best in (tried[0], tried[-1]):
+            values[arm] = f"{best:g}, the {'lowest' if best == tried[0] else 'highest'} of {len(tried)}"
+    text = "The learning rate that did best on dev is at an end of those tried, and a better one may lie beyond."
+    return [Confound(severity="note", text=text, field="tune", student=student, values=values)] if values else []
 
 
 _ROW = re.compile(r"\Aproblem \S+, teacher \S+: ")

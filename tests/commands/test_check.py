@@ -317,6 +317,25 @@ def test_a_second_budget_and_trials_are_counted_and_said(raw):
     assert "once more" not in written(raw)
 
 
+def test_own_answers_are_offered_where_they_are_cheap_and_no_arm_has_them(raw, monkeypatch):
+    line = (
+        "an arm of the student's own right answers: at most 1 s (teachers.self: {samples: 4} and arms.self: {self: 1}"
+    )
+    raw["evaluate"] = {"sampling": {"max_tokens": 64}}
+    monkeypatch.setattr(estimates, "SELF_AT_MOST", 10.0)
+    assert line in " ".join(written(raw).split())
+    assert planned(raw | {"teachers": {**raw["teachers"], "self": {"samples": 1}}}).time.own_answers is None
+    monkeypatch.setattr(estimates, "SELF_AT_MOST", 1e-9)
+    assert planned(raw).time.own_answers is None
+
+
+def test_shares_of_a_route_are_not_known_before_the_student_has_answered(raw):
+    raw["teachers"]["self"] = {"samples": 1}
+    raw["arms"]["routed"] = {"weights": {"long": 0.5, "short": 0.5}, "mixture": "route"}
+    arm = next(a for a in planned(raw).arms if a.name == "routed")
+    assert (arm.examples, arm.loss_tokens) == (None, None)
+
+
 def test_a_teacher_with_a_price_costs_so_much_at_the_most(raw):
     raw["teachers"]["long"] |= {"price": {"completion": 100}, "sampling": {"max_tokens": 5000}}
     assert "\n              at most $6.00 (every trace at the limit of tokens)\n" in written(raw)

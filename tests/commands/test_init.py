@@ -13,6 +13,7 @@ from mixdistill import cli, pipeline, problems
 from mixdistill.commands import init
 from mixdistill.commands.plans import Amount, Time, Variant
 from mixdistill.errors import DataError, MixdistillError, RecipeError, StoreError
+from mixdistill.executor import Local
 from mixdistill.recipe import load
 from mixdistill.sections import Source
 from mixdistill.store import Store
@@ -89,7 +90,8 @@ def seconds(training: float, second: float, own: float | None, monkeypatch: pyte
     variants = [Variant(name="loss_tokens", trainings=1, seconds=Amount(value=second, basis=""))]
     spent = Time.model_construct(training=Amount(value=training + second, basis=""), variants=variants)
     monkeypatch.setattr(init.estimates, "time", lambda *known: spent)
-    monkeypatch.setattr(init.estimates, "seconds_of_answers", lambda *known: own)
+    monkeypatch.setattr(init.estimates, "SAMPLE_RATE", {"core": 1 / Local().workers, "GPU": 1 / Local().workers})
+    monkeypatch.setattr(init.estimates, "_sampling", lambda *known: "not known" if own is None else own)
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,17 @@ def test_rows_of_one_problem_are_taken_in_turn_in_the_common_order_of_problems()
     assert (twice.rows % 2).tolist() == [0] * 5 + [1] * 5 + [0] * 5
 
 
+def test_arms_with_other_problems_meet_those_they_share_in_the_same_order():
+    def order(problems: list[int]) -> list[int]:
+        rows = [1] * len(problems)
+        taken = schedule(rows, updates=2 * len(rows), per_update=1, rng=random.Random(0), problems=problems, of=12)
+        return [problems[row] for row in taken.rows.tolist()]
+
+    everyone = order(list(range(12)))
+    for mine in ([1, 2, 5, 7, 11], [0, 2, 3, 5, 11]):
+        assert order(mine) == [p for p in everyone if p in mine], "over both passes"
+
+
 def test_pass_holds_every_row_once_where_problems_have_different_numbers_of_rows():
     given = {"updates": 8, "per_update": 1, "problems": [0, 0, 0, 1, 2, 2]}
     rows = schedule([1] * 6, rng=random.Random(0), **given).rows.tolist()

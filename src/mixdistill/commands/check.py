@@ -196,6 +196,8 @@ def _student(study: Recipe, store: Store, found: Found, name: str, known: dict[s
 
 def _arm(study: Recipe, name: str, known: dict[str, Amount]) -> PlannedArm:
     weights, other = study.arms[name].weights, estimates.other_unit(study, name, known)
+    if study.arms[name].mixture == "route":  # its weights say which teachers, and the student's answers how much
+        return PlannedArm(name=name, examples=None, loss_tokens=None)
     if len([w for w in weights.values() if w]) == 1:
         other = dict(weights)
     by_tokens = study.budget.unit == "loss_tokens"

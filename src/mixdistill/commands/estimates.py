@@ -19,7 +19,7 @@ from mixdistill.commands.plans import Amount, Disk, Time, Variant
 from mixdistill.commands.shapes import shape
 from mixdistill.errors import StageError
 from mixdistill.generate import author
-from mixdistill.recipe import Recipe
+from mixdistill.recipe import Recipe, self_of
 from mixdistill.sections import Teacher
 from mixdistill.store import Store
 from mixdistill.tokens import Template
@@ -31,6 +31,8 @@ SAMPLE_RATE = {"core": 4e9, "GPU": 4e12}
 """Operations a second in sampling, 2 a weight and token: reading the weights, not arithmetic, sets the pace."""
 UNKNOWN_LENGTHS = "not known before the teachers' lengths are"
 NO_LIMIT = "not known without evaluate.sampling.max_tokens"
+SELF_SAMPLES, SELF_AT_MOST = 4, 0.25
+"""Traces of a problem by a student itself; how long sampling them may take, of the trainings' time, to be proposed."""
 WEIGHT_BYTES = 4
 """Float32, as trained students are kept."""
 CHECKPOINT_BYTES = 2 * 3 * WEIGHT_BYTES
@@ -223,8 +225,9 @@ def time(recipe: Recipe, store: Store, found: Found, known: dict[str, Amount], w
     def training(cells: list[tuple[str, str, int]]) -> Amount:
         return seconds([work.training(c) for c in cells], 6, TRAIN_RATE[kind], spread.workers * spread.processes)
 
+    whole = training([*todo, *trials])
     return Time(
-        training=training([*todo, *trials]),
+        training=whole,
         tuning=training(trials) if trials else None,
         variants=[
             Variant(
@@ -236,6 +239,7 @@ def time(recipe: Recipe, store: Store, found: Found, known: dict[str, Amount], w
         ],
         evaluation=seconds(usual, 2, SAMPLE_RATE[kind]),
         evaluation_at_most=seconds(most, 2, SAMPLE_RATE[kind]),
+        own_answers=own_answers(recipe, len(found.problems["train"]), whole.value),
         devices=f"{local.workers} {kind}{'s' if local.workers > 1 else ''}",
     )
 
@@ -276,11 +280,18 @@ class Work:
         return 6 * weights.value * examples * (mean + self.prompt)
 
 
-def seconds_of_answers(recipe: Recipe, student: str, traces: int) -> float | None:
-    """Wall time of so many traces by an untuned student, all at the limit; None where its size or that is not known."""
+def own_answers(recipe: Recipe, problems: int, training: float | None) -> float | None:
+    """Wall time of the students' own answers to so many training problems, all at the limit of tokens, where that is
+    little beside the trainings' time; None where it is not, is not known, or the recipe asks for them already."""
+    if training is None or any(self_of(s) in recipe.teachers for s in recipe.students):
+        return None
     local = executor.Local()
-    work = _sampling(recipe, student, BASE, traces, None)
-    return None if isinstance(work, str) else work / (SAMPLE_RATE["GPU" if local.devices else "core"] * local.workers)
+    work = [_sampling(recipe, student, BASE, SELF_SAMPLES * problems, None) for student in recipe.students]
+    if any(isinstance(w, str) for w in work):
+        return None
+    rate = SAMPLE_RATE["GPU" if local.devices else "core"] * local.workers
+    seconds = sum(w for w in work if not isinstance(w, str)) / rate
+    return seconds if 0 < seconds <= SELF_AT_MOST * training else None
 
 
 def _unevaluated(recipe: Recipe, store: Store, found: Found) -> list[tuple[str, str, int]]:

@@ -50,8 +50,6 @@ LAB_STUDENT = {
 STUDENT = {"evaluate": {"sampling": {"max_tokens": 4096}}}
 SECOND, SECOND_AT_MOST = "loss_tokens", 0.5
 """The other budget, and how much more training it may be than the declared one for `init` to propose it."""
-SELF_SAMPLES, SELF_AT_MOST = 4, 0.25
-"""Traces of a problem by the student itself, and how long sampling them may take, of the training time."""
 IN_A_BOX = ("math", "numeric", "choice")
 """Verifiers that read an answer in a box, which a teacher can be asked for."""
 BOUGHT = ("openai", "transformers")
@@ -393,12 +391,10 @@ def _afforded(raw: dict[str, Any], name: str) -> tuple[dict[str, Any], dict[str,
     else:
         raw = {**raw, "budget": {"also": []}}
         notes = {"budget": f"by examples alone: also: [{SECOND}] would add {about}"}
-    student = next(iter(recipe.students))
-    asked = SELF_SAMPLES * len(found.problems["train"])
-    own = estimates.seconds_of_answers(recipe, student, asked)
-    if own is not None and own <= SELF_AT_MOST * first:
+    own = estimates.own_answers(recipe, len(found.problems["train"]), first)
+    if own is not None:
         limit = recipe.evaluate.sampling.max_tokens
-        teacher = {"samples": SELF_SAMPLES, "sampling": {"max_tokens": limit}}
+        teacher = {"samples": estimates.SELF_SAMPLES, "sampling": {"max_tokens": limit}}
         raw = {**raw, "teachers": {**raw["teachers"], SELF: teacher}}
         notes[SELF] = f"the student's own right answers: at most {rough_time(own)} to sample"
     return raw, notes

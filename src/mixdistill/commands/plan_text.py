@@ -208,6 +208,9 @@ def _time_lines(t: Time) -> list[Line]:
         found.append((("", f"of it for tune: {rough(t.tuning, 'about', '')}"), []))
     found += [(("evaluation" if n == 0 else "", said), []) for n, said in enumerate(dict.fromkeys(evaluation))]
     found += [((), [_variant_words(v)]) for v in t.variants if v.trainings]
+    if t.own_answers is not None:
+        how = "teachers.self: {samples: 4} and arms.self: {self: 1} add it"
+        found.append(((), [f"an arm of the student's own right answers: at most {rough_time(t.own_answers)} ({how})"]))
     return [*found, *(((), [f"({b})"]) for b in bases)]
 
 

@@ -37,6 +37,8 @@ class Time(Row):
     """Where students write as long as their teachers, and the untuned ones up to the limit."""
     evaluation_at_most: Amount
     """Where every trace runs to the limit."""
+    own_answers: float | None
+    """Seconds at most that the students' own answers would take, where an arm of them is missing and they are cheap."""
     devices: str
     """What works at once."""
 

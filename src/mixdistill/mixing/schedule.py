@@ -54,20 +54,22 @@ def schedule(
     stages: ArrayLike | None = None,
     times: ArrayLike | None = None,
     problems: ArrayLike | None = None,
+    of: int = 0,
 ) -> Schedule:
     """The next rows of the common order, until an update holds its budget.
 
     `sizes` are the rows' sizes in the budget's unit, each at least 1, and `problems` what each row is of, rising (each
-    its own). The order is a new shuffle of all problems again and again; one that has several rows gives them in turn,
-    so that arms with one row of a problem and with several meet the problems in the same order. In a pass a row stands
-    as often as `times` says (once). Update t ends with the row by which the running total reaches (t + 1) * per_update,
-    so rounding never adds up; it holds at least one row. With `stages`, the very rows that are taken without them are
-    taken in another order: those of a lower stage first, over all passes.
+    its own), among `of` that an arm may have rows of. The order is a new shuffle of all these again and again. One
+    without a row is passed over, and one that has several gives them in turn: so arms with other problems, or with more
+    rows of them, meet those that they share in the same order. In a pass a row stands as often as `times` says (once).
+    Update t ends with the row by which the running total reaches (t + 1) * per_update, so rounding never adds up; it
+    holds at least one row. With `stages`, the very rows that are taken without them are taken in another order: those
+    of a lower stage first, over all passes.
     """
     import numpy as np
 
     size = np.asarray(sizes, dtype=np.int64)
-    rounds = _rounds(np.arange(len(size)) if problems is None else np.asarray(problems), times, rng)
+    rounds = _rounds(np.arange(len(size)) if problems is None else np.asarray(problems), times, of, rng)
     parts, total = [], 0
     while total < updates * per_update:
         parts.append(next(rounds))
@@ -85,13 +87,17 @@ def schedule(
     return Schedule(order, ends)
 
 
-def _rounds(problems: np.ndarray, times: ArrayLike | None, rng: random.Random) -> Iterator[np.ndarray]:
+def _rounds(problems: np.ndarray, times: ArrayLike | None, of: int, rng: random.Random) -> Iterator[np.ndarray]:
     """Rows in rounds without end, each in an order of its own: of every problem its first row, then the second of those
     that have one, and so on, and from the beginning again."""
     import numpy as np
 
-    _, first, counts = np.unique(problems, return_index=True, return_counts=True)
-    one = np.repeat(np.arange(len(first)), 1 if times is None else np.asarray(times)[first]).tolist()
+    counts = np.bincount(problems, minlength=of)
+    first = np.cumsum(counts) - counts
+    often = np.ones(len(counts), dtype=np.int64)
+    if times is not None:
+        often[problems] = times
+    one = np.repeat(np.arange(len(counts)), often).tolist()
     for turn in itertools.cycle(range(int(counts.max()))):
         shuffled = list(one)
         rng.shuffle(shuffled)
