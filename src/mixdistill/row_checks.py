@@ -21,7 +21,6 @@ from mixdistill.template_checks import (
     Subject,
     brief,
     finding,
-    never_stops,
     of_template,
 )
 from mixdistill.tokens import NO_SYSTEM, Template
@@ -55,8 +54,6 @@ class Reader:
     """A template, and what is remembered of the rows that were read with it."""
 
     template: Template
-    ends: frozenset[int]
-    """Tokens at which generation stops."""
     _prompts: dict[str, tuple[str, int]] = field(default_factory=dict)
     _frames: dict[tuple[str, ...], int] = field(default_factory=dict)
     _borders: dict[tuple[str, str], bool] = field(default_factory=dict)
@@ -154,8 +151,14 @@ def seam(row: Rendered, reader: Reader) -> Said:
 
 
 def stop_carries_loss(row: Rendered, reader: Reader) -> Said:
-    """What has loss last is what generation stops at."""
-    return never_stops(row.completion, reader.template, reader.ends)
+    """Its last token is the stop token, and has loss."""
+    if row.completion and row.completion[-1] in reader.template.stop_ids:
+        return None
+    got = repr(reader.template.decode(row.completion[-1:])) if row.completion else "nothing"
+    return Failed(
+        f"it does not end in the stop token {reader.template.stop_text.strip()!r} (ends in {got}), and the student "
+        "would never learn to stop; mend eos_token or the chat template"
+    )
 
 
 def no_special_in_text(row: Rendered, reader: Reader) -> Said:
@@ -261,8 +264,7 @@ def check_rows(
 
     Raises StageError naming the first check that failed, the row, and what to do.
     """
-    subject = Subject.of(template, model)
-    found = of_template(subject) + of_rows(rendered(examples, rows, template), Reader(template, subject.ends))
+    found = of_template(Subject.of(template, model)) + of_rows(rendered(examples, rows, template), Reader(template))
     failed = [f for f in found if f.state == "failed"]
     if failed:
         more = f" (in {failed[0].rows:,} of {len(rows):,} rows)" if failed[0].rows else ""

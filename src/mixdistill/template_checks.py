@@ -81,13 +81,6 @@ class Subject:
         roles = {r: _ids(config, f"{r}_token_id") | _ids(own, f"{r}_token_id") for r in ("eos", "bos", "pad")}
         return cls(template, getattr(config, "vocab_size", None), frozenset(own_stop_ids(own)), roles)
 
-    @property
-    def ends(self) -> frozenset[int]:
-        """Tokens at which generation stops, here and elsewhere. Where the model's settings are not known, what the
-        template ends a turn in is taken for one of them."""
-        own, eos = self.stops, self.template.tokenizer.eos_token_id
-        return (self.template.stop_ids if own is None else own) | (frozenset() if eos is None else {eos})
-
 
 def _ids(settings: Any, name: str) -> frozenset[int]:
     """The tokens of a role: it may have several, none, or -1, which old models write for none."""
@@ -151,7 +144,8 @@ def generation_stops(subject: Subject) -> Said:
         return None
     return Noted(
         f"eos_token_id of its generation_config is {sorted(subject.stops)}, and the chat template ends a turn in "
-        f"{sorted(stop)} ({subject.template.stop_text.strip()!r}); both end a completion here; elsewhere add it"
+        f"{sorted(stop)} ({subject.template.stop_text.strip()!r}); both end a completion here, and a trained student's "
+        "own settings name both"
     )
 
 
@@ -275,28 +269,14 @@ def of_template(subject: Subject) -> list[Finding]:
 
 
 def unfit(subject: Subject, prompts: Iterable[str | list[Message]] = ()) -> list[str]:
-    """One line for every check that failed, and for what would fail in every row: an end at which nothing stops, or a
-    system prompt that one of `prompts` has and that cannot be said."""
-    found, template = of_template(subject), subject.template
+    """One line for every check that failed, a system prompt that one of `prompts` has and that cannot be said among
+    them."""
+    found = of_template(subject)
     lines = [f"{f.check}: {f.text}" for f in found if f.state == "failed"]
-    if said := never_stops(template.encode(template.completion_text("", PROBE)), template, subject.ends):
-        lines.append(f"stop_carries_loss: {said}")
     lost = next((f.text.partition(":")[0] for f in found if f.check == "takes_system_role" and f.state == "note"), None)
     if lost and any(not isinstance(p, str) and p[0].role == "system" for p in prompts):
         lines.append(f"system_role: {lost}, and problems have one; {NO_SYSTEM}")
     return lines
-
-
-def never_stops(completion: list[int], template: Template, ends: frozenset[int]) -> Said:
-    """Of a row that does not end in one of `ends`, the tokens at which generation stops."""
-    if completion and completion[-1] in ends:
-        return None
-    got = repr(template.decode(completion[-1:])) if completion else "nothing"
-    stops = " or ".join(repr(template.decode([i])) for i in sorted(ends)) or "nothing"
-    return Failed(
-        f"it ends in {got}, and generation stops at {stops}: the student would never stop; mend the chat template, or "
-        "add what it ends in to eos_token_id of the model's generation_config.json"
-    )
 
 
 def same_template(trained: str, now: str) -> Said:

@@ -78,7 +78,7 @@ def test_the_whole_page_reads_like_this(apples):
         "  1 row\n"
         "  ok      reasoning_once      Reasoning, its tags and the answer stand once.\n"
         "  ok      prompt_is_prefix    It begins as the student is asked in evaluation.\n"
-        "  ok      stop_carries_loss   What has loss last is what generation stops at.\n"
+        "  ok      stop_carries_loss   Its last token is the stop token, and has loss.\n"
         "  ok      no_special_in_text  No special token arises from its text.\n"
         "  ok      no_unknown          The tokenizer knows all of its text.\n"
         "  ok      system_role         A problem's system prompt is said.\n"

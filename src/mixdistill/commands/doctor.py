@@ -143,7 +143,7 @@ def _student(recipe: Recipe, rows: _Source, name: str, arms: list[str], seen: di
         rows=[] if like else shown,
         checked=len(texts),
         of_template=checks,
-        of_rows=of_rows(texts.values(), Reader(template, subject.ends)),
+        of_rows=of_rows(texts.values(), Reader(template)),
     )
 
 
