@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import re
+import string
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from tokenizers import Regex, normalizers
 
 import templates
 import tiny
-from mixdistill.errors import StageError
+from mixdistill import evaluate
+from mixdistill.commands.doctor import examine
+from mixdistill.errors import DataError, StageError
+from mixdistill.lab import domain
 from mixdistill.row_checks import CHECKS, Reader, check_rows, of_rows, rendered
+from mixdistill.store import Store
 from mixdistill.template_checks import holds
 from mixdistill.tokens import Template
 from mixdistill.training.batches import IGNORED, Tokenised, pad
-from mixdistill.types import Example, Message
+from mixdistill.types import Example, Message, Problem
 from templates import CONTENT, KINDS, PROMPT, REASONING
 
 
@@ -67,7 +78,8 @@ def _broken(change):
 
 def test_reasoning_that_is_lost_is_found():
     assert _broken(lambda text: text.replace(REASONING, ""))["reasoning_once"] == (
-        "failed: the reasoning stands 0 times in it (got ''); mend its chat template"
+        "failed: the reasoning does not come back from its tokens ('twoandtwo.th' became ''); give the student a "
+        "tokenizer that keeps the text"
     )
     assert _broken(lambda text: text.partition("</think>\n\n")[2])["reasoning_once"].startswith(
         "failed: 0 <think> and 0 </think> (must be 1 and 1); "
@@ -76,7 +88,10 @@ def test_reasoning_that_is_lost_is_found():
 
 def test_reasoning_that_stands_twice_is_found():
     twice = _broken(lambda text: text.replace(REASONING, REASONING + REASONING))["reasoning_once"]
-    assert twice.startswith("failed: the reasoning stands 2 times in it (got 'Two and two.")
+    assert twice == (
+        "failed: the reasoning stands 2 times in it ('—surely.' became '—surely.twoandtwo.th'); give the student a "
+        "tokenizer that keeps the text"
+    ), "a dash is one character"
 
 
 def test_tags_that_stand_twice_are_found():
@@ -95,7 +110,8 @@ def test_tags_that_stand_twice_are_found():
 
 def test_another_answer_is_found():
     assert _broken(lambda text: text.replace("{4}", "{5}"))["reasoning_once"] == (
-        "failed: the answer is another one in it (got 'The answer is \\\\boxed{5}.'); mend its chat template"
+        "failed: the answer does not come back from its tokens ('s\\\\boxed{4}.' became 's\\\\boxed{5}.'); give the "
+        "student a tokenizer that keeps the text"
     )
 
 
@@ -197,6 +213,164 @@ def test_a_tokenizer_that_changes_the_text_is_named():
         "reads_back": "note: its tokenizer changes the text: 'It is FOUR.<' comes back as 'it is "
         "four.<', and so the student will write it"
     }
+
+
+def with_normalizer(normalizer, extra=templates.QWEN_EXTRA) -> Any:
+    tokenizer = tiny.byte_tokenizer(extra=extra, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    tokenizer._tokenizer.normalizer = normalizer
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        normalizers.NFC(), normalizers.NFKC(), normalizers.NFKD(), normalizers.Lowercase(), normalizers.Nmt(),
+        normalizers.Replace(" ", "\N{LOWER ONE EIGHTH BLOCK}"), normalizers.Replace(Regex(r"\s+"), " "),
+        normalizers.Replace("\N{ZERO WIDTH JOINER}", ""),
+    ],
+)  # fmt: skip
+def test_what_real_tokenizers_do_to_a_text_is_no_loss(change):
+    text = "Cafe\u0301, \ufb01ve,  ½ of \u216b —\tthe WOMAN: \U0001f469\u200d\U0001f52c, 那是 ４"
+    found = said(Template(with_normalizer(change), {}), [example(reasoning=text, content=text)])
+    assert {name: text.partition(": ")[0] for name, text in found.items()} == {"reads_back": "note"}
+
+
+@pytest.mark.parametrize("byte_fallback", [True, False])
+def test_a_tokenizer_of_sentencepiece_keeps_what_it_does_not_know_as_bytes_or_loses_it(byte_fallback):
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    bar = "\N{LOWER ONE EIGHTH BLOCK}"
+    letters = [bar, *string.ascii_letters, *string.digits, *string.punctuation, "\n", "—"]
+    ids = {word: i for i, word in enumerate([*letters, *(f"<0x{n:02X}>" for n in range(256))])}
+    words = Tokenizer(models.BPE(ids, [], byte_fallback=byte_fallback))
+    words.normalizer = normalizers.Sequence([normalizers.Prepend(bar), normalizers.Replace(" ", bar)])
+    steps = [decoders.Replace(bar, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", left=1)]
+    words.decoder = decoders.Sequence(steps)
+    fast = PreTrainedTokenizerFast(tokenizer_object=words, chat_template=tiny.CHATML, eos_token="<|im_end|>")
+    found = said(Template(fast, {}), [example(reasoning="那是 4, I think — so 因此", content="It is 4.")])
+    if byte_fallback:
+        assert [*found] == ["seam"], "a space before every text"
+    else:
+        assert found["reasoning_once"] == (
+            "failed: the reasoning does not come back from its tokens ('那是4,ithink—s' became '4,ithink—so'); give "
+            "the student a tokenizer that keeps the text"
+        )
+
+
+def test_no_character_is_lost_by_another_normal_form_or_by_case():
+    reader, text = (
+        Reader(templates.of("qwen2.5")),
+        ".".join(map(chr, [*range(0x20, 0xD800), *range(0xE000, 0x20000)])),
+    )
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert reader.same(unicodedata.normalize(form, text), text), form
+    assert reader.same(text.lower(), text) and reader.same(text.casefold(), text)
+    assert not reader.same(text.replace("那", ""), text)
+    assert not reader.same(text.replace("那", "那那"), text)
+
+
+def test_a_text_that_stands_with_what_is_unknown_is_left_to_that_check():
+    template = Template(tiny.word_tokenizer(), {})
+    row = example(prompt="Q 8 4 7 T 5 :", reasoning="8 + snowman ok", content="A + -")
+    assert [*said(template, [row])] == ["no_unknown", "reads_back"]
+    tokens = [(template.prompt_ids(row.prompt), template.encode("<think> 8 + snowman </think> A + - <eos>"))]
+    assert "reasoning_once" in said(template, [row], tokens), "'ok' is lost, and known"
+
+
+# -- every fault, planted in a tokenizer or template -------------------------------------------------------------------
+
+ENDLESS = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '\n' }}{% endfor %}"
+DATED = "{{ '<|im_start|>system\nToday is ' + strftime_now('%d %b %Y') + '.<|im_end|>\n' }}" + tiny.CHATML
+CHANCE = "{{ range(99999) | random }}{{ range(99999) | random }}" + tiny.CHATML
+FAULTS: dict[str, tuple[str, str, Callable[[], tuple[Any, dict[str, Any]]]]] = {
+    "the tokenizer loses the reasoning": (
+        "reasoning_once", "failed",
+        lambda: (with_normalizer(normalizers.Replace(Regex(r"(?<=<think>\n)[\s\S]*(?=\n</think>)"), "")), {}),
+    ),
+    "the tokenizer loses the reasoning with its tags": (
+        "reasoning_once", "failed",
+        lambda: (with_normalizer(normalizers.Replace(Regex(r"<think>[\s\S]*</think>\s*"), "")), {}),
+    ),
+    "the tokenizer loses all but ASCII": (
+        "reasoning_once", "failed", lambda: (with_normalizer(normalizers.Replace(Regex(r"[^\x00-\x7F]"), "")), {}),
+    ),
+    "the tokenizer says the reasoning twice": (
+        "reasoning_once", "failed", lambda: (with_normalizer(normalizers.Replace(REASONING, REASONING * 2)), {}),
+    ),
+    "the tokenizer loses the answer": (
+        "reasoning_once", "failed",
+        lambda: (with_normalizer(normalizers.Replace(Regex(r"(?<=</think>\n\n)[\s\S]+"), "")), {}),
+    ),
+    "the prompt is another one every time": ("prompt_is_prefix", "failed", lambda: templates.qwen(CHANCE)),
+    "a turn has no end": ("turn_end", "note", lambda: templates.qwen(ENDLESS)),
+    "a turn has no end, and the tokenizer none": (
+        "loads", "failed", lambda: (tiny.byte_tokenizer(ENDLESS, pad_token="<|endoftext|>"), {}),
+    ),
+    "the end of a turn is not what the model's settings stop at": (
+        "generation_stops", "note",
+        lambda: (tiny.byte_tokenizer(extra=templates.QWEN_EXTRA, eos_token="<|endoftext|>"), {}),
+    ),
+    "pad is the stop token": ("pad_is_not_stop", "note", templates.KINDS["pad is eos"]),
+    "a text becomes a special token": (
+        "no_special_in_text", "failed", lambda: (with_normalizer(None, [*templates.QWEN_EXTRA, "\\boxed"]), {}),
+    ),
+    "an empty thinking part before an answer": ("empty_think", "note", templates.KINDS["qwen3"]),
+    "an empty thinking part in the prompt": ("empty_think", "note", templates.KINDS["qwen3, thinking off"]),
+    "the prompt holds the date": ("same_every_day", "failed", lambda: templates.qwen(DATED)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_of_a_tokenizer_or_template_is_caught_by_name(fault, tmp_path):
+    check, state, plant = FAULTS[fault]
+    tokenizer, kwargs = plant()
+    model = tiny.save_student(tmp_path / "student", tokenizer)
+    assert trained(model, kwargs)[check] == state
+    assert doctored(tmp_path, model, kwargs)[check] == state
+
+
+def trained(model: str, kwargs: dict[str, Any]) -> dict[str, str]:
+    """What a training says of its rows before it begins: the check that refuses it, else what is noted."""
+    try:
+        template = Template.load(model, chat_template_kwargs=kwargs)
+        noted = check_rows([example()], rows_of(template, example()), template, model)
+    except DataError:
+        return {"loads": "failed"}
+    except StageError as e:
+        return {str(e).split(": ")[1]: "failed"}
+    return dict.fromkeys(noted, "note")
+
+
+def doctored(root: Path, model: str, kwargs: dict[str, Any]) -> dict[str, str]:
+    """Check -> state, as `doctor` has it of a recorded trace."""
+    (root / "p.jsonl").write_text(json.dumps({"prompt": PROMPT, "answer": "4"}))
+    row = {"prompt": PROMPT, "reasoning": REASONING, "completion": CONTENT, "finish_reason": "stop"}
+    (root / "long.jsonl").write_text(json.dumps(row))
+    study = tiny.study(
+        model,
+        problems={**tiny.problem_sets(1), "train": {"source": str(root / "p.jsonl")}},
+        teachers={t: {"backend": "recorded", "model": str(root / "long.jsonl")} for t in ("long", "short")},
+        students={"t": {"model": model, "chat_template_kwargs": kwargs}},
+    )
+    (student,) = examine(study, out=root / "run").students
+    return {f.check: f.state for f in student.checks}
+
+
+def test_another_template_in_evaluation_than_in_training_is_caught_by_name(tmp_path):
+    study, store = tiny.study("lab:xs"), Store(tmp_path)
+    folder = store.folder("train", "t", "long", "0")
+    model = tiny.save_student(folder / "model", templates.of("qwen2.5").tokenizer)
+    facts = {"template": Template.load(model).fingerprint}
+    store.mark(folder, {"facts": facts, "tables": {"model": {"columns": {"weights": "w"}}}})
+    problems = domain.problems("eval", count=1)
+    store.seal(store.folder("problems"), Problem, problems, "signs")
+    store.mark(store.folder("problems"), {"tables": {}, "counts": {}})
+    jinja = folder / "model" / "chat_template.jinja"
+    jinja.write_text(jinja.read_text().replace("You are helpful.", "You are brief."))
+    unit = next(u for u in evaluate.units(study, store) if u.key == ("t", "long", "0", "signs"))
+    with pytest.raises(StageError, match=r"^evaluate/t/long/0/signs: same_template: its template writes other tokens"):
+        evaluate.run(unit, study, store)
 
 
 def test_a_finding_counts_its_rows_and_names_the_first_that_failed():

@@ -112,6 +112,27 @@ def test_fingerprint_changes_with_the_template_and_its_settings_alone():
     assert plain.fingerprint != Template(_qwen(QWEN25)[0], {}).fingerprint
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (QWEN25, QWEN25.replace("You are helpful.", "You are brief.")),
+        (tiny.CHATML, templates.NO_SYSTEM),
+        (tiny.CHATML, templates.REFUSING + tiny.CHATML),
+        (tiny.CHATML, tiny.CHATML.replace("m['content'] +", "m['content'].split('</think>')[-1] +")),
+    ],
+)
+def test_templates_that_differ_in_any_turn_have_different_fingerprints(one, other):
+    first, second = (Template(_qwen(source)[0], {}) for source in (one, other))
+    assert first.fingerprint != second.fingerprint
+    if one == tiny.CHATML:
+        assert first.render(PROMPT, REASONING, CONTENT) == second.render(PROMPT, REASONING, CONTENT)
+
+
+def test_what_a_template_refuses_it_writes_nothing_for():
+    assert [bool(text) for text in templates.of("qwen2.5").written] == [True, True, True]
+    assert [bool(text) for text in templates.of("refuses the system prompt").written] == [True, True, False]
+
+
 def test_tokenizer_without_a_chat_template_is_refused(tmp_path):
     tokenizer = tiny.byte_tokenizer()
     tokenizer.chat_template = None

@@ -10,6 +10,7 @@ import torch
 
 import templates
 import tiny
+from mixdistill.backends.transformers import generation_config, own_stop_ids
 from mixdistill.errors import Refused, StageError
 from mixdistill.sections import Train
 from mixdistill.tokens import Template
@@ -211,19 +212,20 @@ def test_saved_model_loads_with_its_tokenizer(model, trained):
     assert Template.load(saved).fingerprint == Template.load(model).fingerprint
 
 
-def test_generation_settings_stay_those_of_the_untuned_student(examples, tmp_path):
+def test_generation_settings_stay_those_of_the_untuned_student_and_stop_where_the_template_ends_a_turn(
+    examples, tmp_path
+):
     """The trainer adds the tokenizer's special tokens to them; then arms and base would stop at different tokens."""
     model = tiny.student(tmp_path / "model")
     file = tmp_path / "model" / "generation_config.json"
     own = json.loads(file.read_text()) | {"eos_token_id": [7], "pad_token_id": 9}
     file.write_text(json.dumps(own))
     _train(model, examples, tmp_path / "unit")
-    assert json.loads((tmp_path / "unit" / "model" / "generation_config.json").read_text()) == own
+    saved = json.loads((tmp_path / "unit" / "model" / "generation_config.json").read_text())
+    assert saved == own | {"eos_token_id": [7, *Template.load(model).stop_ids]}
 
 
 def test_training_without_generation_settings_does_not_invent_other_ones(examples, tmp_path):
-    from mixdistill.backends.transformers import generation_config
-
     model = tiny.student(tmp_path / "model", generation_config=False)
     _train(model, examples, tmp_path / "unit")
     keep = ("do_sample", "temperature", "top_p", "top_k", "max_new_tokens", "eos_token_id")
@@ -321,6 +323,7 @@ def test_what_is_odd_about_a_tokenizer_is_handled_in_training(kind, tmp_path):
     student = Template.load(str(out / "model"), chat_template_kwargs=kwargs)
     assert seen["template"] == template.fingerprint == student.fingerprint
     assert student.tokenizer.pad_token == template.tokenizer.pad_token
+    assert template.stop_ids <= set(own_stop_ids(generation_config(str(out / "model"))))
     assert seen["loss_tokens"] == sum(template.count(rows[i].reasoning, rows[i].content) for i in (0, 1, 2, 0))
     assert math.isfinite(seen["final_loss"])
 

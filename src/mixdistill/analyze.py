@@ -23,7 +23,7 @@ from mixdistill.tokens import CLOSE, OPEN, Template
 from mixdistill.types import Complexity, Fit, Problem, Trace, content_hash
 from mixdistill.units import Done, Unit
 
-VERSION = "2"
+VERSION = "3"
 TABLE = "complexity"
 FITS = "fits"
 READS = ("id", "problem_id", "reasoning", "content", "finish_reason", "error")

@@ -26,7 +26,7 @@ from mixdistill.training.finetune import MODEL
 from mixdistill.types import Outcome, Problem, Score, Trace, content_hash
 from mixdistill.units import Done, Extent, Unit
 
-VERSION = "3"
+VERSION = "4"
 SCORES = "scores"
 ALL = "all"
 """The group that is every problem."""

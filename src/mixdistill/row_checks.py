@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,10 @@ from mixdistill.types import Example, Message
 Prompt = str | list[Message]
 SEAM = 8
 """Characters on both sides of the border between prompt and completion that are looked at together."""
+BAR = "\N{LOWER ONE EIGHTH BLOCK}"
+"""How tokenizers of sentencepiece write white space."""
+INVISIBLE = {"Zs", "Zl", "Zp", "Cc", "Cf"}
+"""Kinds of characters that are white space, or are not seen."""
 TOGETHER = 1000
 """Rows that are decoded at once."""
 KEPT = 100_000
@@ -87,10 +92,13 @@ class Reader:
         return len(self.template.encode(self.template.stop_text))
 
     def same(self, seen: str, text: str) -> bool:
-        """Whether a text came back from its tokens as well as this tokenizer can; white space aside."""
-        if seen == text or _letters(seen) == _letters(text):
+        """Whether a text came back from its tokens, every letter, digit and sign of it once. A tokenizer may change
+        white space, case and the form in which Unicode writes a character; what it does not know is another check's.
+        """
+        if seen == text or _letters(seen) == _letters(text) or _plain(seen) == _plain(text):
             return True
-        return _letters(seen) == _letters(self.template.decode(self.template.encode(text)))
+        ids, unknown = self.template.encode(text), self.template.tokenizer.unk_token_id
+        return unknown in ids and _letters(seen) == _letters(self.template.decode(ids))
 
 
 def reasoning_once(row: Rendered, reader: Reader) -> Said:
@@ -106,11 +114,14 @@ def reasoning_once(row: Rendered, reader: Reader) -> Said:
     head, _, rest = row.text.rpartition(UNTHINK) if closes else ("", "", row.text)
     thought, stop = head.partition(THINK)[2] if tags[0] else head, reader.template.stop_text.strip()
     thought, answer = thought.strip(), rest.strip().removesuffix(stop).strip()
-    if not reader.same(thought, reasoning):
-        times = row.text.count(reasoning) if reasoning else 0
-        return Failed(f"the reasoning stands {times} times in it (got {brief(thought)}); mend its chat template")
-    if not reader.same(answer, row.example.content.strip()):
-        return Failed(f"the answer is another one in it (got {brief(answer)}); mend its chat template")
+    for what, seen, text in (("reasoning", thought, reasoning), ("answer", answer, row.example.content.strip())):
+        if not reader.same(seen, text):
+            was, now = _change(_plain(text), _plain(seen))
+            times = _plain(seen).count(_plain(text)) if _plain(text) else 0
+            how = f"stands {times} times in it" if times > 1 else "does not come back from its tokens"
+            return Failed(
+                f"the {what} {how} ({was!r} became {now!r}); give the student a tokenizer that keeps the text"
+            )
     return None
 
 
@@ -198,8 +209,7 @@ def reads_back(row: Rendered, reader: Reader) -> Said:
         return None
     if _letters(row.text) == _letters(text):
         return Noted("white space does not come back from its tokens; the rest of the text does")
-    at = next((n for n, (a, b) in enumerate(zip(text, row.text, strict=False)) if a != b), 0)
-    was, now = text[max(0, at - 8) : at + 12], row.text[max(0, at - 8) : at + 12]
+    was, now = _change(text, row.text)
     return Noted(f"its tokenizer changes the text: {was!r} comes back as {now!r}, and so the student will write it")
 
 
@@ -265,3 +275,16 @@ def check_rows(
 def _letters(text: str) -> str:
     """A text without its white space."""
     return "".join(text.split())
+
+
+def _plain(text: str) -> str:
+    """A text without its case, white space and invisible characters, in one of Unicode's normal forms."""
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return "".join(c for c in folded if c != BAR and unicodedata.category(c) not in INVISIBLE)
+
+
+def _change(text: str, seen: str) -> tuple[str, str]:
+    """Where two texts begin to differ: a few characters of each."""
+    shared = next((n for n, (a, b) in enumerate(zip(text, seen, strict=False)) if a != b), min(len(text), len(seen)))
+    part = slice(max(0, shared - 8), shared + 12)
+    return text[part], seen[part]

@@ -103,7 +103,7 @@ def answer(recipe: Recipe, store: Store, asked: Asked) -> Answered:
         )
 
     judged = chain.judge(recipe, store, asked.folder, asked.label, seen)
-    decoding = in_force(asked.model, recipe.evaluate.sampling)
+    decoding = in_force(asked.model, recipe.evaluate.sampling, template)
     return Answered(
         traces=traces,
         judged=judged,

@@ -7,9 +7,12 @@ handled here, and worth knowing. Those of rows are in row_checks.py.
 
 from __future__ import annotations
 
+import json
 import re
+import string
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from mixdistill.errors import DataError
@@ -17,6 +20,14 @@ from mixdistill.tokens import CLOSE, LOSES, NO_SYSTEM, OPEN, PROBE, REFUSES, Tem
 from mixdistill.types import Message, Row
 
 THINK, UNTHINK = OPEN.strip(), CLOSE.strip()
+SMALL = 0.9
+"""A tokenizer with fewer tokens than this share of the embedding's rows is noted: models pad theirs by a few percent.
+"""
+UNTRAINED = "a model does not train the embedding of what it pads with; "
+CLOCK = "strftime_now"
+"""The function by which a chat template reads the date."""
+DAYS = datetime(2024, 7, 26), datetime(2031, 11, 5, 13, 14, 15, 161718)
+"""Two moments that every part of a date tells apart."""
 
 
 class Failed(str):
@@ -50,8 +61,10 @@ class Subject:
     template: Template
     embeddings: int | None = None
     """Rows of the model's embedding; None where that is not known."""
-    stops: frozenset[int] = frozenset()
-    """What the model's own generation settings stop at."""
+    stops: frozenset[int] | None = None
+    """What the model's own generation settings stop at; None where that is not known."""
+    roles: dict[str, frozenset[int]] = field(default_factory=dict)
+    """eos, bos, pad -> the tokens that the model's configuration and generation settings name as such."""
 
     @classmethod
     def of(cls, template: Template, model: str) -> Subject:
@@ -62,25 +75,57 @@ class Subject:
 
         try:
             config = AutoConfig.from_pretrained(model).get_text_config(decoder=True)
-            stops = own_stop_ids(generation_config(model))
+            own = generation_config(model)
         except (OSError, ValueError):
             return cls(template)
-        return cls(template, getattr(config, "vocab_size", None), frozenset(stops))
+        roles = {r: _ids(config, f"{r}_token_id") | _ids(own, f"{r}_token_id") for r in ("eos", "bos", "pad")}
+        return cls(template, getattr(config, "vocab_size", None), frozenset(own_stop_ids(own)), roles)
+
+
+def _ids(settings: Any, name: str) -> frozenset[int]:
+    """The tokens of a role: it may have several, none, or -1, which old models write for none."""
+    value = getattr(settings, name, None)
+    return frozenset(i for i in (value if isinstance(value, list | tuple) else [value]) if i is not None and i >= 0)
 
 
 def vocabulary_fits(subject: Subject) -> Said:
-    """Every token has a row in the model's embedding."""
+    """Tokenizer and model have one vocabulary."""
     vocabulary = subject.template.tokenizer.get_vocab()
     token, largest = max(vocabulary.items(), key=lambda entry: entry[1])
     rows = subject.embeddings
+    if rows is not None and largest >= rows:
+        return Failed(
+            f"its tokenizer has token {largest} ({token!r}) and the model's embedding {rows} rows; give both from one "
+            "model, or resize the embedding"
+        )
+    if said := _roles_differ(subject):
+        return said
     if rows is None:
         return Noted("the model's configuration does not say how many rows its embedding has")
-    if largest < rows:
-        return None
-    return Failed(
-        f"its tokenizer has token {largest} ({token!r}) and the model's embedding {rows} rows; give both from one "
-        "model, or resize the embedding"
-    )
+    if len(vocabulary) < SMALL * rows:
+        return Noted(
+            f"its tokenizer has {len(vocabulary):,} tokens, and the model's embedding {rows:,} rows: "
+            f"{rows - len(vocabulary):,} are never used; give both from one model, if they are not"
+        )
+    return None
+
+
+def _roles_differ(subject: Subject) -> Said:
+    """What the model names as eos, bos or pad is a special token of its tokenizer, whichever: a chat model may stop at
+    other tokens than its tokenizer's `eos_token`, and some name another's role. Only where one stops matters here."""
+    template = subject.template
+    special = template.special_ids | {template.tokenizer.unk_token_id}
+    for role, ids in subject.roles.items():
+        if not ids or ids & special:
+            continue
+        text = (
+            f"{role}_token_id of the model is {sorted(ids)}, which is no special token of its tokenizer "
+            f"({role}_token {getattr(template.tokenizer, f'{role}_token')!r}); "
+        )
+        if role == "eos":
+            return Failed(text + "give both from one model, or mend it in config.json and generation_config.json")
+        return Noted(text + UNTRAINED * (role == "pad") + "mend it in config.json")
+    return None
 
 
 def pad_is_not_stop(subject: Subject) -> Said:
@@ -99,7 +144,8 @@ def generation_stops(subject: Subject) -> Said:
         return None
     return Noted(
         f"eos_token_id of its generation_config is {sorted(subject.stops)}, and the chat template ends a turn in "
-        f"{sorted(stop)} ({subject.template.stop_text.strip()!r}); both end a completion here; elsewhere add it"
+        f"{sorted(stop)} ({subject.template.stop_text.strip()!r}); both end a completion here, and a trained student's "
+        "own settings name both"
     )
 
 
@@ -161,6 +207,49 @@ def takes_system_role(subject: Subject) -> Said:
     return None if PROBE in text else Noted(f"{LOSES}: problems that have one cannot be asked")
 
 
+def same_every_day(subject: Subject) -> Said:
+    """The template writes the same on every day."""
+    template = subject.template
+    if CLOCK not in _source(template) or not _dated(template):
+        return None
+    what = "it writes the date of the day, so that rows of tomorrow have other tokens than those of today; "
+    wanted = re.search(rf"{CLOCK}\(\s*['\"](.+?)['\"]", _source(template))
+    day = DAYS[0].strftime(wanted[1] if wanted else "%d %b %Y")
+    if (name := _name_of_date(template, day)) is None:
+        return Failed(f"{what}write a date that stays into its chat template, in place of {CLOCK}")
+    return Failed(f'{what}set chat_template_kwargs: {{{name}: "{day}"}}')
+
+
+def _source(template: Template) -> str:
+    """The chat template as it is written."""
+    given = template.chat_template_kwargs.get("chat_template")
+    return str(template.tokenizer.get_chat_template(given))
+
+
+def _dated(template: Template) -> bool:
+    first, second = (_on(day, template).written for day in DAYS)
+    return first != second
+
+
+def _on(day: datetime, template: Template) -> Template:
+    """The same template as it writes on that day. A macro takes the place of the clock, which transformers gives out
+    itself: what is passed to a template is stripped of its functions."""
+    parts = ((f"%{letter}", day.strftime(f"%{letter}")) for letter in string.ascii_letters)
+    filters = "".join(f" | replace({json.dumps(part)}, {json.dumps(said)})" for part, said in parts)
+    macro = f"{{%- macro {CLOCK}(format) -%}}{{{{ format | replace('%-', '%'){filters} }}}}{{%- endmacro -%}}"
+    given = {**template.chat_template_kwargs, "chat_template": macro + _source(template)}
+    return Template(template.tokenizer, given)
+
+
+def _name_of_date(template: Template, day: str) -> str | None:
+    """The variable by which a template can be told the date, so that it does not look at the clock."""
+    for name in dict.fromkeys(re.findall(r"\b\w*(?:date|day)\w*\b", _source(template))):
+        told = Template(template.tokenizer, {**template.chat_template_kwargs, name: day})
+        if not _dated(told):
+            return name
+    return None
+
+
 CHECKS: dict[str, Callable[[Subject], Said]] = {
     "vocabulary_fits": vocabulary_fits,
     "bos_once": bos_once,
@@ -170,6 +259,7 @@ CHECKS: dict[str, Callable[[Subject], Said]] = {
     "generation_prompt": generation_prompt,
     "empty_think": empty_think,
     "takes_system_role": takes_system_role,
+    "same_every_day": same_every_day,
 }
 
 

@@ -37,6 +37,9 @@ WAYS = (THINKING, NO_THINKING)
 REFUSES, LOSES = "the chat template refuses a system prompt", "the chat template loses a system prompt"
 NO_SYSTEM = "give the student a model or template that takes one, or put it into the problems' own text"
 """What to do about a system prompt that cannot be said."""
+ASKED, SAID = ("user", "What is 2 + 2?"), ("assistant", "<think>\n2 and 2.\n</think>\n\n4")
+CONVERSATIONS = ([ASKED], [ASKED, SAID, ASKED], [("system", "Be brief."), ASKED, SAID, ASKED])
+"""Turns, as (role, content), that tell two templates apart."""
 
 
 @dataclass
@@ -170,9 +173,22 @@ class Template:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of what this template writes for a fixed row: training and evaluation must agree on it."""
+        """Hash of what this template writes for a fixed row and `CONVERSATIONS`: training and evaluation must agree on
+        it."""
         prompt, completion = self.render("What is 2 + 2?", "2 + 2 = 4", "4")
-        return content_hash(str(prompt), str(completion), self.prompt_text("?"))
+        return content_hash(str(prompt), str(completion), *self.written)
+
+    @cached_property
+    def written(self) -> list[str]:
+        """Each of `CONVERSATIONS` as a prompt; empty where the template refuses it."""
+        found = []
+        for turns in CONVERSATIONS:
+            try:
+                text = self.chat([{"role": r, "content": c} for r, c in turns], add_generation_prompt=True)
+            except DataError:
+                text = ""
+            found.append(text)
+        return found
 
     @cached_property
     def thinking(self) -> str | None:

@@ -19,7 +19,7 @@ from mixdistill.training.snapshots import MODEL
 from mixdistill.types import Example, Update, content_hash
 from mixdistill.units import Done, Unit
 
-VERSION = "2"
+VERSION = "3"
 NOT_IDENTITY = {
     "save_steps", "micro_batch_tokens", "packing", "attn_implementation", "gradient_checkpointing", "num_processes",
     "distributed", "num_train_epochs", "report_to",

@@ -14,6 +14,7 @@ from small_model import CONTEXT, END, requests, sample, write_model  # noqa: E40
 from mixdistill.backends.decoding import Prepared  # noqa: E402
 from mixdistill.backends.transformers import Transformers, in_force  # noqa: E402
 from mixdistill.errors import DataError, MissingExtra  # noqa: E402
+from mixdistill.tokens import Template  # noqa: E402
 from mixdistill.types import Request, Sampling  # noqa: E402
 
 
@@ -96,7 +97,7 @@ def test_in_force_is_what_a_row_is_decoded_with(tmp_path: Path) -> None:
     own = write_model(
         tmp_path, do_sample=True, temperature=0.7, top_k=5, top_p=0.9, max_new_tokens=11, repetition_penalty=1.2
     )
-    found = in_force(own, Sampling())
+    found = in_force(own, Sampling(), Template.load(own))
     with pytest.warns(UserWarning, match="repetition_penalty"):
         row = Transformers(own)._row(0, Request(prompt="w1"))
     assert isinstance(row, Prepared)
@@ -106,13 +107,13 @@ def test_in_force_is_what_a_row_is_decoded_with(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (said["context"], said["stop_tokens"]) == (CONTEXT, [END])
     assert found.ignored == {"repetition_penalty": 1.2}
-    asked = in_force(own, Sampling(temperature=0.5, top_k=3, max_tokens=7)).settings
+    asked = in_force(own, Sampling(temperature=0.5, top_k=3, max_tokens=7), Template.load(own)).settings
     assert (asked["temperature"], asked["top_k"], asked["top_p"], asked["max_tokens"]) == (0.5, 3, 0.9, 7)
 
 
 def test_in_force_leaves_out_what_greedy_decoding_never_looks_at(tmp_path: Path) -> None:
     own = write_model(tmp_path, do_sample=True, top_k=5, top_p=0.9)
-    assert not {"top_k", "top_p"} & in_force(own, Sampling(temperature=0)).settings.keys()
+    assert not {"top_k", "top_p"} & in_force(own, Sampling(temperature=0), Template.load(own)).settings.keys()
 
 
 def test_out_of_memory_halves_the_batch_and_changes_nothing(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +172,8 @@ def test_an_adapter_is_decoded_as_its_base(model: str, tmp_path: Path) -> None:
     import json
 
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 8, "base_model_name_or_path": model}))
-    assert in_force(str(tmp_path), Sampling(max_tokens=5)) == in_force(model, Sampling(max_tokens=5))
+    asked, template = Sampling(max_tokens=5), Template.load(model)
+    assert in_force(str(tmp_path), asked, template) == in_force(model, asked, template)
 
 
 def test_a_completion_ends_where_the_template_ends_a_turn_whatever_eos_is(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_the_whole_page_reads_like_this(apples):
         "  loss   │ It is 4.⟨<|im_end|>⟩\N{NO-BREAK SPACE}←\N{NO-BREAK SPACE}stop\n"
         "\n"
         "  template\n"
-        "  ok      vocabulary_fits     Every token has a row in the model's embedding.\n"
+        "  ok      vocabulary_fits     Tokenizer and model have one vocabulary.\n"
         "  ok      bos_once            A row has one beginning, and no token is added.\n"
         "  ok      turn_end            The template ends a turn in the stop token.\n"
         "  ok      generation_stops    The model's own settings stop at the stop token.\n"
@@ -73,6 +73,7 @@ def test_the_whole_page_reads_like_this(apples):
         "  note    empty_think         it writes an empty thinking part before an answer without reasoning;\n"
         "                              rows here have none\n"
         "  ok      takes_system_role   The template says a system prompt.\n"
+        "  ok      same_every_day      The template writes the same on every day.\n"
         "\n"
         "  1 row\n"
         "  ok      reasoning_once      Reasoning, its tags and the answer stand once.\n"
@@ -85,7 +86,7 @@ def test_the_whole_page_reads_like_this(apples):
         "  ok      reads_back          Its tokens read back as the text put in.\n"
         "\n"
         "dim: no loss · green: loss · ⟨special token⟩ · ↵ line break\n"
-        "15 ok, 1 note, 0 failed: these rows can be trained on"
+        "16 ok, 1 note, 0 failed: these rows can be trained on"
     )
 
 
@@ -200,7 +201,7 @@ def test_a_fault_of_a_row_is_named_with_the_row(apples):
         "special token '<|im_start|>'; take it out of the text"
     ]
     assert "(in 1 of 2 rows)" in " ".join(page(apples).split())
-    assert page(apples).endswith("14 ok, 1 note, 1 failed: mend what failed; nothing is trained before")
+    assert page(apples).endswith("15 ok, 1 note, 1 failed: mend what failed; nothing is trained before")
 
 
 def test_a_student_whose_tokenizer_cannot_be_used_fails_and_the_others_are_shown(raw):

@@ -40,16 +40,15 @@ class InForce:
     """How a model is really decoded here."""
 
     settings: dict[str, Any]
-    """Temperature, top_k, top_p, the limits on tokens and the model's own stop tokens; without those that do nothing.
-    """
+    """Temperature, top_k, top_p, the limits on tokens and all stop tokens; without those that do nothing."""
     ignored: dict[str, Any]
     """Generation settings that the model brings and that are not applied."""
 
 
-def in_force(model: str, sampling: Sampling) -> InForce:
+def in_force(model: str, sampling: Sampling, template: Template) -> InForce:
     """What `Transformers` does with a model (folder or hub id; of an adapter, its base) and this sampling.
 
-    Does not load its weights.
+    `template` is the model's. Does not load its weights.
     """
     from transformers import AutoConfig
 
@@ -65,7 +64,7 @@ def in_force(model: str, sampling: Sampling) -> InForce:
         "max_tokens": new,
         "max_length": 0 if new else own.max_length,
         "context": getattr(config, "max_position_embeddings", None),
-        "stop_tokens": own_stop_ids(own),
+        "stop_tokens": sorted(template.stop_ids.union(own_stop_ids(own))),
     }
     return InForce({k: v for k, v in settings.items() if v or k == "temperature"}, ignored_of(own))
 

@@ -127,7 +127,8 @@ def _student(recipe: Recipe, rows: _Source, name: str, arms: list[str], seen: di
         if template is None:
             why = "its tokenizer is not on this machine yet; run doctor again when it is"
             return _unread(name, spec.model, Finding(check="loads", state="note", text=why))
-        checks = of_template(_subject(template, spec.model)) + _tags(recipe, name)
+        subject = _subject(template, spec.model)
+        checks = of_template(subject) + _tags(recipe, name)
         shown, texts = _arms(recipe, rows, name, arms, template)
     except DataError as e:
         return _unread(name, spec.model, Finding(check="loads", state="failed", text=str(e)))

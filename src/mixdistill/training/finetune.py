@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill import row_checks
-from mixdistill.backends.transformers import generation_config
+from mixdistill.backends.transformers import generation_config, own_stop_ids
 from mixdistill.errors import Diverged, MissingExtra, StageError
 from mixdistill.sections import Train
 from mixdistill.tokens import Template
@@ -208,7 +208,10 @@ def _write(student: Any, template: Template, model: str, folder: Path) -> None:
     cache, settings = student.config.use_cache, student.generation_config
     student.config.use_cache = True
     # The trainer wrote the tokenizer's special tokens into it, and a student must be decoded like its untuned self.
-    student.generation_config = generation_config(model)
+    # Here both stop at what the template ends a turn in, and the student must wherever else it is served.
+    student.generation_config = own = generation_config(model)
+    if missing := template.stop_ids.difference(own_stop_ids(own)):
+        own.eos_token_id = [*own_stop_ids(own), *sorted(missing)]
     student.save_pretrained(folder, safe_serialization=True)
     student.config.use_cache, student.generation_config = cache, settings
     template.tokenizer.save_pretrained(folder)
