@@ -50,7 +50,7 @@ def test_what_is_not_set_is_not_said(tmp_path):
 
 def test_all_that_the_gate_did_is_said(tmp_path):
     use = PLAIN._replace(
-        tag="/it's",
+        tag="/it's\nexit 1",
         chat_template_kwargs={"enable_thinking": True, "style": 'it\'s "so" $HOME'},
         max_tokens=2048,
         decoding={"temperature": 0.6, "top_k": 20, "top_p": 0.95},
@@ -65,9 +65,9 @@ def test_all_that_the_gate_did_is_said(tmp_path):
         "--override-generation-config": {"temperature": 0.6, "top_k": 20, "top_p": 0.95, "max_new_tokens": 2048},
         "--port": "9000",
     }
-    assert "# The last line of every prompt is /it's: a server cannot add it." in serving.script(use)
+    assert "# The last line of every prompt is /it's\\nexit 1: a server cannot add it." in serving.script(use)
     body = json.loads(shlex.split(serving.request(use))[-1])
-    assert body["messages"] == [{"role": "user", "content": "What is 2 + 3?\n/it's"}]
+    assert body["messages"] == [{"role": "user", "content": "What is 2 + 3?\n/it's\nexit 1"}]
     assert body["chat_template_kwargs"]["enable_thinking"] is True
 
 

@@ -62,7 +62,8 @@ def options(use: Use) -> list[str]:
 
 def script(use: Use) -> str:
     """The script that starts vLLM."""
-    tag = [f"# The last line of every prompt is {use.tag}: a server cannot add it."] if use.tag else []
+    said = use.tag.replace("\n", "\\n")  # one line, whatever it is: nothing of it is to be carried out
+    tag = [f"# The last line of every prompt is {said}: a server cannot add it."] if use.tag else []
     head = [
         "#!/bin/sh",
         "# A server that speaks OpenAI's protocol, on port 8000, set up as the student was asked at the gate",
