@@ -435,6 +435,9 @@ def test_the_rule_that_is_described_is_the_one_in_force():
     assert (gate.STOPS, gate.MAY_FORGET) == (0.5, 0.25)
     assert "at least half of its answers end by themselves" in text
     assert "at most a quarter (`--may-forget`) are no longer solved" in text
+    told = "- `--may-forget`: Of what base solves, at most so much is lost; else a quarter."
+    assert told in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert "Tokens an answer are shown beside it, and are no part of the rule" in text
 
 
 def test_the_layouts_and_trainers_that_are_listed_are_all_there_are():

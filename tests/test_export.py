@@ -362,6 +362,27 @@ def test_adapters_go_to_every_trainer(tmp_path):
     compile(text, "train.py", "exec")
 
 
+@pytest.mark.parametrize(
+    ("said", "wanted", "script"), [(None, True, "gpu"), (False, False, "False"), (True, True, "True")]
+)
+def test_activations_are_kept_or_computed_again_as_the_recipe_says(said, wanted, script, tmp_path):
+    """Where it says nothing: as on a GPU."""
+    train = {"gradient_checkpointing": said, "method": "qlora"}
+    recipe, store, cell = planted(tmp_path / "run", tiny.byte_student(tmp_path / "model"), EQUAL, train=train)
+    exported = configurations.training(recipe, store, export.write(recipe, store, cell, tmp_path / "out"))
+    for write in configurations.TRAINERS.values():
+        write(exported)
+    out = tmp_path / "out"
+    factory, axolotl = (yaml.safe_load((out / name / "train.yaml").read_text()) for name in ("llamafactory", "axolotl"))
+    assert factory["disable_gradient_checkpointing"] is not wanted
+    assert axolotl["gradient_checkpointing"] is wanted
+    assert f"  --gradient_checkpointing {str(wanted).lower()} " in (out / "ms-swift" / "train.sh").read_text()
+    text = (out / "trl" / "train.py").read_text()
+    assert f"        **{{checkpointing: {script}}},\n" in text
+    prepared = script.replace("gpu", "torch.cuda.is_available()")
+    assert f"use_gradient_checkpointing={prepared})" in text
+
+
 def test_adapters_start_as_the_seed_says_and_the_rest_is_frozen(tmp_path):
     train = {**ADAPTED, "method": "lora", "bf16": False, "attn_implementation": "eager"}
     recipe, store, cell = planted(tmp_path / "run", tiny.byte_student(tmp_path / "model"), EQUAL, train=train)

@@ -13,8 +13,9 @@ import yaml
 import tiny
 from mixdistill import evaluate, ship
 from mixdistill.arms import BASE, called
+from mixdistill.commands import memory
 from mixdistill.commands import ship as verb
-from mixdistill.errors import StageError, StoreError
+from mixdistill.errors import RecipeError, StageError, StoreError
 from mixdistill.handover.gate import Shipping
 from mixdistill.recipe import Recipe, load
 from mixdistill.ship import Candidate
@@ -46,7 +47,7 @@ def root(finished: Path, tmp_path: Path, monkeypatch) -> Path:
 
 
 def call(root: Path, **options: Any) -> Shipping:
-    known = {"student": None, "arm": None, "seed": None, "max_tokens": None, "may_forget": 0.25, "workers": None}
+    known = {"student": None, "arm": None, "seed": None, "max_tokens": None, "may_forget": None, "workers": None}
     return verb.carry_out(root, say=lambda line: None, **{**known, **options})
 
 
@@ -72,6 +73,7 @@ def asked(root: Path) -> Path:
 def test_a_student_that_passes_becomes_best_with_card_evidence_and_command(root):
     found = call(asked(root))
     assert (found.passed, found.best, found.looks, found.holds) == (True, str(root / "best"), 1, [True] * 3)
+    assert found.may_forget == 0.25
     best = root / "best"
     source = root / "ship" / "t" / "long" / "0" / "train" / "model"
     for file in source.iterdir():
@@ -80,8 +82,37 @@ def test_a_student_that_passes_becomes_best_with_card_evidence_and_command(root)
     card = (best / "README.md").read_text()
     assert yaml.safe_load(card.split("---\n")[1])["library_name"] == "transformers"
     assert "| gate | 24 | 12 | 0.0% | 91.7% |" in card
-    assert "took the place of the untuned student (`base`) at a gate of 12 problems" in card
-    assert 'exec vllm serve "$(dirname "$0")" --served-model-name t "$@"' in (best / "serve.sh").read_text()
+    assert "asked as `long`, took the place of the untuned student (`base`) at a gate of 12 problems" in card
+    assert (best / "serve.sh").read_text() == (
+        "#!/bin/sh\n"
+        "# A server that speaks OpenAI's protocol, on port 8000, set up as the student was asked at the gate\n"
+        "# (long). Further options of vLLM may follow: sh serve.sh --port 9000\n"
+        'exec vllm serve "$(dirname "$0")" \\\n'
+        "  --served-model-name t \\\n"
+        "  --dtype float32 \\\n"
+        """  --generation-config vllm --override-generation-config '{"temperature": 0.0, "max_new_tokens": 24}' \\\n"""
+        '  "$@"\n'
+    )
+    assert (
+        "It passed its gate as `long`, asked like this, and was not looked at in any other way: an answer has at most "
+        "24 tokens, temperature 0."
+    ) in card
+    assert "model.generate(**inputs, max_new_tokens=24, do_sample=False)" in card
+    assert (
+        """sh serve.sh\ncurl localhost:8000/v1/chat/completions -H 'Content-Type: application/json' \\\n"""
+        """  -d '{"model": "t", "messages": [{"role": "user", "content": "What is 2 + 3?"}]}'\n"""
+    ) in card
+
+
+def test_it_is_served_with_the_cap_that_it_passed_at(root):
+    asked(root)
+    call(root, max_tokens=5)
+    plant(root, "t", "base", right=0)
+    plant(root, "t", "long", "0", right=11)
+    assert call(root, max_tokens=5).passed
+    assert '"max_new_tokens": 5}' in (root / "best" / "serve.sh").read_text()
+    card = (root / "best" / "README.md").read_text()
+    assert "an answer has at most 5 tokens" in card and "max_new_tokens=5," in card
 
 
 def test_the_student_that_passed_loads(root):
@@ -287,6 +318,16 @@ def test_a_tagged_blend_is_asked_in_its_better_mode(tmp_path, monkeypatch):
     asked = yaml.safe_load((tmp_path / "run" / "ship" / "t" / "mix+short" / "0" / "gate" / "done.json").read_text())
     assert asked["options"]["sampling"]["tag"] == "/short"
     assert (tmp_path / "run" / "ship" / "t" / "mix" / "0" / "train" / "model").is_dir()
+    plant(tmp_path / "run", "t", "base", right=0)
+    plant(tmp_path / "run", "t", "mix+short", "0", right=11)
+    assert call(tmp_path / "run", arm="mix+short").passed
+    best = tmp_path / "run" / "best"
+    assert "# The last line of every prompt is /short: a server cannot add it.\n" in (best / "serve.sh").read_text()
+    card = (best / "README.md").read_text()
+    assert "asked as `mix+short`, took the place" in card
+    assert "It passed its gate as `mix+short`, asked like this, and was not looked at in any other way: " in card
+    assert "every prompt ends in the line `/short`, an answer has at most 24 tokens" in card
+    assert card.count('"content": "What is 2 + 3?\\n/short"') == 2, "in Python, and for a server"
 
 
 def test_base_is_asked_in_the_way_that_was_best_on_the_benchmark(tmp_path, monkeypatch):
@@ -305,6 +346,22 @@ def test_base_is_asked_in_the_way_that_was_best_on_the_benchmark(tmp_path, monke
     assert marker["options"]["sampling"]["chat_template_kwargs"] == {"enable_thinking": way}
 
 
+def test_it_is_served_with_the_switches_of_its_chat_template(tmp_path, monkeypatch):
+    model = tiny.save_student(tmp_path / "model", tiny.byte_tokenizer(HYBRID))
+    students = {"t": {"model": model, "chat_template_kwargs": {"enable_thinking": False}}}
+    tiny.run(study(model, students=students, train={"max_length": 1024}), tmp_path / "run")
+    monkeypatch.setattr(verb, "Local", tiny.Inline)
+    base = call(tmp_path / "run", arm="long").base
+    plant(tmp_path / "run", "t", base, right=0)
+    plant(tmp_path / "run", "t", "long", "0", right=11)
+    assert call(tmp_path / "run", arm="long").passed
+    served = (tmp_path / "run" / "best" / "serve.sh").read_text()
+    assert """  --default-chat-template-kwargs '{"enable_thinking": false}' \\\n""" in served
+    card = (tmp_path / "run" / "best" / "README.md").read_text()
+    assert """, "chat_template_kwargs": {"enable_thinking": false}}'""" in card
+    assert 'the chat template is given `{"enable_thinking": false}`.' in card
+
+
 HYBRID = tiny.CHATML.replace(
     "assistant\n' }}{% endif %}",
     "assistant\n' }}{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}"
@@ -313,6 +370,20 @@ HYBRID = tiny.CHATML.replace(
 
 
 # -- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_fit_is_refused_before_anything_is_made(root, monkeypatch):
+    monkeypatch.setattr(memory, "room", lambda devices: 0.1e9)
+    with pytest.raises(RecipeError) as e:
+        call(root)
+    (line,) = e.value.findings
+    assert line.startswith("students.t: a training takes about ")
+    assert not (root / "ship").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(verb, "Local", tiny.Inline)
+    first = call(root)
+    monkeypatch.setattr(memory, "room", lambda devices: 0.1e9)
+    assert call(root) == first, "nothing is left to train"
 
 
 def test_without_a_gate_it_says_how_to_add_one(tmp_path):

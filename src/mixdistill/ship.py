@@ -29,17 +29,19 @@ from mixdistill.chain import grading_options
 from mixdistill.errors import StoreError
 from mixdistill.evaluate import ALL, SCORES, author
 from mixdistill.files import file_hash, unwritable, write_atomically
-from mixdistill.handover import cards, gate
+from mixdistill.handover import cards, gate, serving
+from mixdistill.handover.cards import Scored
 from mixdistill.handover.gate import Answers, Shipping
+from mixdistill.handover.serving import Use
 from mixdistill.recipe import Recipe
 from mixdistill.refusals import BEST, RECIPE, SHIP
-from mixdistill.resolve import model_fingerprint, model_path
+from mixdistill.resolve import model_fingerprint, model_path, redacted
 from mixdistill.store import MARKER, SET_ASIDE, Store
-from mixdistill.students import Answered, Asked, answer, backend_options, sampled_with
+from mixdistill.students import Asked, answer, backend_options, sampled_with
 from mixdistill.tokens import switched
 from mixdistill.training import snapshots
 from mixdistill.training.snapshots import MODEL
-from mixdistill.types import Outcome, Problem, Score, content_hash
+from mixdistill.types import Problem, Score, content_hash
 from mixdistill.units import STARTED, Done, State, Unit, plan
 
 GATE, DATA, TRAIN = "gate", "data", "train"
@@ -304,27 +306,11 @@ def _ask(unit: Unit, recipe: Recipe, store: Store) -> Done:
     )
     answered = answer(recipe, store, asked)
     answered.judged.check_errors(unit.label)
-    counted = counts(answered, cap)
+    counted = gate.counts(answered, cap)
     return Done(
         counts={"problems": len(counted.right), "errors": counted.errors},
         tables=answered.tables,
         facts={**answered.facts, "answers": counted.model_dump(mode="json")},
-    )
-
-
-def counts(answered: Answered, cap: int | None) -> Answers:
-    """What the traces come to at a cap."""
-    traces, outcomes = answered.at(cap), answered.outcomes(cap)
-    samples = Counter(t.problem_id for t in traces)
-    right = dict.fromkeys(samples, 0.0)
-    for t in traces:
-        right[t.problem_id] += (outcomes.get(t.id) is Outcome.CORRECT) / samples[t.problem_id]
-    lengths = [t.usage.completion_tokens or 0 for t in traces if t.error is None]
-    return Answers(
-        right=right,
-        tokens=sum(lengths) / max(len(lengths), 1),
-        finished=sum(t.finish_reason == "stop" for t in traces) / len(traces),
-        errors=sum(outcomes.get(t.id, Outcome.ERROR) is Outcome.ERROR for t in traces),
     )
 
 
@@ -334,31 +320,17 @@ def counts(answered: Answered, cap: int | None) -> Answers:
 def decide(recipe: Recipe, store: Store, candidate: Candidate, problems: list[Problem], may_forget: float) -> Shipping:
     """Hold the candidate against base, note the look, and say whether it passed."""
     base, new = (
-        Answers.model_validate((store.marker(store.folder(SHIP, *u.key)) or {})["facts"]["answers"])
+        Answers.model_validate(_facts(store, store.folder(SHIP, *u.key))["answers"])
         for u in gate_units(recipe, store, candidate)
     )
-    drawn = (store.marker(candidate.folder(store, DATA)) or {})["facts"]
+    drawn = _facts(store, candidate.folder(store, DATA))
     weights = str(store.content(candidate.folder(store, TRAIN), MODEL, ["weights"]))
     scored = gate.beside(base, new, candidate.max_tokens or recipe.evaluate.sampling.max_tokens)
-    named = {"student": candidate.student, "arm": candidate.arm, "max_tokens": candidate.max_tokens}
-    looks = gate.looked(
-        store,
-        {
-            **named,
-            "weights": weights,
-            "gate": content_hash(*store.problem_ids(GATE)),
-            "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "delta": round(scored.accuracy - scored.base, 6),
-        },
-    )
-    groups: dict[str, set[str]] = defaultdict(set)
-    for p in problems:
-        if p.level is not None:
-            groups[p.level].add(p.id)
-    levels = gate.levels_of(base, new, dict(sorted(groups.items())))
-    interval = gate.widened(scored, looks)
+    looks = gate.looked(store, _look(store, candidate, weights, scored))
+    levels, interval = gate.levels_of(base, new, gate.by_level(problems)), gate.widened(scored, looks)
     parts = gate.rule(scored, interval, levels[0], may_forget)
     before, after = gate.solved(base), gate.solved(new)
+    passed = all(holds for holds, _ in parts)
     return Shipping(
         student=candidate.student,
         arm=candidate.arm,
@@ -376,11 +348,28 @@ def decide(recipe: Recipe, store: Store, candidate: Candidate, problems: list[Pr
         learnt=[p.id for p in problems if p.id in after - before],
         errors=base.errors + new.errors,
         may_forget=may_forget,
-        passed=all(holds for holds, _ in parts),
+        passed=passed,
         holds=[holds for holds, _ in parts],
         why=[said for _, said in parts],
-        best=str(store.folder(BEST)) if all(holds for holds, _ in parts) else None,
+        best=str(store.folder(BEST)) if passed else None,
     )
+
+
+def _facts(store: Store, folder: Path) -> dict[str, Any]:
+    return (store.marker(folder) or {})["facts"]
+
+
+def _look(store: Store, candidate: Candidate, weights: str, scored: Scored) -> dict[str, Any]:
+    """This look at the gate, as it is noted."""
+    return {
+        "student": candidate.student,
+        "arm": candidate.arm,
+        "max_tokens": candidate.max_tokens,
+        "weights": weights,
+        "gate": content_hash(*store.problem_ids(GATE)),
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "delta": round(scored.accuracy - scored.base, 6),
+    }
 
 
 def write_best(recipe: Recipe, store: Store, candidate: Candidate, shipped: Shipping) -> None:
@@ -397,22 +386,32 @@ def write_best(recipe: Recipe, store: Store, candidate: Candidate, shipped: Ship
             raise unwritable(best, e) from e
     else:
         best.rename(beside)
-    facts = (store.marker(candidate.folder(store, TRAIN)) or {})["facts"] | {
-        "drawn_from": "all that its teachers solved"
-    }
-    text = cards.model_card(recipe, store, candidate.cell, facts, [shipped.scored], note=_note(shipped))
-    write_atomically(beside / cards.CARD, text.encode())
+    serving.end_as_asked(beside, recipe.students[candidate.student].chat_template_kwargs)
+    facts = _facts(store, candidate.folder(store, TRAIN)) | {"drawn_from": "all that its teachers solved"}
+    use = use_of(recipe, store, candidate, shipped)
+    text = cards.model_card(recipe, store, candidate.cell, facts, [shipped.scored], note=_note(shipped), use=use)
+    write_atomically(beside / cards.CARD, redacted(text).encode())
     write_atomically(beside / EVIDENCE, evidence)
-    write_atomically(beside / "serve.sh", _SERVE.format(name=candidate.student).encode())
+    write_atomically(beside / serving.SCRIPT, serving.script(use).encode())
     store.set_aside(best)
     beside.rename(best)
 
 
-_SERVE = """\
-#!/bin/sh
-# A server that speaks OpenAI's protocol, on port 8000. Further options of vLLM may follow: sh serve.sh --port 9000
-exec vllm serve "$(dirname "$0")" --served-model-name {name} "$@"
-"""
+def use_of(recipe: Recipe, store: Store, candidate: Candidate, shipped: Shipping) -> Use:
+    """How the candidate was asked at the gate, and so is to be asked in use."""
+    student, spec = candidate.student, recipe.students[candidate.student]
+    _, unit = gate_units(recipe, store, candidate)
+    decoding = _facts(store, store.folder(SHIP, *unit.key))["decoding"]
+    packed = spec.serve.quantization if spec.serve else spec.backend_options.get("quantization")
+    return Use(
+        student=student,
+        name=candidate.arm,
+        tag=recipe.tag_of(candidate.arm),
+        chat_template_kwargs=_template_kwargs(recipe, student, candidate.arm),
+        max_tokens=shipped.scored.max_tokens or decoding.get("max_tokens"),
+        decoding={k: v for k, v in decoding.items() if k in serving.DECODING},
+        engine={"dtype": backend_options(recipe, student)["dtype"], **({"quantization": packed} if packed else {})},
+    )
 
 
 def _note(shipped: Shipping) -> str:
@@ -420,8 +419,8 @@ def _note(shipped: Shipping) -> str:
     of = "one look" if shipped.looks == 1 else f"{shipped.looks} looks, for which the interval is widened"
     whole = shipped.levels[0]
     return (
-        f"It was trained on all that its teachers had verified, and took the place of the untuned student "
-        f"(`{shipped.base}`) at a gate of {whole.problems:,} problems that nothing was chosen on, after {of}: "
-        f"{'; '.join(shipped.why)}. It solves {whole.learnt:,} of them that the untuned student does not. "
+        f"It was trained on all that its teachers had verified, and, asked as `{shipped.arm}`, took the place of the "
+        f"untuned student (`{shipped.base}`) at a gate of {whole.problems:,} problems that nothing was chosen on, "
+        f"after {of}: {'; '.join(shipped.why)}. It solves {whole.learnt:,} of them that the untuned student does not. "
         f"All figures: `{EVIDENCE}`."
     )

@@ -74,7 +74,7 @@ def test_the_whole_plan_reads_like_this(raw):
         "                        at most 1 s at the limit of tokens\n"
         "            (6 operations a weight and token, 2e+10 a second and core)\n"
         "            (2 operations a weight and token, 4e+09 a second and core)\n"
-        "memory      s  about 592 MiB a training, 2 at once, of 8 GiB\n"
+        "memory      s  about 592 MiB a training, 2 at once, of 8 GiB free\n"
         "              (weights 443 KiB, gradients 443 KiB, optimizer 886 KiB, copy 443 KiB, activations 16\n"
         "                MiB, logits 1.52 MiB, libraries 572 MiB)\n"
         "disk        run (new), 50 GiB free\n"
@@ -299,7 +299,7 @@ def test_a_training_that_cannot_fit_is_refused_with_what_would(raw, monkeypatch)
         planned(raw)
     (line,) = e.value.findings
     assert line.startswith("recipe: students.s: a training takes about ")
-    assert line.endswith("and 2 run at once, and there are 1.12 GiB; what would fit: --workers 1")
+    assert line.endswith("and 2 run at once, and 1.12 GiB are free; what would fit: --workers 1")
 
 
 def test_a_second_budget_and_trials_are_counted_and_said(raw):

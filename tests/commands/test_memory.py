@@ -11,7 +11,19 @@ import pytest
 
 import tiny
 from mixdistill.commands import estimates, memory
-from mixdistill.commands.memory import LIBRARIES, SLACK, Rows, of_training, planned, refused, rows, stops
+from mixdistill.commands.memory import (
+    LIBRARIES,
+    SLACK,
+    Rows,
+    of_training,
+    planned,
+    refused,
+    rows,
+    rows_seen,
+    stops,
+    stops_one,
+)
+from mixdistill.commands.plan_text import _memory_line
 from mixdistill.commands.shapes import shape
 from mixdistill.errors import RecipeError
 from mixdistill.recipe import Recipe, build
@@ -104,7 +116,10 @@ def test_what_does_not_fit_is_one_line_with_what_would(qwen, raw, tmp_path, gpus
     assert line
     assert line.startswith("students.q: a training takes about ")
     assert "of memory (weights 6.33 GiB, gradients 6.33 GiB, optimizer 12.7 GiB, activations" in line
-    assert "; a forward pass of 16,384 tokens), and there are 44.7 GiB; what would fit: train." in line
+    assert (
+        "; a forward pass of 16,384 tokens, not measured on a GPU), and 44.7 GiB are free; what would fit: train."
+        in line
+    )
     assert made.would[0].startswith("train.micro_batch_tokens: ")
     assert "\n" not in line
     key, value = made.would[0].split(": ")
@@ -127,6 +142,50 @@ def test_other_settings_are_proposed_only_where_they_fit(qwen, raw, tmp_path, gp
     gpus(1, 2 * GB)
     line = refused(of(study(raw, qwen), tmp_path))
     assert line and line.endswith("what would fit: a smaller student: no setting of this training makes it fit")
+
+
+def test_the_plan_says_that_no_prediction_for_a_gpu_was_measured(qwen, raw, tmp_path, gpus):
+    gpus(1, 80 * GB)
+    (_, said), _ = _memory_line(of(study(raw, qwen), tmp_path))
+    assert said.endswith(" GiB a training (not measured on a GPU), of 74.5 GiB free")
+    gpus(0, 8 * GB)
+    (_, said), _ = _memory_line(of(study(raw, qwen), tmp_path, workers=1))
+    assert said.endswith(" GiB a training, of 7.45 GiB free")
+
+
+def test_an_arm_with_settings_of_its_own_is_priced_by_them(qwen, raw, tmp_path, gpus):
+    """Adapters on 24 GB, but for one arm, which is trained in full."""
+    gpus(1, 24 * GB)
+    train = {"method": "lora", "micro_batch_tokens": 1024}
+    recipe = study(raw, qwen, **train)
+    assert refused(of(recipe, tmp_path)) is None
+    raw["arms"]["long"] = {"weights": {"long": 1}, "train": {"method": "full"}}
+    made = of(study(raw, qwen, **train), tmp_path)
+    found = shape(qwen)
+    assert found
+    full = Train(method="full", micro_batch_tokens=1024)
+    assert made.process.value == sum(of_training(found, full, 1024, gpu=True).values())
+    line = refused(made)
+    assert line and "; a forward pass of 1,024 tokens in the arm long, not measured on a GPU)" in line
+    assert "arms.long.train.method: lora" in made.would
+
+
+def test_an_arm_with_longer_rows_of_its_own_is_priced_by_them(qwen, raw, tmp_path, gpus):
+    gpus(1, 80 * GB)
+    train = {"max_length": 2000, "micro_batch_tokens": 1000}
+    known = Rows(update=50_000, longest=5000)
+    assert "2,000 tokens" in of(study(raw, qwen, **train), tmp_path, known).process.basis
+    raw["arms"]["long"] = {"weights": {"long": 1}, "train": {"max_length": 4000}}
+    assert "4,000 tokens in the arm long" in of(study(raw, qwen, **train), tmp_path, known).process.basis
+
+
+def test_settings_are_proposed_where_they_stand(qwen, raw, tmp_path, gpus):
+    gpus(1, 48 * GB)
+    recipe = study(raw, qwen)
+    recipe = recipe.model_copy(
+        update={"students": {"q": recipe.students["q"].model_copy(update={"train": {"micro_batch_tokens": 16384}})}}
+    )
+    assert of(recipe, tmp_path).would[0].startswith("students.q.train.micro_batch_tokens: ")
 
 
 def test_on_cpu_all_trainings_at_once_share_the_memory(qwen, raw, tmp_path, gpus, monkeypatch):
@@ -157,6 +216,8 @@ def test_rows_are_known_where_every_teacher_has_been_looked_at(raw, tmp_path):
     known = rows(recipe, found, "s")
     lengths = [n for t in ("long", "short") for n in estimates.row_tokens(recipe, found, "s", t)]
     assert known == Rows(update=recipe.budget.per_update * max(lengths), longest=max(lengths))
+    raw["arms"]["long"] = {"weights": {"long": 1}, "budget": {"per_update": 9}}
+    assert rows(build(raw), found, "s").update == 9 * max(lengths), "an arm with larger updates of its own"
     del found.few["long"]
     assert rows(recipe, found, "s").update is None
 
@@ -187,7 +248,7 @@ def test_what_is_trained_already_takes_nothing(raw, tmp_path):
     assert planned(recipe, store, {}) == []
 
 
-def test_memory_of_gpus_is_that_of_the_smallest(monkeypatch):
+def test_memory_of_gpus_is_what_is_free_on_the_fullest(monkeypatch):
     asked = []
 
     def said(command: list[str], **how: Any) -> Any:
@@ -196,7 +257,7 @@ def test_memory_of_gpus_is_that_of_the_smallest(monkeypatch):
 
     monkeypatch.setattr(memory.subprocess, "run", said)
     assert memory.room(["0", "3"]) == 24576 * 2**20
-    assert asked[0][-1] == "--id=0,3"
+    assert (asked[0][1], asked[0][-1]) == ("--query-gpu=memory.free", "--id=0,3")
     monkeypatch.setattr(memory.subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(FileNotFoundError()))
     assert memory.room(["0"]) is None
 
@@ -222,11 +283,42 @@ def test_a_run_is_stopped_before_it_spends_anything(raw, tmp_path, monkeypatch):
     assert stops(recipe, store) == []
 
 
+def test_one_more_training_is_stopped_by_what_it_takes_itself(tmp_path, monkeypatch):
+    """Of another arm, it is not asked; its rows are as long as those of the study's training."""
+    recipe = tiny.study(tiny.student(tmp_path / "model"), seeds=1, budget={"also": []})
+    store, _ = tiny.run(recipe, tmp_path / "run", "generate", "verify", "analyze", "mix", "train")
+    cell = ("t", "long", 0)
+    assert stops(recipe, store) == [], "nothing is left to train"
+    seen = rows_seen(store, cell)
+    assert seen and seen.update == 8 * seen.longest
+    assert rows_seen(store, ("t", "long", 1)) is None
+    monkeypatch.setattr(memory, "room", lambda devices: 0.1e9)
+    (line,) = stops_one(recipe, store, cell)
+    assert line.startswith("students.t: a training takes about ")
+    assert f"a forward pass of {seen.update:,} tokens)" in line and "run at once" not in line
+    monkeypatch.setattr(memory, "room", lambda devices: 1e12)
+    assert stops_one(recipe, store, cell) == []
+    (models, checkpoints) = (a.value or 0 for a in estimates.kept(recipe, store, 1, [cell]))
+    monkeypatch.setattr(memory, "free_space", lambda store: int(2 * models + checkpoints / 2))
+    assert stops_one(recipe, store, cell) == []
+    monkeypatch.setattr(memory, "free_space", lambda store: int(2 * models + checkpoints / 2) - 1)
+    (line,) = stops_one(recipe, store, cell)
+    assert line.startswith(f"{tmp_path}/run: about ") and line.endswith(" are free; free space")
+
+
 def test_more_processes_than_gpus_are_refused(raw, tmp_path, gpus):
     gpus(2, 1e12)
     raw["train"] = {"num_processes": 3}
     assert stops(build(raw), Store(tmp_path / "run")) == [
         "students.s: train.num_processes: needs a GPU for each process (got 3, and 2 here); lower it"
+    ]
+
+
+def test_an_arm_of_its_own_that_lacks_gpus_is_refused(raw, tmp_path, gpus):
+    gpus(1, 1e12)
+    raw["arms"]["long"] = {"weights": {"long": 1}, "train": {"num_processes": 2}}
+    assert stops(build(raw), Store(tmp_path / "run")) == [
+        "students.s: train.num_processes: needs a GPU for each process (got 2, and 1 here); lower it"
     ]
 
 

@@ -35,7 +35,7 @@ SHIPPED = Shipping(
     best="runs/a/best",
 )  # fmt: skip
 NOTHING_SAID: dict[str, Any] = {
-    "student": None, "arm": None, "seed": None, "max_tokens": None, "may_forget": 0.25, "workers": None,
+    "student": None, "arm": None, "seed": None, "max_tokens": None, "may_forget": None, "workers": None,
 }  # fmt: skip
 PASSED = f"""\
 Ship it: mix-long for qwen

@@ -72,6 +72,7 @@ def test_the_parts_of_the_rule_fail_one_by_one():
     assert holds(same) == [False, True, True]
     assert holds(cut) == [True, False, True]
     assert holds(forgetful) == [True, True, False]
+    assert holds(answers("+" * 40, tokens=1e6)) == [True, True, True], "length is shown, and not judged"
 
 
 def test_the_rule_is_said_in_figures():

@@ -63,7 +63,8 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
     needs = memory.planned(study, store, {name: memory.rows(study, found, name) for name in study.students})
     too_much = too_small(study, len(found.problems["train"]))
     too_much += [line for need in needs if (line := memory.refused(need))]
-    lines = [f"{where}: {line}" for line in memory.without_gpus(study) + too_much] + memory.without_space(study, store)
+    lacking = memory.without_gpus(study, study.cells())
+    lines = [f"{where}: {line}" for line in lacking + too_much] + memory.without_space(study, store)
     if lines:
         raise RecipeError(lines)
     known = estimates.lengths(study, store, found)

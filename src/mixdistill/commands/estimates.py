@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 
 from mixdistill import executor, prompts, resolve
@@ -208,7 +209,7 @@ def time(recipe: Recipe, store: Store, found: Found, known: dict[str, Amount], w
     local, spread = executor.Local(workers), at_once_of(recipe, workers)
     kind = "GPU" if local.devices else "core"
     work = Work(recipe, found, known)
-    todo = _untrained(recipe, store)
+    todo = untrained(recipe, store)
     trials = _untried(recipe, store)
     asked = _unevaluated(recipe, store, found) + dev_asked(recipe, store, found)
     usual = [_sampling(recipe, s, arm, n, known) for s, arm, n in asked]
@@ -309,12 +310,13 @@ def _unevaluated(recipe: Recipe, store: Store, found: Found) -> list[tuple[str, 
 def dev_asked(recipe: Recipe, store: Store, found: Found) -> list[tuple[str, str, int]]:
     """(student, arm, traces of dev problems) of every training that is not there yet, trials included."""
     problems = len(found.problems.get("dev", []))
-    open_ones = [(s, arm, recipe.train_of(s, arm).dev_checkpoints) for s, arm, _ in _untrained(recipe, store)]
+    open_ones = [(s, arm, recipe.train_of(s, arm).dev_checkpoints) for s, arm, _ in untrained(recipe, store)]
     tried = [(s, arm, 1) for s, arm, _ in _untried(recipe, store)]
     return [(s, arm, points * problems) for s, arm, points in [*open_ones, *tried] if points * problems]
 
 
-def _untrained(recipe: Recipe, store: Store) -> list[tuple[str, str, int]]:
+def untrained(recipe: Recipe, store: Store) -> list[tuple[str, str, int]]:
+    """Every training that is not there: (student, arm, seed)."""
     return [cell for cell in recipe.cells() if not trained(store, cell)]
 
 
@@ -334,7 +336,7 @@ def _sampling(recipe: Recipe, student: str, arm: str, traces: int, known: dict[s
 
 def disk(recipe: Recipe, store: Store, found: Found, known: dict[str, Amount], workers: int | None = None) -> Disk:
     """Bytes of what is not there yet, and what is free."""
-    todo = _untrained(recipe, store)
+    todo = untrained(recipe, store)
     models, checkpoints = kept(recipe, store, workers)
     tables = _tables(recipe, store, found, known, len(todo))
     return Disk(
@@ -351,9 +353,12 @@ def free_space(store: Store) -> int:
     return shutil.disk_usage(standing(store.root)).free
 
 
-def kept(recipe: Recipe, store: Store, workers: int | None = None) -> tuple[Amount, Amount]:
-    """(bytes of the trained students that are not there yet, bytes that trainings need at once besides)."""
-    todo = _untrained(recipe, store)
+def kept(
+    recipe: Recipe, store: Store, workers: int | None = None, cells: Sequence[tuple[str, str, int]] | None = None
+) -> tuple[Amount, Amount]:
+    """(bytes of the trained students that are not there yet, bytes that trainings need at once besides); of these cells
+    alone where there are any."""
+    todo = untrained(recipe, store) if cells is None else cells
     sizes = {s: parameters(recipe.students[s].model) for s in recipe.students}
     unknown = next((a.basis for a in sizes.values() if a.value is None), None)
     if unknown:

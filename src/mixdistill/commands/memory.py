@@ -2,29 +2,36 @@
 
 Bytes of one process: weights, their gradients, the optimizer's two moments, on CPU a copy of the weights from before
 (how far they moved is a fact), activations of the largest forward pass, its logits, and what the libraries themselves
-take. A size that is not known is None, never a guess, and refuses nothing. Measured against trainings: docs/LOG.md.
+take. A size that is not known is None, never a guess, and refuses nothing. Measured against trainings on CPU:
+docs/LOG.md; on a GPU never, which the plan says.
 """
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mixdistill import executor, resolve
+from mixdistill.arms import called
 from mixdistill.commands import faults
-from mixdistill.commands.estimates import free_space, kept, row_tokens, trained
+from mixdistill.commands.estimates import free_space, kept, row_tokens, untrained
 from mixdistill.commands.faults import Found
 from mixdistill.commands.plans import Amount, Memory
 from mixdistill.commands.shapes import Shape, shape
 from mixdistill.errors import StageError
+from mixdistill.mix import UPDATES
 from mixdistill.page.wording import rough_size
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Train
 from mixdistill.store import Store
 from mixdistill.training import methods
+
+Cell = tuple[str, str, int]
+"""A training: student, arm, seed."""
 
 FLOAT = 4
 QUANTIZED = 0.57
@@ -84,12 +91,12 @@ def _activations(shape: Shape, train: Train, tokens: int, *, gpu: bool) -> float
 
 
 def room(devices: list[str]) -> float | None:
-    """Bytes that there are: of the smallest of these GPUs, else of what is available in RAM; None where nobody says."""
+    """Bytes that are free: on that of these GPUs which has the fewest, else in RAM; None where nobody says."""
     return _gpu_memory(devices) if devices else _available()
 
 
 def _gpu_memory(devices: list[str]) -> float | None:
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits", f"--id={','.join(devices)}"]
+    query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits", f"--id={','.join(devices)}"]
     try:
         said = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
         return min(float(line) for line in said.split()) * 2**20
@@ -135,15 +142,25 @@ def rows(recipe: Recipe, found: Found, student: str) -> Rows:
     longest = max(lengths, default=0)
     if not lengths or found.few.keys() != recipe.teachers.keys():
         return Rows(longest=longest)
-    budget = recipe.budget
-    if budget.unit == "examples":
-        return Rows(budget.per_update * longest, longest)
-    return Rows(2 * budget.per_update + longest, longest)  # prompts carry no loss, and stand in the pass as well
+    budgets = [recipe.budget_of(arm) for arm in recipe.arms]  # prompts carry no loss, and stand in the pass as well
+    tokens = [b.per_update * longest if b.unit == "examples" else 2 * b.per_update + longest for b in budgets]
+    return Rows(max(tokens), longest)
+
+
+def rows_seen(store: Store, cell: Cell) -> Rows | None:
+    """From a training that there is; None where there is none."""
+    folders = [store.folder(stage, *map(str, cell)) for stage in ("train", "mix")]
+    made, mixed = map(store.marker, folders)
+    if not made or not mixed:
+        return None
+    longest = made["facts"]["longest_row"]
+    sizes = store.frame(folders[1], UPDATES, ["update"])["update"].value_counts()["count"].to_list()
+    return Rows(max(sizes) * longest, longest)
 
 
 def stops(recipe: Recipe, store: Store, *, limit: int | None = None, workers: int | None = None) -> list[str]:
     """Why the trainings of a run cannot be carried out here, before anything is bought for them."""
-    lines = without_gpus(recipe) + without_space(recipe, store, workers)
+    lines = without_gpus(recipe, recipe.cells()) + without_space(recipe, store, workers)
     if any(refused(m) for m in planned(recipe, store, {}, workers)):  # the problems are read only where it matters
         found = faults.find(recipe, store, limit=limit)
         known = {name: rows(recipe, found, name) for name in recipe.students}
@@ -151,61 +168,107 @@ def stops(recipe: Recipe, store: Store, *, limit: int | None = None, workers: in
     return lines
 
 
-def without_gpus(recipe: Recipe) -> list[str]:
-    """Students of which a training wants more GPUs than there are, or a library or method that is not here."""
-    lines = [f"students.{s}: {line}" for s in recipe.students for line in methods.lacking(recipe.train_of(s))]
-    for name in recipe.students:
-        try:
-            executor.enough_gpus(executor.gpus(), recipe.train_of(name).num_processes)
-        except StageError as e:
-            lines.append(f"students.{name}: {e}")
+def stops_one(recipe: Recipe, store: Store, cell: Cell) -> list[str]:
+    """Why one more training of a cell cannot be carried out here, alone and on rows such as it has in the study; its
+    model is kept twice."""
+
+    def too_much(known: Mapping[str, Rows]) -> list[str]:
+        return [line for m in planned(recipe, store, known, 1, [cell]) if (line := refused(m))]
+
+    models, checkpoints = (amount.value or 0 for amount in kept(recipe, store, 1, [cell]))
+    lines = without_gpus(recipe, [cell]) + _space(store, 2 * models, checkpoints, "free space")
+    if too_much({}):
+        lines += too_much({cell[0]: rows_seen(store, cell) or rows(recipe, faults.find(recipe, store), cell[0])})
     return lines
+
+
+def without_gpus(recipe: Recipe, cells: Sequence[Cell]) -> list[str]:
+    """Trainings that want more GPUs than there are, or a library or method that is not here; a line once a student."""
+    lines = []
+    for student, arm in dict.fromkeys(cell[:2] for cell in cells):
+        train = recipe.train_of(student, arm)
+        lines += [f"students.{student}: {line}" for line in methods.lacking(train)]
+        try:
+            executor.enough_gpus(executor.gpus(), train.num_processes)
+        except StageError as e:
+            lines.append(f"students.{student}: {e}")
+    return list(dict.fromkeys(lines))
 
 
 def without_space(recipe: Recipe, store: Store, workers: int | None = None) -> list[str]:
     """The line on models and checkpoints that the disk cannot hold."""
     models, checkpoints = (amount.value or 0 for amount in kept(recipe, store, workers))
+    return _space(store, models, checkpoints, "free space, choose another --out, or fewer seeds or arms")
+
+
+def _space(store: Store, models: float, checkpoints: float, what_to_do: str) -> list[str]:
     free = free_space(store)
     if models + checkpoints / 2 <= free:  # of two checkpoints one is there in any case
         return []
     return [
         f"{store.root}: about {rough_size(models)} of trained models will be written, and at least "
-        f"{rough_size(checkpoints / 2)} while they are trained, and {rough_size(free)} are free; free space, choose "
-        "another --out, or fewer seeds or arms"
+        f"{rough_size(checkpoints / 2)} while they are trained, and {rough_size(free)} are free; {what_to_do}"
     ]
 
 
-def planned(recipe: Recipe, store: Store, known: Mapping[str, Rows], workers: int | None = None) -> list[Memory]:
-    """Of every student that is still to be trained, a training at its largest. `known`: how long its rows are."""
+def planned(
+    recipe: Recipe,
+    store: Store,
+    known: Mapping[str, Rows],
+    workers: int | None = None,
+    cells: Sequence[Cell] | None = None,
+) -> list[Memory]:
+    """Of every student that is still to be trained, the training that takes most. `known`: how long its rows are;
+    `cells`: the trainings it is about, else all that are not there."""
     local = executor.Local(workers)
     there = room(local.devices)
-    open_ones = {cell[0] for cell in recipe.cells() if not trained(store, cell)}
-    return [_student(recipe, s, known.get(s, Rows()), local, there) for s in recipe.students if s in open_ones]
+    arms: dict[str, list[str]] = {}
+    for student, arm, _ in untrained(recipe, store) if cells is None else cells:
+        arms.setdefault(student, []).append(arm)
+    return [_student(recipe, s, arms[s], known.get(s, Rows()), local, there) for s in recipe.students if s in arms]
 
 
-def _student(recipe: Recipe, name: str, rows: Rows, local: executor.Local, there: float | None) -> Memory:
-    model = recipe.students[name].model
-    found, train = shape(resolve.from_environment(model)), recipe.train_of(name)
+def _student(
+    recipe: Recipe, name: str, arms: Sequence[str], rows: Rows, local: executor.Local, there: float | None
+) -> Memory:
+    """The largest training of these arms: an arm may have settings of its own."""
+    model, gpu = recipe.students[name].model, bool(local.devices)
+    found = shape(resolve.from_environment(model))
     if found is None:
         unknown = f"not known before {model} is on this machine, as a decoder of the usual kind"
-        return Memory(name=name, parts={}, process=Amount(value=None, basis=unknown), at_once=1, room=there, would=[])
+        process = Amount(value=None, basis=unknown)
+        return Memory(name=name, parts={}, process=process, measured=not gpu, at_once=1, room=there, would=[])
 
     def parts(train: Train) -> dict[str, float]:
-        return of_training(found, train, rows.largest_pass(train), gpu=bool(local.devices))
+        return of_training(found, train, rows.largest_pass(train), gpu=gpu)
 
     def needed(train: Train) -> float:
         return sum(parts(train).values())
 
-    at_once = _at_once(local, train)
-    lacks = there is not None and needed(train) * at_once > there
+    def together(arm: str) -> float:
+        return needed(recipe.train_of(name, arm)) * _at_once(local, recipe.train_of(name, arm))
+
+    arm = max(dict.fromkeys(arms), key=together)
+    train, own = recipe.train_of(name, arm), recipe.arm(arm).train
+    basis = f"a forward pass of {rows.largest_pass(train):,} tokens" + (f" in the arm {called(arm).arm}" if own else "")
+    lacks = there is not None and together(arm) > there
+    where = partial(_key, recipe, name, arm)
     return Memory(
         name=name,
         parts=parts(train),
-        process=Amount(value=needed(train), basis=f"a forward pass of {rows.largest_pass(train):,} tokens"),
-        at_once=at_once,
+        process=Amount(value=needed(train), basis=basis),
+        measured=not gpu,
+        at_once=_at_once(local, train),
         room=there,
-        would=list(_would_fit(train, local, there, needed)) if lacks and there else [],
+        would=list(_would_fit(train, local, there, needed, where)) if lacks and there else [],
     )
+
+
+def _key(recipe: Recipe, student: str, arm: str, name: str) -> str:
+    """Where a setting of a training stands, or would stand."""
+    if name in recipe.arm(arm).train:
+        return f"arms.{called(arm).arm}.train.{name}"
+    return f"students.{student}.train.{name}" if name in recipe.students[student].train else f"train.{name}"
 
 
 def _at_once(local: executor.Local, train: Train) -> int:
@@ -216,9 +279,15 @@ def _at_once(local: executor.Local, train: Train) -> int:
     return spread.workers * spread.processes
 
 
-def _would_fit(train: Train, local: executor.Local, there: float, needed: Callable[[Train], float]) -> Iterator[str]:
+def _would_fit(
+    train: Train,
+    local: executor.Local,
+    there: float,
+    needed: Callable[[Train], float],
+    key: Callable[[str], str],
+) -> Iterator[str]:
     """Settings that make it fit by the same formula, the least intrusive first; of several at once only where none
-    does alone."""
+    does alone. `key`: where one stands."""
 
     def fits(**keys: Any) -> bool:
         changed = Train(**{**train.model_dump(exclude_unset=True), **keys})
@@ -229,7 +298,7 @@ def _would_fit(train: Train, local: executor.Local, there: float, needed: Callab
     singles += [{"gradient_checkpointing": True}, {"num_processes": len(local.devices), "distributed": "fsdp"}]
     singles += [{"method": "lora"}, {"method": "qlora"}]
     if not local.devices and train.num_processes > (cores := executor.cores()) and fits(num_processes=cores):
-        yield f"train.num_processes: {cores}"
+        yield f"{key('num_processes')}: {cores}"
     if not local.devices and local.most > 1 and needed(train) * train.num_processes <= there:
         yield "--workers 1"
     found = [keys for keys in singles if _open(keys, train, local) and fits(**keys)]
@@ -238,7 +307,7 @@ def _would_fit(train: Train, local: executor.Local, there: float, needed: Callab
         both = [small, {**small, "method": "lora"}, {**small, "method": "qlora"}]
         found = [keys for keys in both if _open(keys, train, local) and fits(**keys)][:1]
     for keys in found:
-        yield ", ".join(f"train.{k}: {str(v).lower() if v is True else v}" for k, v in keys.items())
+        yield ", ".join(f"{key(k)}: {str(v).lower() if v is True else v}" for k, v in keys.items())
 
 
 def _open(keys: dict[str, Any], train: Train, local: executor.Local) -> bool:
@@ -268,8 +337,9 @@ def refused(memory: Memory) -> str | None:
         return None
     parts = ", ".join(f"{k} {rough_size(v)}" for k, v in memory.parts.items() if v >= 0.05 * memory.process.value)
     many = f" and {memory.at_once} run at once" if memory.at_once > 1 else ""
+    basis = memory.process.basis + ("" if memory.measured else ", not measured on a GPU")
     would = "; or ".join(memory.would) or "a smaller student: no setting of this training makes it fit"
     return (
         f"students.{memory.name}: a training takes about {rough_size(memory.process.value)} of memory ({parts}; "
-        f"{memory.process.basis}){many}, and there are {rough_size(memory.room)}; what would fit: {would}"
+        f"{basis}){many}, and {rough_size(memory.room)} are free; what would fit: {would}"
     )

@@ -225,8 +225,9 @@ def _memory_line(m: Memory) -> Line:
         return (m.name, m.process.basis), []
     parts = ", ".join(f"{what} {rough_size(size)}" for what, size in m.parts.items())
     many = f", {m.at_once} at once" if m.at_once > 1 else ""
-    there = "what there is, is not known" if m.room is None else f"of {rough_size(m.room)}"
-    return (m.name, f"about {rough_size(m.process.value)} a training{many}, {there}"), [f"({parts})"]
+    there = "what is free is not known" if m.room is None else f"of {rough_size(m.room)} free"
+    measured = "" if m.measured else " (not measured on a GPU)"
+    return (m.name, f"about {rough_size(m.process.value)} a training{measured}{many}, {there}"), [f"({parts})"]
 
 
 def _disk_lines(plan: Plan) -> list[Line]:

@@ -44,7 +44,7 @@ class Time(Row):
 
 
 class Memory(Row):
-    """What one training of a student takes at its largest, against what there is."""
+    """What a training of a student takes at most, of the arm that takes most, against what is free."""
 
     name: str
     """The student."""
@@ -52,10 +52,12 @@ class Memory(Row):
     """Bytes of one process by what they are for; empty where they are not known."""
     process: Amount
     """Bytes of one process."""
+    measured: bool
+    """Whether predictions like it were held against trainings: on CPU they were, on a GPU never."""
     at_once: int
     """Processes that share what there is: one on a GPU; on CPU all that train at once."""
     room: float | None
-    """Bytes of the smallest GPU, or of RAM that can be had; None where nobody says."""
+    """Bytes that are free on the fullest GPU, or in RAM; None where nobody says."""
     would: list[str]
     """Where it does not fit, settings with which it would."""
 

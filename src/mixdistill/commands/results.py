@@ -25,11 +25,15 @@ def ship(
         ),
     ] = None,
     may_forget: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--may-forget", metavar="SHARE", min=0, max=1, help="Of what base solves, at most so much is lost."
+            "--may-forget",
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="Of what base solves, at most so much is lost; else a quarter.",
         ),
-    ] = 0.25,
+    ] = None,
     workers: WorkersOption = None,
     json_: JsonOption = False,
 ) -> None:

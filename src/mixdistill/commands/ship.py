@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixdistill import interrupt, pipeline, progress, ship
+from mixdistill.commands import memory
 from mixdistill.commands.complete import is_run
 from mixdistill.commands.export import student_of, which
 from mixdistill.commands.run import STOPPED
 from mixdistill.commands.status import no_run
-from mixdistill.errors import StageError, Stopped, said
+from mixdistill.errors import RecipeError, StageError, Stopped, said
 from mixdistill.executor import Local, never
 from mixdistill.handover.cards import difference
-from mixdistill.handover.gate import Level, Shipping
+from mixdistill.handover.gate import MAY_FORGET, Level, Shipping
 from mixdistill.printing import print_row
 from mixdistill.recipe import BASE, Recipe, load
 from mixdistill.refusals import RECIPE
@@ -51,7 +52,7 @@ def carry_out(
     arm: str | None,
     seed: int | None,
     max_tokens: int | None,
-    may_forget: float,
+    may_forget: float | None,
     workers: int | None,
     say: Callable[[str], None],
 ) -> Shipping:
@@ -61,6 +62,9 @@ def carry_out(
     recipe, store = load(root / RECIPE), Store(root)
     problems = ship.gate_problems(recipe, store)
     candidate = _candidate(recipe, store, root, student, arm, seed, max_tokens)
+    train = ship.train_unit(recipe, store, candidate)
+    if state(train, store) is not State.DONE and (lines := memory.stops_one(recipe, store, candidate.cell)):
+        raise RecipeError(lines)
     say(_why_this_one(recipe, store, candidate, named=arm is not None))
     with store.lock(), progress.watcher() as watcher, Local(workers) as executor:
         store.sweep([ship.SHIP])
@@ -72,7 +76,8 @@ def carry_out(
         executor.spread(recipe.train_of(*candidate.cell[:2]).num_processes)
         for units in make:
             _do(units(), recipe, store, executor, watcher)
-        shipped = ship.decide(recipe, store, candidate, problems, may_forget)
+        forgets = MAY_FORGET if may_forget is None else may_forget
+        shipped = ship.decide(recipe, store, candidate, problems, forgets)
         if shipped.passed:
             ship.write_best(recipe, store, candidate, shipped)
     return shipped

@@ -15,6 +15,8 @@ from mixdistill import resolve
 from mixdistill.arms import SELF
 from mixdistill.export import FIELD, Cell, Exported
 from mixdistill.files import write_atomically
+from mixdistill.handover import serving
+from mixdistill.handover.serving import Use
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.tables import on_hub
@@ -57,16 +59,22 @@ def write_model_card(
 
 
 def model_card(
-    recipe: Recipe, store: Store, cell: Cell, facts: Mapping[str, Any], scored: Sequence[Scored] = (), note: str = ""
+    recipe: Recipe,
+    store: Store,
+    cell: Cell,
+    facts: Mapping[str, Any],
+    scored: Sequence[Scored] = (),
+    note: str = "",
+    use: Use | None = None,
 ) -> str:
-    """The card as text. `note`: a further paragraph on what the model is."""
+    """The card as text. `note`: a further paragraph on what the model is; `use`: how it was asked at a gate."""
     spec, sections = recipe.students[cell.student], []
     base = f"`{spec.model}`"
     what = f"{base}, trained on verified reasoning traces: the arm `{cell.arm}`, seed {cell.seed}, of the study "
     sections.append(f"# {cell.student}, trained on {cell.arm}\n\n{what}`{recipe.name}`.{_blend(facts)}")
     sections += [note] if note else []
     sections.append("## How it scored\n\n" + _scores(scored))
-    sections.append("## How to use it\n\n" + _usage(recipe, cell))
+    sections.append("## How to use it\n\n" + _usage(recipe, cell, use))
     sections.append("## What it was trained on\n\n" + _data(recipe, store, cell, facts))
     sections.append("## How it was trained\n\n" + _training(recipe, cell, facts))
     sections.append("## Limits\n\n" + MODEL_LIMITS)
@@ -139,19 +147,23 @@ def difference(s: Scored) -> str:
     return delta if s.delta is None else f"{delta} ({100 * s.delta.low:+.1f} to {100 * s.delta.high:+.1f})"
 
 
-def _usage(recipe: Recipe, cell: Cell) -> str:
-    kwargs = recipe.students[cell.student].chat_template_kwargs
-    given = "".join(f", {k}={v!r}" for k, v in kwargs.items())
-    body = f', "chat_template_kwargs": {json.dumps(kwargs)}' if kwargs else ""
-    limit = recipe.evaluate.sampling.max_tokens
+def _usage(recipe: Recipe, cell: Cell, gate: Use | None) -> str:
+    use = gate or serving.of_recipe(recipe, cell.student, cell.arm)
+    given = "".join(f", {k}={v!r}" for k, v in use.chat_template_kwargs.items())
+    how = ", ".join(f"{k}={v!r}" for k, v in serving.generation(use).items())
+    start = f"sh {serving.SCRIPT}" if gate else f"vllm serve . {serving.options(use)[0]}"
     parts = [
         "The prompt is the problem as it stands, in the chat template that lies in this folder; the answer follows "
         "`</think>` where the model thinks aloud.",
-        f"```python\n{_CODE.format(kwargs=given, limit=limit or 4096)}```",
+        *([f"{_AT_THE_GATE.format(name=use.name)}: {serving.words(use)}."] if gate else []),
+        f"```python\n{_CODE.format(prompt=json.dumps(serving.prompt(use)), kwargs=given, how=how)}```",
         "With vLLM, in this folder:",
-        f"```sh\n{_SERVE.format(body=body, name=cell.student)}```",
+        f"```sh\n{start}\n{serving.request(use)}```",
     ]
     return "\n\n".join([*parts, *_tags(recipe, cell)])
+
+
+_AT_THE_GATE = "It passed its gate as `{name}`, asked like this, and was not looked at in any other way"
 
 
 _CODE = """\
@@ -159,17 +171,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "."
 tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
-messages = [{{"role": "user", "content": "What is 2 + 3?"}}]
+messages = [{{"role": "user", "content": {prompt}}}]
 inputs = tokenizer.apply_chat_template(
     messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"{kwargs}
 )
-output = model.generate(**inputs, max_new_tokens={limit})
+output = model.generate(**inputs, {how})
 print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :]))
-"""
-_SERVE = """\
-vllm serve . --served-model-name {name}
-curl localhost:8000/v1/chat/completions -H 'Content-Type: application/json' \\
-  -d '{{"model": "{name}", "messages": [{{"role": "user", "content": "What is 2 + 3?"}}]{body}}}'
 """
 
 

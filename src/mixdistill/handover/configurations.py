@@ -69,6 +69,11 @@ class Training:
         return self.rows // self.per_device
 
     @property
+    def checkpointing(self) -> bool:
+        """Whether activations are computed again: as the recipe says, else as on a GPU."""
+        return self.settings.gradient_checkpointing is not False
+
+    @property
     def warmup(self) -> int:
         """Updates spent warming up."""
         return int(self.settings.warmup_ratio * self.done.updates)
@@ -123,19 +128,13 @@ def llamafactory(t: Training) -> None:
         "cutoff_len": s.max_length,
         "packing": False,
         "disable_shuffling": True,
-        **_common(t),
-        "lr_scheduler_type": s.lr_scheduler_type,
+        **_trainers(t),
+        "disable_gradient_checkpointing": not t.checkpointing,  # it looks at no other key
         "use_dft_loss": s.loss_type == "dft",
-        "optim": "adamw_torch",
         "finetuning_type": "full" if s.method == "full" else "lora",
     }
     if s.method != "full":
-        config |= {
-            "lora_rank": s.lora.r,
-            "lora_alpha": round(s.lora.lora_alpha),
-            "lora_dropout": s.lora.lora_dropout,
-            "lora_target": _modules(s, "all"),
-        }
+        config |= {"lora_rank": s.lora.r, **_adapters(s), "lora_target": _modules(s, "all")}
     if s.method == "qlora":
         config |= {"quantization_bit": 4, "quantization_type": "nf4", "double_quantization": True}
     config |= {"output_dir": "student", "logging_steps": 1, "save_strategy": "no", "report_to": "none"}
@@ -185,28 +184,18 @@ def axolotl(t: Training) -> None:
         "curriculum_sampling": True,
         "val_set_size": 0,
         "micro_batch_size": t.per_device,
-        "gradient_accumulation_steps": t.accumulation,
-        "max_steps": t.steps,
         "num_epochs": 1,
-        "learning_rate": s.learning_rate,
+        **_common(t),
+        "gradient_checkpointing": t.checkpointing,
         "lr_scheduler": s.lr_scheduler_type,
-        "warmup_steps": t.warmup,
         "optimizer": "adamw_torch",
-        "weight_decay": s.weight_decay,
-        "adam_beta1": s.adam_beta1,
-        "adam_beta2": s.adam_beta2,
-        "max_grad_norm": s.max_grad_norm,
-        "bf16": s.bf16,
-        "gradient_checkpointing": True,
-        "seed": t.done.cell.seed,
     }
     if s.method != "full":
         config |= {
             "adapter": s.method,
             "load_in_4bit": s.method == "qlora",
             "lora_r": s.lora.r,
-            "lora_alpha": round(s.lora.lora_alpha),
-            "lora_dropout": s.lora.lora_dropout,
+            **_adapters(s),
             **(
                 {"lora_target_linear": True}
                 if s.lora.target_modules == "all-linear"
@@ -241,18 +230,13 @@ def ms_swift(t: Training) -> None:
         "strict": True,
         "packing": False,
         "loss_scale": "default",
-        **_common(t),
-        "lr_scheduler_type": s.lr_scheduler_type,
+        **_trainers(t),
+        "gradient_checkpointing": t.checkpointing,
         "torch_dtype": "float32",
-        "optim": "adamw_torch",
     }
     if s.method != "full":
-        flags |= {
-            "lora_rank": s.lora.r,
-            "lora_alpha": round(s.lora.lora_alpha),
-            "lora_dropout": s.lora.lora_dropout,
-            "target_modules": _modules(s, "all-linear").replace(",", " "),
-        }
+        target = _modules(s, "all-linear").replace(",", " ")
+        flags |= {"lora_rank": s.lora.r, **_adapters(s), "target_modules": target}
     if s.method == "qlora":
         flags |= {"quant_method": "bnb", "quant_bits": 4}
     if s.loss_type == "dft":
@@ -293,11 +277,21 @@ def _turns(t: Training, path: Path) -> None:
     turns.sink_ndjson(path)
 
 
-def _common(t: Training) -> dict[str, Any]:
-    """What Hugging Face's trainer and those built on it call by the same names."""
-    s = t.settings
+def _trainers(t: Training) -> dict[str, Any]:
+    """What Hugging Face's trainer, and those that hand its arguments on, call by the same names."""
     return {
         "per_device_train_batch_size": t.per_device,
+        **_common(t),
+        "lr_scheduler_type": t.settings.lr_scheduler_type,
+        "optim": "adamw_torch",
+        "data_seed": t.done.cell.seed,
+    }
+
+
+def _common(t: Training) -> dict[str, Any]:
+    """What all of them call by the same names."""
+    s = t.settings
+    return {
         "gradient_accumulation_steps": t.accumulation,
         "max_steps": t.steps,
         "learning_rate": s.learning_rate,
@@ -307,10 +301,13 @@ def _common(t: Training) -> dict[str, Any]:
         "adam_beta2": s.adam_beta2,
         "max_grad_norm": s.max_grad_norm,
         "bf16": s.bf16,
-        "gradient_checkpointing": True,
         "seed": t.done.cell.seed,
-        "data_seed": t.done.cell.seed,
     }
+
+
+def _adapters(s: Train) -> dict[str, Any]:
+    """The same of adapters."""
+    return {"lora_alpha": round(s.lora.lora_alpha), "lora_dropout": s.lora.lora_dropout}
 
 
 def notes(t: Training) -> list[str]:

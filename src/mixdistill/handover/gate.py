@@ -14,19 +14,24 @@ of them the interval is one of 1 - 0.05 / n (Bonferroni).
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixdistill import stats
 from mixdistill.files import write_atomically
 from mixdistill.handover.cards import Scored
 from mixdistill.store import Store
-from mixdistill.types import Interval, Row
+from mixdistill.types import Interval, Outcome, Problem, Row
 from mixdistill.units import read_json
+
+if TYPE_CHECKING:
+    from mixdistill.students import Answered
 
 LOOKS = "looks.json"
 """Below `ship/`: every look at the gate, in their order."""
 MAY_FORGET = 0.25
+"""Unless something else is said."""
 STOPS = 0.5
 """Least share of the answers that end by themselves."""
 ALL = "all"
@@ -102,9 +107,34 @@ class Shipping(Row):
     """Folder of the student, where it passed."""
 
 
+def counts(answered: Answered, cap: int | None) -> Answers:
+    """What the traces come to at a cap."""
+    traces, outcomes = answered.at(cap), answered.outcomes(cap)
+    samples = Counter(t.problem_id for t in traces)
+    right = dict.fromkeys(samples, 0.0)
+    for t in traces:
+        right[t.problem_id] += (outcomes.get(t.id) is Outcome.CORRECT) / samples[t.problem_id]
+    lengths = [t.usage.completion_tokens or 0 for t in traces if t.error is None]
+    return Answers(
+        right=right,
+        tokens=sum(lengths) / max(len(lengths), 1),
+        finished=sum(t.finish_reason == "stop" for t in traces) / len(traces),
+        errors=sum(outcomes.get(t.id, Outcome.ERROR) is Outcome.ERROR for t in traces),
+    )
+
+
 def solved(answers: Answers) -> set[str]:
     """Problems of which at least half of the samples are correct."""
     return {problem for problem, share in answers.right.items() if share >= 0.5}
+
+
+def by_level(problems: list[Problem]) -> dict[str, set[str]]:
+    """Level -> its problems; those without one are in none."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for p in problems:
+        if p.level is not None:
+            found[p.level].add(p.id)
+    return dict(sorted(found.items()))
 
 
 def levels_of(base: Answers, new: Answers, groups: Mapping[str, set[str]]) -> list[Level]:

@@ -45,6 +45,7 @@ def script(t: Training, notes: list[str]) -> str:
         options="\n".join(f"        {k}={v!r}," for k, v in options.items()),
         sampler="" if t.equal else _SAMPLER.substitute(padded=f"{t.done.padded:,}"),
         trainer="SFTTrainer" if t.equal else "InUpdates",
+        checkpointing=_checkpointing(t, "gpu"),
         loading=", ".join(loading if quantized else ["dtype=torch.float32", *loading]),
         adapters="" if s.method == "full" else _adapters(t),
         adapted="" if s.method == "full" else "\n    loaded = adapted(loaded)",
@@ -52,9 +53,16 @@ def script(t: Training, notes: list[str]) -> str:
     )
 
 
+def _checkpointing(t: Training, gpu: str) -> str:
+    """Whether activations are computed again; where the recipe leaves it open, on a GPU."""
+    said = t.settings.gradient_checkpointing
+    return gpu if said is None else repr(said)
+
+
 def _adapters(t: Training) -> str:
     lora = {k: repr(v) for k, v in t.settings.lora.model_dump().items()}
-    prepared = _PREPARED if t.settings.method == "qlora" else ""
+    prepared = _PREPARED.format(checkpointing=_checkpointing(t, "torch.cuda.is_available()"))
+    prepared = prepared if t.settings.method == "qlora" else ""
     return _ADAPTERS.substitute(seed=t.done.cell.seed, prepared=prepared, **lora)
 
 
@@ -84,7 +92,7 @@ def config(out):
     return SFTConfig(
         output_dir=str(out),
 $options
-        **{checkpointing: gpu},
+        **{checkpointing: $checkpointing},
         use_cpu=not gpu,
         dataloader_pin_memory=gpu,
     )
@@ -148,7 +156,7 @@ $prepared    set_seed($seed)
 ''')
 
 _PREPARED = """\
-    prepare_model_for_kbit_training(model, use_gradient_checkpointing=torch.cuda.is_available())
+    prepare_model_for_kbit_training(model, use_gradient_checkpointing={checkpointing})
 """
 
 _FOUR_BITS = '''
