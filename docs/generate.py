@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from mixdistill import evidence, projection, recipe, resolve, sections, types
 from mixdistill.commands import plans
 from mixdistill.handover import gate
+from mixdistill.mixing import mixtures
 
 HERE = Path(__file__).parent
 HEAD = "<!-- Written by docs/generate.py from the code; `make docs` writes it again. -->\n\n"
@@ -83,7 +84,7 @@ def _options(kind: str, name: str, ref: str) -> str:
     rows = [
         f"| `{p.name}` | {'required' if p.default is p.empty else f'`{p.default!r}`'} |\n"
         for p in inspect.signature(obj).parameters.values()
-        if p.kind is p.KEYWORD_ONLY and p.name not in ("rng", "unit")
+        if p.kind is p.KEYWORD_ONLY and p.name not in mixtures.SUPPLIED
     ]
     if not rows:
         return ""

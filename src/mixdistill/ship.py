@@ -386,7 +386,6 @@ def write_best(recipe: Recipe, store: Store, candidate: Candidate, shipped: Ship
             raise unwritable(best, e) from e
     else:
         best.rename(beside)
-    serving.end_as_asked(beside, recipe.students[candidate.student].chat_template_kwargs)
     facts = _facts(store, candidate.folder(store, TRAIN)) | {"drawn_from": "all that its teachers solved"}
     use = use_of(recipe, store, candidate, shipped)
     text = cards.model_card(recipe, store, candidate.cell, facts, [shipped.scored], note=_note(shipped), use=use)

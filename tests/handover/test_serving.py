@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 
-import tiny
 from mixdistill.handover import serving
 from mixdistill.handover.serving import Use
-from mixdistill.tokens import Template
 
 PLAIN = Use("t", "long", "", {}, None, {"temperature": 0}, {"dtype": "float32"})
 
@@ -82,19 +80,3 @@ def test_all_that_the_gate_did_is_said(tmp_path):
 def test_transformers_is_told_the_same(decoding, wanted):
     use = PLAIN._replace(max_tokens=7, decoding=decoding)
     assert serving.generation(use) == {"max_new_tokens": 7, **wanted}
-
-
-def test_answers_end_where_they_ended_at_the_gate(tmp_path):
-    """As of a base model: its own settings stop at another token than the one its template ends a turn with."""
-    model = Path(tiny.byte_student(tmp_path / "model"))
-    same = (model / serving.SETTINGS).read_bytes()
-    serving.end_as_asked(model, {})
-    assert (model / serving.SETTINGS).read_bytes() == same
-    template = Template.load(str(model))
-    other = template.tokenizer.pad_token_id
-    settings = json.loads(same) | {"eos_token_id": other}
-    (model / serving.SETTINGS).write_text(json.dumps(settings))
-    serving.end_as_asked(model, {})
-    after = json.loads((model / serving.SETTINGS).read_text())
-    assert after == {**settings, "eos_token_id": sorted({other, *template.stop_ids})}
-    assert len(after["eos_token_id"]) == 2

@@ -9,15 +9,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill.files import write_atomically
 from mixdistill.prompts import tagged
 from mixdistill.recipe import Recipe
 
 SCRIPT = "serve.sh"
-SETTINGS = "generation_config.json"
 DECODING = ("temperature", "top_k", "top_p")
 """Settings in force that are passed on, by their names here, in transformers and in vLLM; one that is not there is
 off."""
@@ -106,21 +103,6 @@ def words(use: Use) -> str:
     if use.chat_template_kwargs:
         found.append(f"the chat template is given `{json.dumps(use.chat_template_kwargs)}`")
     return ", ".join(found)
-
-
-def end_as_asked(folder: Path, chat_template_kwargs: dict[str, Any]) -> None:
-    """Note the tokens at which answers ended at the gate in the model's generation settings, where these lack one:
-    servers know no others, and would write on."""
-    from mixdistill.backends.transformers import generation_config, own_stop_ids
-    from mixdistill.tokens import Template
-
-    stops = Template.load(str(folder), chat_template_kwargs=chat_template_kwargs).stop_ids
-    own = own_stop_ids(generation_config(str(folder)))
-    if stops.issubset(own):
-        return
-    path = folder / SETTINGS
-    settings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    write_atomically(path, json.dumps({**settings, "eos_token_id": sorted(stops.union(own))}, indent=2).encode())
 
 
 def _json(value: Mapping[str, Any]) -> str:
