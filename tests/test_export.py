@@ -312,8 +312,11 @@ def test_ms_swift_gets_the_text_without_what_it_adds(everywhere):
         "--dataset_shuffle false",
         "--train_dataloader_shuffle false",
         "--tuner_type full",
+        "--save_strategy steps",
+        "--save_steps 5",
     ):
         assert f"  {flag} " in command
+    assert command.endswith('  "$@"\n'), "its own options go last"
     assert subprocess.run(["sh", "-n", everywhere / "out" / "ms-swift" / "train.sh"], check=False).returncode == 0
 
 
