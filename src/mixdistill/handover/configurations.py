@@ -247,8 +247,8 @@ def ms_swift(t: Training) -> None:
     head = [
         "#!/bin/sh",
         "# The text of the training, tokenised anew: the prompt as the student sees it is the user's turn, and the",
-        "# template `dummy` adds the stop token alone. ms-swift 3 calls tuner_type train_type. Of a model in a folder it",
-        "# may ask what it is: sh train.sh --model_type llama",
+        "# template `dummy` adds the stop token alone. ms-swift 3 calls tuner_type train_type. Of a model in a folder",
+        "# it may ask what that is: sh train.sh --model_type llama",
         *_borders(t),
     ]
     lines = [f"  --{k} {_word(v)}" for k, v in flags.items()]
