@@ -179,6 +179,20 @@ def test_alone_an_arm_has_a_row_of_every_problem_that_any_of_its_teachers_solved
     assert (gone(drawn), gone(fair)) == ([10, 11], [0, 1, 2, 6, 7, 8, 9, 10, 11])
 
 
+def test_alone_every_problem_stands_there_once_also_where_the_compared_arms_repeat_some(tmp_path):
+    levels = ["hard"] * 3 + ["easy"] * 4 + ["hard"] * 3
+    teachers = {"long": {i: [30] for i in range(10)}, "short": {i: [5] for i in range(2, 8)}}
+    study = made.recipe(
+        {**PURE, "mix": {"long": 0.5, "short": 0.5}},
+        contrasts={"m": ["mix", "short"], **BOTH},
+        budget={"problems": "reweighted"},
+        train={"num_train_epochs": 1},
+    )
+    drawn = mix.draw(study, made.run(tmp_path, 10, teachers, levels), "s", "mix", 0, alone=True)
+    assert sorted(order(drawn)) == list(range(10))
+    assert "levels" not in drawn.facts
+
+
 def test_alone_the_rest_goes_to_the_teacher_that_is_furthest_below_its_share(tmp_path):
     teachers = {"a": {i: [9] for i in range(13)}, "b": {i: [9] for i in range(13)}, "c": {i: [9] for i in range(5)}}
     study = made.recipe({"mix": {"a": 0.2, "b": 0.6, "c": 0.2}})

@@ -133,6 +133,19 @@ def test_a_tokenizer_far_smaller_than_the_embedding_is_named():
     assert list(said(template, embeddings=tokens * 10 // 9 + 1)) == ["vocabulary_fits"]
 
 
+def test_special_token_that_no_row_can_hold_needs_no_row_of_the_embedding():
+    """As Gemma 3's smallest, whose tokenizer knows the images of its larger ones."""
+    tokenizer = tiny.byte_tokenizer(extra=["<image>"])
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    assert image == max(tokenizer.get_vocab().values())
+    assert said(Template(tokenizer, {}), embeddings=image) == {
+        "vocabulary_fits": f"note: its tokenizer has token {image} ('<image>') and the model's embedding {image} rows; "
+        "it is special, and no row may hold it"
+    }
+    shown = tiny.byte_tokenizer("<image>" + tiny.CHATML, extra=["<image>"])
+    assert said(Template(shown, {}), embeddings=image)["vocabulary_fits"].startswith("failed: its tokenizer has token")
+
+
 @pytest.mark.parametrize("model", ["lab:xs", "lab:m"])
 def test_nothing_is_said_of_the_vocabulary_of_a_lab_model(model):
     from mixdistill.resolve import model_path

@@ -162,8 +162,6 @@ def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alo
     `alone`: of all problems that any of the arm's own teachers solved, and as many updates as these give, whatever arms
     it is compared with. Raises StageError where there is nothing to draw, or too little for one update.
     """
-    import numpy as np
-
     label = f"mix/{student}/{arm}/{seed}"
     group = read(recipe, store, student, arm, [arm] if alone else recipe.group_of(arm), label, everything=alone)
     places = group.places(arm)
@@ -171,7 +169,6 @@ def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alo
         raise StageError(pools.nothing_left(label, group.needed(arm), group.traced, len(group.known)))
     rows, times = group.a_pass(arm, group.budget.unit, str(seed))
     amount = _amount(recipe, group, arm)
-    everyone = np.unique(np.concatenate([rows["place"].to_numpy(), *map(group.places, group.arms)]))
     taken = schedule(
         sizes_of(rows, group.budget.unit),
         updates=amount.updates,
@@ -179,8 +176,8 @@ def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alo
         rng=random.Random(f"order {seed}"),
         stages=rows["stage"].to_numpy() if rows["stage"].max() != rows["stage"].min() else None,
         times=times,
-        problems=np.searchsorted(everyone, rows["place"].to_numpy()),
-        of=len(everyone),
+        problems=rows["place"].to_numpy(),
+        of=len(group.known),
     )
     dropped = _dropped(group, arm)
     if alone:  # a problem that one teacher lacks has a row of another
@@ -195,7 +192,7 @@ def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alo
         "weights": recipe.weights(arm, student),
         **_facts(rows, taken),
         **({"updates_declared": amount.declared} if amount.declared is not None else {}),
-        **({"levels": group.levels(places)} if group.budget.problems == "reweighted" else {}),
+        **({"levels": group.levels(places)} if group.budget.problems == "reweighted" and not alone else {}),
     }
     # Traces and problems are counted apart: the two add up to nothing.
     reasons = dropped.select("reason", dropped["trace_id"].is_null().alias("problem")).iter_rows()

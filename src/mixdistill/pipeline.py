@@ -118,7 +118,8 @@ def run(
                 refuse_other_problems(recipe, store, limit)
             prepared = prepare(recipe, store, limit=limit)
             watcher.problems(prepared)
-            refuse_too_small(stages, recipe, prepared["tables"]["train"]["rows"])
+            if pilot is None:
+                refuse_too_small(stages, recipe, prepared["tables"]["train"]["rows"])
         refuse_stale(stages, recipe, store)
         with Local(workers) as executor, _recipe_kept_if_refused(store):
             if set(stages) & set(MAKING):

@@ -31,6 +31,8 @@ SEAM = 8
 """Characters on both sides of the border between prompt and completion that are looked at together."""
 BAR = "\N{LOWER ONE EIGHTH BLOCK}"
 """How tokenizers of sentencepiece write white space."""
+RAISED = ("<super>", "<sub>", "<fraction>")
+"""How Unicode's compatible forms of characters begin that mean something else: x² is not x2, nor ½ 12."""
 INVISIBLE = {"Zs", "Zl", "Zp", "Cc", "Cf"}
 """Kinds of characters that are white space, or are not seen."""
 TOGETHER = 1000
@@ -278,9 +280,16 @@ def _letters(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text without its case, white space and invisible characters, in one of Unicode's normal forms."""
-    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    """A text without its case, white space and invisible characters, in one of Unicode's normal forms. What is
+    raised or lowered stays so."""
+    folded = unicodedata.normalize("NFD", "".join(map(_folded, text)))
     return "".join(c for c in folded if c != BAR and unicodedata.category(c) not in INVISIBLE)
+
+
+def _folded(character: str) -> str:
+    if unicodedata.decomposition(character).startswith(RAISED):
+        return character
+    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
 
 
 def _change(text: str, seen: str) -> tuple[str, str]:

@@ -47,7 +47,7 @@ from mixdistill.units import STARTED, Done, State, Unit, plan
 GATE, DATA, TRAIN = "gate", "data", "train"
 """Last part of the key of a unit, and its folder."""
 EVIDENCE = "evidence.json"
-VERSION = "1"
+VERSION = "2"
 
 
 class Candidate(NamedTuple):

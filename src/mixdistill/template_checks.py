@@ -93,13 +93,14 @@ def vocabulary_fits(subject: Subject) -> Said:
     vocabulary = subject.template.tokenizer.get_vocab()
     token, largest = max(vocabulary.items(), key=lambda entry: entry[1])
     rows = subject.embeddings
-    if rows is not None and largest >= rows:
-        return Failed(
-            f"its tokenizer has token {largest} ({token!r}) and the model's embedding {rows} rows; give both from one "
-            "model, or resize the embedding"
-        )
+    beyond = rows is not None and largest >= rows
+    what = f"its tokenizer has token {largest} ({token!r}) and the model's embedding {rows} rows; "
+    if beyond and _may_come(subject.template, {i for i in vocabulary.values() if i >= rows}):
+        return Failed(what + "give both from one model, or resize the embedding")
     if said := _roles_differ(subject):
         return said
+    if beyond:
+        return Noted(what + "it is special, and no row may hold it")
     if rows is None:
         return Noted("the model's configuration does not say how many rows its embedding has")
     if len(vocabulary) < SMALL * rows:
@@ -108,6 +109,11 @@ def vocabulary_fits(subject: Subject) -> Said:
             f"{rows - len(vocabulary):,} are never used; give both from one model, if they are not"
         )
     return None
+
+
+def _may_come(template: Template, ids: set[int]) -> bool:
+    """Whether a row can hold one of these tokens: no text may hold a special one, and this template writes others."""
+    return not ids <= template.special_ids or any(ids.intersection(part) for part in template.render(*3 * [PROBE]))
 
 
 def _roles_differ(subject: Subject) -> Said:

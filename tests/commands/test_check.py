@@ -74,7 +74,7 @@ def test_the_whole_plan_reads_like_this(raw):
         "                        at most 1 s at the limit of tokens\n"
         "            (6 operations a weight and token, 2e+10 a second and core)\n"
         "            (2 operations a weight and token, 4e+09 a second and core)\n"
-        "memory      s  about 592 MiB a training, 2 at once, of 8 GiB free\n"
+        "memory      s  about 592 MiB a training, 2 at once, of 8 GiB\n"
         "              (weights 443 KiB, gradients 443 KiB, optimizer 886 KiB, copy 443 KiB, activations 16\n"
         "                MiB, logits 1.52 MiB, libraries 572 MiB)\n"
         "disk        run (new), 50 GiB free\n"
@@ -299,7 +299,7 @@ def test_a_training_that_cannot_fit_is_refused_with_what_would(raw, monkeypatch)
         planned(raw)
     (line,) = e.value.findings
     assert line.startswith("recipe: students.s: a training takes about ")
-    assert line.endswith("and 2 run at once, and 1.12 GiB are free; what would fit: --workers 1")
+    assert line.endswith("and 2 run at once, and there are 1.12 GiB; what would fit: --workers 1")
 
 
 def test_a_second_budget_and_trials_are_counted_and_said(raw):
@@ -319,7 +319,8 @@ def test_a_second_budget_and_trials_are_counted_and_said(raw):
 
 def test_own_answers_are_offered_where_they_are_cheap_and_no_arm_has_them(raw, monkeypatch):
     line = (
-        "an arm of the student's own right answers: at most 1 s (teachers.self: {samples: 4} and arms.self: {self: 1}"
+        "an arm of the student's own right answers: at most 1 s (teachers.self: {samples: 4, sampling: {max_tokens: "
+        "64}}, and self: {self: 1} among the arms where the recipe lists them)"
     )
     raw["evaluate"] = {"sampling": {"max_tokens": 64}}
     monkeypatch.setattr(estimates, "SELF_AT_MOST", 10.0)

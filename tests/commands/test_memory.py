@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_one_line_with_what_would(qwen, raw, tmp_path, gpus
     assert line.startswith("students.q: a training takes about ")
     assert "of memory (weights 6.33 GiB, gradients 6.33 GiB, optimizer 12.7 GiB, activations" in line
     assert (
-        "; a forward pass of 16,384 tokens, not measured on a GPU), and 44.7 GiB are free; what would fit: train."
+        "; a forward pass of 16,384 tokens, not measured on a GPU), and there are 44.7 GiB; what would fit: train."
         in line
     )
     assert made.would[0].startswith("train.micro_batch_tokens: ")
@@ -147,10 +147,10 @@ def test_other_settings_are_proposed_only_where_they_fit(qwen, raw, tmp_path, gp
 def test_the_plan_says_that_no_prediction_for_a_gpu_was_measured(qwen, raw, tmp_path, gpus):
     gpus(1, 80 * GB)
     (_, said), _ = _memory_line(of(study(raw, qwen), tmp_path))
-    assert said.endswith(" GiB a training (not measured on a GPU), of 74.5 GiB free")
+    assert said.endswith(" GiB a training (not measured on a GPU), of 74.5 GiB")
     gpus(0, 8 * GB)
     (_, said), _ = _memory_line(of(study(raw, qwen), tmp_path, workers=1))
-    assert said.endswith(" GiB a training, of 7.45 GiB free")
+    assert said.endswith(" GiB a training, of 7.45 GiB")
 
 
 def test_an_arm_with_settings_of_its_own_is_priced_by_them(qwen, raw, tmp_path, gpus):
@@ -257,7 +257,7 @@ def test_memory_of_gpus_is_what_is_free_on_the_fullest(monkeypatch):
 
     monkeypatch.setattr(memory.subprocess, "run", said)
     assert memory.room(["0", "3"]) == 24576 * 2**20
-    assert (asked[0][1], asked[0][-1]) == ("--query-gpu=memory.free", "--id=0,3")
+    assert (asked[0][1], asked[0][-1]) == ("--query-gpu=memory.total", "--id=0,3")
     monkeypatch.setattr(memory.subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(FileNotFoundError()))
     assert memory.room(["0"]) is None
 

@@ -39,6 +39,15 @@ def test_a_share_is_one_of_the_rows_of_a_pass_where_problems_stand_in_it_more_th
     assert abs(ours - share * traces * each.sum()) <= max(times) / 2 + 0.5, "nearer than any other cut could promise"
 
 
+def test_stages_of_a_curriculum_are_parts_of_a_pass_with_its_repeats():
+    times = np.array([1, 1, 1, 1, 2, 2, 4, 4])
+    hard = {p: n / 8 for n, p in enumerate(pools(8, "a")["a"])}
+    rows = curriculum(
+        pools(8, "a"), {"a": 1}, rng=random.Random(0), difficulty=hard, times=times, by="difficulty", stages=2
+    )
+    assert [stage for _, stage in rows] == [0, 0, 0, 0, 0, 0, 1, 1], "8 of 16 rows each"
+
+
 def test_problems_that_all_stand_in_a_pass_as_often_are_blended_as_if_once():
     once, thrice = (
         list(blend(pools(31, "a", "b"), {"a": 0.3, "b": 0.7}, rng=random.Random(2), times=times))

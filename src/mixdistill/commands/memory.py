@@ -91,12 +91,15 @@ def _activations(shape: Shape, train: Train, tokens: int, *, gpu: bool) -> float
 
 
 def room(devices: list[str]) -> float | None:
-    """Bytes that are free: on that of these GPUs which has the fewest, else in RAM; None where nobody says."""
+    """Bytes of the smallest of these GPUs, else of RAM that can be had; None where nobody says.
+
+    Of a GPU all of it: what fills it while a study is planned, a teacher's server, may be gone when it trains.
+    """
     return _gpu_memory(devices) if devices else _available()
 
 
 def _gpu_memory(devices: list[str]) -> float | None:
-    query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits", f"--id={','.join(devices)}"]
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits", f"--id={','.join(devices)}"]
     try:
         said = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
         return min(float(line) for line in said.split()) * 2**20
@@ -341,5 +344,5 @@ def refused(memory: Memory) -> str | None:
     would = "; or ".join(memory.would) or "a smaller student: no setting of this training makes it fit"
     return (
         f"students.{memory.name}: a training takes about {rough_size(memory.process.value)} of memory ({parts}; "
-        f"{basis}){many}, and {rough_size(memory.room)} are free; what would fit: {would}"
+        f"{basis}){many}, and there are {rough_size(memory.room)}; what would fit: {would}"
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mixdistill.arms import BY
 from mixdistill.commands import judging
+from mixdistill.commands.estimates import SELF_SAMPLES
 from mixdistill.commands.plans import (
     Amount,
     Memory,
@@ -48,7 +49,7 @@ def text(plan: Plan, width: int = 100) -> Text:
         ("arms", _arm_lines(plan)),
         ("contrasts", [_contrast_line(c) for c in plan.contrasts]),
         ("evaluation", _evaluation_lines(plan.evaluation)),
-        ("time", _time_lines(plan.time)),
+        ("time", _time_lines(plan.time, plan.evaluation.max_tokens)),
         ("memory", [_memory_line(m) for m in plan.memory]),
         ("disk", _disk_lines(plan)),
         ("warning", [((), [w]) for w in plan.warnings]),
@@ -190,7 +191,7 @@ def _evaluation_lines(e: PlannedEvaluation) -> list[Line]:
     return [((f"{e.total:,} traces: {e.models} models x ({each}), {limit}{caps}",), []), *dev]
 
 
-def _time_lines(t: Time) -> list[Line]:
+def _time_lines(t: Time, limit: int | None) -> list[Line]:
     def rough(amount: Amount, about: str, more: str) -> str:
         return amount.basis if amount.value is None else f"{about} {rough_time(amount.value)}{more}"
 
@@ -209,7 +210,8 @@ def _time_lines(t: Time) -> list[Line]:
     found += [(("evaluation" if n == 0 else "", said), []) for n, said in enumerate(dict.fromkeys(evaluation))]
     found += [((), [_variant_words(v)]) for v in t.variants if v.trainings]
     if t.own_answers is not None:
-        how = "teachers.self: {samples: 4} and arms.self: {self: 1} add it"
+        how = f"teachers.self: {{samples: {SELF_SAMPLES}, sampling: {{max_tokens: {limit}}}}}"
+        how += ", and self: {self: 1} among the arms where the recipe lists them"
         found.append(((), [f"an arm of the student's own right answers: at most {rough_time(t.own_answers)} ({how})"]))
     return [*found, *(((), [f"({b})"]) for b in bases)]
 
@@ -225,7 +227,7 @@ def _memory_line(m: Memory) -> Line:
         return (m.name, m.process.basis), []
     parts = ", ".join(f"{what} {rough_size(size)}" for what, size in m.parts.items())
     many = f", {m.at_once} at once" if m.at_once > 1 else ""
-    there = "what is free is not known" if m.room is None else f"of {rough_size(m.room)} free"
+    there = "what there is is not known" if m.room is None else f"of {rough_size(m.room)}"
     measured = "" if m.measured else " (not measured on a GPU)"
     return (m.name, f"about {rough_size(m.process.value)} a training{measured}{many}, {there}"), [f"({parts})"]
 

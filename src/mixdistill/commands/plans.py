@@ -44,7 +44,7 @@ class Time(Row):
 
 
 class Memory(Row):
-    """What a training of a student takes at most, of the arm that takes most, against what is free."""
+    """What a training of a student takes at most, of the arm that takes most, against what there is."""
 
     name: str
     """The student."""
@@ -57,7 +57,7 @@ class Memory(Row):
     at_once: int
     """Processes that share what there is: one on a GPU; on CPU all that train at once."""
     room: float | None
-    """Bytes that are free on the fullest GPU, or in RAM; None where nobody says."""
+    """Bytes of the smallest GPU, or of RAM that can be had; None where nobody says."""
     would: list[str]
     """Where it does not fit, settings with which it would."""
 

@@ -48,7 +48,7 @@ def of_recipe(recipe: Recipe, student: str, arm: str) -> Use:
 def options(use: Use) -> list[str]:
     """Of `vllm serve`. Its own generation settings are left out: the gate applied those that are named here alone."""
     found = [f"--served-model-name {shlex.quote(use.student)}"]
-    found += [f"--{name} {value}" for name, value in use.engine.items()]
+    found += [f"--{name} {shlex.quote(value)}" for name, value in use.engine.items()]
     if use.chat_template_kwargs:
         found.append(f"--default-chat-template-kwargs {_json(use.chat_template_kwargs)}")
     if use.decoding is not None:

@@ -84,7 +84,7 @@ class Group:
         """[problems of the arm] How often each stands in one pass; None for once."""
         import numpy as np
 
-        if self.budget.problems != "reweighted":
+        if self.budget.problems != "reweighted" or self.everything:  # what is left out of the rest has no share to keep
             return None
         return np.asarray(pools.reweighted(self.level_of, self.places(arm), random.Random(f"times {seed}")).times)
 

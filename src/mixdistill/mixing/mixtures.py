@@ -86,7 +86,7 @@ def curriculum(
     by: str = "length",
     stages: int = 4,
 ) -> Iterator[tuple[str, int]]:
-    """The rows of the blend in `stages` parts of the same number of rows: short before long, or easy before hard.
+    """The rows of the blend in `stages` parts, each as large a part of a pass: short before long, or easy before hard.
 
     Rows that are equally long, or hard, are in the same stage.
     """
@@ -96,8 +96,10 @@ def curriculum(
     ranks, picks = _draws(len(found[0]), rng)
     rows = _rows(found, _assigned(ranks, _shares(pools, found, weights, unit, times), 1, times), picks)
     key = rows.tokens if by == "length" else np.array([difficulty[p] for p in found[0]])
-    before = np.searchsorted(np.sort(key), key)
-    return iter(list(zip(rows.ids, (before * stages // len(key)).tolist(), strict=True)))
+    order = np.argsort(key, kind="stable")
+    passed = np.concatenate([[0], np.cumsum(np.ones(len(key), dtype=np.int64) if times is None else times[order])])
+    before = passed[np.searchsorted(key[order], key)]
+    return iter(list(zip(rows.ids, (before * stages // passed[-1]).tolist(), strict=True)))
 
 
 def route(
