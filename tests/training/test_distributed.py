@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -244,7 +245,7 @@ def speaks(text: str, *, progress: Any) -> tuple[int, str]:
     return Share.here().rank, text
 
 
-def fails(kind: str, *, progress: Any) -> None:
+def fails(kind: str, held: str, *, progress: Any) -> None:
     """The second process fails; the first does because of it, and often is heard first."""
     first = Share.here().first
     if kind == "recipe" and not first:
@@ -252,8 +253,16 @@ def fails(kind: str, *, progress: Any) -> None:
     if kind == "bug" and not first:
         raise KeyError("nothing of that name")
     if kind == "killed" and not first:
-        os.kill(os.getpid(), signal.SIGKILL)
+        with open(held, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write("held")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
     if kind == "killed":
+        while not os.path.exists(held) or not os.path.getsize(held):
+            time.sleep(0.01)
+        with open(held) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # which nobody else holds once the other is dead
         raise RuntimeError("Connection closed by peer")
     signal.pause()
 
@@ -287,9 +296,9 @@ def test_the_first_process_speaks_and_answers_for_all(reachable, tmp_path, capfd
 )
 def test_what_is_said_is_why_the_process_failed_that_failed_first(kind, type_, text, reachable, tmp_path, capfd):
     with pytest.raises(type_) as caught:
-        spread(fails, kind, processes=2, folder=tmp_path, progress=lambda: None)
+        spread(fails, kind, str(tmp_path / "held"), processes=2, folder=tmp_path / "new", progress=lambda: None)
     assert str(caught.value) == text
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "new").iterdir()) == []
     assert capfd.readouterr() == ("", "")
     if kind == "bug":
         assert "in fails" in str(caught.value.__cause__), "its own traceback"
