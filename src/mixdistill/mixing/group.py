@@ -84,14 +84,14 @@ class Group:
         """[problems of the arm] How often each stands in one pass; None for once."""
         import numpy as np
 
-        if self.budget.problems != "reweighted" or self.everything:  # what is left out of the rest has no share to keep
+        if self.budget.problems != "reweighted" or self.everything:  # who takes everything makes up for nothing
             return None
         return np.asarray(pools.reweighted(self.level_of, self.places(arm), random.Random(f"times {seed}")).times)
 
     def units_in_a_pass(self, arm: str, unit: str, seed: str) -> float:
         """How much a pass of an arm is, in examples or loss tokens."""
         if unit == "examples" and self.budget.problems != "reweighted" and not self.everything:
-            return float(len(_yielded(self, arm, unit, random.Random(f"blend {seed}"), None)))
+            return float(len(_yielded(self, arm, self.candidates(arm), unit, random.Random(f"blend {seed}"), None)))
         rows, times = self.a_pass(arm, unit, seed)
         sizes = sizes_of(rows, unit)
         return float(sizes.sum() if times is None else (sizes * times).sum())
@@ -110,8 +110,10 @@ class Group:
 
     def supplied(self, name: str, unit: str, times: np.ndarray | None) -> Any:
         """What a mixture is given where it asks for it by keyword."""
-        if name in ("unit", "times"):
-            return unit if name == "unit" else times
+        if name == "unit":
+            return unit
+        if name == "times":
+            return times
         wrong = name == "difficulty"
         rates = self.rates if wrong else pools.pass_rates([self.own] if self.own else [])
         problems = self.known.ids.gather(list(rates)).to_list()
@@ -151,9 +153,16 @@ def sizes_of(rows: pl.DataFrame, unit: str) -> np.ndarray:
     return np.ones(len(rows), dtype=np.int64) if unit == "examples" else rows["loss_tokens"].to_numpy()
 
 
-def _yielded(group: Group, arm: str, unit: str, rng: random.Random, times: np.ndarray | None) -> list[Any]:
+def _yielded(
+    group: Group,
+    arm: str,
+    candidates: dict[str, pl.DataFrame],
+    unit: str,
+    rng: random.Random,
+    times: np.ndarray | None,
+) -> list[Any]:
     """What an arm's mixture yields: trace ids, or pairs of them and stages."""
-    spec, candidates = group.recipe.arm(arm), group.candidates(arm)
+    spec = group.recipe.arm(arm)
     drawn_on = {t: pools.pool(frame, group.known) for t, frame in candidates.items()}
     # Longest traces first, so that a blend does not depend on the order in which the recipe names its teachers.
     drawn_on = dict(sorted(drawn_on.items(), key=lambda pool: -pool[1].mean_tokens()))
@@ -172,7 +181,7 @@ def mixed(group: Group, arm: str, unit: str, rng: random.Random, times: np.ndarr
     import polars as pl
 
     spec, candidates = group.recipe.arm(arm), group.candidates(arm)
-    yielded = _yielded(group, arm, unit, rng, times)
+    yielded = _yielded(group, arm, candidates, unit, rng, times)
     staged = bool(yielded) and not isinstance(yielded[0], str)
     ids, stages = zip(*yielded, strict=True) if staged else (yielded, None)
     named = [frame.with_columns(teacher=pl.lit(t, dtype=pl.Enum(list(candidates)))) for t, frame in candidates.items()]
