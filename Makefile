@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := train,report,dev
+EXTRAS := train,report,eval,dev
 STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
 # Half the cores' threads fighting each other is slower than one thread each.

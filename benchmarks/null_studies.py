@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill import pipeline, units
-from mixdistill.gather import gather
+from mixdistill.evidence.gather import gather
+from mixdistill.evidence.stats import CANNOT_TELL
 from mixdistill.lab.teachers import VERSION, Scripted  # noqa: F401 -- a backend's module says its version
 from mixdistill.recipe import build
-from mixdistill.stats import CANNOT_TELL
 from mixdistill.store import Store
 
 SAMPLES = 4

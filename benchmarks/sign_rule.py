@@ -16,7 +16,7 @@ import sys
 import numpy as np
 from scipy.optimize import brentq
 
-from mixdistill.stats import Spread
+from mixdistill.evidence.stats import Spread
 
 SEEDS, PROBLEMS = 3, 300
 DIFFICULTY, TASTE, WOBBLE = 1.2, 0.6, 0.15

@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from mixdistill import stats
+from mixdistill.evidence import stats
 
 WOBBLE = 0.1
 """Standard deviation of a training at a point, in logits: it is the same for all problems."""

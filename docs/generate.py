@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from mixdistill import evidence, projection, recipe, resolve, sections, types
+from mixdistill import projection, recipe, resolve, sections, types
 from mixdistill.commands import plans
+from mixdistill.evidence import rows as evidence
 from mixdistill.handover import gate
 from mixdistill.mixing import mixtures
 

@@ -458,7 +458,7 @@ def test_a_student_is_not_asked_with_another_template_than_it_was_trained_with(m
 
 
 def test_the_other_way_of_asking_a_base_is_no_confound(hybrid, tmp_path):
-    from mixdistill.gather import gather
+    from mixdistill.evidence.gather import gather
 
     study = _hybrid_study(hybrid)
     store, _ = tiny.run(study, tmp_path, *pipeline.STAGES[:-1])

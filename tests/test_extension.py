@@ -12,7 +12,7 @@ import pytest
 import tiny
 from mixdistill import pipeline, units
 from mixdistill.errors import Refused
-from mixdistill.gather import gather
+from mixdistill.evidence.gather import gather
 from mixdistill.store import Store
 from mixdistill.types import Trace
 

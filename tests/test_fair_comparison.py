@@ -8,15 +8,15 @@ import pytest
 import tiny
 from mixdistill import pipeline, train
 from mixdistill.arms import of_variant
-from mixdistill.confounds import OTHERWISE
 from mixdistill.errors import Diverged
-from mixdistill.evidence import Evidence
-from mixdistill.gaps import Under, gaps
-from mixdistill.gather import gather
+from mixdistill.evidence.confounds import OTHERWISE
+from mixdistill.evidence.gaps import Under, gaps
+from mixdistill.evidence.gather import gather
+from mixdistill.evidence.rows import Evidence
+from mixdistill.evidence.undertraining import FIELD as UNDERTRAINED
 from mixdistill.lab import domain
 from mixdistill.store import Store
 from mixdistill.types import Gap
-from mixdistill.undertraining import FIELD as UNDERTRAINED
 
 STAGES = ("generate", "verify", "analyze", "mix", "train")
 SAME = {"arms": {"a": {"short": 1}, "b": {"short": 1}}, "contrasts": {"no_gap": ["a", "b"]}}

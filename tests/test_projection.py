@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import hypergeom
 
 from mixdistill import projection
+from mixdistill.evidence.stats import Components, Spread, foreseen
 from mixdistill.projection import Projected, number_of_all, smallest_gap, together, total_of_rest
-from mixdistill.stats import Components, Spread, foreseen
 from mixdistill.types import Interval
 from mixdistill.units import drawn
 

@@ -13,10 +13,10 @@ import pytest
 import mixdistill
 import tiny
 import trained
-from mixdistill.confound_table import confound_tables
+from mixdistill.evidence.confound_table import confound_tables
+from mixdistill.evidence.undertraining import alarms
 from mixdistill.recipe import Recipe, load, render, shipped
 from mixdistill.types import Example, Score
-from mixdistill.undertraining import alarms
 
 FOLDER = Path(mixdistill.__file__).parent / "recipes"
 FILES = sorted(p for p in FOLDER.iterdir() if p.is_file())

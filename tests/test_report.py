@@ -9,7 +9,7 @@ import polars
 import pytest
 
 import tiny
-from mixdistill.evidence import Evidence
+from mixdistill.evidence.rows import Evidence
 from mixdistill.report import summary
 from mixdistill.store import Store
 from mixdistill.types import Gap

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from math import comb, inf
 
-from mixdistill import stats
+from mixdistill.evidence import stats
 from mixdistill.types import Interval, Row
 
 SEED_POINTS = (2.0, 1.0, 4.0)

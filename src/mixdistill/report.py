@@ -9,7 +9,7 @@ from typing import Any
 
 from mixdistill.arms import BY, called, of_variant
 from mixdistill.errors import MissingExtra
-from mixdistill.evidence import Evidence
+from mixdistill.evidence.rows import Evidence
 from mixdistill.files import versions, write_atomically
 from mixdistill.page import budgets, differences, figures, render, training, wording
 from mixdistill.pipeline import STAGES
@@ -41,7 +41,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Gather the evidence and write it down in every form. Raises MissingExtra without numpy and scipy."""
-    from mixdistill.gather import gather
+    from mixdistill.evidence.gather import gather
 
     for library in ("numpy", "scipy"):
         if find_spec(library) is None:

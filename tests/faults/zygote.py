@@ -110,7 +110,7 @@ def main() -> None:
 
     import mixdistill.training.trainer
     import tiny  # noqa: F401
-    from mixdistill import evaluate, gather, report  # noqa: F401
+    from mixdistill.evidence import gather  # noqa: F401
 
     assert transformers.models.llama.modeling_llama and mixdistill.training.trainer
     torch.set_num_threads(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mixdistill import stats
+from mixdistill.evidence import stats
 from mixdistill.handover import gate
 from mixdistill.handover.gate import Answers, Level
 from mixdistill.store import Store

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mixdistill.evidence import (
+from mixdistill.evidence.rows import (
     AgreementFacts,
     ArmAccuracy,
     ArmFacts,

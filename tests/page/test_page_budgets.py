@@ -6,7 +6,7 @@ from typing import Any
 
 from study import changed, example, gaps
 
-from mixdistill.evidence import ArmFacts, Evidence
+from mixdistill.evidence.rows import ArmFacts, Evidence
 from mixdistill.page import budgets, figures, render
 from mixdistill.types import Gap
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from study import changed, example
 
-from mixdistill.evidence import Confound, ConfoundRow, ConfoundTable
+from mixdistill.evidence.rows import Confound, ConfoundRow, ConfoundTable
 from mixdistill.page import differences, render
 
 

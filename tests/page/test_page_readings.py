@@ -6,7 +6,7 @@ import re
 
 from study import changed, example, gaps, readings, under
 
-from mixdistill.evidence import Evidence
+from mixdistill.evidence.rows import Evidence
 from mixdistill.page import figures, render, wording
 from mixdistill.types import Rule
 

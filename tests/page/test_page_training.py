@@ -5,7 +5,7 @@ import re
 import study
 
 from mixdistill import report
-from mixdistill.evidence import DevGap, DevPoint, Evidence, Moving
+from mixdistill.evidence.rows import DevGap, DevPoint, Evidence, Moving
 from mixdistill.page import render, training
 from mixdistill.types import Interval
 

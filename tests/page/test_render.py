@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from study import accuracies, changed, example, gap, gaps, scores, solved
 
-from mixdistill.evidence import Confound, Evidence, SharedFacts
+from mixdistill.evidence.rows import Confound, Evidence, SharedFacts
 from mixdistill.page import figures, render, wording
 from mixdistill.types import Interval
 

@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from mixdistill import graded, lock
-from mixdistill.audits import ArmError, GapError, Mark, Marked, Stratum, allotted, arm_error, gap_error
 from mixdistill.chain import DECISIONS
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.commands import sheets
 from mixdistill.commands.complete import is_run
 from mixdistill.commands.status import no_run
 from mixdistill.errors import DataError, StoreError, did_you_mean
+from mixdistill.evidence.audits import ArmError, GapError, Mark, Marked, Stratum, allotted, arm_error, gap_error
 from mixdistill.files import write_atomically
 from mixdistill.graded import Graded
 from mixdistill.recipe import BASE, OVER_BASE, Recipe

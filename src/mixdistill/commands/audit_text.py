@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mixdistill.audits import Estimate, GapError, Rate, margin
 from mixdistill.commands import sheets
 from mixdistill.commands.audit import FOLDER, KEYS, SHEET, ArmReport, GapReport, Report
+from mixdistill.evidence.audits import Estimate, GapError, Rate, margin
 from mixdistill.page.wording import pct_span, points, span
 from mixdistill.recipe import OVER_BASE
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mixdistill import pipeline, printing, progress, resolve, solved
+from mixdistill import pipeline, printing, progress, resolve
 from mixdistill.commands import faults, memory
 from mixdistill.commands import pilot as pilots
 from mixdistill.errors import RecipeError, StoreError
-from mixdistill.evidence import Evidence
+from mixdistill.evidence import solved
+from mixdistill.evidence.rows import Evidence
 from mixdistill.page import wording
 from mixdistill.projection import Projection
 from mixdistill.recipe import Recipe, load

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
-from mixdistill.audits import Mark
 from mixdistill.errors import DataError, StoreError
+from mixdistill.evidence.audits import Mark
 from mixdistill.files import write_atomically
 
 COLUMNS = ("id", "problem", "reference", "answer", "mark", "note")

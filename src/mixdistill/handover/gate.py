@@ -18,7 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mixdistill import stats
+from mixdistill.evidence import stats
 from mixdistill.files import write_atomically
 from mixdistill.handover.cards import Scored
 from mixdistill.store import Store

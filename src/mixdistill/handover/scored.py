@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mixdistill.arms import called
 from mixdistill.evaluate import ALL, SCORES
+from mixdistill.evidence.readings import cell_of, read
 from mixdistill.export import Cell
 from mixdistill.handover.cards import Scored
 from mixdistill.handover.gate import Answers, beside
-from mixdistill.readings import cell_of, read
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import Store
 from mixdistill.types import Score

@@ -8,7 +8,7 @@ from mixdistill.arms import BY, called, of_variant, spoken
 from mixdistill.page.wording import between, decision, gap_key, is_primary, listed, points
 
 if TYPE_CHECKING:
-    from mixdistill.evidence import CellFacts, Evidence
+    from mixdistill.evidence.rows import CellFacts, Evidence
     from mixdistill.types import Gap
 
 __all__ = ["blend_words", "budget_name", "budgets_words", "gap_budgets", "spoken", "spoken_pair"]

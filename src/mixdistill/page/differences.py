@@ -8,7 +8,7 @@ from mixdistill.arms import spoken
 from mixdistill.page.wording import listed
 
 if TYPE_CHECKING:
-    from mixdistill.evidence import Confound, ConfoundTable, Evidence
+    from mixdistill.evidence.rows import Confound, ConfoundTable, Evidence
 
 __all__ = ["alarms", "confound_tables", "confounds_count", "findings"]
 

@@ -13,7 +13,7 @@ from mixdistill.page.wording import gap_key, is_primary
 from mixdistill.types import Outcome, Rule, Score
 
 if TYPE_CHECKING:
-    from mixdistill.evidence import ArmAccuracy, Evidence, ReadingFacts
+    from mixdistill.evidence.rows import ArmAccuracy, Evidence, ReadingFacts
     from mixdistill.types import Gap
 
 __all__ = [

@@ -18,7 +18,7 @@ from mixdistill.page.wording import headline
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from mixdistill.evidence import Evidence
+    from mixdistill.evidence.rows import Evidence
 
 __all__ = ["gap_svg", "headline", "html", "markdown"]
 

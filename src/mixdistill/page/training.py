@@ -10,7 +10,7 @@ from mixdistill.page.figures import Axis
 from mixdistill.page.wording import points, span
 
 if TYPE_CHECKING:
-    from mixdistill.evidence import DevGap, DevPoint, Evidence, Moving
+    from mixdistill.evidence.rows import DevGap, DevPoint, Evidence, Moving
     from mixdistill.types import Interval
 
 __all__ = ["curve_figures", "dev_arms", "moving_line", "moving_words", "progress_word"]

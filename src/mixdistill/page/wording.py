@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from mixdistill.arms import BASE, BY, called
 
 if TYPE_CHECKING:
-    from mixdistill.evidence import Evidence, SharedStep
+    from mixdistill.evidence.rows import Evidence, SharedStep
     from mixdistill.types import Gap, Interval, Rule
 
 __all__ = [

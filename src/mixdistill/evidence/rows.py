@@ -1,7 +1,7 @@
 """Everything the report shows, as rows, so that rendering is a pure function of one value.
 
 An `Evidence` is gathered from a run folder, written beside the page as JSON, and drawn by
-`mixdistill.render`. It holds numbers that were measured, never ones that were asked for: what a recipe
+`mixdistill.page.render`. It holds numbers that were measured, never ones that were asked for: what a recipe
 wants is `recipe`, what happened is everything else.
 """
 
@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from mixdistill.evidence.details import Details
 from mixdistill.types import Gap, Interval, Row, Rule, Score
 
 
@@ -354,6 +355,8 @@ class Evidence(Row):
     """By contrast, budget, student and progress."""
     moving: list[Moving] = []
     """A row per student and arm that was asked at two points or more."""
+    details: Details = Details()
+    """Token budgets, the parts of gaps, looks, costs and what else stands beside them."""
     cells_wanted: int
     """Cells the recipe asks for."""
     missing: list[str]

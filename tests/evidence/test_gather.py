@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import tiny
-from mixdistill import gather as gathering
 from mixdistill import pipeline
-from mixdistill.confounds import OTHERWISE
-from mixdistill.evidence import Evidence
-from mixdistill.gather import gather, parameters
+from mixdistill.evidence import gather as gathering
+from mixdistill.evidence.confounds import OTHERWISE
+from mixdistill.evidence.gather import gather, parameters
+from mixdistill.evidence.rows import Evidence
 from mixdistill.page.wording import headline
 from mixdistill.store import Store
 from mixdistill.types import Decision, Gap, Outcome, Problem

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from statistics import NormalDist, fmean
 from typing import TYPE_CHECKING
 
-from mixdistill import passrate
 from mixdistill.chain import DECISIONS
-from mixdistill.evidence import SharedStep
+from mixdistill.evidence import passrate
+from mixdistill.evidence.rows import SharedStep
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Interval, Outcome

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mixdistill.evidence import Confound, Moving
+from mixdistill.evidence.rows import Confound, Moving
+from mixdistill.evidence.undertraining import alarms, still_falling
 from mixdistill.recipe import load
-from mixdistill.undertraining import alarms, still_falling
 from trained import marker, study
 
 
@@ -114,7 +114,7 @@ def test_accuracy_on_dev_that_still_moves_is_a_sign_of_its_arm():
 
 def test_trainings_of_the_demo_raise_no_alarm():
     """What six of them logged, students xs and s, seed 0."""
-    logged = json.loads((Path(__file__).parent / "cases" / "demo_trainings.json").read_text())
+    logged = json.loads((Path(__file__).parent.parent / "cases" / "demo_trainings.json").read_text())
     assert len(logged) == 6
     assert {facts["updates"] for facts in logged.values()} == {625}
     demo = load("demo")

@@ -18,11 +18,13 @@ from typing import Any
 
 from mixdistill import evaluate
 from mixdistill.arms import BY, called
-from mixdistill.confound_table import Cell, Trained, confound_tables
-from mixdistill.confounds import OTHERWISE, confounds
-from mixdistill.curves import over_training
 from mixdistill.errors import Diverged
-from mixdistill.evidence import (
+from mixdistill.evidence.confound_table import Cell, Trained, confound_tables
+from mixdistill.evidence.confounds import OTHERWISE, confounds
+from mixdistill.evidence.curves import over_training
+from mixdistill.evidence.gaps import accuracies, gaps
+from mixdistill.evidence.readings import agreement, cell_of, read
+from mixdistill.evidence.rows import (
     ArmFacts,
     CellFacts,
     Confound,
@@ -32,14 +34,12 @@ from mixdistill.evidence import (
     StudentFacts,
     TeacherFacts,
 )
+from mixdistill.evidence.solved import judged, levels_of, shared
 from mixdistill.files import versions
-from mixdistill.gaps import accuracies, gaps
 from mixdistill.pipeline import sessions_seconds
 from mixdistill.problems import Shared, shared_line
-from mixdistill.readings import agreement, cell_of, read
 from mixdistill.recipe import BASE, Recipe, render
 from mixdistill.refusals import other_problems
-from mixdistill.solved import judged, levels_of, shared
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Score
 from mixdistill.units import STARTED, State, Unit, changed_keys, plan

@@ -8,8 +8,8 @@ import pytest
 
 import tiny
 from mixdistill.chain import Agreement
-from mixdistill.evidence import AgreementFacts
-from mixdistill.readings import COUNTS, agreement, read
+from mixdistill.evidence.readings import COUNTS, agreement, read
+from mixdistill.evidence.rows import AgreementFacts
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Decision, Outcome, Trace

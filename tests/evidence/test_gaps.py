@@ -9,7 +9,7 @@ import pytest
 
 import tiny
 from mixdistill.arms import of_variant
-from mixdistill.gaps import Cells, Under, gaps
+from mixdistill.evidence.gaps import Cells, Under, gaps
 from mixdistill.types import Gap, Rule
 
 ARMS = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.2, "short": 0.8}}

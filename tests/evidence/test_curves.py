@@ -3,8 +3,8 @@
 import pytest
 
 import tiny
-from mixdistill import stats
-from mixdistill.curves import over_training
+from mixdistill.evidence import stats
+from mixdistill.evidence.curves import over_training
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Decision, Outcome, Problem

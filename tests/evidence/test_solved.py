@@ -10,8 +10,8 @@ import pytest
 
 import tiny
 from mixdistill.chain import decide
+from mixdistill.evidence.solved import Solved, judged, shared, steps
 from mixdistill.sections import Verify
-from mixdistill.solved import Solved, judged, shared, steps
 from mixdistill.store import Store
 from mixdistill.types import Complexity, Outcome, Problem, Verdict
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 import tiny
-from mixdistill.confound_table import confound_tables
-from mixdistill.evidence import ConfoundRow, ConfoundTable
+from mixdistill.evidence.confound_table import confound_tables
+from mixdistill.evidence.rows import ConfoundRow, ConfoundTable
 from mixdistill.recipe import Recipe
 from trained import FACTS, OPTIONS, marker, study
 

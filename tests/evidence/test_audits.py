@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from mixdistill.audits import (
+from mixdistill.evidence.audits import (
     Marked,
     Stratum,
     allotted,
@@ -161,13 +161,15 @@ def audits(traces: int, accepted: Any, false_accepts: Any, false_rejects: Any, p
     ],
 )
 def test_the_planted_difference_is_covered(monkeypatch, accepted, false_accepts, false_rejects, per_arm, least, most):
-    monkeypatch.setattr("mixdistill.audits._wanted", lambda arms, within: 0)  # dear, and not what is asked here
+    monkeypatch.setattr(
+        "mixdistill.evidence.audits._wanted", lambda arms, within: 0
+    )  # dear, and not what is asked here
     covered, _ = audits(2000, accepted, false_accepts, false_rejects, per_arm)
     assert least <= covered <= most
 
 
 def test_a_planted_difference_is_found_and_none_is_not(monkeypatch):
-    monkeypatch.setattr("mixdistill.audits._wanted", lambda arms, within: 0)
+    monkeypatch.setattr("mixdistill.evidence.audits._wanted", lambda arms, within: 0)
     _, found = audits(2000, (0.60, 0.55), (0.02, 0.02), (0.40, 0.05), 200)
     assert found > 0.98
     _, found = audits(2000, (0.60, 0.55), (0.05, 0.05), (0.10, 0.10), 200)

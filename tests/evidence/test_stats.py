@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from mixdistill import stats
 from mixdistill.errors import DataError
-from mixdistill.stats import Spread, gap
+from mixdistill.evidence import stats
+from mixdistill.evidence.stats import Spread, gap
 from mixdistill.types import Interval
 
 STUDIES = 2000
@@ -446,5 +446,5 @@ def test_errors_bound_an_accuracy_from_both_sides():
 
 
 def test_importing_it_loads_neither_numpy_nor_scipy():
-    code = "import sys, mixdistill.stats; sys.exit(any(m in sys.modules for m in ('numpy', 'scipy', 'torch')))"
+    code = "import sys, mixdistill.evidence.stats; sys.exit(any(m in sys.modules for m in ('numpy', 'scipy', 'torch')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from mixdistill.confound_table import Trained, confound_tables
-from mixdistill.confounds import confounds
-from mixdistill.evidence import Confound
+from mixdistill.evidence.confound_table import Trained, confound_tables
+from mixdistill.evidence.confounds import confounds
+from mixdistill.evidence.rows import Confound
 from mixdistill.recipe import Recipe
 from mixdistill.units import Unit
 from trained import marker, study

@@ -10,10 +10,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mixdistill import stats
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.dev import DEV
-from mixdistill.evidence import DevGap, DevPoint, Moving
+from mixdistill.evidence import stats
+from mixdistill.evidence.rows import DevGap, DevPoint, Moving
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Outcome

@@ -20,8 +20,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from mixdistill.confound_table import Trained
-from mixdistill.evidence import Confound, Moving
+from mixdistill.evidence.confound_table import Trained
+from mixdistill.evidence.rows import Confound, Moving
 from mixdistill.page.wording import points
 from mixdistill.recipe import Recipe
 

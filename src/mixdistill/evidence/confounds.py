@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from mixdistill.arms import BASE, called
-from mixdistill.confound_table import Cell, Places, Trained, differ_somewhere
-from mixdistill.evidence import Confound, ConfoundTable, Moving
+from mixdistill.evidence.confound_table import Cell, Places, Trained, differ_somewhere
+from mixdistill.evidence.rows import Confound, ConfoundTable, Moving
+from mixdistill.evidence.undertraining import alarms
 from mixdistill.recipe import Recipe
-from mixdistill.undertraining import alarms
 from mixdistill.units import Unit
 
 OTHERWISE = "recipe"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mixdistill.arms import called
-from mixdistill.evidence import ConfoundRow, ConfoundTable
+from mixdistill.evidence.rows import ConfoundRow, ConfoundTable
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Budget
 

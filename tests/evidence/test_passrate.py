@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 from scipy import stats
 
-from mixdistill.passrate import estimate, pass_at_k
+from mixdistill.evidence.passrate import estimate, pass_at_k
 
 RULES = [(1, 1, 4), (1, 2, 6), (2, 1, 5), (2, 2, 2), (3, 2, 7), (4, 1, 8), (4, 3, 9), (2, 5, 8), (5, 4, 5)]
 """(samples, until_correct, max_samples)."""

@@ -12,9 +12,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from mixdistill import stats
-from mixdistill.evidence import AgreementFacts, ReadingFacts
-from mixdistill.gaps import Cells, Readings
+from mixdistill.evidence import stats
+from mixdistill.evidence.gaps import Cells, Readings
+from mixdistill.evidence.rows import AgreementFacts, ReadingFacts
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Interval, Outcome, Rule

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mixdistill import stats
 from mixdistill.arms import called, of_variant
 from mixdistill.evaluate import ALL
-from mixdistill.evidence import ArmAccuracy
+from mixdistill.evidence import stats
+from mixdistill.evidence.rows import ArmAccuracy
 from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe
 from mixdistill.types import Gap, Interval, Rule, Score
 

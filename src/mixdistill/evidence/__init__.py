@@ -1,0 +1,1 @@
+"""What a run folder shows: rows of evidence, gaps, intervals, verdicts and what could have fooled them."""

@@ -1,0 +1,290 @@
+"""Rows of the page beside accuracies and gaps: token budgets, the parts of a gap, looks, costs, what was forgotten.
+
+They depend on `types` alone, so that whatever computes them and whatever draws them may import them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from mixdistill.types import Interval, Row
+
+
+class BudgetPoint(Row):
+    """Accuracy of one arm of one student when it may write so much, over its seeds."""
+
+    student: str
+    arm: str
+    benchmark: str
+    kind: Literal["cut", "forced", "thinking"]
+    """`cut`: the prefix of one generation, graded as it stands. `forced`: the prefix, and then the answer asked for
+    at once. `thinking`: the same after a share of its own reasoning; 0 is thinking off, 1 all of it."""
+    at: float
+    """Tokens (`cut`, `forced`), or the share of the reasoning (`thinking`)."""
+    mean: float
+    """Correct over all answers, 0..1, mean over seeds."""
+    checkpoints: Interval | None
+    data: Interval | None
+    """None with a single seed, and for `base`."""
+    finished: float
+    """Share of the answers that ended by themselves within that, 0..1; of forced ones, before they were forced."""
+    finished_interval: Interval | None
+    """Of `finished`: this data, with a single seed these checkpoints."""
+    tokens: float
+    """Mean tokens written, those of a forced answer included."""
+    seeds: int
+    problems: int
+
+
+class FinishedGap(Row):
+    """A contrast among the problems that both arms finished, in every seed: selected by what the arms did, so it
+    explains a gap and decides none."""
+
+    name: str
+    """Name of the contrast."""
+    student: str
+    benchmark: str
+    arms: tuple[str, str]
+    max_tokens: int | None
+    delta: float
+    checkpoints: Interval | None
+    data: Interval | None
+    problems: int
+    """Commonly finished ones."""
+    of: int
+    """All problems."""
+    seeds: int
+
+
+class GapPart(Row):
+    """One part of a gap: how much of it comes from answers that ended so. The parts of a gap add up to it."""
+
+    name: str
+    """Name of the contrast."""
+    student: str
+    benchmark: str
+    arms: tuple[str, str]
+    max_tokens: int | None
+    part: Literal["cannot solve", "does not stop", "not extracted", "error"]
+    delta: float
+    """Points of the gap that this part makes: failures of that kind of arms[1] minus those of arms[0], in 0..1."""
+    checkpoints: Interval | None
+    data: Interval | None
+    seeds: int
+    problems: int
+
+
+class GapUndertrained(Row):
+    """How the gap moved over the end of the trainings: what of it more training might change."""
+
+    name: str
+    student: str
+    arms: tuple[str, str]
+    since: float
+    """Share of the updates at the earlier point."""
+    delta: float
+    """Gap at the end minus gap then, on `problems.dev`."""
+    checkpoints: Interval | None
+    data: Interval | None
+    seeds: int
+    problems: int
+
+
+class Loops(Row):
+    """How often the answers of one arm end in a loop: a text that repeats itself to the end."""
+
+    student: str
+    arm: str
+    benchmark: str
+    answers: int
+    looped: int
+    share: float
+    interval: Interval | None
+
+
+class PassAt(Row):
+    """avg@k and pass@k of one arm on one benchmark, mean over seeds, unbiased (Chen et al. 2021)."""
+
+    student: str
+    arm: str
+    benchmark: str
+    samples: int
+    """Samples of a problem."""
+    k: int
+    """1: avg@k, the mean accuracy of one sample."""
+    mean: float
+    checkpoints: Interval | None
+    data: Interval | None
+    seeds: int
+    problems: int
+
+
+class Paraphrased(Row):
+    """Accuracy of one arm when the primary benchmark is asked in other words."""
+
+    student: str
+    arm: str
+    benchmark: str
+    wording: str
+    """Name of the wording; "" for the study's own."""
+    mean: float
+    checkpoints: Interval | None
+    data: Interval | None
+    seeds: int
+    problems: int
+
+
+class Forgotten(Row):
+    """An arm against the untuned student on a benchmark that guards what the student could before."""
+
+    student: str
+    arm: str
+    benchmark: str
+    before: float
+    """Accuracy of the untuned student."""
+    after: float
+    delta: float
+    checkpoints: Interval | None
+    data: Interval | None
+    seeds: int
+    problems: int
+
+
+class AverageGap(Row):
+    """A contrast averaged over benchmarks with weights that were fixed before the run."""
+
+    name: str
+    student: str
+    arms: tuple[str, str]
+    weights: dict[str, float]
+    """Benchmark -> weight, adding up to 1; those with fewer than 100 problems are not in it."""
+    left_out: list[str]
+    """Benchmarks with too few problems to decide anything."""
+    delta: float
+    checkpoints: Interval | None
+    data: Interval | None
+    p: float | None
+    verdict: str
+    seeds: int
+    problems: int
+    """Of all benchmarks together."""
+
+
+class Look(Row):
+    """One time that this study was looked at, with so many seeds."""
+
+    when: str
+    """ISO date and time, UTC."""
+    contrast: str
+    student: str
+    seeds: int
+    problems: int
+    delta: float
+    p: float | None
+    """As it stood then, before it was paid for."""
+    verdict: str
+
+
+class Crossover(Row):
+    """A gap against the logarithm of the student's size, over the students of one family (four sizes or more)."""
+
+    name: str
+    """Name of the contrast."""
+    benchmark: str
+    students: list[str]
+    slope: float
+    """Change of the gap, in 0..1, for a student ten times as large."""
+    slope_interval: Interval | None
+    parameters: float | None
+    """Number of weights at which the fitted gap is zero; None where it lies far outside the sizes."""
+    low: float | None
+    """Lower end of its 95 % interval in weights (Fieller); None: unbounded."""
+    high: float | None
+    """Upper end; None: unbounded."""
+
+
+class ShiftedToken(Row):
+    """A token that the trained student writes where the untuned one would have ranked it low."""
+
+    token: str
+    count: int
+    """How often it was written."""
+    rank: float
+    """Mean rank under the untuned student; 1 is its own first choice."""
+    kind: Literal["style", "content"]
+
+
+class StyleShift(Row):
+    """How far the text of a trained student is from what the untuned one would have written (the paper's figure 8)."""
+
+    student: str
+    arm: str
+    tokens: int
+    """Tokens looked at."""
+    traces: int
+    top1: float
+    """Share of tokens that are the untuned student's own first choice, 0..1."""
+    top1_interval: Interval | None
+    """Traces resampled by problem."""
+    mean_rank: float
+    style_share: float
+    """Of the tokens it would not have chosen first, the share that is style and not content."""
+    style_interval: Interval | None
+    shifted: list[ShiftedToken]
+    """The most shifted ones first."""
+
+
+class AnswerCost(Row):
+    """What 1,000 answers of one arm take."""
+
+    student: str
+    arm: str
+    benchmark: str
+    tokens: float
+    """Completion tokens of 1,000 answers."""
+    tokens_per_correct: float | None
+    """Completion tokens for one correct answer; None where none was."""
+    seconds: float | None
+    """Of the machine that evaluated, for 1,000 answers."""
+    interval: Interval | None
+    """Of `tokens`, problems resampled."""
+
+
+class Published(Row):
+    """A number of a publication beside the measured one."""
+
+    label: str
+    """What it is: `long_cot_gap of Qwen2.5-3B`."""
+    source: str
+    """Where it stands: `Table 1`."""
+    published: float
+    """In 0..1."""
+    measured: float | None
+    """In 0..1; None where the study has no such number."""
+    interval: Interval | None
+    """This data, of the measured one; with a single seed these checkpoints."""
+    n: str
+    """What it was measured on: `5 seeds, 1,319 problems`."""
+
+
+class Details(Row):
+    """All of them; a list is empty where nothing of its kind was measured."""
+
+    budget_points: list[BudgetPoint] = []
+    finished_gaps: list[FinishedGap] = []
+    parts: list[GapPart] = []
+    undertrained: list[GapUndertrained] = []
+    loops: list[Loops] = []
+    pass_at: list[PassAt] = []
+    paraphrased: list[Paraphrased] = []
+    forgotten: list[Forgotten] = []
+    averages: list[AverageGap] = []
+    looks: list[Look] = []
+    crossovers: list[Crossover] = []
+    style: list[StyleShift] = []
+    costs: list[AnswerCost] = []
+    published: list[Published] = []
+    next_steps: list[str] = Field(default_factory=list)
+    """What to do now, one sentence each, the first the most useful."""
