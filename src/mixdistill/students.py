@@ -23,7 +23,7 @@ from mixdistill.collect import Buying, Collected, collect
 from mixdistill.errors import MixdistillError
 from mixdistill.files import versions, write_atomically
 from mixdistill.generate import make_backend
-from mixdistill.prompts import tagged
+from mixdistill.prompts import asking, tagged
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Student
 from mixdistill.store import Store
@@ -64,6 +64,8 @@ class Asked:
     chat_template_kwargs: dict[str, Any]
     tag: str = ""
     """What every prompt carries on a last line."""
+    ask: str | None = None
+    """The template around every problem, by name or file."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,11 @@ def answer(recipe: Recipe, store: Store, asked: Asked) -> Answered:
 def _sample(recipe: Recipe, store: Store, asked: Asked) -> Collected:
     """The model's traces: those there are of these weights and settings, and the rest from the model."""
     _set_other_sampling_aside(store, asked.folder, asked.stamp)
+    ask = asking(asked.ask)
     buying = Buying(
         author=asked.author,
         model=recipe.students[asked.student].model,
-        problems=[p.model_copy(update={"prompt": tagged(p.prompt, asked.tag)}) for p in asked.problems],
+        problems=[p.model_copy(update={"prompt": tagged(ask(p.prompt), asked.tag)}) for p in asked.problems],
         rule=fixed(asked.k),
         label=asked.label,
         error_rate=recipe.error_rate,

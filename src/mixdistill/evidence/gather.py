@@ -113,12 +113,11 @@ def _arms(recipe: Recipe, done: set[tuple[str, str, int | None, str]]) -> list[A
 
 
 def _levels(store: Store, benchmark: str) -> dict[str, set[str]]:
-    """Group -> problem ids: `all`, and every level."""
+    """Group -> problem ids: `all`, every level and every subject."""
     groups: dict[str, set[str]] = defaultdict(set)
     for p in store.read(store.folder("problems"), Problem, benchmark):
-        groups[evaluate.ALL].add(p.id)
-        if p.level is not None:
-            groups[evaluate.group_of(p.level)].add(p.id)
+        for group in evaluate.groups_of(p):
+            groups[group].add(p.id)
     return dict(sorted(groups.items(), key=lambda g: (g[0] != evaluate.ALL, g[0])))
 
 
