@@ -23,6 +23,7 @@ from mixdistill.evidence.confound_table import Cell, Trained, confound_tables
 from mixdistill.evidence.confounds import OTHERWISE, confounds
 from mixdistill.evidence.curves import over_training
 from mixdistill.evidence.gaps import accuracies, gaps
+from mixdistill.evidence.gather_details import details
 from mixdistill.evidence.readings import agreement, cell_of, read
 from mixdistill.evidence.rows import (
     ArmFacts,
@@ -92,6 +93,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         dev_points=curves.points,
         dev_gaps=curves.gaps,
         moving=curves.moving,
+        details=details(store, done, found[declared], curves),
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, cells_done, diverged),
         notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),
