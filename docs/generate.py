@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from mixdistill import projection, recipe, resolve, sections, types
 from mixdistill.commands import plans
 from mixdistill.evidence import rows as evidence
+from mixdistill.evidence.shown import ReportedTrace
 from mixdistill.handover import gate
 from mixdistill.mixing import mixtures
 
@@ -124,8 +125,8 @@ def data_page() -> str:
     rows = [
         types.Problem, types.Unused, types.Trace, types.Verdict, types.Decision, types.Complexity,
         types.Example, types.Update,
-        types.Drop, types.Score, types.Gap, types.Usage, types.Sampling, types.Message, types.Request, types.Completion,
-        types.Interval,
+        types.Drop, types.Score, types.Gap, ReportedTrace, types.Usage, types.Sampling, types.Message, types.Request,
+        types.Completion, types.Interval,
     ]  # fmt: skip
     parts = [HEAD, "# Data formats\n\nRows of the tables in a run folder; nested values are JSON text in Parquet.\n"]
     parts += [f"\n## {row.__name__}\n\n{_doc(row)}\n\n{_fields(row)}" for row in rows]
