@@ -29,7 +29,7 @@ FUNCTION = _words(
     both but by can cannot could did do does doing down during each either else even ever every few for from further
     had has have having he her here hers him his how i if in into is it its itself just least less like many may me
     might more most much must my neither no nor not of off on once one only or other our ours out over own quite
-    rather same shall she should some such than that the their theirs them themselves then there these they this
+    rather same shall she should so some such than that the their theirs them themselves then there these they this
     those though through thus to too under unless until up upon us very was we were what when where whether which
     while who whom whose why will with within without would yet you your yours aren't can't couldn't didn't doesn't
     don't hadn't hasn't haven't he's i'd i'll i'm i've isn't it's let's she's shouldn't that's there's they're
@@ -46,9 +46,9 @@ STEERING = _words(
     likewise look makes maybe means meanwhile mistake moment moreover namely need needed needs next nice now
     obviously oh ok okay oops otherwise perhaps please possible possibly precisely presumably pretty previous
     previously probably really recall regarding remember respectively right second secondly seem seems sense
-    similarly simple simply since so somehow something sorry still straightforward suppose supposed sure therefore third
-    thirdly together well wait whereas wrong yeah yes answer answers approach ask asked asking asks attempt based
-    boxed break breaking calculate calculated calculating calculation calculations case check checking clarify
+    similarly simple simply since somehow something sorry still straightforward suppose supposed sure therefore
+    third thirdly together well wait whereas wrong yeah yes answer answers approach ask asked asking asks attempt
+    based boxed break breaking calculate calculated calculating calculation calculations case check checking clarify
     compute computed computing conclude conclusion confirm confusing convert detail details determine equation
     expression figure final find finding formula get gets getting give gives go goes going got help hint idea
     information know known knows method note noting part parts plug problem process question read reading realize
