@@ -1,13 +1,14 @@
 // The trace browser. Whatever a model wrote reaches the screen through textContent alone.
 (() => {
   "use strict";
-  const PER_PAGE = 50, MOST_MARKS = 500;
+  const PER_PAGE = 50, MOST_MARKS = 200;
   const WORDS = { correct: "correct", incorrect: "incorrect", no_answer: "no answer found", truncated: "cut before an answer", error: "verifier failed" };
   const SIGNS = { correct: "✓", incorrect: "✗", no_answer: "?", truncated: "…", error: "!" };
   const ENDED = { stop: "ended by itself", length: "cut at the limit", content_filter: "stopped by a filter", unknown: "end not known" };
   const at = (name) => document.getElementById(`t-${name}`);
+  const trouble = document.getElementById("traces-trouble"); // until there is none
   const state = { student: "", benchmark: "", level: "", arm: "", outcome: "", query: "", a: "", b: "", which: "all", seed: null, sample: 0 };
-  let shared, problems = [], found = [], current = null, page = 0, visible = false;
+  let shared, problems = [], found = [], current = null, page = 0;
 
   // -- data ----------------------------------------------------------------------------------------------------------
 
@@ -291,8 +292,10 @@
     select.closest(".field")?.toggleAttribute("hidden", values.length < 2);
     select.value = state[name];
     select.addEventListener("change", () => {
+      const other = { a: "b", b: "a" }[name];
+      if (other && state[other] === select.value) state[other] = state[name];
       state[name] = select.value;
-      if (name === "student") pairOf();
+      pairOf();
       update();
     });
   }
@@ -333,6 +336,11 @@
   const KEYS = { j: () => step(1), k: () => step(-1), "/": () => at("search").focus() };
   const IN_LIST = { ArrowDown: () => step(1), ArrowUp: () => step(-1), PageDown: () => turn(1), PageUp: () => turn(-1) };
 
+  function onScreen() {
+    const { top, bottom } = document.getElementById("traces-browser").getBoundingClientRect();
+    return top < innerHeight && bottom > 0;
+  }
+
   // Letters are keys where nobody is typing, and only while the browser is on the screen.
   function pressed(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -341,7 +349,7 @@
       if (event.key === "Escape" && typing === at("search") && state.query) clear();
       return;
     }
-    const run = (at("list").contains(event.target) && IN_LIST[event.key]) || (visible && KEYS[event.key]);
+    const run = (at("list").contains(event.target) && IN_LIST[event.key]) || (onScreen() && KEYS[event.key]);
     if (!run) return;
     event.preventDefault();
     run();
@@ -364,7 +372,6 @@
     for (const [name, by] of [["previous", -1], ["next", 1]]) at(name).addEventListener("click", () => step(by));
     for (const [name, by] of [["earlier", -1], ["later", 1]]) at(name).addEventListener("click", () => turn(by));
     document.addEventListener("keydown", pressed);
-    new IntersectionObserver((seen) => (visible = seen.at(-1).isIntersecting)).observe(document.getElementById("traces-browser"));
   }
 
   const distinct = (values) => [...new Set(values)].filter((value) => value !== null);
@@ -374,7 +381,7 @@
     const [head, ...lines] = await unpacked(document.getElementById("traces-data").textContent);
     shared = JSON.parse(head);
     problems = lines.filter(Boolean).map(indexed);
-    if (!problems.length) return;
+    if (!problems.length) throw new Error("none is in it");
     state.student = shared.students[0];
     [state.a, state.b] = shared.pair || [shared.arms[0], shared.arms[0]];
     const levels = distinct(problems.map((p) => p.level)).sort((x, y) => x.localeCompare(y, "en", { numeric: true }));
@@ -388,13 +395,12 @@
     document.querySelector("#traces fieldset").hidden = shared.arms.length < 2;
     pairOf();
     listen();
+    trouble.hidden = true;
     document.getElementById("traces-browser").hidden = false;
     update();
   }
 
   start().catch((error) => {
-    const trouble = document.getElementById("traces-trouble");
     trouble.textContent = `The answers in this page cannot be unpacked (${error.message}). They are in traces.parquet beside it.`;
-    trouble.hidden = false;
   });
 })();
