@@ -48,13 +48,15 @@ def recipe_page() -> str:
         "teachers.<name>.serve, students.<name>.serve": sections.Serve,
         "verify": sections.Verify, "analyze": sections.Analyze, "students.<name>": sections.Student,
         "arms.<name>": sections.Arm, "primary": sections.Primary, "budget": sections.Budget,
-        "train": sections.Train, "tune": sections.Tune, "evaluate": sections.Evaluate,
+        "train": sections.Train, "tune": sections.Tune, "evaluate": sections.Evaluate, "published": sections.Published,
     }  # fmt: skip
     parts = [
         HEAD,
         "# The recipe\n\nOne YAML file. Unknown keys are refused; `--set a.b=value` overrides a key for one run. ",
         "`${NAME}` in a text is read from the environment when it is used and never written to disk; ",
-        f"`${{{resolve.RECIPES}}}` is always there: the folder of the shipped recipes.\n",
+        f"`${{{resolve.RECIPES}}}` is always there: the folder of the shipped recipes.\n\n",
+        "`extends: OTHER` takes what a recipe does not say itself from another: a shipped one by name, or a file ",
+        "beside it. Sections are joined key by key, lists are replaced, and `null` takes a key away.\n",
     ]  # fmt: skip
     parts.append(IMPLIED.format(**_implied()))
     for name, model in models.items():
