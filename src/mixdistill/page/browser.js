@@ -37,6 +37,7 @@
   }
 
   const tracesOf = (problem, arm) => problem.of.get(state.student)?.get(arm) || [];
+  const words = (arm) => shared.words[arm] || arm;
   const right = (traces) => traces.filter((t) => t.outcome === "correct").length;
 
   // How much more often A is right than B, -1 to 1; null where one of them was not asked.
@@ -82,7 +83,7 @@
 
   function update() {
     const counts = find();
-    const names = { all: "all", a: `${state.a} more often right`, b: `${state.b} more often right`, same: "equally often" };
+    const names = { all: "all", a: `${words(state.a)} more often right`, b: `${words(state.b)} more often right`, same: "equally often" };
     for (const button of document.querySelectorAll("#traces [data-which]")) {
       const which = button.dataset.which;
       button.replaceChildren(element("span", "", names[which]), " ", element("b", "", count(counts[which])));
@@ -184,7 +185,7 @@
     function tally(side) {
       const traces = tracesOf(problem, state[side]);
       const box = element("span", `tally key-${side}`);
-      if (traces.length) box.append(element("span", "", state[side]), ` ${right(traces)}/${traces.length}`);
+      if (traces.length) box.append(element("span", "", words(state[side])), ` ${right(traces)}/${traces.length}`);
       return box;
     }
   }
@@ -219,19 +220,19 @@
     const trace = shownOf(traces), side = arm === state.a ? "a" : arm === state.b ? "b" : "";
     const box = element("section", `card ${trace.outcome}${side ? ` side-${side}` : ""}`), head = element("h4");
     if (side) head.append(element("span", `key-${side}`, side.toUpperCase()), " ");
-    head.append(element("span", "arm", arm));
+    head.append(element("span", "arm", words(arm)));
     box.append(head);
     if (traces.length > 1) box.append(chips(arm, traces, trace));
     box.append(verdict(trace));
-    if (trace.error) box.append(block("failed", trace.error, `Error of ${arm}`)[0]);
+    if (trace.error) box.append(block("failed", trace.error, `Error of ${words(arm)}`)[0]);
     if (trace.reasoning) {
-      const [text, marked] = block("reasoning", trace.reasoning, `Reasoning of ${arm}`);
+      const [text, marked] = block("reasoning", trace.reasoning, `Reasoning of ${words(arm)}`);
       const folded = element("details");
       folded.open = marked;
       folded.append(element("summary", "", `Reasoning, ${plural(sizeOf(trace.reasoning), "character")}`), text);
       box.append(folded);
     }
-    if (trace.content) box.append(block("content", trace.content, `Answer of ${arm}`)[0]);
+    if (trace.content) box.append(block("content", trace.content, `Answer of ${words(arm)}`)[0]);
     else if (!trace.error) box.append(element("p", "nothing", trace.reasoning ? "Nothing after the reasoning." : "It wrote nothing."));
     return box;
   }
@@ -259,7 +260,7 @@
   function chips(arm, traces, shown) {
     const box = element("div", "chips"), sampled = traces.some((t) => t.sample > 0);
     box.setAttribute("role", "group");
-    box.setAttribute("aria-label", `Answers of ${arm}`);
+    box.setAttribute("aria-label", `Answers of ${words(arm)}`);
     box.append(element("span", "", traces[0].seed === null ? "sample" : sampled ? "seed.sample" : "seed"));
     for (const trace of traces) {
       const name = [trace.seed, sampled ? trace.sample : null].filter((part) => part !== null).join(".");
@@ -280,7 +281,7 @@
     [state.seed, state.sample] = [trace.seed, trace.sample];
     show();
     const groups = [...at("shown").querySelectorAll(".chips")];
-    groups.find((g) => g.getAttribute("aria-label") === `Answers of ${arm}`)?.querySelector("[aria-pressed=true]")?.focus({ preventScroll: true });
+    groups.find((g) => g.getAttribute("aria-label") === `Answers of ${words(arm)}`)?.querySelector("[aria-pressed=true]")?.focus({ preventScroll: true });
   }
 
   // -- asking --------------------------------------------------------------------------------------------------------
@@ -288,7 +289,7 @@
   function options(name, values, any) {
     const select = at(name);
     if (any) select.append(new Option(any, ""));
-    for (const value of values) select.append(new Option(WORDS[value] && name === "outcome" ? WORDS[value] : value, value));
+    for (const value of values) select.append(new Option(name === "outcome" ? WORDS[value] : ["arm", "a", "b"].includes(name) ? words(value) : value, value));
     select.closest(".field")?.toggleAttribute("hidden", values.length < 2);
     select.value = state[name];
     select.addEventListener("change", () => {
