@@ -29,7 +29,7 @@ from mixdistill.sections import Student
 from mixdistill.store import Store
 from mixdistill.tokens import SWITCH, WAYS, Template
 from mixdistill.training.finetune import device_name
-from mixdistill.types import Completion, Outcome, Problem, Request, Trace
+from mixdistill.types import Completion, Message, Outcome, Problem, Request, Trace
 from mixdistill.wanted import fixed
 
 BACKEND = "transformers"
@@ -66,6 +66,10 @@ class Asked:
     """What every prompt carries on a last line."""
     ask: str | None = None
     """The template around every problem, by name or file."""
+
+    def prompt(self, problem: Problem) -> str | list[Message]:
+        """What it is asked about a problem."""
+        return tagged(asking(self.ask)(problem.prompt), self.tag)
 
 
 @dataclass(frozen=True)
@@ -124,11 +128,10 @@ def answer(recipe: Recipe, store: Store, asked: Asked) -> Answered:
 def _sample(recipe: Recipe, store: Store, asked: Asked) -> Collected:
     """The model's traces: those there are of these weights and settings, and the rest from the model."""
     _set_other_sampling_aside(store, asked.folder, asked.stamp)
-    ask = asking(asked.ask)
     buying = Buying(
         author=asked.author,
         model=recipe.students[asked.student].model,
-        problems=[p.model_copy(update={"prompt": tagged(ask(p.prompt), asked.tag)}) for p in asked.problems],
+        problems=[p.model_copy(update={"prompt": asked.prompt(p)}) for p in asked.problems],
         rule=fixed(asked.k),
         label=asked.label,
         error_rate=recipe.error_rate,

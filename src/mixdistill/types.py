@@ -115,6 +115,16 @@ class Request(Row):
     """Seed of this completion alone, so that what is sampled does not depend on batching or order."""
     sampling: Sampling = Sampling()
     """How to draw it."""
+    prefix: str = ""
+    """How the assistant's turn begins. The completion goes on from there, and is what follows alone: as it stands, and
+    all of it in `content`."""
+    prefix_ids: list[int] = Field(default_factory=list)
+    """The same as tokens of the model; backends that know its tokens continue these."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether the assistant's turn has a beginning."""
+        return bool(self.prefix or self.prefix_ids)
 
 
 class Usage(Row):
@@ -273,6 +283,19 @@ class Score(Row):
     def accuracy(self) -> float:
         """Correct over all five outcomes, in 0..1."""
         return self.correct / self.examples
+
+
+class Ranked(Row):
+    """What an untuned student would have made of a trace: the rank of every token, given the prompt and all before."""
+
+    trace_id: str
+    problem_id: str
+    follows: str
+    """Hash of what the ranks follow from: the untuned model, its precision, the tokens of prompt and completion."""
+    tokens: list[str]
+    """Text of each token of the completion, its stop token included; one after the other they are the text."""
+    ranks: list[int]
+    """Of each: 1 is what the untuned student thinks most likely."""
 
 
 class Interval(Row):
