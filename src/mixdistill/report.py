@@ -1,4 +1,4 @@
-"""Stage 8: the page, its Markdown, its JSON, and every chart and table as files of their own."""
+"""Stage 8: the page, its Markdown, its JSON, every chart and table as files, and the students' traces as a table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mixdistill.recipe import OVER_BASE, Recipe
 from mixdistill.recipe import render as render_recipe
 from mixdistill.store import MARKER, Store
 from mixdistill.types import Gap, content_hash
-from mixdistill.units import Done, Unit, plan
+from mixdistill.units import Done, State, Unit, plan
 
 VERSION = "7"
 SUMMARY = "summary.txt"
@@ -42,6 +42,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Gather the evidence and write it down in every form. Raises MissingExtra without the extra `report`."""
+    from mixdistill.evidence import shown
     from mixdistill.evidence.gather import gather
 
     for library in ("numpy", "scipy", "vl_convert"):
@@ -50,8 +51,10 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
 
     evidence = gather(recipe, store)
     folder, declared = store.folder("report"), _declared(recipe, evidence)
+    done = [evaluation for evaluation, state in plan(recipe, store, "evaluate") if state is State.DONE]
+    traces, readable = shown.write(recipe, store, folder, done)
     texts = {
-        "index.html": render.html(evidence),
+        "index.html": render.html(evidence, readable),
         "report.md": render.markdown(evidence),
         "report.json": evidence.model_dump_json(indent=2),
         "gap.svg": render.gap_svg(evidence.model_copy(update={"gaps": declared})),
@@ -62,6 +65,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     _write_beside(folder, evidence, declared)
     rows = {name: getattr(evidence, name) for name in ("gaps", "gaps_by_rule", "gaps_by_variant")}
     tables: dict[str, Any] = {name: store.seal(folder, Gap, gaps, name) for name, gaps in rows.items()}
+    tables[shown.TABLE] = traces
     counts = {"gaps": len(evidence.gaps), "cells": len(evidence.cells), "missing": len(evidence.missing)}
     return Done(counts=counts, tables=tables)
 

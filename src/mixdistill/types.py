@@ -113,6 +113,16 @@ class Request(Row):
     """Seed of this completion alone, so that what is sampled does not depend on batching or order."""
     sampling: Sampling = Sampling()
     """How to draw it."""
+    prefix: str = ""
+    """How the assistant's turn begins. The completion goes on from there, and is what follows alone: as it stands, and
+    all of it in `content`."""
+    prefix_ids: list[int] = Field(default_factory=list)
+    """The same as tokens of the model; backends that know its tokens continue these."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether the assistant's turn has a beginning."""
+        return bool(self.prefix or self.prefix_ids)
 
 
 class Usage(Row):

@@ -15,7 +15,7 @@ def rows(tmp_path_factory):
     model = tiny.student(tmp_path_factory.mktemp("student"))
     study = tiny.study(model, evaluate={"caps": [8], "k": 2, "sampling": {"temperature": 1.0, "max_tokens": 12}})
     store, _ = tiny.run(study, tmp_path_factory.mktemp("run"), *STAGES)
-    return ended(study, store, [unit for unit, _ in plan(study, store, "evaluate")])
+    return ended(store, [unit for unit, _ in plan(study, store, "evaluate")])
 
 
 STAGES = ("generate", "verify", "analyze", "mix", "train", "evaluate")

@@ -128,6 +128,11 @@ def test_without_a_declared_comparison_the_step_is_to_declare_one() -> None:
     assert run == f"Run the recipe: long_cot_gap was not measured (`{COMMAND}`)."
 
 
+def test_a_smoke_run_asks_for_a_real_one_alone() -> None:
+    smoke = "Run the recipe without `--smoke`: nothing here is a result."
+    assert next_steps(of(primary(), missing=["m/long/0: gone"], smoke=True)) == [smoke]
+
+
 def test_undertrained_arms_ask_for_longer_training_after_everything_else() -> None:
     short = [
         Confound(severity="note", text="x", field="undertrained", student="m", values={arm: "40 updates"})

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixdistill.backends import adapters
 from mixdistill.backends.transformers import (
+    begun_ids,
     completion_of,
     decoding_of,
     generation_config,
@@ -44,6 +45,8 @@ class _Asked(NamedTuple):
 
     position: int
     start: float
+    begun: bool
+    """Whether it goes on from a beginning."""
 
 
 class VLLM:
@@ -116,13 +119,13 @@ class VLLM:
                         yield drawn - 1, failed
                 for output in self._step() if asked else ():
                     row = asked.pop(output.request_id)
-                    yield row.position, self._completion(output, time.perf_counter() - row.start)
+                    yield row.position, self._completion(output, row)
         finally:
             self._close(asked)
 
     def _add(self, position: int, request: Request, asked: dict[str, _Asked]) -> Completion | None:
         """Hand a request to the engine; else the completion that says why it cannot be."""
-        prompt = self._template.prompt_ids(request.prompt)
+        prompt = begun_ids(request, self._template)
         context = self._engine.model_config.max_model_len
         if len(prompt) >= context:
             return Completion(error=f"prompt has {len(prompt)} tokens, context is {context}")
@@ -145,7 +148,7 @@ class VLLM:
             output_kind=_final_only(),
         )
         name = str(position)
-        asked[name] = _Asked(position, time.perf_counter())
+        asked[name] = _Asked(position, time.perf_counter(), request.begun)
         self._engine.add_request(name, {"prompt_token_ids": prompt}, params, lora_request=self._lora)
         return None
 
@@ -156,9 +159,15 @@ class VLLM:
         except Exception as e:
             raise StageError(f"{self.model}: vLLM's engine failed ({said(e, 300)}); run again to go on") from e
 
-    def _completion(self, output: Any, seconds: float) -> Completion:
-        sampled, prompt = list(output.outputs[0].token_ids), len(output.prompt_token_ids)
-        return completion_of(sampled, self._template, self._stop_ids, prompt_tokens=prompt, seconds=seconds)
+    def _completion(self, output: Any, row: _Asked) -> Completion:
+        return completion_of(
+            list(output.outputs[0].token_ids),
+            self._template,
+            self._stop_ids,
+            prompt_tokens=len(output.prompt_token_ids),
+            seconds=time.perf_counter() - row.start,
+            begun=row.begun,
+        )
 
     @property
     def _engine(self) -> Any:

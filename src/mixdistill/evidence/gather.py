@@ -38,6 +38,7 @@ from mixdistill.evidence.rows import (
     TeacherFacts,
 )
 from mixdistill.evidence.solved import Solved, judged, levels_of, shared
+from mixdistill.evidence.stats import CANNOT_TELL
 from mixdistill.files import versions
 from mixdistill.pipeline import sessions_seconds
 from mixdistill.problems import Shared, shared_line
@@ -48,6 +49,14 @@ from mixdistill.types import Interval, Outcome, Problem, Score
 from mixdistill.units import STARTED, State, Unit, changed_keys, plan
 from mixdistill.verify import DECISIONS, accepted
 
+NO_VERDICT = f"{CANNOT_TELL} (smoke run)"
+SMOKE = Confound(
+    severity="red",
+    text="Smoke run: models, data and traces are made up, so no number here is a result.",
+    field="smoke",
+    values={},
+)
+
 
 def gather(recipe: Recipe, store: Store) -> Evidence:
     """Everything the report shows."""
@@ -55,6 +64,8 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
     done = [unit for unit, s in plan(recipe, store, "evaluate") if s is State.DONE]
     answers = read(recipe, store, done)
     found = gaps(recipe, answers.correct, levels)
+    if recipe.smoke:
+        found = {way: [gap.model_copy(update={"verdict": NO_VERDICT}) for gap in rows] for way, rows in found.items()}
     declared, *others = found
     scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
     trained, diverged, curves = _trained(recipe, store), _diverged(recipe, store), over_training(recipe, store)
@@ -64,48 +75,49 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
     evaluated = [(u, _marker(store, u)) for u in done]
     primary = recipe.primary_or_first()
     teachers = judged(recipe, store)
-    return _with_next_steps(
-        Evidence(
-            name=recipe.name,
-            question=recipe.description,
-            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            primary=Primary(**primary.model_dump()) if primary else None,
-            verifier=recipe.verify.name,
-            rule=recipe.verify.counts,
-            budget=recipe.budget.unit,
-            variants=recipe.variants[1:],
-            students=_students(recipe, store),
-            arms=_arms(recipe, cells_done),
-            teachers=[_teacher(recipe, store, t) for t in teachers],
-            solved=shared(teachers, levels_of(store)),
-            shared=_shared(recipe, store),
-            cells=cells,
-            scores=scores,
-            accuracies=accuracies(recipe, answers.correct[recipe.verify.counts], scores, levels),
-            gaps=found[declared],
-            gaps_by_rule=[gap for way in others if not way.variant for gap in found[way]],
-            gaps_by_variant=[gap for way in others if way.variant for gap in found[way]],
-            alike=answers.alike,
-            readings=answers.facts,
-            agreement=agreement(recipe, store, done),
-            confounds=[
-                *_made_otherwise(recipe, store),
-                *confounds(recipe, differences, trained, evaluated, changed, curves.moving, diverged),
-            ],
-            confound_tables=differences,
-            dev_points=curves.points,
-            dev_gaps=curves.gaps,
-            moving=curves.moving,
-            cells_wanted=len(recipe.cells()),
-            missing=_missing(recipe, cells_done, diverged),
-            notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),
-            command=_command(store),
-            recipe=render(recipe),
-            versions=versions() | _commit(),
-            seconds=sessions_seconds(store),
-            details=details(recipe, store, done, found[declared], curves),
-        )
+    evidence = Evidence(
+        name=recipe.name,
+        question=recipe.description,
+        smoke=recipe.smoke,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        primary=Primary(**primary.model_dump()) if primary else None,
+        verifier=recipe.verify.name,
+        rule=recipe.verify.counts,
+        budget=recipe.budget.unit,
+        variants=recipe.variants[1:],
+        students=_students(recipe, store),
+        arms=_arms(recipe, cells_done),
+        teachers=[_teacher(recipe, store, t) for t in teachers],
+        solved=shared(teachers, levels_of(store)),
+        shared=_shared(recipe, store),
+        cells=cells,
+        scores=scores,
+        accuracies=accuracies(recipe, answers.correct[recipe.verify.counts], scores, levels),
+        gaps=found[declared],
+        gaps_by_rule=[gap for way in others if not way.variant for gap in found[way]],
+        gaps_by_variant=[gap for way in others if way.variant for gap in found[way]],
+        alike=answers.alike,
+        readings=answers.facts,
+        agreement=agreement(recipe, store, done),
+        confounds=[
+            *([SMOKE] if recipe.smoke else []),
+            *_made_otherwise(recipe, store),
+            *confounds(recipe, differences, trained, evaluated, changed, curves.moving, diverged),
+        ],
+        confound_tables=differences,
+        dev_points=curves.points,
+        dev_gaps=curves.gaps,
+        moving=curves.moving,
+        details=details(store, done, found[declared], curves),
+        cells_wanted=len(recipe.cells()),
+        missing=_missing(recipe, cells_done, diverged),
+        notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),
+        command=_command(store),
+        recipe=render(recipe),
+        versions=versions() | _commit(),
+        seconds=sessions_seconds(store),
     )
+    return _with_next_steps(evidence)
 
 
 def _with_next_steps(evidence: Evidence) -> Evidence:

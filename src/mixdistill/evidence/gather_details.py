@@ -1,20 +1,23 @@
-"""What stands beside accuracies and gaps: a line per list of `Details`, each from a module of its own."""
+"""A run folder -> `Details`: everything that the page shows beside accuracies and gaps. One line for each list."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from mixdistill.evidence.costs import costs
 from mixdistill.evidence.curves import Curves
 from mixdistill.evidence.details import Details
 from mixdistill.evidence.ended import ended
-from mixdistill.recipe import Recipe
+from mixdistill.evidence.parts import parts
 from mixdistill.store import Store
 from mixdistill.types import Gap
 from mixdistill.units import Unit
 
 
-def details(recipe: Recipe, store: Store, done: Sequence[Unit], gaps: Sequence[Gap], curves: Curves) -> Details:
-    """Of the evaluations in `done` and the gaps that count; without `next_steps`, which follow from everything."""
+def details(store: Store, done: list[Unit], gaps: list[Gap], curves: Curves) -> Details:
+    """`done`: the evaluations that count; `gaps`: those of the reading and the budget that count. Without `next_steps`,
+    which follow from everything."""
     return Details(
-        ended=ended(recipe, store, done),
+        ended=ended(store, done),
+        parts=parts(store, done, gaps),
+        undertrained=curves.undertrained,
+        costs=costs(store, done),
     )

@@ -22,6 +22,8 @@ MANY_CUT = 0.2
 
 def next_steps(evidence: Evidence) -> list[str]:
     """Sentences for people; a command in them stands between backticks."""
+    if evidence.smoke:
+        return ["Run the recipe without `--smoke`: nothing here is a result."]
     gaps = [gap for gap in evidence.gaps if is_primary(evidence, gap)]
     return [
         *_not_there(evidence, gaps),

@@ -43,8 +43,10 @@ class Section(NamedTuple):
     """In the table of contents."""
 
 
-def sections(evidence: Evidence, tables: Mapping[str, Table], charts: Mapping[str, list[Chart]]) -> list[Section]:
-    """Those that have something to show, in the order of the page."""
+def sections(
+    evidence: Evidence, tables: Mapping[str, Table], charts: Mapping[str, list[Chart]], *, traces: bool
+) -> list[Section]:
+    """Those that have something to show, in the order of the page. `traces`: whether there is a browser of them."""
     shown = {
         "gap": ("Gap by student", True),
         "size": ("Gap by size", bool(charts["size"])),
@@ -60,10 +62,11 @@ def sections(evidence: Evidence, tables: Mapping[str, Table], charts: Mapping[st
         "style": ("Style shift", "style" in tables),
         "published": ("Published numbers", "published" in tables),
         "differed": ("What differed", True),
-        "teachers": ("Traces", True),
+        "teachers": ("Teachers", True),
         "limits": ("Limits", True),
         "gaps": ("All gaps", "gaps" in tables),
         "looks": ("Looks", "looks" in tables),
+        "traces": ("Read the answers", traces),
         "reproduce": ("Make it again", True),
     }
     return [Section(name, title) for name, (title, there) in shown.items() if there]

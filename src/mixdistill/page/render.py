@@ -12,7 +12,19 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mixdistill.page import budgets, charts, contents, costs, differences, figures, tables, training, wording
+from mixdistill.page import (
+    anatomy,
+    browser,
+    budgets,
+    charts,
+    contents,
+    costs,
+    differences,
+    figures,
+    tables,
+    training,
+    wording,
+)
 from mixdistill.page.tables import Table, plain
 from mixdistill.page.wording import headline
 
@@ -21,12 +33,15 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from mixdistill.evidence.rows import Evidence
+    from mixdistill.evidence.shown import Shown
     from mixdistill.page.charts import Chart
     from mixdistill.page.figures import Panel
 
 __all__ = ["chart_svg", "flat", "gap_svg", "headline", "html", "markdown", "outcomes_svg"]
 
 PAGE = Path(__file__).parent
+BROWSER = "<!-- traces -->"
+"""Where the trace browser is put, once it is known how large the rest of the page is."""
 
 
 @cache
@@ -43,6 +58,7 @@ def _environment(kind: Literal["markup", "markdown"]) -> Environment:
     )
     modules = (wording, budgets, differences, figures, training, costs, charts)
     words: dict[str, Any] = {name: getattr(module, name) for module in modules for name in module.__all__}
+    words["anatomy_words"] = anatomy.anatomy_words
     environment.globals.update(words)
     environment.filters["spoken"] = budgets.spoken
     return environment
@@ -63,14 +79,22 @@ def _fenced(text: str, language: str) -> _Block:
     return _Block(f"{fence}{language}\n{text.rstrip()}\n{fence}")
 
 
-def html(evidence: Evidence) -> str:
-    """The whole page in one file: no script, no request to anywhere."""
+def html(evidence: Evidence, shown: Shown | None = None) -> str:
+    """The whole page in one file, under 4 MB and without a request to anywhere; with the traces that still fit."""
     from markupsafe import Markup
 
-    # Ours, not the evidence's.
-    style = Markup("".join((PAGE / name).read_text("utf-8") for name in ("page.css", "chart.css")))
+    shown = shown if shown and shown.problems else None
+    names = ("page.css", "chart.css", *(("browser.css",) if shown else ()))
     template = _environment("markup").get_template("template.html.j2")
-    return template.render(style=style, **_shown(evidence))
+    page = template.render(
+        style=Markup("").join(map(_read, names)),
+        policy=Markup(browser.policy()) if shown else "",
+        browser=Markup(BROWSER) if shown else "",
+        **_shown(evidence, traces=shown is not None),
+    )
+    if not shown:
+        return page
+    return page.replace(BROWSER, _browser(shown, browser.PAGE_BYTES - len(page.encode())), 1)
 
 
 class _Named(dict[str, Any]):
@@ -80,11 +104,29 @@ class _Named(dict[str, Any]):
         return None
 
 
-def _shown(evidence: Evidence) -> dict[str, Any]:
-    """What templates are given."""
+def _shown(evidence: Evidence, *, traces: bool = False) -> dict[str, Any]:
+    """What templates are given. `traces`: whether there is a browser of them."""
     found, charts = contents.tables(evidence), contents.plots(evidence)
-    sections = contents.sections(evidence, found, charts)
+    sections = contents.sections(evidence, found, charts, traces=traces)
     return {"evidence": evidence, "tables": _Named(found), "charts": charts, "sections": sections}
+
+
+def _browser(shown: Shown, room: int) -> str:
+    """The section with the traces, in at most `room` bytes."""
+    from markupsafe import Markup
+
+    template = _environment("markup").get_template("browser.html.j2")
+    script = Markup(browser.script())  # ours
+    frame = template.render(shown=shown, packed=browser.Packed("", shown.problems), script=script)
+    packed = browser.pack(shown, max(room - len(frame.encode()), 0))
+    return template.render(shown=shown, packed=packed, script=script)
+
+
+def _read(name: str) -> Markup:
+    """A file of ours, which is no text of the evidence."""
+    from markupsafe import Markup
+
+    return Markup((PAGE / name).read_text("utf-8"))
 
 
 def markdown(evidence: Evidence) -> str:
@@ -123,18 +165,12 @@ def gap_svg(evidence: Evidence) -> str:
 
 def chart_svg(chart: Chart) -> str:
     """One chart as an SVG of its own, its colours by name; see `flat`."""
-    return _environment("markup").get_template("chart.svg.j2").render(chart=chart, style=_chart_style())
+    return _environment("markup").get_template("chart.svg.j2").render(chart=chart, style=_read("chart.css"))
 
 
 def outcomes_svg(panel: Panel) -> str:
     """How the answers of one student's arms ended, likewise."""
-    return _environment("markup").get_template("outcomes.svg.j2").render(panel=panel, style=_chart_style())
-
-
-def _chart_style() -> Markup:
-    from markupsafe import Markup
-
-    return Markup((PAGE / "chart.css").read_text("utf-8"))
+    return _environment("markup").get_template("outcomes.svg.j2").render(panel=panel, style=_read("chart.css"))
 
 
 @cache
