@@ -340,6 +340,8 @@ class Gap(Row):
     seeds: int
     detectable: float | None
     """Smallest true difference this study would find in 4 of 5 repetitions (power 0.8, alpha 0.05)."""
+    needed: str = ""
+    """What would decide an open gap: `9 seeds`, `1,200 problems`, `9 seeds; more problems cannot help`; else empty."""
 
 
 class Update(Row):
