@@ -7,6 +7,7 @@ from mixdistill.evidence.curves import Curves
 from mixdistill.evidence.details import Details
 from mixdistill.evidence.ended import ended
 from mixdistill.evidence.parts import parts
+from mixdistill.evidence.style import style
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Gap
@@ -21,4 +22,5 @@ def details(recipe: Recipe, store: Store, done: list[Unit], gaps: list[Gap], cur
         parts=parts(store, done, gaps),
         undertrained=curves.undertrained,
         costs=costs(store, done),
+        style=style(store, done),
     )
