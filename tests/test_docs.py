@@ -20,7 +20,7 @@ import typer.main
 import made
 import planted
 import tiny
-from mixdistill import cli, export, mix, problems, prompts, resolve
+from mixdistill import cli, export, fragments, mix, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
 from mixdistill.commands import compare as comparing
 from mixdistill.commands import sheets
@@ -64,6 +64,7 @@ NAMES = (
     "decontamination",
     "anatomy",
     "compare",
+    "benchmarks",
 )
 COMPLETE = (
     "extending",
@@ -77,6 +78,7 @@ COMPLETE = (
     "decontamination",
     "mixing",
     "anatomy",
+    "benchmarks",
 )
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
@@ -103,6 +105,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "vllm": {"yaml"},
         "code": {"yaml", "json"},
         "decontamination": {"yaml"},
+        "benchmarks": {"yaml"},
         "mixing": {"yaml", "json"},
         "verdicts": {"console", "text"},
         "training": set(),
@@ -537,3 +540,25 @@ def test_two_runs_are_compared_as_is_shown(tmp_path: Path, monkeypatch):
     said = comparing.text(comparing.compare([Path(word) for word in words]), 120).plain
     said = re.sub(r"of \d+ things", "of 51 things", said)  # each library's version is one, and not all are installed
     assert said.startswith(shown), said
+
+
+def test_the_table_of_benchmarks_is_what_is_shipped():
+    rows = [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in re.findall(r"^\| `.*$", PAGES["benchmarks"], re.M)
+    ]
+    found = {}
+    for name, _, _, ask, judged, how in rows:
+        samples, tokens = re.findall(r"[\d,]+(?=[,;]|$)", how.partition(";")[0])
+        found[name.strip("`")] = (
+            ask.strip("`"),
+            judged.strip("`"),
+            int(samples.strip(",")),
+            int(tokens.replace(",", "")),
+        )
+    shipped = {name: fragments.fragment(name) for name in fragments.shipped()}
+    assert found == {
+        name: (f.get("ask", "as it stands"), f["verify"]["verifier"], f.get("k", 1), f["sampling"]["max_tokens"])
+        for name, f in shipped.items()
+    }
+    assert all(f"`{f['source']}`" in PAGES["benchmarks"] for f in shipped.values())
