@@ -112,7 +112,7 @@ class OpenAI:
         self._noticed = _Noticed()
 
     def render_with(self, tokens: Callable[[Request], list[int]]) -> None:
-        """Send requests that begin the assistant's turn as token ids, as `tokens` renders them, for text completions."""
+        """Send requests that begin the assistant's turn for text completions, as the token ids `tokens` renders."""
         self._chat.tokens = tokens
 
     def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
