@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mixdistill import resolve
+from mixdistill import forcing, resolve
 from mixdistill.arms import Called, called
 from mixdistill.chain import grading_options
 from mixdistill.collect import TABLE as TRACES
@@ -65,6 +65,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         stamp=[unit.options["sampling"], weights],
         chat_template_kwargs=_template_kwargs(recipe, cell),
         tag=recipe.tag_of(cell[1]),
+        points=forcing.points(evaluate),
     )
     _refuse_other_template(store, asked, cell)
     answered = answer(recipe, store, asked)
@@ -108,6 +109,7 @@ def _unit(
             "sampling": _sampling_options(recipe, cell),
             **grading,
             "caps": list(evaluate.caps),
+            **forcing.options(recipe),
             "k": evaluate.k,
             "stage": VERSION,
         },
