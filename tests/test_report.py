@@ -1,5 +1,7 @@
 """The report is written in every form, from whatever is there, with the verdict first."""
 
+import base64
+import gzip
 import json
 import re
 import shutil
@@ -23,6 +25,7 @@ FILES = {
     "gaps.parquet",
     "gaps_by_rule.parquet",
     "gaps_by_variant.parquet",
+    "traces.parquet",
     "done.json",
 }
 
@@ -60,6 +63,26 @@ def test_page_needs_nothing_but_itself(store):
     page = (store.root / "report" / "index.html").read_text()
     assert page.lstrip().lower().startswith("<!doctype html")
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)[^"']+""", page)
+
+
+def test_page_holds_the_traces_of_every_evaluation_that_counts_and_the_table_beside_it_all_of_them(store, study):
+    (store.folder("evaluate", "t", "short", "1", "signs") / "done.json").unlink()
+    tiny.run(study, store.root, "report")
+    page = (store.root / "report" / "index.html").read_text()
+    shared, *problems = map(json.loads, gzip.decompress(base64.b64decode(_packed(page))).splitlines())
+    names = {"students": ["t"], "arms": ["base", "long", "short"], "benchmarks": ["signs"]}
+    assert shared == {**names, "pair": ["long", "short"]}
+    assert len(problems) == 10 and "All 10 problems are here" in page and "all 40 answers are in" in page
+    cells = [("base", None), ("long", 0), ("long", 1), ("short", 0)]
+    assert all([(t["arm"], t["seed"]) for t in problem["traces"]] == cells for problem in problems)
+    rows = polars.read_parquet(store.root / "report" / "traces.parquet")
+    assert sorted(rows["content"].to_list()) == sorted(t.get("content", "") for p in problems for t in p["traces"])
+    assert store.marker(store.root / "report")["tables"]["traces"]["rows"] == 40
+
+
+def _packed(page: str) -> str:
+    """The traces as they lie in a page."""
+    return page.partition('id="traces-data">')[2].partition("<")[0]
 
 
 def test_forms_agree_on_the_gaps(store):

@@ -21,6 +21,7 @@ from mixdistill.sections import (
     Evaluate,
     Primary,
     Problems,
+    Published,
     Section,
     Spend,
     Student,
@@ -38,6 +39,10 @@ OVER_BASE = "_over_base"
 
 TAGGED = "tagged"
 """A mixture's name that stands for a blend with tags."""
+SHELVES = ("", "paper")
+"""Folders of shipped recipes; as commands/complete.py has them."""
+EXTENDS = "extends"
+"""Key of the recipe that another one takes what it does not say itself from."""
 
 
 def _arm(value: Any) -> Any:
@@ -78,6 +83,10 @@ class Recipe(Section):
     error_rate: float = Field(default=0.05, ge=0, lt=1)
     """Largest share of rows that may go wrong before a stage fails: problems that cannot be read, requests that fail,
     verdicts that are errors. What went wrong is listed either way."""
+    published: list[Published] = []
+    """Numbers of a publication that this study repeats; the page has them beside the measured ones."""
+    smoke: bool = False
+    """Written by `run --smoke`, which makes models, data and traces up: the page says so, and gives no verdict."""
 
     def train_of(self, student: str, arm: str = BASE) -> Train:
         """Training settings of a student: the study's, with the student's own on top, and the arm's where it has any.
@@ -192,7 +201,9 @@ def _pure(arm: Arm) -> str | None:
 
 def shipped() -> dict[str, Path]:
     """Recipes that come with the package: name -> file."""
-    return {p.stem: p for p in sorted((Path(__file__).parent / "recipes").glob("*.yaml"))}
+    folder = Path(__file__).parent / "recipes"
+    found = [p for part in SHELVES for p in sorted((folder / part).glob("*.yaml"))]
+    return {p.relative_to(folder).with_suffix("").as_posix(): p for p in found}
 
 
 def load(path: str | Path, overrides: list[str] | None = None, *, resolved: bool = True) -> Recipe:
@@ -206,6 +217,41 @@ def load(path: str | Path, overrides: list[str] | None = None, *, resolved: bool
 
 def read(path: str | Path, overrides: list[str] | None = None) -> tuple[dict[str, Any], str]:
     """(a recipe's plain objects with the overrides applied, the name of its file). Raises RecipeError."""
+    raw, name = _extended(*_read(path), ())
+    for override in overrides or []:
+        _override(raw, override)
+    return raw, name
+
+
+def _extended(raw: dict[str, Any], file: Path, below: tuple[Path, ...]) -> tuple[dict[str, Any], str]:
+    """(plain objects with those of the recipe that `extends` names under them, the name of the file). Sections are
+    joined key by key; null takes a key away. `below`: the recipes that extend this one."""
+    if EXTENDS not in raw:
+        return raw, file.name
+    other, own = raw[EXTENDS], {k: v for k, v in raw.items() if k != EXTENDS}
+    if not isinstance(other, str) or not other:
+        raise RecipeError(f"{file.name}: extends: must name a recipe (got {other!r})")
+    if "name" not in own:
+        raise RecipeError(f"{file.name}: name: missing; under that of '{other}' it would go on in its run folder")
+    beside = file.parent / other
+    try:
+        above, there = _read(beside if os.path.isfile(beside) else other)
+    except RecipeError as e:
+        raise RecipeError(f"{file.name}: extends: {e}") from None
+    if there.resolve() in {f.resolve() for f in (file, *below)}:
+        raise RecipeError(f"{file.name}: extends: '{other}' extends this recipe; leave one of the two out")
+    return _joined(_extended(above, there, (file, *below))[0], own), file.name
+
+
+def _joined(under: Any, over: Any) -> Any:
+    if not (isinstance(under, dict) and isinstance(over, dict)):
+        return over
+    both = {**under, **{k: _joined(under.get(k), v) for k, v in over.items()}}
+    return {k: v for k, v in both.items() if v is not None}
+
+
+def _read(path: str | Path) -> tuple[dict[str, Any], Path]:
+    """(plain objects of one file, the file)."""
     file = Path(path)
     if not os.path.isfile(file) and str(path) in shipped():
         file = shipped()[str(path)]
@@ -221,9 +267,7 @@ def read(path: str | Path, overrides: list[str] | None = None) -> tuple[dict[str
     raw = parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of sections (got {type(raw).__name__})")
-    for override in overrides or []:
-        _override(raw, override)
-    return raw, file.name
+    return raw, file
 
 
 def build(raw: dict[str, Any], *, where: str = "recipe", resolved: bool = True) -> Recipe:

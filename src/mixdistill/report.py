@@ -1,4 +1,4 @@
-"""Stage 8: the page, its Markdown, its JSON, the picture and the gaps as a table."""
+"""Stage 8: the page, its Markdown, its JSON, the picture, and the gaps and the students' traces as tables."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from mixdistill.recipe import OVER_BASE, Recipe
 from mixdistill.recipe import render as render_recipe
 from mixdistill.store import MARKER, Store
 from mixdistill.types import Gap, content_hash
-from mixdistill.units import Done, Unit, plan
+from mixdistill.units import Done, State, Unit, plan
 
-VERSION = "6"
+VERSION = "7"
 SUMMARY = "summary.txt"
 
 
@@ -41,6 +41,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Gather the evidence and write it down in every form. Raises MissingExtra without numpy and scipy."""
+    from mixdistill.evidence import shown
     from mixdistill.evidence.gather import gather
 
     for library in ("numpy", "scipy"):
@@ -49,8 +50,10 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
 
     evidence = gather(recipe, store)
     folder = store.folder("report")
+    done = [evaluation for evaluation, state in plan(recipe, store, "evaluate") if state is State.DONE]
+    traces, readable = shown.write(recipe, store, folder, done)
     files = {
-        "index.html": render.html(evidence),
+        "index.html": render.html(evidence, readable),
         "report.md": render.markdown(evidence),
         "report.json": evidence.model_dump_json(indent=2),
         "gap.svg": render.gap_svg(evidence.model_copy(update={"gaps": _for_picture(recipe, evidence)})),
@@ -60,6 +63,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         write_atomically(folder / name, text.encode())
     rows = {name: getattr(evidence, name) for name in ("gaps", "gaps_by_rule", "gaps_by_variant")}
     tables: dict[str, Any] = {name: store.seal(folder, Gap, gaps, name) for name, gaps in rows.items()}
+    tables[shown.TABLE] = traces
     counts = {"gaps": len(evidence.gaps), "cells": len(evidence.cells), "missing": len(evidence.missing)}
     return Done(counts=counts, tables=tables)
 

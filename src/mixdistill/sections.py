@@ -437,3 +437,19 @@ class Evaluate(Section):
     """Most tokens of an answer that was asked for so."""
     batch_size: int = Field(default=64, ge=1)
     """Prompts decoded together."""
+
+
+class Published(Section):
+    """A number of a publication, to stand beside the measured one."""
+
+    source: str = Field(min_length=1)
+    """Where it stands: `Table 1`."""
+    student: str
+    arm: str | None = None
+    """Whose accuracy it is; either this or `contrast`."""
+    contrast: str | None = None
+    """Whose gap it is. Of `each_pure`: over the best of the pure arms."""
+    benchmark: str | None = None
+    """None: the plain mean over all benchmarks."""
+    points: float = Field(ge=-100, le=100)
+    """Accuracy in percent, or gap in points."""

@@ -112,7 +112,7 @@ class OpenAI:
         self._noticed = _Noticed()
 
     def render_with(self, tokens: Callable[[Request], list[int]]) -> None:
-        """Send requests that begin the assistant's turn for text completions, as the token ids `tokens` renders."""
+        """Send requests that begin the assistant's turn as token ids, as `tokens` renders them, to complete as text."""
         self._chat.tokens = tokens
 
     def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:

@@ -5,12 +5,16 @@ Runs, buys and writes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mixdistill import evaluate, prompts, recipe, resolve
 from mixdistill.commands import estimates, faults, judging, memory, trainings
+from mixdistill.commands import smoke as smoke_run
 from mixdistill.commands.faults import Found
 from mixdistill.commands.plans import (
     Amount,
@@ -51,6 +55,19 @@ def load(path: str | Path, overrides: list[str] | None = None) -> tuple[Recipe, 
     except RecipeError as e:
         more = [f"{where}: {line}" for line in faults.in_raw_problems(raw.get("problems"))]
         raise RecipeError([*e.findings, *more]) from None
+
+
+@contextmanager
+def loaded(
+    path: str | Path, overrides: list[str] | None = None, *, smoke: bool = False
+) -> Generator[tuple[Recipe, str]]:
+    """As `load`; with `smoke` the recipe that a smoke run has, and what it makes up for as long as this lasts."""
+    study, where = load(path, overrides)
+    if not smoke:
+        yield study, where
+        return
+    with TemporaryDirectory(prefix="mixdistill-") as folder:
+        yield smoke_run.smoked(study, Path(folder)), where
 
 
 def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, where: str = "recipe") -> Plan:

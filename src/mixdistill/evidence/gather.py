@@ -23,6 +23,7 @@ from mixdistill.evidence.confound_table import Cell, Trained, confound_tables
 from mixdistill.evidence.confounds import OTHERWISE, confounds
 from mixdistill.evidence.curves import over_training
 from mixdistill.evidence.gaps import accuracies, gaps
+from mixdistill.evidence.gather_details import details
 from mixdistill.evidence.readings import agreement, cell_of, read
 from mixdistill.evidence.rows import (
     ArmFacts,
@@ -35,6 +36,7 @@ from mixdistill.evidence.rows import (
     TeacherFacts,
 )
 from mixdistill.evidence.solved import judged, levels_of, shared
+from mixdistill.evidence.stats import CANNOT_TELL
 from mixdistill.files import versions
 from mixdistill.pipeline import sessions_seconds
 from mixdistill.problems import Shared, shared_line
@@ -45,6 +47,14 @@ from mixdistill.types import Outcome, Problem, Score
 from mixdistill.units import STARTED, State, Unit, changed_keys, plan
 from mixdistill.verify import DECISIONS, accepted
 
+NO_VERDICT = f"{CANNOT_TELL} (smoke run)"
+SMOKE = Confound(
+    severity="red",
+    text="Smoke run: models, data and traces are made up, so no number here is a result.",
+    field="smoke",
+    values={},
+)
+
 
 def gather(recipe: Recipe, store: Store) -> Evidence:
     """Everything the report shows."""
@@ -52,6 +62,8 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
     done = [unit for unit, s in plan(recipe, store, "evaluate") if s is State.DONE]
     answers = read(recipe, store, done)
     found = gaps(recipe, answers.correct, levels)
+    if recipe.smoke:
+        found = {way: [gap.model_copy(update={"verdict": NO_VERDICT}) for gap in rows] for way, rows in found.items()}
     declared, *others = found
     scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
     trained, diverged, curves = _trained(recipe, store), _diverged(recipe, store), over_training(recipe, store)
@@ -64,6 +76,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
     return Evidence(
         name=recipe.name,
         question=recipe.description,
+        smoke=recipe.smoke,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         primary=Primary(**primary.model_dump()) if primary else None,
         verifier=recipe.verify.name,
@@ -85,6 +98,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         readings=answers.facts,
         agreement=agreement(recipe, store, done),
         confounds=[
+            *([SMOKE] if recipe.smoke else []),
             *_made_otherwise(recipe, store),
             *confounds(recipe, differences, trained, evaluated, changed, curves.moving, diverged),
         ],
@@ -92,6 +106,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         dev_points=curves.points,
         dev_gaps=curves.gaps,
         moving=curves.moving,
+        details=details(store, done, found[declared], curves),
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, cells_done, diverged),
         notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),

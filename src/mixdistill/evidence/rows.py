@@ -314,6 +314,8 @@ class Evidence(Row):
     """The question, in one line."""
     created: str
     """ISO date and time, UTC."""
+    smoke: bool = False
+    """Models, data and traces were made up: nothing of it is a result."""
     primary: Primary | None
     """None: nothing was declared, so everything is exploratory."""
     verifier: str

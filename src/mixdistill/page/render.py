@@ -12,17 +12,21 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mixdistill.page import budgets, differences, figures, training, wording
+from mixdistill.page import browser, budgets, differences, figures, training, wording
 from mixdistill.page.wording import headline
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
     from mixdistill.evidence.rows import Evidence
+    from mixdistill.evidence.shown import Shown
 
 __all__ = ["gap_svg", "headline", "html", "markdown"]
 
 PAGE = Path(__file__).parent
+BROWSER = "<!-- traces -->"
+"""Where the trace browser is put, once it is known how large the rest of the page is."""
 
 
 @cache
@@ -64,12 +68,37 @@ def _fenced(text: str, language: str) -> _Block:
     return _Block(f"{fence}{language}\n{text.rstrip()}\n{fence}")
 
 
-def html(evidence: Evidence) -> str:
-    """The whole page in one file: no script, no request to anywhere."""
+def html(evidence: Evidence, shown: Shown | None = None) -> str:
+    """The whole page in one file, under 4 MB and without a request to anywhere; with the traces that still fit."""
     from markupsafe import Markup
 
-    style = Markup((PAGE / "page.css").read_text("utf-8"))  # ours, not the evidence's
-    return _environment("markup").get_template("template.html.j2").render(evidence=evidence, style=style)
+    style, policy, place = _read("page.css"), Markup(""), Markup("")
+    shown = shown if shown and shown.problems else None
+    if shown:
+        style, policy, place = style + _read("browser.css"), Markup(browser.policy()), Markup(BROWSER)
+    template = _environment("markup").get_template("template.html.j2")
+    page = template.render(evidence=evidence, style=style, policy=policy, browser=place)
+    if not shown:
+        return page
+    return page.replace(BROWSER, _browser(shown, browser.PAGE_BYTES - len(page.encode())), 1)
+
+
+def _browser(shown: Shown, room: int) -> str:
+    """The section with the traces, in at most `room` bytes."""
+    from markupsafe import Markup
+
+    template = _environment("markup").get_template("browser.html.j2")
+    script = Markup(browser.script())  # ours
+    frame = template.render(shown=shown, packed=browser.Packed("", shown.problems), script=script)
+    packed = browser.pack(shown, max(room - len(frame.encode()), 0))
+    return template.render(shown=shown, packed=packed, script=script)
+
+
+def _read(name: str) -> Markup:
+    """A file of ours, which is no text of the evidence."""
+    from markupsafe import Markup
+
+    return Markup((PAGE / name).read_text("utf-8"))
 
 
 def markdown(evidence: Evidence) -> str:

@@ -80,6 +80,9 @@ def is_primary(evidence: Evidence, gap: Gap) -> bool:
     )
 
 
+SMOKE = "SMOKE: not a result. Models, data and traces are made up; this shows that the recipe runs, and nothing else."
+
+
 def headline(evidence: Evidence) -> str:
     """The result in words, from the primary contrast, with the caution where the comparison was not fair."""
     return f"{result(evidence)} {caution(evidence)}".strip()
@@ -91,6 +94,8 @@ def result(evidence: Evidence) -> str:
     To stay untuned is advised only where an interval says so of every arm; else a higher mean is a remark at the end.
     """
     wanted = evidence.primary
+    if evidence.smoke:
+        return "No verdict."
     if wanted is None:
         return "No verdict: no primary contrast was declared, so every number here is exploratory."
     where = f"{wanted.benchmark}{'' if wanted.max_tokens is None else ', ' + cap(wanted.max_tokens)}"
@@ -229,7 +234,10 @@ def _turn(gap: Gap, other: Gap) -> str:
 
 
 def caution(evidence: Evidence) -> str:
-    """A second sentence where a red confound touches the arms the primary contrast compares; else nothing."""
+    """A second sentence where a red confound touches the arms the primary contrast compares, or nothing is real; else
+    nothing."""
+    if evidence.smoke:
+        return SMOKE
     gaps = [gap for gap in evidence.gaps if is_primary(evidence, gap)]
     arms, students = {arm for gap in gaps for arm in gap.arms}, {gap.student for gap in gaps}
     red = [
