@@ -64,7 +64,8 @@ def test_a_stop_token_at_the_cut_is_left_out(template):
 
 
 @pytest.mark.parametrize(
-    ("share", "left"), [(0, "<think>"), (0.25, "<think> 1 +"), (0.5, "<think> 1 + 2 3"), (0.99, "<think> 1 + 2 3 T 3 ok")]
+    ("share", "left"),
+    [(0, "<think>"), (0.25, "<think> 1 +"), (0.5, "<think> 1 + 2 3"), (0.99, "<think> 1 + 2 3 T 3 ok")],
 )
 def test_a_share_is_one_of_the_reasoning_between_its_tags(template, share, left):
     assert _after(template, _trace(template, THOUGHT), "thinking", share) == f"{left} </think> A"
@@ -154,7 +155,9 @@ def test_another_verifier_grades_forced_answers_again_and_samples_none(model, tm
     )
     assert {r.outcome for r in _rows(store)} != {Outcome.CORRECT}
     calls = tiny.Calls(monkeypatch)
-    recipe = tiny.study(model, **ONE, verify={"verifier": f"{own}:verify"}, evaluate={"forced": True, "force_text": " A"})
+    recipe = tiny.study(
+        model, **ONE, verify={"verifier": f"{own}:verify"}, evaluate={"forced": True, "force_text": " A"}
+    )
     _, state = _base(recipe, tmp_path)
     assert (state, calls.take()) == (State.DONE, 0)
     assert {r.outcome for r in _rows(store)} == {Outcome.CORRECT}
@@ -170,18 +173,24 @@ class Solver:
         for position, request in enumerate(requests):
             if request.begun:
                 ids = self.template.encode("+ + + + <eos>")
-                yield position, Completion(
-                    content="+ + + +", finish_reason="stop", token_ids=ids, usage=Usage(completion_tokens=len(ids))
+                yield (
+                    position,
+                    Completion(
+                        content="+ + + +", finish_reason="stop", token_ids=ids, usage=Usage(completion_tokens=len(ids))
+                    ),
                 )
                 continue
             ids = self.template.encode("<think> " + "x " * 30 + "</think> A +")[:24]
             reasoning, content = self.template.split(ids)
-            yield position, Completion(
-                reasoning=reasoning,
-                content=content,
-                finish_reason="length",
-                token_ids=ids,
-                usage=Usage(completion_tokens=len(ids)),
+            yield (
+                position,
+                Completion(
+                    reasoning=reasoning,
+                    content=content,
+                    finish_reason="length",
+                    token_ids=ids,
+                    usage=Usage(completion_tokens=len(ids)),
+                ),
             )
 
 
@@ -194,7 +203,9 @@ def test_a_forced_answer_is_graded_with_what_it_goes_on_from(model, template, tm
         "    right = (trace.reasoning, trace.content) == ('x x x x x x x', 'A + + + +')\n"
         "    return Verdict(trace_id=trace.id, outcome=Outcome.CORRECT if right else Outcome.INCORRECT)\n"
     )
-    recipe = tiny.study(model, **ONE, verify={"verifier": f"{own}:verify"}, evaluate={"forced": True, "force_text": " A"})
+    recipe = tiny.study(
+        model, **ONE, verify={"verifier": f"{own}:verify"}, evaluate={"forced": True, "force_text": " A"}
+    )
     store, _ = _base(recipe, tmp_path / "run")
     assert {(r.outcome, r.tokens, r.answer_id is None) for r in _rows(store)} == {(Outcome.CORRECT, 8 + 5, False)}
 

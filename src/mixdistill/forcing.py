@@ -74,7 +74,9 @@ def options(recipe: Recipe) -> dict[str, Any]:
     wanted = points(recipe.evaluate)
     if not wanted:
         return {}
-    return {"forced": {"at": [list(p) for p in wanted], "text": text_of(recipe), "tokens": recipe.evaluate.force_tokens}}
+    return {
+        "forced": {"at": [list(p) for p in wanted], "text": text_of(recipe), "tokens": recipe.evaluate.force_tokens}
+    }
 
 
 def written(trace: Trace, template: Template) -> list[int]:
@@ -102,8 +104,7 @@ def cut_at(trace: Trace, point: Point, template: Template, text: str, room: int 
 
 
 def _share(ids: list[int], share: float, template: Template) -> tuple[int, bool]:
-    """(tokens left of a share of the reasoning, whether it stands in tags). Without tags all of the text is reasoning.
-    """
+    """(tokens left of a share of the reasoning, whether it stands in tags). Without tags all text is reasoning."""
     whole = template.decode(ids)
     tags = template.opens_thinking or whole.lstrip().startswith(OPEN.strip())
     if not tags:
@@ -185,7 +186,10 @@ def grade(
 
     judged = chain.judge(recipe, store, folder, asked.label, seen)
     judged.check_errors(asked.label)
-    after, tokens = judged.outcomes(), {key: t.usage.completion_tokens or 0 for key, t in _answers(store, folder, begun)}
+    after, tokens = (
+        judged.outcomes(),
+        {key: t.usage.completion_tokens or 0 for key, t in _answers(store, folder, begun)},
+    )
 
     def row(cut: Cut) -> Forced:
         stands = cut.prefix is None

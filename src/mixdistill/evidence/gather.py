@@ -106,7 +106,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         dev_points=curves.points,
         dev_gaps=curves.gaps,
         moving=curves.moving,
-        details=details(store, done, found[declared], curves),
+        details=details(recipe, store, done, found[declared], curves, answers.correct[recipe.verify.counts]),
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, cells_done, diverged),
         notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),

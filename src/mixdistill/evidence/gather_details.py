@@ -5,15 +5,21 @@ from __future__ import annotations
 from mixdistill.evidence.costs import costs
 from mixdistill.evidence.curves import Curves
 from mixdistill.evidence.details import Details
+from mixdistill.evidence.gaps import Cells
 from mixdistill.evidence.parts import parts
+from mixdistill.evidence.token_budgets import budget_points, finished_gaps
+from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Gap
 from mixdistill.units import Unit
 
 
-def details(store: Store, done: list[Unit], gaps: list[Gap], curves: Curves) -> Details:
-    """`done`: the evaluations that count; `gaps`: those of the reading and the budget that count."""
+def details(recipe: Recipe, store: Store, done: list[Unit], gaps: list[Gap], curves: Curves, correct: Cells) -> Details:
+    """`done`: the evaluations that count; `gaps`: those of the reading and budget that count; `correct`: what is right,
+    under that reading."""
     return Details(
+        budget_points=budget_points(recipe, store, done),
+        finished_gaps=finished_gaps(recipe, store, done, correct),
         parts=parts(store, done, gaps),
         undertrained=curves.undertrained,
         costs=costs(store, done),

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from mixdistill import forcing
-from mixdistill.collect import TABLE as TRACES
 from mixdistill.evidence import stats
+from mixdistill.evidence.answers import answers
 from mixdistill.evidence.details import BudgetPoint, FinishedGap
 from mixdistill.evidence.gaps import Cells
 from mixdistill.evidence.readings import cell_of
@@ -56,11 +56,11 @@ def budget_points(recipe: Recipe, store: Store, done: list[Unit]) -> list[Budget
         student, arm, seed, benchmark = cell_of(unit.key)
         for (kind, at), rows in _points(recipe, store, unit).items():
             found[student, arm, benchmark, kind, at][seed] = rows
-    return [_point(key, by_seed) for key, by_seed in found.items()]
+    return [_point(key, by_seed) for key, by_seed in found.items() if all(by_seed.values())]
 
 
 def _points(recipe: Recipe, store: Store, unit: Unit) -> dict[tuple[str, float], list[Written]]:
-    ends = _ends(recipe, store, unit)
+    ends = _ends(store, unit)
     folder = store.folder("evaluate", *unit.key)
     right: dict[int | None, set[str]] = defaultdict(set)
     for trace, cap, outcome in store.frame(folder, "decisions", ["trace_id", "max_tokens", "outcome"]).iter_rows():
@@ -94,14 +94,12 @@ def _early(
     return found
 
 
-def _ends(recipe: Recipe, store: Store, unit: Unit) -> dict[str, Ended]:
+def _ends(store: Store, unit: Unit) -> dict[str, Ended]:
     """Trace -> how it ended, of those that count; a request that failed wrote nothing and did not end."""
-    columns = ["id", "problem_id", "sample", "finish_reason", "usage", "error"]
-    rows = store.frame(store.folder("evaluate", *unit.key), TRACES, columns).iter_rows()
+    rows = answers(store, unit, "finish_reason", "usage", "error").iter_rows()
     return {
         trace: Ended(problem, json.loads(usage)["completion_tokens"] or 0, error is None and reason == "stop")
-        for trace, problem, sample, reason, usage, error in rows
-        if sample < unit.wanted.samples
+        for trace, problem, reason, usage, error in rows
     }
 
 
@@ -170,7 +168,7 @@ def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells
 
 
 def _finished(recipe: Recipe, store: Store, unit: Unit) -> dict[int | None, set[str]]:
-    ends = _ends(recipe, store, unit).values()
+    ends = _ends(store, unit).values()
     problems = {e.problem for e in ends}
     caps = (None, *recipe.evaluate.caps)
     return {cap: problems - {e.problem for e in ends if not _within(e, cap)} for cap in caps}
