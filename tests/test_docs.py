@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,14 +21,17 @@ import planted
 import tiny
 from mixdistill import cli, export, mix, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
+from mixdistill.commands import compare as comparing
 from mixdistill.commands import sheets
 from mixdistill.commands import ship as ship_verb
 from mixdistill.errors import DataError, RecipeError
 from mixdistill.fake import faults
 from mixdistill.handover import configurations, gate
 from mixdistill.mixing import mixtures
-from mixdistill.recipe import Recipe, build, load, parse_yaml
+from mixdistill.pipeline import STAGES
+from mixdistill.recipe import Recipe, build, load, parse_yaml, render
 from mixdistill.sections import Problems, Source, Train
+from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Request, Trace, prompt_text
 from mixdistill.verifiers.code import verify as verify_code
 from mixdistill.verifiers.grading import grade
@@ -52,6 +56,7 @@ NAMES = (
     "shipping",
     "export",
     "decontamination",
+    "compare",
 )
 COMPLETE = (
     "extending",
@@ -98,6 +103,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "shipping": {"console", "text", "yaml"},
         "export": {"console", "text"},
         "doctor": {"console", "text"},
+        "compare": {"console", "text"},
     }
 
 
@@ -471,3 +477,27 @@ def test_the_completion_that_is_shown_is_the_one_that_is_rendered():
     template = Template(templates.of("qwen2.5").tokenizer, {})
     shown = blocks("doctor", "text")[1].removesuffix("\n").replace("{stop}", template.stop_text)
     assert template.completion_text("{reasoning}", "{content}") == shown
+
+
+def test_two_runs_are_compared_as_is_shown(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = tiny.study(tiny.student(Path("student")), problems=tiny.problem_sets(24, 20), evaluate={"caps": []})
+    store, _ = tiny.run(study, Path("runs/one"), *STAGES[:-1])
+    (store.root / "recipe.yaml").write_text(render(study))
+    shutil.copytree("runs/one", "runs/two")
+    for path in Path("runs/two/train").rglob("done.json"):
+        marker = json.loads(path.read_text())
+        marker["facts"] |= {"peak_learning_rate": 5e-3, "learning_rate_integral": 0.0175}
+        marker["options"]["train"]["learning_rate"] = 5e-3
+        marker["tables"]["model"]["columns"]["weights"] = path.parent.name
+        path.write_text(json.dumps(marker))
+    for run, cells in (("one", {"base": 4, "long/0": 17, "long/1": 15, "short/0": 6, "short/1": 6}),
+                       ("two", {"base": 4, "long/0": 7, "long/1": 5, "short/0": 6, "short/1": 6})):  # fmt: skip
+        for cell, right in cells.items():
+            tiny.plant(Store(Path("runs", run)), cell, right)
+    (command,), (shown, *_) = blocks("compare", "console"), blocks("compare", "text")
+    words = command.split()[3:]
+    assert command == f"$ mixdistill compare {' '.join(words)}\n"
+    said = comparing.text(comparing.compare([Path(word) for word in words]), 120).plain
+    said = re.sub(r"of \d+ things", "of 51 things", said)  # each library's version is one, and not all are installed
+    assert said.startswith(shown), said

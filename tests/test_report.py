@@ -71,7 +71,7 @@ def test_page_holds_the_traces_of_every_evaluation_that_counts_and_the_table_bes
     page = (store.root / "report" / "index.html").read_text()
     shared, *problems = map(json.loads, gzip.decompress(base64.b64decode(_packed(page))).splitlines())
     names = {"students": ["t"], "arms": ["base", "long", "short"], "benchmarks": ["signs"]}
-    assert shared == {**names, "pair": ["long", "short"]}
+    assert shared == {**names, "pair": ["long", "short"], "words": {}}
     assert len(problems) == 10 and "All 10 problems are here" in page and "all 40 answers are in" in page
     cells = [("base", None), ("long", 0), ("long", 1), ("short", 0)]
     assert all([(t["arm"], t["seed"]) for t in problem["traces"]] == cells for problem in problems)

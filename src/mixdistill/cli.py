@@ -44,7 +44,7 @@ All verbs: mixdistill --help      One of them: mixdistill VERB --help
 """
 PANELS = {
     "Start here": ("demo", "init", "recipes", "check", "doctor", "run"),
-    "Runs": ("status", "show", "ship", "export", "rm"),
+    "Runs": ("status", "show", "compare", "ship", "export", "rm"),
     "Can the verdicts be trusted?": ("disagreements", "audit"),
     "Teachers": ("fake",),
     "One stage at a time": ("generate", "verify", "analyze", "mix", "tune", "train", "evaluate", "report"),
@@ -58,7 +58,7 @@ app = typer.Typer(
     epilog="First time here? Run: mixdistill demo",
 )
 app.add_typer(lab.app, name="lab", rich_help_panel="The lab")
-for _verb in (results.ship, results.export, verdicts.disagreements, verdicts.audit):
+for _verb in (results.ship, results.export, results.compare, verdicts.disagreements, verdicts.audit):
     app.command()(_verb)
 
 

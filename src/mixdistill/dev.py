@@ -86,7 +86,7 @@ def score(recipe: Recipe, store: Store, cell: Cell, update: int, model: Path, fo
     is not sampled again. Raises StageError above the recipe's error rate.
     """
     student, arm, seed = cell
-    _make_room()
+    make_room()
     asked = Asked(
         student=student,
         model=str(model),
@@ -136,8 +136,8 @@ def chosen(found: dict[str, Trial | None]) -> float:
     return max(there, key=lambda t: (not t.diverged, t.correct / max(t.examples, 1))).value
 
 
-def _make_room() -> None:
-    """Give back what a training in this process still holds of the GPU: a server for the answers wants it."""
+def make_room() -> None:
+    """Give back what this process still holds of the GPU and no longer uses: another model, or a server, wants it."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         gc.collect()

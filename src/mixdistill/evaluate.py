@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mixdistill import resolve
+from mixdistill import ranks, resolve
 from mixdistill.arms import Called, called
 from mixdistill.chain import grading_options
 from mixdistill.collect import TABLE as TRACES
@@ -74,6 +74,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         scores += _scores(cell, benchmark, recipe, known, answered.at(cap), answered.outcomes(cap), cap)
     tables = {**answered.tables, SCORES: store.seal(folder, Score, scores, SCORES)}
     answered.judged.check_errors(unit.label)
+    tables |= ranks.tables(recipe, store, asked, answered, unit.options.get(ranks.OPTION, 0))
     whole = scores[0]
     return Done(counts={o.value: getattr(whole, o.value) for o in Outcome}, tables=tables, facts=answered.facts)
 
@@ -110,6 +111,7 @@ def _unit(
             "caps": list(evaluate.caps),
             "k": evaluate.k,
             "stage": VERSION,
+            **ranks.options(recipe, cell, benchmark),
         },
         inputs={trained: weights, "problems": answers},
         wanted=Extent(author(cell), problems, evaluate.k),

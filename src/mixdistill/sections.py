@@ -426,6 +426,9 @@ class Evaluate(Section):
     """Further token caps below the generation's own limit, read off the same generation as prefixes."""
     batch_size: int = Field(default=64, ge=1)
     """Prompts decoded together."""
+    style: int = Field(default=64, ge=0)
+    """Traces of the primary benchmark, of every arm's first seed and of the untuned student, whose tokens are ranked
+    under the untuned student: how far what a student writes is from what it would have written. 0: none."""
 
 
 class Published(Section):

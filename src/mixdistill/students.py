@@ -29,7 +29,7 @@ from mixdistill.sections import Student
 from mixdistill.store import Store
 from mixdistill.tokens import SWITCH, WAYS, Template
 from mixdistill.training.finetune import device_name
-from mixdistill.types import Completion, Outcome, Problem, Request, Trace
+from mixdistill.types import Completion, Message, Outcome, Problem, Request, Trace
 from mixdistill.wanted import fixed
 
 BACKEND = "transformers"
@@ -64,6 +64,10 @@ class Asked:
     chat_template_kwargs: dict[str, Any]
     tag: str = ""
     """What every prompt carries on a last line."""
+
+    def prompt(self, problem: Problem) -> str | list[Message]:
+        """What it is asked about a problem."""
+        return tagged(problem.prompt, self.tag)
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def _sample(recipe: Recipe, store: Store, asked: Asked) -> Collected:
     buying = Buying(
         author=asked.author,
         model=recipe.students[asked.student].model,
-        problems=[p.model_copy(update={"prompt": tagged(p.prompt, asked.tag)}) for p in asked.problems],
+        problems=[p.model_copy(update={"prompt": asked.prompt(p)}) for p in asked.problems],
         rule=fixed(asked.k),
         label=asked.label,
         error_rate=recipe.error_rate,

@@ -283,6 +283,19 @@ class Score(Row):
         return self.correct / self.examples
 
 
+class Ranked(Row):
+    """What an untuned student would have made of a trace: the rank of every token, given the prompt and all before."""
+
+    trace_id: str
+    problem_id: str
+    follows: str
+    """Hash of what the ranks follow from: the untuned model, its precision, the tokens of prompt and completion."""
+    tokens: list[str]
+    """Text of each token of the completion, its stop token included; one after the other they are the text."""
+    ranks: list[int]
+    """Of each: 1 is what the untuned student thinks most likely."""
+
+
 class Interval(Row):
     """A 95 % interval, in the unit of what it is about."""
 

@@ -66,7 +66,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         found = {way: [gap.model_copy(update={"verdict": NO_VERDICT}) for gap in rows] for way, rows in found.items()}
     declared, *others = found
     scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
-    trained, diverged, curves = _trained(recipe, store), _diverged(recipe, store), over_training(recipe, store)
+    trained, diverged, curves = trainings(recipe, store), _diverged(recipe, store), over_training(recipe, store)
     differences, changed = confound_tables(recipe, trained), _changed(recipe, store, trained)
     cells = [_cell_facts(store, cell, marker) for cell, marker in trained.items()]
     cells_done = {cell_of(unit.key) for unit in done}
@@ -219,7 +219,7 @@ def _cell_facts(store: Store, cell: Cell, train: dict[str, Any]) -> CellFacts:
     )
 
 
-def _trained(recipe: Recipe, store: Store) -> Trained:
+def trainings(recipe: Recipe, store: Store) -> Trained:
     """The markers of the trainings that there are; one without a copy of its mix gets that of the mix that is there."""
     found: Trained = {}
     for student, arm, seed in recipe.cells():

@@ -6,6 +6,7 @@ from mixdistill.evidence.costs import costs
 from mixdistill.evidence.curves import Curves
 from mixdistill.evidence.details import Details
 from mixdistill.evidence.parts import parts
+from mixdistill.evidence.style import style
 from mixdistill.store import Store
 from mixdistill.types import Gap
 from mixdistill.units import Unit
@@ -17,4 +18,5 @@ def details(store: Store, done: list[Unit], gaps: list[Gap], curves: Curves) -> 
         parts=parts(store, done, gaps),
         undertrained=curves.undertrained,
         costs=costs(store, done),
+        style=style(store, done),
     )
