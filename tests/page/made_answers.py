@@ -39,9 +39,9 @@ def trace(i: int, arm: str, seed: int | None, outcome: Outcome, **fields: Any) -
     """An answer to problem `i`."""
     known: dict[str, Any] = {
         "place": i + 1, "benchmark": "signs", "problem_id": f"{i:016x}", "level": None, "subject": None,
-        "prompt": f"What is {i}?", "reference": str(i), "student": "s", "sample": 0, "strict": outcome, "answer": str(i), "rule": "boxed",
-        "explanation": None, "finish_reason": "stop", "tokens": 1_234, "reasoning": f"Let me think of {i}.",
-        "content": f"It is {i}.", "error": None,
+        "prompt": f"What is {i}?", "reference": str(i), "student": "s", "sample": 0, "strict": outcome,
+        "answer": str(i), "rule": "boxed", "explanation": None, "finish_reason": "stop", "tokens": 1_234,
+        "reasoning": f"Let me think of {i}.", "content": f"It is {i}.", "error": None,
     }  # fmt: skip
     return ReportedTrace(arm=arm, seed=seed, outcome=outcome, **(known | fields))
 
