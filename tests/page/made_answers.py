@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from study import example
-
 from mixdistill.evidence import shown
 from mixdistill.evidence.shown import ReportedTrace, Shown
 from mixdistill.page import render
 from mixdistill.store import Store
 from mixdistill.types import Outcome
+from study import example
 
 ARMS = ["base", "long", "short", "mix-20"]
 PROBLEMS = 120
