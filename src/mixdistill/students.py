@@ -23,7 +23,7 @@ from mixdistill.collect import Buying, Collected, collect
 from mixdistill.errors import MixdistillError
 from mixdistill.files import versions, write_atomically
 from mixdistill.generate import make_backend
-from mixdistill.prompts import tagged
+from mixdistill.prompts import asking, tagged
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Student
 from mixdistill.store import Store
@@ -64,10 +64,12 @@ class Asked:
     chat_template_kwargs: dict[str, Any]
     tag: str = ""
     """What every prompt carries on a last line."""
+    ask: str | None = None
+    """The template around every problem, by name or file."""
 
     def prompt(self, problem: Problem) -> str | list[Message]:
         """What it is asked about a problem."""
-        return tagged(problem.prompt, self.tag)
+        return tagged(asking(self.ask)(problem.prompt), self.tag)
 
 
 @dataclass(frozen=True)

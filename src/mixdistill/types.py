@@ -62,6 +62,8 @@ class Problem(Row):
     """`train`, `dev`, `gate`, or the name of the benchmark it belongs to."""
     level: str | None = None
     """Difficulty group, when the source has one."""
+    subject: str | None = None
+    """What it is about, when the source says so."""
     metadata: dict[str, Any] = Field(default_factory=dict)
     """The user's own; mixdistill never reads it."""
 
@@ -259,7 +261,7 @@ class Score(Row):
     """None for `base`."""
     benchmark: str
     group: str
-    """`all`, or a level of the problems; a level of that name is `level all`."""
+    """`all`, a level of the problems (one of that name is `level all`), or `subject` and the name of one."""
     verifier: str
     k: int
     """Samples per problem."""
@@ -321,7 +323,7 @@ class Gap(Row):
     max_tokens: int | None
     """Token cap; None: the generation's own limit."""
     group: str = "all"
-    """`all`, or a level of the problems."""
+    """As in `Score`."""
     primary: bool
     """Declared before the run; everything else is exploratory."""
     accuracies: tuple[float, float]

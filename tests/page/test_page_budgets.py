@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from study import changed, example, gaps
-
 from mixdistill.evidence.rows import ArmFacts, Evidence
 from mixdistill.page import budgets, figures, render
 from mixdistill.types import Gap
+from study import changed, example, gaps
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"

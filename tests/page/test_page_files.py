@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 
-from study import changed, example, full
-
 from mixdistill.page import contents, files, tables
+from study import changed, example, full
 
 WRITTEN = dict(files.beside(full(), full().gaps))
 

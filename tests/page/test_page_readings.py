@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-from study import changed, example, gaps, readings, under
-
 from mixdistill.evidence.rows import Evidence
 from mixdistill.page import figures, render, wording
 from mixdistill.types import Rule
+from study import changed, example, gaps, readings, under
 
 MINUS = "\N{MINUS SIGN}"
 SPACE = "\N{NO-BREAK SPACE}"

@@ -9,11 +9,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from study import full
 
 from mixdistill.page import contents, render, tables
 from mixdistill.page.tables import COUNT, POINTS, POINTS_SPAN, SHARE, WORDS, Column, Table, table
 from mixdistill.types import Interval
+from study import full
 
 MEASURED = re.compile(r"\d+\.\d\N{NO-BREAK SPACE}%|[+\N{MINUS SIGN}]\d+\.\d")
 """A share or a signed difference that stands alone in a cell."""

@@ -7,11 +7,11 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from study import accuracies, changed, example, gap, gaps, scores, solved
 
 from mixdistill.evidence.rows import Confound, Evidence, SharedFacts
 from mixdistill.page import figures, render, wording
 from mixdistill.types import Interval
+from study import accuracies, changed, example, gap, gaps, scores, solved
 
 
 def decided(evidence: Evidence, **verdicts: tuple[float, str]) -> Evidence:

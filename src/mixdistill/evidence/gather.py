@@ -108,7 +108,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         dev_points=curves.points,
         dev_gaps=curves.gaps,
         moving=curves.moving,
-        details=details(store, done, found[declared], curves),
+        details=details(recipe, store, done, answers.correct[recipe.verify.counts], found[declared], curves),
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, cells_done, diverged),
         notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),
@@ -137,12 +137,11 @@ def _arms(recipe: Recipe, done: set[tuple[str, str, int | None, str]]) -> list[A
 
 
 def _levels(store: Store, benchmark: str) -> dict[str, set[str]]:
-    """Group -> problem ids: `all`, and every level."""
+    """Group -> problem ids: `all`, every level and every subject."""
     groups: dict[str, set[str]] = defaultdict(set)
     for p in store.read(store.folder("problems"), Problem, benchmark):
-        groups[evaluate.ALL].add(p.id)
-        if p.level is not None:
-            groups[evaluate.group_of(p.level)].add(p.id)
+        for group in evaluate.groups_of(p):
+            groups[group].add(p.id)
     return dict(sorted(groups.items(), key=lambda g: (g[0] != evaluate.ALL, g[0])))
 
 

@@ -6,20 +6,24 @@ from mixdistill.evidence.costs import costs
 from mixdistill.evidence.curves import Curves
 from mixdistill.evidence.details import Details
 from mixdistill.evidence.ended import ended
+from mixdistill.evidence.forgotten import forgotten
+from mixdistill.evidence.gaps import Cells
 from mixdistill.evidence.parts import parts
 from mixdistill.evidence.style import style
+from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Gap
 from mixdistill.units import Unit
 
 
-def details(store: Store, done: list[Unit], gaps: list[Gap], curves: Curves) -> Details:
-    """`done`: the evaluations that count; `gaps`: those of the reading and the budget that count. Without `next_steps`,
-    which follow from everything."""
+def details(recipe: Recipe, store: Store, done: list[Unit], correct: Cells, gaps: list[Gap], curves: Curves) -> Details:
+    """`done`: the evaluations that count; `correct` and `gaps`: those of the reading and the budget that count.
+    Without `next_steps`, which follow from everything."""
     return Details(
         ended=ended(store, done),
         parts=parts(store, done, gaps),
         undertrained=curves.undertrained,
         costs=costs(store, done),
         style=style(store, done),
+        forgotten=forgotten(recipe, correct),
     )

@@ -49,7 +49,7 @@ def read(recipe: Recipe, store: Store, done: list[Unit]) -> Read:
     counts: dict[tuple[str, str, str, int | None], Counter[Outcomes]] = defaultdict(Counter)
     for unit in done:
         student, arm, _, benchmark = cell = cell_of(unit.key)
-        problem_of = _problems(store, unit.key, recipe.evaluate.k)
+        problem_of = _problems(store, unit.key, recipe.on(benchmark).evaluate.k)
         for rule in rules:
             correct[rule][cell] = {}
         for cap, decisions in _decisions(store, unit.key).items():
@@ -149,11 +149,12 @@ def agreement(recipe: Recipe, store: Store, done: list[Unit]) -> list[AgreementF
         mine = markers.setdefault(f"student/{student}/{arm}/{benchmark}", [])
         mine.append(store.marker(store.folder("evaluate", *unit.key)))
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for link in recipe.verify.chain[1:]:
+    chains = [recipe.verify.chain, *(recipe.on(benchmark).verify.chain for benchmark in recipe.problems.eval)]
+    for later in dict.fromkeys(link.name for chain in chains for link in chain[1:]):
         for whose, mine in markers.items():
-            rows = [row for m in mine if m for row in m["facts"].get("agreement", []) if row["verifier"] == link.name]
+            rows = [row for m in mine if m for row in m["facts"].get("agreement", []) if row["verifier"] == later]
             for row in rows:
-                counts[whose, link.name].update({name: row[name] for name in COUNTS})
+                counts[whose, later].update({name: row[name] for name in COUNTS})
     return [
         AgreementFacts(
             whose=whose,

@@ -154,7 +154,7 @@ class ArmAccuracy(Row):
     benchmark: str
     max_tokens: int | None
     group: str = "all"
-    """`all`, or a level of the problems."""
+    """As in `Score`."""
     mean: float
     """Correct over all five outcomes, 0..1, mean over seeds."""
     bounds: Interval | None = None
