@@ -362,6 +362,8 @@ def check(
     with contextlib.redirect_stdout(sys.stderr), verb.loaded(recipe, set_, smoke=smoke) as (loaded, where):
         graded = golden.grade(loaded, limit=limit, where=where) if gold else None
         planned = None if gold else verb.plan(loaded, out=out, limit=limit, where=where)
+        if planned and smoke:
+            planned = planned.model_copy(update={"cost": verb.real_cost(recipe, set_)})
     if graded is None:
         print_row(planned, plan_text.text, json_)
         return

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mixdistill import prompts, ranks, resolve
+from mixdistill import forcing, prompts, ranks, resolve
 from mixdistill.arms import Called, called
 from mixdistill.chain import grading_options
 from mixdistill.collect import TABLE as TRACES
@@ -69,6 +69,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         chat_template_kwargs=_template_kwargs(recipe, cell),
         tag=recipe.tag_of(cell[1]),
         ask=ask,
+        points=forcing.points(evaluate),
     )
     _refuse_other_template(store, asked, cell)
     answered = answer(recipe, store, asked)
@@ -113,6 +114,7 @@ def _unit(
             "sampling": _sampling_options(recipe, cell) | prompts.identity(ask),
             **grading,
             "caps": list(evaluate.caps),
+            **forcing.options(recipe),
             "k": evaluate.k,
             "stage": VERSION,
             **ranks.options(recipe, cell, benchmark),

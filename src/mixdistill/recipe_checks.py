@@ -312,6 +312,8 @@ def _check_limits(recipe: Recipe) -> list[str]:
                 f"evaluate.caps: must be below evaluate.sampling.max_tokens={limit} (got {cap}); "
                 "leave it out, or raise max_tokens"
             )
+    if recipe.evaluate.forced and not recipe.evaluate.caps:
+        found.append("evaluate.forced: needs evaluate.caps, at which answers are asked for; name some")
     return found
 
 

@@ -493,6 +493,17 @@ class Evaluate(Section):
     """Samples per problem."""
     caps: list[Annotated[int, Field(ge=1)]] = []
     """Further token caps below the generation's own limit, read off the same generation as prefixes."""
+    forced: bool = False
+    """At each of the caps, ask for the answer at once besides: the student goes on from what it had written. What had
+    ended before stands as it is."""
+    thinking: list[Annotated[float, Field(ge=0, le=1)]] = []
+    """Shares of its own reasoning after which a student is asked for the answer at once: 0 is thinking off, 1 all of
+    it."""
+    force_text: str | None = None
+    """What asks for it, after the end of the reasoning. When not given: `Final Answer:` for `math`, `numeric` and
+    `choice`, `A` for `signs`, nothing for the others."""
+    force_tokens: int = Field(default=64, ge=1)
+    """Most tokens of an answer that was asked for so."""
     batch_size: int = Field(default=64, ge=1)
     """Prompts decoded together."""
     style: int = Field(default=64, ge=0)

@@ -223,6 +223,26 @@ class Decision(Row):
     where there is one verifier alone."""
 
 
+class Forced(Row):
+    """An answer that a student was asked for early, after a part of one of its traces."""
+
+    trace_id: str
+    """The whole trace, of which it had written a part."""
+    problem_id: str
+    sample: int
+    """Index of that trace among the student's samples of the problem."""
+    kind: Literal["forced", "thinking"]
+    """`forced`: after so many tokens; `thinking`: after a share of its own reasoning."""
+    at: float
+    """Tokens, or the share; 0 is thinking off."""
+    answer_id: str | None
+    """Of what it wrote then, among the traces in the folder `forced`; None: it had ended before, and stands."""
+    tokens: int
+    """Tokens written in all, without those that asked for the answer."""
+    outcome: Outcome
+    """What counts, as in `Decision`; `error` too where the request failed."""
+
+
 class Complexity(Row):
     """How long and involved a trace is."""
 

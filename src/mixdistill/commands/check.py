@@ -13,11 +13,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mixdistill import evaluate, prompts, recipe, resolve
-from mixdistill.commands import estimates, faults, judging, memory, trainings
+from mixdistill.commands import costs, estimates, faults, judging, memory, trainings
 from mixdistill.commands import smoke as smoke_run
 from mixdistill.commands.faults import Found
 from mixdistill.commands.plans import (
     Amount,
+    Cost,
     Disk,
     Plan,
     PlannedArm,
@@ -70,6 +71,12 @@ def loaded(
         yield smoke_run.smoked(study, Path(folder)), where
 
 
+def real_cost(path: str | Path, overrides: list[str] | None = None) -> Cost:
+    """What a recipe costs where nothing of it is here: for the plan of its smoke run."""
+    study, _ = load(path, overrides)
+    return costs.cost(study, costs.known_rows(study), {}, Store(Path("runs") / study.name))
+
+
 def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, where: str = "recipe") -> Plan:
     """The plan of a recipe. Raises RecipeError with all that would stop the run; `where` names the recipe's file."""
     store = Store(out or Path("runs") / study.name)
@@ -106,6 +113,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         ],
         evaluation=_evaluation(study, store, found),
         time=estimates.time(study, store, found, known),
+        cost=costs.cost(study, {name: len(ps) for name, ps in found.problems.items()}, known, store),
         memory=needs,
         disk=disk,
         warnings=_warnings(str(store.root), disk)

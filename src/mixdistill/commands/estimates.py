@@ -213,7 +213,8 @@ def time(recipe: Recipe, store: Store, found: Found, known: dict[str, Amount], w
     """Wall time of the trainings and evaluations that are not there yet."""
     local, spread = executor.Local(workers), at_once_of(recipe, workers)
     kind = "GPU" if local.devices else "core"
-    work = Work(recipe, found, known)
+    train = found.problems["train"]
+    work = Work(recipe, len(train), prompt_tokens(recipe, train[:PEEK]), known)
     todo = untrained(recipe, store)
     trials = _untried(recipe, store)
     asked = _unevaluated(recipe, store, found) + dev_asked(recipe, store, found)
@@ -264,10 +265,9 @@ def _untried(recipe: Recipe, store: Store) -> list[tuple[str, str, int]]:
 class Work:
     """What trainings come to in operations."""
 
-    def __init__(self, recipe: Recipe, found: Found, known: dict[str, Amount]) -> None:
-        self.recipe, self.known = recipe, known
-        self.problems = len(found.problems["train"])
-        self.prompt = prompt_tokens(recipe, found.problems["train"][:PEEK])
+    def __init__(self, recipe: Recipe, problems: int, prompt: float, known: dict[str, Amount]) -> None:
+        """`problems` to train on, tokens of a `prompt`, and tokens of a trace of every teacher."""
+        self.recipe, self.problems, self.prompt, self.known = recipe, problems, prompt, known
 
     def training(self, cell: tuple[str, str, int]) -> float | str:
         """Operations of one training, or why they are not known."""

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill import fragments
+from mixdistill.commands import costs, plan_text
 from mixdistill.errors import RecipeError, StoreError, did_you_mean
 from mixdistill.files import write_atomically
 from mixdistill.fragments import fragment
-from mixdistill.recipe import load, shipped
+from mixdistill.recipe import Recipe, load, shipped
+from mixdistill.store import Store
 
 
 def facts() -> list[dict[str, Any]]:
-    """Every shipped recipe: name, description, students, teachers, arms, cells (trainings)."""
+    """Every shipped recipe: name, description, students, teachers, arms, cells (trainings), gpu_hours (roughly, of its
+    teachers, trainings and evaluations; None where that is not known)."""
     found = []
     for name in shipped():
         recipe = load(name)
@@ -28,6 +31,7 @@ def facts() -> list[dict[str, Any]]:
                 "teachers": len(recipe.teachers),
                 "arms": len(recipe.arms),
                 "cells": len(recipe.cells()),
+                "gpu_hours": _gpu_hours(recipe),
             }
         )
     return found
@@ -70,7 +74,15 @@ def benchmark_listing(width: int) -> str:
 
 
 def _of(r: dict[str, Any]) -> str:
-    return f"{r['students']} student{'s' * (r['students'] > 1)}, {r['arms']} arms"
+    hours = r["gpu_hours"]
+    cost = f"; {plan_text.hours(hours)} GPU-hours" if hours is not None and hours >= plan_text.LITTLE else ""
+    return f"{r['students']} student{'s' * (r['students'] > 1)}, {r['arms']} arms{cost}"
+
+
+def _gpu_hours(recipe: Recipe) -> float | None:
+    found = costs.cost(recipe, costs.known_rows(recipe), {}, Store(Path("runs") / recipe.name))
+    parts = [found.teachers.value, found.training.value, found.evaluation.value]
+    return None if None in parts else sum(hours or 0 for hours in parts)
 
 
 def text(name: str) -> str:

@@ -10,6 +10,7 @@ from mixdistill.evidence.forgotten import forgotten
 from mixdistill.evidence.gaps import Cells
 from mixdistill.evidence.parts import parts
 from mixdistill.evidence.style import style
+from mixdistill.evidence.token_budgets import budget_points, finished_gaps
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Gap
@@ -21,6 +22,8 @@ def details(recipe: Recipe, store: Store, done: list[Unit], correct: Cells, gaps
     Without `next_steps`, which follow from everything."""
     return Details(
         ended=ended(store, done),
+        budget_points=budget_points(recipe, store, done),
+        finished_gaps=finished_gaps(recipe, store, done, correct),
         parts=parts(store, done, gaps),
         undertrained=curves.undertrained,
         costs=costs(store, done),
