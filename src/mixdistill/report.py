@@ -9,6 +9,7 @@ from typing import Any
 
 from mixdistill.arms import BY, called, of_variant
 from mixdistill.errors import MissingExtra
+from mixdistill.evidence import looks
 from mixdistill.evidence.rows import Evidence
 from mixdistill.files import versions, write_atomically
 from mixdistill.page import budgets, differences, figures, render, training, wording
@@ -48,6 +49,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
             raise MissingExtra(library, "report")
 
     evidence = gather(recipe, store)
+    looks.record(store, evidence.details.looks)
     folder = store.folder("report")
     files = {
         "index.html": render.html(evidence),

@@ -13,16 +13,20 @@ import struct
 import subprocess
 import time
 from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mixdistill import evaluate
 from mixdistill.arms import BY, called
 from mixdistill.errors import Diverged
+from mixdistill.evidence import looks
 from mixdistill.evidence.confound_table import Cell, Trained, confound_tables
 from mixdistill.evidence.confounds import OTHERWISE, confounds
+from mixdistill.evidence.crossover import crossovers
 from mixdistill.evidence.curves import over_training
-from mixdistill.evidence.gaps import accuracies, gaps
+from mixdistill.evidence.details import Details
+from mixdistill.evidence.gaps import accuracies, average_gaps, averaged, gaps
 from mixdistill.evidence.readings import agreement, cell_of, read
 from mixdistill.evidence.rows import (
     ArmFacts,
@@ -51,7 +55,8 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
     levels = {b: _levels(store, b) for b in recipe.problems.eval}
     done = [unit for unit, s in plan(recipe, store, "evaluate") if s is State.DONE]
     answers = read(recipe, store, done)
-    found = gaps(recipe, answers.correct, levels)
+    seen, students = looks.read(store), _students(recipe, store)
+    found = gaps(recipe, answers.correct, levels, partial(looks.pay, seen, once=recipe.looks == "once"))
     declared, *others = found
     scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
     trained, diverged, curves = _trained(recipe, store), _diverged(recipe, store), over_training(recipe, store)
@@ -61,16 +66,17 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
     evaluated = [(u, _marker(store, u)) for u in done]
     primary = recipe.primary_or_first()
     teachers = judged(recipe, store)
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return Evidence(
         name=recipe.name,
         question=recipe.description,
-        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        created=created,
         primary=Primary(**primary.model_dump()) if primary else None,
         verifier=recipe.verify.name,
         rule=recipe.verify.counts,
         budget=recipe.budget.unit,
         variants=recipe.variants[1:],
-        students=_students(recipe, store),
+        students=students,
         arms=_arms(recipe, cells_done),
         teachers=[_teacher(recipe, store, t.name, t.pass_rate) for t in teachers],
         solved=shared(teachers, levels_of(store)),
@@ -92,6 +98,15 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         dev_points=curves.points,
         dev_gaps=curves.gaps,
         moving=curves.moving,
+        details=Details(
+            averages=average_gaps(found[declared], averaged(recipe, levels), list(recipe.weights_of_benchmarks)),
+            looks=looks.together(seen, found[declared], created),
+            crossovers=crossovers(
+                found[declared],
+                {name: student.model for name, student in recipe.students.items()},
+                {s.name: s.parameters for s in students},
+            ),
+        ),
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, cells_done, diverged),
         notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),
