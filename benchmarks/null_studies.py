@@ -21,7 +21,7 @@ from typing import Any
 
 from mixdistill import pipeline, units
 from mixdistill.evidence.gather import gather
-from mixdistill.evidence.stats import CANNOT_TELL
+from mixdistill.evidence.verdicts import CANNOT_TELL
 from mixdistill.lab.teachers import VERSION, Scripted  # noqa: F401 -- a backend's module says its version
 from mixdistill.recipe import build
 from mixdistill.store import Store

@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from mixdistill.evidence.crossover import Line, crossovers, family
+from mixdistill.evidence.rows import StudentFacts
 from mixdistill.types import Gap, Interval
 
 SIZES = {"a": 10**8, "b": 10**9, "c": 10**10, "d": 10**11}
 MODELS = {name: f"org/Model-{size}B-Instruct" for name, size in zip(SIZES, ("0.1", "1", "10", "100"), strict=True)}
+
+
+def students(models: dict[str, str] = MODELS, **sizes: int | None) -> list[StudentFacts]:
+    of = {**SIZES, **sizes}
+    return [StudentFacts(name=name, model=models[name], parameters=of[name]) for name in SIZES]
 
 
 def gap_of(student: str, delta: float, half: float = 0.02) -> Gap:
@@ -23,7 +29,7 @@ def gap_of(student: str, delta: float, half: float = 0.02) -> Gap:
 
 def test_the_line_crosses_zero_where_it_was_planted():
     gaps = [gap_of(name, 0.1 * i - 0.15) for i, name in enumerate(SIZES)]
-    (found,) = crossovers(gaps, MODELS, SIZES)
+    (found,) = crossovers(gaps, students())
     assert found.students == list(SIZES)
     assert found.slope == pytest.approx(0.1)
     assert found.parameters == pytest.approx(10**9.5)
@@ -33,20 +39,20 @@ def test_the_line_crosses_zero_where_it_was_planted():
 
 def test_three_sizes_or_four_of_two_families_draw_no_line():
     gaps = [gap_of(name, 0.1) for name in SIZES]
-    assert crossovers(gaps[:3], MODELS, SIZES) == []
-    assert crossovers(gaps, {**MODELS, "d": "other/Model-100B"}, SIZES) == []
-    assert crossovers(gaps, MODELS, {**SIZES, "d": None}) == []
-    assert crossovers(gaps, MODELS, {**SIZES, "d": SIZES["a"]}) == []
+    assert crossovers(gaps[:3], students()) == []
+    assert crossovers(gaps, students({**MODELS, "d": "other/Model-100B"})) == []
+    assert crossovers(gaps, students(d=None)) == []
+    assert crossovers(gaps, students(d=SIZES["a"])) == []
 
 
 def test_a_line_that_may_be_flat_crosses_anywhere():
-    (found,) = crossovers([gap_of(n, x, 0.2) for n, x in zip(SIZES, (0.0, 0.1, 0.0, 0.1), strict=True)], MODELS, SIZES)
+    (found,) = crossovers([gap_of(n, x, 0.2) for n, x in zip(SIZES, (0.0, 0.1, 0.0, 0.1), strict=True)], students())
     assert (found.low, found.high) == (None, None)
     assert found.slope_interval is not None and found.slope_interval.low < 0 < found.slope_interval.high
 
 
 def test_a_crossing_far_from_the_sizes_is_not_told():
-    (found,) = crossovers([gap_of(n, 0.5 + 0.1 * i, 0.001) for i, n in enumerate(SIZES)], MODELS, SIZES)
+    (found,) = crossovers([gap_of(n, 0.5 + 0.1 * i, 0.001) for i, n in enumerate(SIZES)], students())
     assert (found.parameters, found.low, found.high) == (None, None, None)
 
 

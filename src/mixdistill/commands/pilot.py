@@ -307,7 +307,8 @@ def _detectable(recipe: Recipe, found: Found) -> Projected:
     seeds = min(len(recipe.seeds_of(student)) for student in recipe.students)
     benchmarks = [primary.benchmark] if primary.benchmark != AVERAGE else list(recipe.weights_of_benchmarks)
     problems = sum(len(found.problems[b]) for b in benchmarks)
-    return foresight.smallest_gap(seeds, problems, recipe.evaluate.k, primary.benchmark)
+    samples = min(recipe.on(b).evaluate.k for b in benchmarks)
+    return foresight.smallest_gap(seeds, problems, samples, primary.benchmark)
 
 
 def _warnings(recipe: Recipe, seen: Mapping[str, _Seen], group: Sequence[str], shared: Projected) -> list[str]:

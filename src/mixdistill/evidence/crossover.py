@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mixdistill.evidence.details import Crossover
+from mixdistill.evidence.rows import StudentFacts
 from mixdistill.evidence.stats import ALPHA, t_quantile
 from mixdistill.types import Gap, Interval
 
@@ -38,13 +39,15 @@ def family(model: str) -> str:
     return "lab" if model.startswith("lab:") else _SIZE.sub("", model)
 
 
-def crossovers(gaps: Sequence[Gap], models: Mapping[str, str], sizes: Mapping[str, int | None]) -> list[Crossover]:
-    """One for every contrast, benchmark and family with enough sizes; `models` and `sizes` (weights) by student. Gaps
-    over all problems at the generation's own limit."""
+def crossovers(gaps: Sequence[Gap], students: Sequence[StudentFacts]) -> list[Crossover]:
+    """One for every contrast, benchmark and family with enough sizes. Gaps over all problems at the generation's own
+    limit."""
+    sizes = {s.name: s.parameters for s in students}
+    families = {s.name: family(s.model) for s in students}
     groups: dict[tuple[str, str, str], list[Gap]] = defaultdict(list)
     for gap in gaps:
         if gap.group == "all" and gap.max_tokens is None and gap.data is not None and sizes.get(gap.student):
-            groups[gap.name, gap.benchmark, family(models[gap.student])].append(gap)
+            groups[gap.name, gap.benchmark, families[gap.student]].append(gap)
     found = []
     for (name, benchmark, _), of in groups.items():
         at = [float(sizes[g.student] or 0) for g in of]

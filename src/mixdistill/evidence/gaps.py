@@ -29,7 +29,7 @@ Cells = dict[tuple[str, str, int | None, str], dict[int | None, dict[str, float]
 Readings = Mapping[Rule, Cells]
 """How answers are read -> what is correct then. The reading that counts comes first."""
 Levels = dict[str, dict[str, set[str]]]
-"""Benchmark -> group (`all`, and every level) -> problem ids."""
+"""Benchmark -> group (`all`, every level, every subject) -> problem ids."""
 Key = tuple[str, str, str, int | None, str]
 """Contrast, student, benchmark, token cap, group."""
 UNITS = ("examples", "loss_tokens")
@@ -113,8 +113,8 @@ class _Comparison:
 
 
 def gaps(recipe: Recipe, readings: Readings, levels: Levels, pay: Pay | None = None) -> dict[Under, list[Gap]]:
-    """Every contrast, and every arm against the untuned student, in every view that both arms were scored in: under
-    the reading and budget that count, then under every other reading, then under every other budget.
+    """Every contrast, and every arm against the untuned student, in every view that both arms were scored in, guards
+    aside: under the reading and budget that count, then under every other reading, then under every other budget.
 
     The primary contrast of every student makes the family of Holm's adjustment, under each reading one; its verdicts
     need the adjusted p. Under another budget nothing is primary. With `pay`, p is first multiplied by what this look
@@ -171,7 +171,7 @@ def _asked(recipe: Recipe, variant: str) -> Iterator[_Asked]:
 
 
 def _comparisons(recipe: Recipe, correct: Cells, levels: Levels, variant: str) -> Iterator[_Comparison]:
-    views = _views(recipe, levels)
+    views = [view for view in _views(recipe, levels) if view.benchmark not in recipe.problems.guards]
     for asked, student, view in itertools.product(_asked(recipe, variant), recipe.students, views):
         if asked.name in recipe.contrasts or view.group == ALL:
             comparison = _compare(recipe, correct, asked, student, view)
@@ -365,10 +365,11 @@ def _bounds(scores: list[Score], student: str, arm: str, view: View) -> Interval
 
 def _views(recipe: Recipe, levels: Levels) -> list[View]:
     """Everything that is looked at."""
-    caps = (None, *recipe.evaluate.caps)
-    each = [View(b, cap, g, [Part(b, 1.0, ids)]) for b in levels for cap in caps for g, ids in levels[b].items()]
+    caps = {b: (None, *recipe.on(b).evaluate.caps) for b in levels}
+    each = [View(b, cap, g, [Part(b, 1.0, ids)]) for b in levels for cap in caps[b] for g, ids in levels[b].items()]
     parts = averaged(recipe, levels)
-    return each + [View(AVERAGE, cap, ALL, parts) for cap in caps if parts]
+    common = [cap for cap in (None, *recipe.evaluate.caps) if all(cap in caps[part.benchmark] for part in parts)]
+    return each + [View(AVERAGE, cap, ALL, parts) for cap in common if parts]
 
 
 def averaged(recipe: Recipe, levels: Levels) -> list[Part]:
@@ -379,15 +380,13 @@ def averaged(recipe: Recipe, levels: Levels) -> list[Part]:
     return [Part(b, w / sum(kept.values()), levels[b][ALL]) for b, w in kept.items()]
 
 
-def average_gaps(gaps: list[Gap], parts: list[Part], benchmarks: list[str]) -> list[AverageGap]:
+def average_gaps(recipe: Recipe, gaps: list[Gap], levels: Levels) -> list[AverageGap]:
     """The gaps of the average over benchmarks, uncapped, with what they are an average of."""
-    weights = {part.benchmark: part.weight for part in parts}
+    weights = {part.benchmark: part.weight for part in averaged(recipe, levels)}
+    left_out = [b for b in recipe.weights_of_benchmarks if b not in weights]
+    shared = set(AverageGap.model_fields)
     return [
-        AverageGap(
-            weights=weights,
-            left_out=[b for b in benchmarks if b not in weights],
-            **g.model_dump(include=set(AverageGap.model_fields)),
-        )
+        AverageGap(weights=weights, left_out=left_out, **g.model_dump(include=shared))
         for g in gaps
         if (g.benchmark, g.max_tokens) == (AVERAGE, None)
     ]

@@ -8,6 +8,7 @@ such that all looks together say something false in at most 5 % of studies; figu
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -68,11 +69,12 @@ def pay(seen: Sequence[Look], student: str, scores: str, *, once: bool = False) 
     return Paid(number, math.inf if spent else price(number, once=once))
 
 
-def together(seen: Sequence[Look], gaps: Sequence[Gap], when: str) -> list[Look]:
+def together(seen: Sequence[Look], gaps: Sequence[Gap]) -> list[Look]:
     """All looks, those that are taken with these gaps last."""
     known = {(look.student, look.scores) for look in seen}
     new = [g for g in gaps if g.look is not None and (g.student, g.scores) not in known]
-    return [*seen, *(_look(gap, when) for gap in new)]
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return [*seen, *(_look(gap, now) for gap in new)]
 
 
 def _look(gap: Gap, when: str) -> Look:
