@@ -181,9 +181,7 @@ def _size_chart(evidence: Evidence, gaps: Sequence[Gap]) -> Chart | None:
         )
         for g in gaps
     ]  # fmt: skip
-    crossover = next(
-        (c for c in evidence.details.crossovers if (c.name, c.benchmark) == (first.name, first.benchmark)), None
-    )
+    crossover = _crossover(evidence, first.name, first.benchmark, first.max_tokens)
     arms = {g.arms for g in gaps}
     a, b = arms.pop() if len(arms) == 1 else ("first", "second arm")
     return Chart(
@@ -196,20 +194,26 @@ def _size_chart(evidence: Evidence, gaps: Sequence[Gap]) -> Chart | None:
         y_ticks=_gap_ticks(axis),
         series=[Series(first.name, 0, marks)],
         references=[],
-        fit=_fit(crossover, axis, x, (10**low, 10**high)) if crossover else None,
+        fit=_fit(crossover, axis, x, [sizes[s] for s in crossover.students if s in sizes]) if crossover else None,
         crossing=_crossing(crossover, x) if crossover else None,
         zero=_y(axis, 0),
     )
 
 
+def _crossover(evidence: Evidence, name: str, benchmark: str, max_tokens: int | None) -> Crossover | None:
+    """Of a contrast; there is none under a token cap, and the first family's where there are several."""
+    found = (c for c in evidence.details.crossovers if (c.name, c.benchmark) == (name, benchmark))
+    return next(found, None) if max_tokens is None else None
+
+
 def _fit(
-    crossover: Crossover, axis: Axis, x: Callable[[float], float], sizes: tuple[float, float]
+    crossover: Crossover, axis: Axis, x: Callable[[float], float], sizes: Sequence[float]
 ) -> tuple[float, float, float, float] | None:
-    """The fitted line over the sizes that there are; None where its crossing lies far outside of them."""
-    if crossover.parameters is None:
+    """The fitted line over the sizes of its students; None where its crossing lies far outside of them."""
+    if crossover.parameters is None or not sizes:
         return None
     zero = math.log10(crossover.parameters)
-    (x1, y1), (x2, y2) = ((x(s), _y(axis, crossover.slope * (math.log10(s) - zero))) for s in sizes)
+    (x1, y1), (x2, y2) = ((x(s), _y(axis, crossover.slope * (math.log10(s) - zero))) for s in (min(sizes), max(sizes)))
     return x1, y1, x2, y2
 
 
@@ -224,16 +228,16 @@ def _crossing(crossover: Crossover, x: Callable[[float], float]) -> tuple[float,
 
 def crossover_words(evidence: Evidence) -> str:
     """Where the gap of the primary contrast crosses zero, or why that is not said."""
-    name = evidence.primary.contrast if evidence.primary else ""
-    found = next((c for c in evidence.details.crossovers if c.name == name), None)
+    wanted = evidence.primary
+    found = _crossover(evidence, wanted.contrast, wanted.benchmark, wanted.max_tokens) if wanted else None
     if found is None:
         sizes = len({s.parameters for s in evidence.students if s.parameters})
-        return (
-            f"No crossover is fitted: that takes four sizes of one family, and here "
-            f"{'is one' if sizes == 1 else f'are {sizes}'}."
-            if sizes < 4
-            else "No crossover is fitted: it takes four sizes of one family."
-        )
+        if wanted and wanted.max_tokens is not None:
+            return "No crossover is fitted: the declared comparison has a token cap."
+        if sizes >= 4:
+            return "No crossover is fitted: it takes four sizes of one family."
+        here = "is one" if sizes == 1 else f"are {sizes}"
+        return f"No crossover is fitted: that takes four sizes of one family, and here {here}."
     slope = f"Over {len(found.students)} sizes the gap changes by {points(found.slope)} points for a student ten times "
     slope += f"as large ({span(found.slope_interval)})"
     if found.parameters is None:
