@@ -35,6 +35,7 @@ from mixdistill.problems import shared, shared_line
 from mixdistill.recipe import Recipe
 from mixdistill.refusals import too_small
 from mixdistill.store import Store
+from mixdistill.students import samples
 from mixdistill.types import Unused
 
 if TYPE_CHECKING:
@@ -230,12 +231,13 @@ def _primary(study: Recipe, contrast: str) -> str | None:
 
 
 def _evaluation(study: Recipe, store: Store, found: Found) -> PlannedEvaluation:
-    models = len(evaluate.cells(study, store))
-    traces = {b: len(found.problems[b]) * study.evaluate.k for b in study.problems.eval}
+    asked = evaluate.cells(study, store)
+    problems = {b: len(found.problems[b]) for b in study.problems.eval}
+    most = max(samples(study, student) for student in study.students)
     return PlannedEvaluation(
-        models=models,
-        traces=traces,
-        total=models * sum(traces.values()),
+        models=len(asked),
+        traces={b: n * most for b, n in problems.items()},
+        total=sum(samples(study, cell[0]) for cell in asked) * sum(problems.values()),
         dev=sum(n for _, _, n in estimates.dev_asked(study, store, found)),
         max_tokens=study.evaluate.sampling.max_tokens,
         caps=study.evaluate.caps,

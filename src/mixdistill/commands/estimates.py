@@ -298,9 +298,10 @@ def own_answers(recipe: Recipe, problems: int, training: float | None) -> float 
 def _unevaluated(recipe: Recipe, store: Store, found: Found) -> list[tuple[str, str, int]]:
     """(student, arm, traces wanted) of every evaluation that is not there."""
     from mixdistill.evaluate import cells
+    from mixdistill.students import samples
 
     return [
-        (cell[0], cell[1], len(found.problems[benchmark]) * recipe.evaluate.k)
+        (cell[0], cell[1], len(found.problems[benchmark]) * samples(recipe, cell[0]))
         for cell in cells(recipe, store)
         for benchmark in recipe.problems.eval
         if store.marker(store.folder("evaluate", *cell, benchmark)) is None

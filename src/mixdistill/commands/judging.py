@@ -12,6 +12,7 @@ from mixdistill.dev import DEV, asked_on_dev
 from mixdistill.page.wording import dollars, pct
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Link
+from mixdistill.students import samples
 from mixdistill.types import Problem, Trace
 from mixdistill.verifiers.judge import SHOWN
 
@@ -24,7 +25,8 @@ def planned(study: Recipe, found: Found) -> list[PlannedJudge]:
 def _judge(study: Recipe, found: Found, link: Link) -> PlannedJudge:
     judge = made(link)
     of_teachers = sum(t.most_samples for t in study.teachers.values())
-    of_students = study.evaluate.k * (len(study.cells()) + len(study.students)) * (1 + len(study.evaluate.caps))
+    of_students = sum(samples(study, s) * (1 + sum(t == s for t, *_ in study.cells())) for s in study.students)
+    of_students *= 1 + len(study.evaluate.caps)
     asked = {"train": of_teachers} | dict.fromkeys(study.problems.eval, of_students)
     if study.problems.dev:
         asked[DEV] = asked_on_dev(study)

@@ -30,6 +30,7 @@ from mixdistill.refusals import PILOT
 from mixdistill.sections import Teacher
 from mixdistill.spending import price_of
 from mixdistill.store import Store
+from mixdistill.students import samples
 from mixdistill.types import Complexity, Interval, Outcome, Problem, Trace
 from mixdistill.units import State, drawn, plan, read_json
 from mixdistill.verify import DECISIONS
@@ -306,7 +307,7 @@ def _detectable(recipe: Recipe, found: Found) -> Projected:
         return foresight.unknown("the recipe has no contrast")
     seeds = min(len(recipe.seeds_of(student)) for student in recipe.students)
     problems = len(found.problems[primary.benchmark])
-    return foresight.smallest_gap(seeds, problems, recipe.evaluate.k, primary.benchmark)
+    return foresight.smallest_gap(seeds, problems, min(samples(recipe, s) for s in recipe.students), primary.benchmark)
 
 
 def _warnings(recipe: Recipe, seen: Mapping[str, _Seen], group: Sequence[str], shared: Projected) -> list[str]:

@@ -7,6 +7,7 @@ from mixdistill.evidence.curves import Curves
 from mixdistill.evidence.details import Details
 from mixdistill.evidence.gaps import Cells
 from mixdistill.evidence.parts import parts
+from mixdistill.evidence.samples import looped, pass_at
 from mixdistill.evidence.token_budgets import budget_points, finished_gaps
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
@@ -20,6 +21,8 @@ def details(recipe: Recipe, store: Store, done: list[Unit], gaps: list[Gap], cur
     return Details(
         budget_points=budget_points(recipe, store, done),
         finished_gaps=finished_gaps(recipe, store, done, correct),
+        loops=looped(store, done),
+        pass_at=pass_at(done, correct),
         parts=parts(store, done, gaps),
         undertrained=curves.undertrained,
         costs=costs(store, done),
