@@ -44,6 +44,7 @@ VERBS = [
     "fake",
     "status",
     "show",
+    "compare",
     "ship",
     "export",
     "rm",

@@ -44,7 +44,7 @@ All verbs: mixdistill --help      One of them: mixdistill VERB --help
 """
 PANELS = {
     "Start here": ("demo", "init", "recipes", "check", "doctor", "run"),
-    "Runs": ("status", "show", "ship", "export", "rm"),
+    "Runs": ("status", "show", "compare", "ship", "export", "rm"),
     "Can the verdicts be trusted?": ("disagreements", "audit"),
     "Teachers": ("fake",),
     "One stage at a time": ("generate", "verify", "analyze", "mix", "tune", "train", "evaluate", "report"),
@@ -58,7 +58,7 @@ app = typer.Typer(
     epilog="First time here? Run: mixdistill demo",
 )
 app.add_typer(lab.app, name="lab", rich_help_panel="The lab")
-for _verb in (results.ship, results.export, verdicts.disagreements, verdicts.audit):
+for _verb in (results.ship, results.export, results.compare, verdicts.disagreements, verdicts.audit):
     app.command()(_verb)
 
 
@@ -180,15 +180,18 @@ def recipes(
         str | None, typer.Argument(metavar="NAME", help="Print this one.", autocompletion=complete.shipped)
     ] = None,
     to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Copy it there, to edit.")] = None,
+    benchmarks: Annotated[bool, typer.Option("--benchmarks", help="List the shipped benchmarks instead.")] = False,
     force: ForceOption = False,
     json_: JsonOption = False,
 ) -> None:
-    """List the shipped recipes, print one, or copy one to edit."""
+    """List the shipped recipes or benchmarks, print one, or copy a recipe to edit."""
     from mixdistill.commands import recipes as shelf
 
     if name is None and to is not None:
         raise typer.BadParameter("--to needs the NAME of a recipe")
-    if name is None:
+    if benchmarks and name is None:
+        sys.stdout.write(shelf.benchmark_listing(width()) + "\n" if not json_ else as_json(shelf.benchmarks()))
+    elif name is None:
         sys.stdout.write(shelf.listing(width()) + "\n" if not json_ else as_json(shelf.facts()))
     elif to is None:
         sys.stdout.write(shelf.text(name))
@@ -359,6 +362,8 @@ def check(
     with contextlib.redirect_stdout(sys.stderr), verb.loaded(recipe, set_, smoke=smoke) as (loaded, where):
         graded = golden.grade(loaded, limit=limit, where=where) if gold else None
         planned = None if gold else verb.plan(loaded, out=out, limit=limit, where=where)
+        if planned and smoke:
+            planned = planned.model_copy(update={"cost": verb.real_cost(recipe, set_)})
     if graded is None:
         print_row(planned, plan_text.text, json_)
         return

@@ -15,7 +15,6 @@ from mixdistill import chain
 from mixdistill.chain import Judged, Seen
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.collect import Buying, Collected, collect
-from mixdistill.prompts import tagged
 from mixdistill.sections import Evaluate
 from mixdistill.tokens import CLOSE, OPEN, Template
 from mixdistill.types import Forced, Outcome, Problem, Trace, content_hash, trace_id
@@ -147,7 +146,7 @@ def ask(
     """Every cut of every trace that there is, and the answers after them, in a folder of their own. Raises as `collect`
     does. `context`: most tokens of prompt and completion together."""
     text, most = text_of(recipe), recipe.evaluate.force_tokens
-    prompts = {p.id: tagged(p.prompt, asked.tag) for p in asked.problems}
+    prompts = {p.id: asked.prompt(p) for p in asked.problems}
     spared = most + len(template.encode(OPEN + CLOSE + text))
     rooms = {p: None if context is None else context - spared - len(template.prompt_ids(q)) for p, q in prompts.items()}
     cuts = [

@@ -24,13 +24,13 @@ from mixdistill.errors import MixdistillError
 from mixdistill.files import versions, write_atomically
 from mixdistill.forcing import Cut, Point
 from mixdistill.generate import make_backend
-from mixdistill.prompts import tagged
+from mixdistill.prompts import asking, tagged
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Student
 from mixdistill.store import Store
 from mixdistill.tokens import SWITCH, WAYS, Template
 from mixdistill.training.finetune import device_name
-from mixdistill.types import Completion, Outcome, Problem, Request, Trace
+from mixdistill.types import Completion, Message, Outcome, Problem, Request, Trace
 from mixdistill.wanted import fixed
 
 BACKEND = "transformers"
@@ -67,8 +67,14 @@ class Asked:
     chat_template_kwargs: dict[str, Any]
     tag: str = ""
     """What every prompt carries on a last line."""
+    ask: str | None = None
+    """The template around every problem, by name or file."""
     points: tuple[Point, ...] = ()
     """Where it is asked for its answers early."""
+
+    def prompt(self, problem: Problem) -> str | list[Message]:
+        """What it is asked about a problem."""
+        return tagged(asking(self.ask)(problem.prompt), self.tag)
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,7 @@ def _sample(recipe: Recipe, store: Store, asked: Asked, backend: Any) -> Collect
     buying = Buying(
         author=asked.author,
         model=recipe.students[asked.student].model,
-        problems=[p.model_copy(update={"prompt": tagged(p.prompt, asked.tag)}) for p in asked.problems],
+        problems=[p.model_copy(update={"prompt": asked.prompt(p)}) for p in asked.problems],
         rule=fixed(asked.k),
         label=asked.label,
         error_rate=recipe.error_rate,

@@ -62,6 +62,8 @@ class Problem(Row):
     """`train`, `dev`, `gate`, or the name of the benchmark it belongs to."""
     level: str | None = None
     """Difficulty group, when the source has one."""
+    subject: str | None = None
+    """What it is about, when the source says so."""
     metadata: dict[str, Any] = Field(default_factory=dict)
     """The user's own; mixdistill never reads it."""
 
@@ -292,7 +294,7 @@ class Score(Row):
     """None for `base`."""
     benchmark: str
     group: str
-    """`all`, or a level of the problems; a level of that name is `level all`."""
+    """`all`, a level of the problems (one of that name is `level all`), or `subject` and the name of one."""
     verifier: str
     k: int
     """Samples per problem."""
@@ -316,6 +318,19 @@ class Score(Row):
     def accuracy(self) -> float:
         """Correct over all five outcomes, in 0..1."""
         return self.correct / self.examples
+
+
+class Ranked(Row):
+    """What an untuned student would have made of a trace: the rank of every token, given the prompt and all before."""
+
+    trace_id: str
+    problem_id: str
+    follows: str
+    """Hash of what the ranks follow from: the untuned model, its precision, the tokens of prompt and completion."""
+    tokens: list[str]
+    """Text of each token of the completion, its stop token included; one after the other they are the text."""
+    ranks: list[int]
+    """Of each: 1 is what the untuned student thinks most likely."""
 
 
 class Interval(Row):
@@ -343,7 +358,7 @@ class Gap(Row):
     max_tokens: int | None
     """Token cap; None: the generation's own limit."""
     group: str = "all"
-    """`all`, or a level of the problems."""
+    """As in `Score`."""
     primary: bool
     """Declared before the run; everything else is exploratory."""
     accuracies: tuple[float, float]
@@ -375,6 +390,8 @@ class Gap(Row):
     seeds: int
     detectable: float | None
     """Smallest true difference this study would find in 4 of 5 repetitions (power 0.8, alpha 0.05)."""
+    needed: str = ""
+    """What would decide an open gap: `9 seeds`, `1,200 problems`, `9 seeds; more problems cannot help`; else empty."""
 
 
 class Update(Row):

@@ -148,6 +148,13 @@ def test_a_problem_on_the_page_has_the_traces_of_every_arm_in_the_recipe_s_order
     assert "error" not in problem["traces"][0] and "strict" not in problem["traces"][0], "nothing that says nothing"
 
 
+def test_arms_that_the_recipe_does_not_name_come_last(store):
+    done = [_evaluated(store, f"{arm}/0", *[RIGHT] * 4) for arm in ("short~careful", "short", "long")]
+    _, found = _write(store, *done)
+    assert found.arms == ["long", "short", "short~careful"]
+    assert [t["arm"] for t in json.loads(found.lines[0])["traces"]] == found.arms
+
+
 def test_of_a_text_that_is_too_long_the_page_gets_both_ends_and_the_table_all(store):
     half = shown.LONGEST // 2
     whole = "a" * half + "b" * 41 + "c" * half

@@ -9,11 +9,11 @@ import json
 import random
 import re
 import string
-
-from study import example
+from dataclasses import replace
 
 from mixdistill.evidence.shown import Shown
 from mixdistill.page import browser, render
+from study import example
 
 
 def offered(*texts: str, problems: int | None = None) -> Shown:
@@ -38,8 +38,16 @@ def test_packed_problems_come_back_as_they_were_behind_what_they_share():
     shown = offered("a < b & c", "\u2028 \u202e עברית 🦊 \x00")
     packed = browser.pack(shown, 10_000)
     head, *problems = unpacked(packed.text)
-    assert head == {"students": ["s"], "arms": ["long", "short"], "benchmarks": ["signs"], "pair": ["long", "short"]}
+    assert head == {
+        "students": ["s"], "arms": ["long", "short"], "benchmarks": ["signs"], "pair": ["long", "short"], "words": {}
+    }  # fmt: skip
     assert [p["text"] for p in problems] == ["a < b & c", "\u2028 \u202e עברית 🦊 \x00"] and packed.problems == 2
+
+
+def test_arm_under_another_budget_is_named_in_words():
+    shown = replace(offered("a"), arms=["long", "long@loss_tokens"], pair=("long@loss_tokens", "long"))
+    assert unpacked(browser.pack(shown, 10_000).text)[0]["words"] == {"long@loss_tokens": "long (by loss tokens)"}
+    assert "on which long (by loss tokens) and long disagree" in render.html(example(), shown)
 
 
 def test_half_a_character_does_not_stop_the_page():

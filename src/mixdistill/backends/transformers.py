@@ -162,26 +162,13 @@ class Transformers:
 
     @cached_property
     def _loaded(self) -> PreTrainedModel:
-        """The model in eval mode on its device; loaded on first use."""
-        try:
-            import torch
-        except ImportError:
-            raise MissingExtra("torch", "train") from None
-        from transformers import AutoModelForCausalLM
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            model = AutoModelForCausalLM.from_pretrained(self.model, dtype=self.dtype)
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise DataError(f"{self.model}: cannot be loaded ({reason}); give a folder or hub id") from error
+        """The model; loaded on first use."""
+        model = load(self.model, self.dtype, self.device)
         for name, value in ignored_of(model.generation_config).items():
             warnings.warn(
                 f"{self.model}: generation_config sets {name}={value}, which is not applied here", stacklevel=2
             )
-        return model.eval().to(device)
+        return model
 
     @cached_property
     def _template(self) -> Template:
@@ -206,6 +193,27 @@ class Transformers:
             return Completion(error=f"no token may be sampled after {len(prompt)} (got limit {limit}); set max_tokens")
         temperature, top_k, top_p = decoding_of(request.sampling, settings)
         return Prepared(position, prompt, limit, temperature, top_k, top_p, request.seed)
+
+
+def load(model: str, dtype: str, device: str | None = None) -> PreTrainedModel:
+    """A causal language model in eval mode on a device, the GPU when there is one and none is named.
+
+    Raises `DataError` when it cannot be loaded, `MissingExtra` without torch.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise MissingExtra("torch", "train") from None
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(f"{model}: cannot be loaded ({reason}); give a folder or hub id") from error
+    return loaded.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def begun_ids(request: Request, template: Template) -> list[int]:

@@ -25,9 +25,12 @@ def planned(study: Recipe, found: Found) -> list[PlannedJudge]:
 def _judge(study: Recipe, found: Found, link: Link) -> PlannedJudge:
     judge = made(link)
     of_teachers = sum(t.most_samples for t in study.teachers.values())
-    of_students = sum(samples(study, s) * (1 + sum(t == s for t, *_ in study.cells())) for s in study.students)
-    of_students *= 1 + len(study.evaluate.caps)
-    asked = {"train": of_teachers} | dict.fromkeys(study.problems.eval, of_students)
+    models = {s: 1 + sum(t == s for t, *_ in study.cells()) for s in study.students}
+    asked = {"train": of_teachers}
+    for name, benchmark in study.problems.eval.items():
+        how = study.on(name)
+        of_students = sum(samples(how, s) * n for s, n in models.items())
+        asked[name] = 0 if benchmark.verify else of_students * (1 + len(how.evaluate.caps))
     if study.problems.dev:
         asked[DEV] = asked_on_dev(study)
     problems = {name: found.problems[name] for name in asked}

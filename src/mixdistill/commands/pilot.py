@@ -307,7 +307,8 @@ def _detectable(recipe: Recipe, found: Found) -> Projected:
         return foresight.unknown("the recipe has no contrast")
     seeds = min(len(recipe.seeds_of(student)) for student in recipe.students)
     problems = len(found.problems[primary.benchmark])
-    return foresight.smallest_gap(seeds, problems, min(samples(recipe, s) for s in recipe.students), primary.benchmark)
+    k = min(samples(recipe.on(primary.benchmark), s) for s in recipe.students)
+    return foresight.smallest_gap(seeds, problems, k, primary.benchmark)
 
 
 def _warnings(recipe: Recipe, seen: Mapping[str, _Seen], group: Sequence[str], shared: Projected) -> list[str]:

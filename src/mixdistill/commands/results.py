@@ -1,4 +1,4 @@
-"""`ship` and `export`: what comes out of a run. Flags alone; what they do is in modules of their names."""
+"""`ship`, `export` and `compare`: what comes out of runs. Flags alone; what they do is in modules of their names."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from mixdistill.commands import complete
 from mixdistill.flags import JsonOption, RunArg, SeedOption, StudentOption, WorkersOption
-from mixdistill.printing import print_text, say
+from mixdistill.printing import print_row, print_text, say
 
 
 def ship(
@@ -94,3 +95,29 @@ def export(
 
     facts = verb.export(run, arm, student=student, seed=seed, out=out, repo=push_to_hub, trainers=for_ or [])
     print_text(facts, verb.text, json_)
+
+
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders: A, B, ...", autocompletion=complete.runs)
+    ],
+    arm: Annotated[
+        str | None, typer.Option("--arm", metavar="ARM", help="This arm of the first run alone, or base.")
+    ] = None,
+    with_: Annotated[
+        str | None, typer.Option("--with", metavar="ARM", help="Against this arm of the others; else of the same name.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """The first run against each of the others: their arms, their gaps, and what else was not the same.
+
+    On the problems that both have, with the two intervals of a study: seeds of one
+    number are a pair where they stand for the same draw in both runs. The confound
+    table is that of a study over the arms of both; base is checked where both have
+    it. A run may still be going on, and may be a copy from another machine.
+    """
+    if with_ and not arm:
+        raise typer.BadParameter("--with goes with --arm")
+    from mixdistill.commands import compare as verb
+
+    print_row(verb.compare(runs, arm, with_), verb.text, json_)

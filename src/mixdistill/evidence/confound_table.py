@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from mixdistill.arms import called
@@ -46,10 +46,36 @@ def confound_tables(recipe: Recipe, trained: Trained) -> list[ConfoundTable]:
         mine = {k: m for k, m in trained.items() if k[0] == student and k[1] in group}
         arms = [arm for arm in group if any(k[1] == arm for k in mine)]
         if arms:
-            table = _Table(recipe, student, arms, mine)
-            rows = sorted(table.rows(), key=lambda row: ("red", "note", "same").index(row.state))
-            found.append(ConfoundTable(student=student, variant=called(arms[0]).variant, arms=arms, rows=rows))
+            plain = next((a for a in arms if not recipe.arm(a).budget), arms[0])
+            own = {a: own_settings(recipe, a) for a in arms}
+            found.append(confound_table(student, arms, mine, budget=recipe.budget_of(plain), own=own))
     return found
+
+
+def confound_table(
+    student: str,
+    arms: list[str],
+    trained: Trained,
+    *,
+    budget: Budget,
+    own: Mapping[str, str],
+    by_seed: bool = True,
+    further: Iterable[ConfoundRow] = (),
+) -> ConfoundTable:
+    """The table of one student's trainings, all of them on these arms; `further` rows are sorted among its own.
+
+    `budget`: what the arms were to have in common. `own`: arm -> the settings that it alone was given, "" for none.
+    Without `by_seed`, seeds of the same number have nothing in common, and every training is held against every other.
+    """
+    rows = [*_Table(student, arms, trained, budget, own, by_seed).rows(), *further]
+    rows = sorted(rows, key=lambda row: ("red", "note", "same").index(row.state))
+    return ConfoundTable(student=student, variant=called(arms[0]).variant, arms=arms, rows=rows)
+
+
+def own_settings(recipe: Recipe, arm: str) -> str:
+    """What a recipe gives to one arm alone, as text; "" for nothing."""
+    spec = recipe.arm(arm)
+    return ", ".join(f"{k} {v}" for part in (spec.train, spec.budget) for k, v in part.items())
 
 
 def _groups(recipe: Recipe) -> list[list[str]]:
@@ -65,19 +91,20 @@ def _groups(recipe: Recipe) -> list[list[str]]:
 class _Table:
     """Trainings of one student on the arms of one group."""
 
-    recipe: Recipe
     student: str
     arms: list[str]
     trained: Trained
-    budget: Budget = field(init=False)
+    budget: Budget
     """What the arms were to have in common, without what one of them overrides."""
-    tuned: bool = field(init=False)
-    """Whether every arm has learning rates of its own by one and the same rule."""
+    own: Mapping[str, str]
+    """Arm -> the settings that it alone was given."""
+    by_seed: bool
+    """Whether two trainings are held against each other at the same seed only."""
 
-    def __post_init__(self) -> None:
-        plain = next((a for a in self.arms if not self.recipe.arm(a).budget), self.arms[0])
-        object.__setattr__(self, "budget", self.recipe.budget_of(plain))
-        object.__setattr__(self, "tuned", all(m["facts"].get("tuned") for m in self.trained.values()))
+    @property
+    def tuned(self) -> bool:
+        """Whether every arm has learning rates of its own by one and the same rule."""
+        return all(m["facts"].get("tuned") for m in self.trained.values())
 
     def rows(self) -> Iterator[ConfoundRow]:
         """Every row, amounts first."""
@@ -167,7 +194,8 @@ class _Table:
     def _settings(self) -> Iterator[ConfoundRow]:
         """What a training was carried out with: every one must be the same at a seed."""
         for name, of in SETTINGS.items():
-            yield self._same(name, of)
+            if self.by_seed or name != SEED:
+                yield self._same(name, of)
         text = "Every arm has problems of its own." if self.budget.problems == "each" else None
         yield self._same("problems", lambda m: m["facts"].get("problems", ABSENT)[:8], text)
         yield from self._many("train", "other settings", lambda m: m["options"]["train"], MEASURED)
@@ -191,7 +219,7 @@ class _Table:
     def _same(self, name: str, of: Callable[[dict[str, Any]], Any], note: str | None = None) -> ConfoundRow:
         places: Places = defaultdict(lambda: defaultdict(set))
         for (_, arm, seed), marker in self.trained.items():
-            places[arm][(seed, "")].add(_text(of(marker)))
+            places[arm][(seed if self.by_seed else None, "")].add(_text(of(marker)))
         values = {arm: " and ".join(sorted(set.union(*at.values()))) for arm, at in places.items()}
         state: State = ("note" if note else "red") if differ_somewhere(places) else "same"
         return self._row(name, state, note or f"The arms were not trained with the same {name}.", values)
@@ -209,13 +237,9 @@ class _Table:
 
     def _own_settings(self) -> ConfoundRow:
         """Settings that the recipe gives to one arm alone."""
-        values, own = {}, []
-        for arm in self.arms:
-            spec = self.recipe.arm(arm)
-            parts = [f"{k} {v}" for part in (spec.train, spec.budget) for k, v in part.items()]
-            values[arm] = ", ".join(parts) or "none"
-            own += [arm] if parts else []
+        own = [arm for arm in self.arms if self.own[arm]]
         text = f"The recipe gives settings of their own to {' and '.join(own)}."
+        values = {arm: self.own[arm] or "none" for arm in self.arms}
         return self._row("settings of one arm", "red" if own else "same", text, values)
 
     # -- values -------------------------------------------------------------------------------------------------
@@ -243,8 +267,9 @@ def _fact(name: str) -> Callable[[dict[str, Any]], Any]:
     return lambda marker: marker["facts"].get(name)
 
 
+SEED = "seed of the trainer"
 SETTINGS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "seed of the trainer": _fact("seed"),
+    SEED: _fact("seed"),
     "method": _fact("method"),
     "loss": _fact("loss_type"),
     "template": _fact("template"),

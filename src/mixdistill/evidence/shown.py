@@ -104,10 +104,12 @@ def write(recipe: Recipe, store: Store, folder: Path, done: list[Unit]) -> tuple
 
 
 def _arms(recipe: Recipe, done: list[Unit]) -> list[str]:
-    """Names of everything that was asked: ways of asking the untuned student, then the recipe's arms."""
+    """Names of everything that was asked: ways of asking the untuned student, then the recipe's arms, then any other
+    way of asking these."""
     found = dict.fromkeys(unit.key[1] for unit in done)
     bases = [name for name in found if called(name).arm == BASE]
-    return bases + [mode for arm in recipe.trained for mode in recipe.modes(arm) if mode in found]
+    arms = [mode for arm in recipe.trained for mode in recipe.modes(arm) if mode in found]
+    return [*dict.fromkeys([*bases, *arms, *found])]
 
 
 def _pairs(recipe: Recipe) -> list[tuple[str, str]]:

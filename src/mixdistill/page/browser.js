@@ -1,13 +1,14 @@
 // The trace browser. Whatever a model wrote reaches the screen through textContent alone.
 (() => {
   "use strict";
-  const PER_PAGE = 50, MOST_MARKS = 500;
+  const PER_PAGE = 50, MOST_MARKS = 200;
   const WORDS = { correct: "correct", incorrect: "incorrect", no_answer: "no answer found", truncated: "cut before an answer", error: "verifier failed" };
   const SIGNS = { correct: "✓", incorrect: "✗", no_answer: "?", truncated: "…", error: "!" };
   const ENDED = { stop: "ended by itself", length: "cut at the limit", content_filter: "stopped by a filter", unknown: "end not known" };
   const at = (name) => document.getElementById(`t-${name}`);
+  const trouble = document.getElementById("traces-trouble"); // until there is none
   const state = { student: "", benchmark: "", level: "", arm: "", outcome: "", query: "", a: "", b: "", which: "all", seed: null, sample: 0 };
-  let shared, problems = [], found = [], current = null, page = 0, visible = false;
+  let shared, problems = [], found = [], current = null, page = 0;
 
   // -- data ----------------------------------------------------------------------------------------------------------
 
@@ -36,6 +37,7 @@
   }
 
   const tracesOf = (problem, arm) => problem.of.get(state.student)?.get(arm) || [];
+  const words = (arm) => shared.words[arm] || arm;
   const right = (traces) => traces.filter((t) => t.outcome === "correct").length;
 
   // How much more often A is right than B, -1 to 1; null where one of them was not asked.
@@ -81,7 +83,7 @@
 
   function update() {
     const counts = find();
-    const names = { all: "all", a: `${state.a} more often right`, b: `${state.b} more often right`, same: "equally often" };
+    const names = { all: "all", a: `${words(state.a)} more often right`, b: `${words(state.b)} more often right`, same: "equally often" };
     for (const button of document.querySelectorAll("#traces [data-which]")) {
       const which = button.dataset.which;
       button.replaceChildren(element("span", "", names[which]), " ", element("b", "", count(counts[which])));
@@ -183,7 +185,7 @@
     function tally(side) {
       const traces = tracesOf(problem, state[side]);
       const box = element("span", `tally key-${side}`);
-      if (traces.length) box.append(element("span", "", state[side]), ` ${right(traces)}/${traces.length}`);
+      if (traces.length) box.append(element("span", "", words(state[side])), ` ${right(traces)}/${traces.length}`);
       return box;
     }
   }
@@ -218,19 +220,19 @@
     const trace = shownOf(traces), side = arm === state.a ? "a" : arm === state.b ? "b" : "";
     const box = element("section", `card ${trace.outcome}${side ? ` side-${side}` : ""}`), head = element("h4");
     if (side) head.append(element("span", `key-${side}`, side.toUpperCase()), " ");
-    head.append(element("span", "arm", arm));
+    head.append(element("span", "arm", words(arm)));
     box.append(head);
     if (traces.length > 1) box.append(chips(arm, traces, trace));
     box.append(verdict(trace));
-    if (trace.error) box.append(block("failed", trace.error, `Error of ${arm}`)[0]);
+    if (trace.error) box.append(block("failed", trace.error, `Error of ${words(arm)}`)[0]);
     if (trace.reasoning) {
-      const [text, marked] = block("reasoning", trace.reasoning, `Reasoning of ${arm}`);
+      const [text, marked] = block("reasoning", trace.reasoning, `Reasoning of ${words(arm)}`);
       const folded = element("details");
       folded.open = marked;
       folded.append(element("summary", "", `Reasoning, ${plural(sizeOf(trace.reasoning), "character")}`), text);
       box.append(folded);
     }
-    if (trace.content) box.append(block("content", trace.content, `Answer of ${arm}`)[0]);
+    if (trace.content) box.append(block("content", trace.content, `Answer of ${words(arm)}`)[0]);
     else if (!trace.error) box.append(element("p", "nothing", trace.reasoning ? "Nothing after the reasoning." : "It wrote nothing."));
     return box;
   }
@@ -258,7 +260,7 @@
   function chips(arm, traces, shown) {
     const box = element("div", "chips"), sampled = traces.some((t) => t.sample > 0);
     box.setAttribute("role", "group");
-    box.setAttribute("aria-label", `Answers of ${arm}`);
+    box.setAttribute("aria-label", `Answers of ${words(arm)}`);
     box.append(element("span", "", traces[0].seed === null ? "sample" : sampled ? "seed.sample" : "seed"));
     for (const trace of traces) {
       const name = [trace.seed, sampled ? trace.sample : null].filter((part) => part !== null).join(".");
@@ -279,7 +281,7 @@
     [state.seed, state.sample] = [trace.seed, trace.sample];
     show();
     const groups = [...at("shown").querySelectorAll(".chips")];
-    groups.find((g) => g.getAttribute("aria-label") === `Answers of ${arm}`)?.querySelector("[aria-pressed=true]")?.focus({ preventScroll: true });
+    groups.find((g) => g.getAttribute("aria-label") === `Answers of ${words(arm)}`)?.querySelector("[aria-pressed=true]")?.focus({ preventScroll: true });
   }
 
   // -- asking --------------------------------------------------------------------------------------------------------
@@ -287,12 +289,14 @@
   function options(name, values, any) {
     const select = at(name);
     if (any) select.append(new Option(any, ""));
-    for (const value of values) select.append(new Option(WORDS[value] && name === "outcome" ? WORDS[value] : value, value));
+    for (const value of values) select.append(new Option(name === "outcome" ? WORDS[value] : ["arm", "a", "b"].includes(name) ? words(value) : value, value));
     select.closest(".field")?.toggleAttribute("hidden", values.length < 2);
     select.value = state[name];
     select.addEventListener("change", () => {
+      const other = { a: "b", b: "a" }[name];
+      if (other && state[other] === select.value) state[other] = state[name];
       state[name] = select.value;
-      if (name === "student") pairOf();
+      pairOf();
       update();
     });
   }
@@ -333,6 +337,11 @@
   const KEYS = { j: () => step(1), k: () => step(-1), "/": () => at("search").focus() };
   const IN_LIST = { ArrowDown: () => step(1), ArrowUp: () => step(-1), PageDown: () => turn(1), PageUp: () => turn(-1) };
 
+  function onScreen() {
+    const { top, bottom } = document.getElementById("traces-browser").getBoundingClientRect();
+    return top < innerHeight && bottom > 0;
+  }
+
   // Letters are keys where nobody is typing, and only while the browser is on the screen.
   function pressed(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -341,7 +350,7 @@
       if (event.key === "Escape" && typing === at("search") && state.query) clear();
       return;
     }
-    const run = (at("list").contains(event.target) && IN_LIST[event.key]) || (visible && KEYS[event.key]);
+    const run = (at("list").contains(event.target) && IN_LIST[event.key]) || (onScreen() && KEYS[event.key]);
     if (!run) return;
     event.preventDefault();
     run();
@@ -364,7 +373,6 @@
     for (const [name, by] of [["previous", -1], ["next", 1]]) at(name).addEventListener("click", () => step(by));
     for (const [name, by] of [["earlier", -1], ["later", 1]]) at(name).addEventListener("click", () => turn(by));
     document.addEventListener("keydown", pressed);
-    new IntersectionObserver((seen) => (visible = seen.at(-1).isIntersecting)).observe(document.getElementById("traces-browser"));
   }
 
   const distinct = (values) => [...new Set(values)].filter((value) => value !== null);
@@ -374,7 +382,7 @@
     const [head, ...lines] = await unpacked(document.getElementById("traces-data").textContent);
     shared = JSON.parse(head);
     problems = lines.filter(Boolean).map(indexed);
-    if (!problems.length) return;
+    if (!problems.length) throw new Error("none is in it");
     state.student = shared.students[0];
     [state.a, state.b] = shared.pair || [shared.arms[0], shared.arms[0]];
     const levels = distinct(problems.map((p) => p.level)).sort((x, y) => x.localeCompare(y, "en", { numeric: true }));
@@ -388,13 +396,12 @@
     document.querySelector("#traces fieldset").hidden = shared.arms.length < 2;
     pairOf();
     listen();
+    trouble.hidden = true;
     document.getElementById("traces-browser").hidden = false;
     update();
   }
 
   start().catch((error) => {
-    const trouble = document.getElementById("traces-trouble");
     trouble.textContent = `The answers in this page cannot be unpacked (${error.message}). They are in traces.parquet beside it.`;
-    trouble.hidden = false;
   });
 })();

@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from mixdistill.arms import spoken
+
 if TYPE_CHECKING:
     from mixdistill.evidence.shown import Shown
 
@@ -48,7 +50,8 @@ def policy() -> str:
 
 def pack(shown: Shown, room: int) -> Packed:
     """As many whole problems, in their order, as `room` bytes hold; one that is too large makes way for later ones."""
-    head = {"students": shown.students, "arms": shown.arms, "benchmarks": shown.benchmarks, "pair": shown.pair}
+    head = {name: getattr(shown, name) for name in ("students", "arms", "benchmarks", "pair")}
+    head["words"] = {arm: spoken(arm) for arm in shown.arms if spoken(arm) != arm}
     packer = zlib.compressobj(9, zlib.DEFLATED, GZIP)
     done = bytearray(packer.compress(_encoded(json.dumps(head, ensure_ascii=False))))
     problems = failures = 0

@@ -1,0 +1,56 @@
+"""Two copies of one finished run, and ways to make one of them another run, behind the back of its markers."""
+
+import json
+from typing import Any
+
+import yaml
+
+from mixdistill.evidence import stats
+from mixdistill.evidence.compare import Side, compare, side
+from mixdistill.evidence.compared import Across, Compared
+from mixdistill.recipe import load
+from mixdistill.store import Store
+
+
+def sides(runs: tuple[Store, Store]) -> tuple[Side, Side]:
+    first, second = (opened(letter, store) for letter, store in zip("AB", runs, strict=True))
+    return first, second
+
+
+def opened(letter: str, store: Store) -> Side:
+    return side(letter, store.root, load(store.root / "recipe.yaml", resolved=False))
+
+
+def against(runs: tuple[Store, Store], *arms: str) -> Compared:
+    return compare(*sides(runs), (arms[0], arms[1]) if arms else None)
+
+
+def row(found: Compared, name: str, max_tokens: int | None = None) -> Across:
+    (one,) = [d for d in found.differences if (d.name, d.max_tokens) == (name, max_tokens)]
+    return one
+
+
+def edit(store: Store, *key: str, **parts: Any) -> None:
+    """Other options or facts in the markers below a folder, as if it had been made so."""
+    for path in store.folder(*key).rglob("done.json"):
+        marker = json.loads(path.read_text())
+        for part, values in parts.items():
+            marker[part] = {**marker[part], **values}
+        path.write_text(json.dumps(marker))
+
+
+def recipe(store: Store, **sections: Any) -> None:
+    """Another recipe in a run folder; a section is merged into the one that is there."""
+    path = store.root / "recipe.yaml"
+    raw = yaml.safe_load(path.read_text())
+    for name, section in sections.items():
+        raw[name] = {**raw[name], **section} if isinstance(raw[name], dict) else section
+    path.write_text(yaml.safe_dump(raw))
+
+
+def otherwise_trained(store: Store) -> None:
+    edit(store, "train", facts={"peak_learning_rate": 5e-3}, options={"train": {"learning_rate": 5e-3}})
+
+
+def scores(store: Store, arm: str) -> Any:
+    return stats.matrix(opened("A", store).scores("flexible", "t", arm, "signs", None))
