@@ -12,7 +12,7 @@ from mixdistill.lab import domain
 from mixdistill.store import Store
 from mixdistill.students import cut
 from mixdistill.tokens import Template
-from mixdistill.types import Completion, Outcome, Problem, Score, Trace, Usage, Verdict
+from mixdistill.types import Completion, Looped, Outcome, Problem, Score, Trace, Usage, Verdict
 
 ONE = {"seeds": 1, "arms": {"short": {"short": 1}}, "contrasts": {"over": ["short", "base"]}}
 LIMIT, CAP = 40, 20
@@ -523,3 +523,51 @@ def test_subjects_are_groups_beside_levels():
     assert evaluate.groups_of(of("5", "Algebra")) == ["all", "5", "subject Algebra"]
     assert evaluate.groups_of(of("all", "all")) == ["all", "level all", "subject all"]
     assert evaluate.groups_of(of("subject Algebra", "Algebra")) == ["all", "level subject Algebra", "subject Algebra"]
+
+
+# -- how often a problem is asked -------------------------------------------------------------------------------------
+
+
+def test_a_problem_is_asked_four_times_where_chance_decides_and_once_where_it_does_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIXDISTILL_CACHE", str(tmp_path / "empty"))
+    greedy = tiny.student(tmp_path / "greedy")
+    drawing = tiny.student(tmp_path / "drawing")
+    (tmp_path / "drawing" / "generation_config.json").write_text('{"do_sample": true, "temperature": 0.7}')
+    silent = tiny.student(tmp_path / "silent", generation_config=False)
+    open_, warm = {"sampling": {"max_tokens": LIMIT}}, {"sampling": {"temperature": 0.5, "max_tokens": LIMIT}}
+
+    def k(model: str, evaluate: dict) -> int:
+        return students.samples(_study(model, evaluate=evaluate), "t")
+
+    assert [k(m, open_) for m in (greedy, drawing, silent, "owner/elsewhere", "lab:l")] == [1, 4, 1, 4, 1]
+    assert [k(greedy, warm), k(drawing, {}), k(drawing, warm | {"k": 2}), k(greedy, {"k": 3})] == [4, 1, 2, 3]
+
+
+def test_more_samples_extend_what_was_asked_once(model, root, monkeypatch):
+    warm = {"temperature": 1.0, "max_tokens": 12}
+    store, _ = tiny.run(_study(model, evaluate={"sampling": warm, "caps": [], "k": 1}), root, "evaluate")
+    calls = tiny.Calls(monkeypatch)
+    tiny.run(_study(model, evaluate={"sampling": warm, "caps": []}), root, "evaluate")
+    assert calls.take() == 2 * 10 * 3
+    assert _scores(store, "base")["all", None].k == 4
+
+
+def test_scores_count_the_answers_that_end_in_a_loop_at_every_cap(model, root, template, monkeypatch):
+    class Stuck:
+        def generate(self, requests):
+            for position, _ in enumerate(requests):
+                ids = template.encode("<think> " + "ok x " * 20)[:LIMIT]
+                reasoning, content = template.split(ids)
+                usage = Usage(completion_tokens=LIMIT)
+                yield (
+                    position,
+                    Completion(
+                        reasoning=reasoning, content=content, finish_reason="length", token_ids=ids, usage=usage
+                    ),
+                )
+
+    monkeypatch.setattr(students, "make_backend", lambda *a: Stuck())
+    store, _ = tiny.run(_study(model), root, "evaluate")
+    scores = _scores(store, "base")
+    assert (scores["all", None].looped, scores["all", CAP].looped) == (10, 0), "twenty words are none yet"
+    assert {(row.unit, row.times) for row in _read(store, Looped, "loops", "base")} == {("x ok", 19.5)}
