@@ -107,7 +107,9 @@ class Recipe(Section):
         """This study as one of its benchmarks has it: that one's verifiers, decoding and samples in the place of the
         study's own, and no answer asked for early on a guard. Which reading of the answers counts is the same
         everywhere."""
-        own = self.problems.eval[benchmark]
+        own = self.problems.eval.get(benchmark)
+        if own is None:  # all of them together
+            return self
         early = {"forced": False, "thinking": []} if own.guard else {}
         if own.verify is None and own.k is None and not own.own and not early:
             return self
