@@ -85,6 +85,11 @@ def test_one_seed_asks_for_more_of_them() -> None:
     assert step == f"Train m with 3 seeds or more (`{COMMAND} --set seeds=3`): one decides nothing."
 
 
+def test_too_few_problems_ask_for_enough_of_them() -> None:
+    few = primary(verdict="can't tell (fewer than 100 problems)", problems=40)
+    assert next_steps(of(few)) == ["Ask m 100 problems or more of signs (40 now): fewer decide nothing."]
+
+
 def test_a_gap_that_depends_on_the_reading_or_the_budget_asks_for_that() -> None:
     (read,) = next_steps(of(primary(verdict="can't tell (turns under strict)", turned_by=["strict"])))
     assert "`mixdistill disagreements RUN --between flexible strict`" in read

@@ -37,6 +37,7 @@ from mixdistill.problems import shared, shared_line
 from mixdistill.recipe import Recipe
 from mixdistill.refusals import too_small
 from mixdistill.store import Store
+from mixdistill.students import samples
 from mixdistill.types import Unused
 
 if TYPE_CHECKING:
@@ -240,12 +241,13 @@ def _primary(study: Recipe, contrast: str) -> str | None:
 
 
 def _evaluation(study: Recipe, store: Store, found: Found) -> PlannedEvaluation:
-    models = len(evaluate.cells(study, store))
-    traces = {b: len(found.problems[b]) * study.on(b).evaluate.k for b in study.problems.eval}
+    asked = evaluate.cells(study, store)
+    problems = {b: len(found.problems[b]) for b in study.problems.eval}
+    k = {b: {s: samples(study.on(b), s) for s in study.students} for b in problems}
     return PlannedEvaluation(
-        models=models,
-        traces=traces,
-        total=models * sum(traces.values()),
+        models=len(asked),
+        traces={b: n * max(k[b].values()) for b, n in problems.items()},
+        total=sum(n * k[b][cell[0]] for b, n in problems.items() for cell in asked),
         dev=sum(a.traces for a in estimates.dev_asked(study, store, found)),
         max_tokens=study.evaluate.sampling.max_tokens,
         caps=study.evaluate.caps,

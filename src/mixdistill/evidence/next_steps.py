@@ -120,6 +120,9 @@ def _decide(evidence: Evidence, gap: Gap) -> list[str]:
         return [f"Read the answers of {student} that `{verb}` lists: its verdict depends on how they are read."]
     if gap.depends_on:
         return [f"Decide for {student} by the budget that you will train under: the sign depends on it."]
+    if "fewer than" in gap.verdict:
+        least = gap.verdict.partition("fewer than ")[2].rstrip(")")
+        return [f"Ask {student} {least} or more of {gap.benchmark} ({gap.problems:,} now): fewer decide nothing."]
     if gap.data is None and gap.problems > 1:
         return [f"Train {student} with 3 seeds or more (`{_more_seeds(evidence, student, 3)}`): one decides nothing."]
     seeds, problems = (_wanted(gap.needed, what) for what in ("seeds", "problems"))
