@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mixdistill.evidence.costs import costs
 from mixdistill.evidence.curves import Curves
-from mixdistill.evidence.details import Details
+from mixdistill.evidence.details import Details, Paraphrased
 from mixdistill.evidence.ended import ended
 from mixdistill.evidence.forgotten import forgotten
 from mixdistill.evidence.gaps import Cells
@@ -18,13 +18,22 @@ from mixdistill.types import Gap
 from mixdistill.units import Unit
 
 
-def details(recipe: Recipe, store: Store, done: list[Unit], correct: Cells, gaps: list[Gap], curves: Curves) -> Details:
+def details(
+    recipe: Recipe,
+    store: Store,
+    done: list[Unit],
+    correct: Cells,
+    gaps: list[Gap],
+    curves: Curves,
+    words: list[Paraphrased],
+) -> Details:
     """`done`: the evaluations that count; `correct` and `gaps`: those of the reading and the budget that count.
     Without `next_steps`, which follow from everything."""
     return Details(
         ended=ended(store, done),
         budget_points=budget_points(recipe, store, done),
         finished_gaps=finished_gaps(recipe, store, done, correct),
+        paraphrased=words,
         loops=looped(store, done),
         pass_at=pass_at(done, correct),
         parts=parts(store, done, gaps),
