@@ -65,6 +65,7 @@ NAMES = (
     "anatomy",
     "compare",
     "benchmarks",
+    "evaluation",
 )
 COMPLETE = (
     "extending",
@@ -106,6 +107,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "code": {"yaml", "json"},
         "decontamination": {"yaml"},
         "benchmarks": {"yaml"},
+        "evaluation": {"yaml"},
         "mixing": {"yaml", "json"},
         "verdicts": {"console", "text"},
         "training": set(),
