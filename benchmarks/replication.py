@@ -40,7 +40,7 @@ def recipe(study: int, args: argparse.Namespace) -> dict[str, Any]:
         "contrasts": {"long_cot_gap": ["long", "short"], "mix_less_long": ["mix", "long"],
                       "mix_less_short": ["mix", "short"]},
         "budget": {"unit": "examples", "per_update": 16},
-        "train": {"learning_rate": args.learning_rate, "num_train_epochs": args.epochs, "max_length": 512,
+        "train": {"learning_rate": args.learning_rate, "num_train_epochs": args.epochs, "max_length": 1024,
                   "adam_beta2": 0.98, "micro_batch_tokens": 4096},
         "evaluate": {"sampling": {"temperature": 0, "max_tokens": 160}, "batch_size": 256},
         "seeds": [study * args.seeds + i for i in range(args.seeds)],

@@ -11,7 +11,7 @@ import polars
 import pytest
 
 import tiny
-from mixdistill.evidence import verdicts
+from mixdistill.evidence import looks, verdicts
 from mixdistill.evidence.rows import Evidence
 from mixdistill.page.tables import FORMS
 from mixdistill.report import summary
@@ -170,6 +170,22 @@ def test_planted_gap_reaches_every_form(store, study, monkeypatch):
     for name in ("summary.txt", "report.md", "index.html"):
         assert "long beats short for t" in (store.root / "report" / name).read_text()
     assert "+100.0" in (store.root / "report" / "summary.txt").read_text()
+
+
+def test_every_report_on_other_scores_is_a_look_that_is_kept_and_paid_for(store, study, monkeypatch):
+    monkeypatch.setattr(verdicts, "FEWEST", 10)
+    told = []
+    for right in (10, 10, 9):
+        for cell, n in (("long/0", right), ("long/1", 10), ("short/0", 0), ("short/1", 0)):
+            tiny.plant(store, cell, n)
+        (store.root / "report" / "done.json").unlink()
+        tiny.run(study, store.root, "report")
+        (gap,) = [g for g in _evidence(store).gaps if g.primary]
+        told.append((gap.look, gap.paid, gap.p_holm == pytest.approx(gap.paid * gap.p)))
+    assert told == [(1, 1.25, True), (1, 1.25, True), (2, 5.0, True)]
+    kept = looks.read(store)
+    assert [(row.look, row.paid, row.student, row.seeds) for row in kept] == [(1, 1.25, "t", 2), (2, 5.0, "t", 2)]
+    assert _evidence(store).details.looks == kept
 
 
 def test_gap_that_the_strict_reading_turns_has_no_verdict_in_any_form(store, study, monkeypatch):

@@ -105,14 +105,18 @@ class Recipe(Section):
 
     def on(self, benchmark: str) -> Recipe:
         """This study as one of its benchmarks has it: that one's verifiers, decoding and samples in the place of the
-        study's own. Which reading of the answers counts is the same everywhere."""
-        own = self.problems.eval[benchmark]
-        if own.verify is None and own.k is None and not own.own:
+        study's own, and no answer asked for early on a guard. Which reading of the answers counts is the same
+        everywhere."""
+        own = self.problems.eval.get(benchmark)
+        if own is None:  # all of them together
+            return self
+        early = {"forced": False, "thinking": []} if own.guard else {}
+        if own.verify is None and own.k is None and not own.own and not early:
             return self
         sampling = self.evaluate.sampling.model_copy(update=own.own)
         limit = sampling.max_tokens
         caps = [cap for cap in self.evaluate.caps if limit is None or cap < limit]
-        changed: dict[str, Any] = {"sampling": sampling, "caps": caps, **({"k": own.k} if own.k else {})}
+        changed: dict[str, Any] = {"sampling": sampling, "caps": caps, **early, **({"k": own.k} if own.k else {})}
         verify = (own.verify or self.verify).model_copy(update={"rule": self.verify.counts})
         return self.model_copy(update={"evaluate": self.evaluate.model_copy(update=changed), "verify": verify})
 

@@ -243,6 +243,19 @@ class Forced(Row):
     """What counts, as in `Decision`; `error` too where the request failed."""
 
 
+class Looped(Row):
+    """An answer of a student that ends in a loop: one unit, written over and over to its end. loops.py has the rule."""
+
+    trace_id: str
+    """The trace."""
+    problem_id: str
+    sample: int
+    unit: str
+    """What is repeated, at most 200 characters of it."""
+    times: float
+    """How often it was written, the last time perhaps in part."""
+
+
 class Complexity(Row):
     """How long and involved a trace is."""
 
@@ -296,6 +309,8 @@ class Score(Row):
     """Problems times samples."""
     finished: int
     """Traces that ended by themselves within the cap."""
+    looped: int = 0
+    """Traces that, as far as the cap lets them go, end in a loop; see `Looped`."""
     mean_completion_tokens: float
     """Mean tokens per trace, cut at the cap."""
 

@@ -45,6 +45,8 @@ def test_who_declares_one_look_pays_nothing_and_has_nothing_left_for_another():
 
 def test_looks_are_appended_once_and_a_torn_line_is_cut_off(tmp_path: Path):
     store = Store(tmp_path)
+    looks.record(store, [])
+    assert not (tmp_path / "looks.jsonl").exists()
     looks.record(store, [look(1, "a")])
     looks.record(store, [look(1, "a"), look(2, "b", paid=5)])
     assert [row.scores for row in looks.read(store)] == ["a", "b"]

@@ -66,7 +66,7 @@ def test_the_untuned_student_is_kept_where_every_arm_is_beaten_by_it() -> None:
 )
 def test_an_open_gap_asks_for_what_would_decide_it(needed: str, step: str) -> None:
     steps = next_steps(of(primary(verdict=f"can't tell (would need {needed})", needed=needed)))
-    assert steps == [f"To decide m, if its gap is as large as it looks, {step}"]
+    assert steps == [f"To decide m, if its gap is large enough to matter, {step}"]
 
 
 def test_that_more_problems_cannot_help_is_said() -> None:

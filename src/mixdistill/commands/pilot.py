@@ -30,6 +30,7 @@ from mixdistill.refusals import PILOT
 from mixdistill.sections import Teacher
 from mixdistill.spending import price_of
 from mixdistill.store import Store
+from mixdistill.students import samples
 from mixdistill.types import Complexity, Interval, Outcome, Problem, Trace
 from mixdistill.units import State, drawn, plan, read_json
 from mixdistill.verify import DECISIONS
@@ -307,8 +308,8 @@ def _detectable(recipe: Recipe, found: Found) -> Projected:
     seeds = min(len(recipe.seeds_of(student)) for student in recipe.students)
     benchmarks = [primary.benchmark] if primary.benchmark != AVERAGE else list(recipe.weights_of_benchmarks)
     problems = sum(len(found.problems[b]) for b in benchmarks)
-    samples = min(recipe.on(b).evaluate.k for b in benchmarks)
-    return foresight.smallest_gap(seeds, problems, samples, primary.benchmark)
+    k = min(samples(recipe.on(b), s) for b in benchmarks for s in recipe.students)
+    return foresight.smallest_gap(seeds, problems, k, primary.benchmark)
 
 
 def _warnings(recipe: Recipe, seen: Mapping[str, _Seen], group: Sequence[str], shared: Projected) -> list[str]:

@@ -205,7 +205,7 @@ def _caps(first: Side, second: Side, student: str, benchmark: str) -> list[tuple
     sides = []
     for x in (first, second):
         limit = x.limit(student, benchmark)
-        sides.append({limit: None} | {cap: cap for cap in x.recipe.evaluate.caps})
+        sides.append({limit: None} | {cap: cap for cap in x.recipe.on(benchmark).evaluate.caps})
     ours, theirs = sides
     return [(ours[n], theirs[n]) for n in ours if n in theirs] or [(None, None)]
 

@@ -28,9 +28,9 @@ FEWEST = 4
 """Sizes that a line is drawn through."""
 FAR = 10.0
 """A crossing is told where it lies within this factor of the sizes that were trained."""
-COMMON = 0.3
-"""Share of a gap's variance that all sizes are taken to have in common, since they answer the same problems. It moves
-the whole line and no point about it, so the points do not show it."""
+COMMON = 0.15
+"""Share of a gap's variance that is added to the line's height, for what all sizes have in common since they answer the
+same problems: it moves the whole line and no point about it, so that the points do not show it."""
 _SIZE = re.compile(r"[-_.]?\d+(\.\d+)?[bm](?![a-z])", re.IGNORECASE)
 
 

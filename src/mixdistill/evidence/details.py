@@ -134,6 +134,9 @@ class Loops(Row):
     looped: int
     share: float
     interval: Interval | None
+    """Of `share`: this data, with a single seed these checkpoints."""
+    seeds: int
+    problems: int
 
 
 class PassAt(Row):

@@ -12,6 +12,7 @@ from mixdistill.evidence.forgotten import forgotten
 from mixdistill.evidence.gaps import Cells, Levels, average_gaps
 from mixdistill.evidence.parts import parts
 from mixdistill.evidence.rows import StudentFacts
+from mixdistill.evidence.samples import looped, pass_at
 from mixdistill.evidence.style import style
 from mixdistill.evidence.token_budgets import budget_points, finished_gaps
 from mixdistill.recipe import Recipe
@@ -36,6 +37,8 @@ def details(
         ended=ended(store, done),
         budget_points=budget_points(recipe, store, done),
         finished_gaps=finished_gaps(recipe, store, done, correct),
+        loops=looped(store, done),
+        pass_at=pass_at(done, correct),
         parts=parts(store, done, gaps),
         undertrained=curves.undertrained,
         costs=costs(store, done),

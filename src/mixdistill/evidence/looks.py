@@ -39,10 +39,11 @@ def read(store: Store) -> list[Look]:
 
 def record(store: Store, looks: Sequence[Look]) -> None:
     """Keep those that are new, whole and flushed: before a page with their verdicts is written."""
-    known = len(read(store))
-    with store.appending(store.root, LOOKS) as append:
-        for look in looks[known:]:
-            append(look)
+    new = looks[len(read(store)) :]
+    if new:
+        with store.appending(store.root, LOOKS) as append:
+            for look in new:
+                append(look)
 
 
 def price(number: int, *, once: bool = False) -> float:

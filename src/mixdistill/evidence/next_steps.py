@@ -143,7 +143,7 @@ def _decide(evidence: Evidence, gap: Gap) -> list[str]:
     steps = []
     if wanted:
         command = f": `{_more_seeds(evidence, student, seeds)}`" if seeds > gap.seeds else ""
-        steps.append(f"To decide {student}, if its gap is as large as it looks, {' and '.join(wanted)}{command}.")
+        steps.append(f"To decide {student}, if its gap is large enough to matter, {' and '.join(wanted)}{command}.")
     if "more problems cannot help" in gap.needed:
         steps.append(f"More problems cannot decide {student}: its {gap.seeds} seeds alone leave it open.")
     a, b = gap.arms
@@ -152,7 +152,7 @@ def _decide(evidence: Evidence, gap: Gap) -> list[str]:
 
 def _wanted(needed: str, what: str) -> int:
     """So many seeds or problems; 0 where none are named."""
-    found = re.search(rf"([\d,]+) {what}", needed)
+    found = re.search(rf"(?<!more than )\b([\d,]+) {what}", needed)
     return int(found[1].replace(",", "")) if found else 0
 
 
