@@ -67,6 +67,7 @@ NAMES = (
     "compare",
     "benchmarks",
     "report",
+    "evaluation",
 )
 COMPLETE = (
     "extending",
@@ -108,6 +109,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "code": {"yaml", "json"},
         "decontamination": {"yaml"},
         "benchmarks": {"yaml"},
+        "evaluation": {"yaml"},
         "mixing": {"yaml", "json"},
         "verdicts": {"console", "text"},
         "training": set(),

@@ -107,7 +107,9 @@ class Recipe(Section):
         """This study as one of its benchmarks has it: that one's verifiers, decoding and samples in the place of the
         study's own, and no answer asked for early on a guard. Which reading of the answers counts is the same
         everywhere."""
-        own = self.problems.eval[benchmark]
+        own = self.problems.eval.get(benchmark)
+        if own is None:  # all of them together
+            return self
         early = {"forced": False, "thinking": []} if own.guard else {}
         if own.verify is None and own.k is None and not own.own and not early:
             return self
@@ -168,7 +170,7 @@ class Recipe(Section):
 
     def pure_arms(self, arm: str) -> list[str]:
         """The pure arms of the teachers that `arm` blends, of the same variant."""
-        name, variant, _ = called(arm)
+        name, variant, *_ = called(arm)
         teachers = {t for t, w in self.arms[name].weights.items() if w > 0}
         return [of_variant(a, variant) for a, spec in self.arms.items() if a != name and _pure(spec) in teachers]
 
