@@ -31,6 +31,7 @@ from mixdistill.commands.plans import (
     PlannedUnused,
 )
 from mixdistill.errors import RecipeError
+from mixdistill.evidence.verdicts import FEWEST
 from mixdistill.page.wording import rough_size
 from mixdistill.problems import shared, shared_line
 from mixdistill.recipe import Recipe
@@ -250,18 +251,20 @@ def _evaluation(study: Recipe, store: Store, found: Found) -> PlannedEvaluation:
         dev=sum(a.traces for a in estimates.dev_asked(study, store, found)),
         max_tokens=study.evaluate.sampling.max_tokens,
         caps=study.evaluate.caps,
-        own=[line for name in study.problems.eval if (line := _own(study, name))],
+        own=[line for name in study.problems.eval if (line := _own(study, name, len(found.problems[name])))],
     )
 
 
-def _own(study: Recipe, name: str) -> str:
-    """What one benchmark has otherwise than the study."""
+def _own(study: Recipe, name: str, problems: int) -> str:
+    """What one benchmark has otherwise than the study, and whether it is too small for a verdict."""
     own = study.problems.eval[name]
     how = [f"verified by {own.verify.name}"] if own.verify and own.verify.chain != study.verify.chain else []
     how += [f"asked as '{own.ask}'"] if own.ask else []
     how += [f"{own.k} samples a problem"] if own.k else []
     how += [f"{key} {value:,}" for key, value in own.own.items()]
     how += ["a guard: nothing is decided on it"] if own.guard else []
+    if problems < FEWEST and not own.guard:
+        how.append(f"{problems} problems are fewer than {FEWEST}: it is shown and decides nothing")
     return f"{name}: {', '.join(how)}" if how else ""
 
 

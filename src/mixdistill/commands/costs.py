@@ -124,11 +124,11 @@ def _evaluation(study: Recipe, store: Store, counts: dict[str, int], lengths: di
         (cell[0], cell[1], benchmark) for cell in evaluate.cells(study, store) for benchmark in study.problems.eval
     ]
     asked += [(cell[0], cell[1], paraphrases.benchmark(study)) for cell in paraphrases.cells(study)]
-    limit = study.evaluate.sampling.max_tokens
-    if limit is None and lengths is None:
-        return Amount(value=None, basis=estimates.NO_LIMIT)
     seconds = []
     for student, arm, benchmark in asked:
+        limit = study.on(benchmark).evaluate.sampling.max_tokens
+        if limit is None and lengths is None:
+            return Amount(value=None, basis=estimates.NO_LIMIT)
         mean = float(limit or 0) if lengths is None else _answer(study, arm, lengths)
         k = 1 if called(arm).wording else samples(study.on(benchmark), student)
         traces = counts[benchmark] * k

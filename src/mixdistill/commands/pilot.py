@@ -25,7 +25,7 @@ from mixdistill.errors import MissingExtra
 from mixdistill.files import write_atomically
 from mixdistill.page.wording import dollars, rough_time, short_number
 from mixdistill.projection import PilotTeacher, Projected, Projection
-from mixdistill.recipe import Recipe
+from mixdistill.recipe import AVERAGE, Recipe
 from mixdistill.refusals import PILOT
 from mixdistill.sections import Teacher
 from mixdistill.spending import price_of
@@ -306,8 +306,9 @@ def _detectable(recipe: Recipe, found: Found) -> Projected:
     if primary is None:
         return foresight.unknown("the recipe has no contrast")
     seeds = min(len(recipe.seeds_of(student)) for student in recipe.students)
-    problems = len(found.problems[primary.benchmark])
-    k = min(samples(recipe.on(primary.benchmark), s) for s in recipe.students)
+    benchmarks = [primary.benchmark] if primary.benchmark != AVERAGE else list(recipe.weights_of_benchmarks)
+    problems = sum(len(found.problems[b]) for b in benchmarks)
+    k = min(samples(recipe.on(b), s) for b in benchmarks for s in recipe.students)
     return foresight.smallest_gap(seeds, problems, k, primary.benchmark)
 
 

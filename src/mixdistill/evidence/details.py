@@ -214,12 +214,19 @@ class Look(Row):
     """ISO date and time, UTC."""
     contrast: str
     student: str
+    benchmark: str
     seeds: int
     problems: int
     delta: float
     p: float | None
     """As it stood then, before it was paid for."""
     verdict: str
+    look: int
+    """Of this student, from 1. The same scores again are no new look."""
+    paid: float
+    """What p was multiplied by; 0: nothing was left to be spent."""
+    scores: str
+    """As in `Gap`."""
 
 
 class Crossover(Row):

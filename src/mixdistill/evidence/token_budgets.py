@@ -157,7 +157,7 @@ def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells
     """Every contrast of the declared budget among the problems that both arms finished in every seed. These are chosen
     by what the arms did: it tells how much of a gap is not finishing, and says nothing of another sample of problems.
     `correct`: under the reading that counts."""
-    finished = {cell: _finished(recipe.on(cell[3]), store, unit) for unit in done for cell in [cell_of(unit.key)]}
+    finished = {cell_of(unit.key): _finished(recipe.on(unit.key[-1]), store, unit) for unit in done}
     asked = [(name, pair) for name in recipe.contrasts for pair in recipe.pairs(name)]
     over = [(f"{arm}_over_base", (arm, BASE)) for arm in recipe.arms]
     return [
@@ -165,6 +165,7 @@ def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells
         for name, pair in [*asked, *over]
         for student in recipe.students
         for benchmark in recipe.problems.eval
+        if benchmark not in recipe.problems.guards
         for cap in (None, *recipe.on(benchmark).evaluate.caps)
         for row in _finished_gap(name, student, benchmark, pair, cap, finished, correct)
     ]
