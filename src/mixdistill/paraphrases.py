@@ -29,9 +29,11 @@ def shipped(ask: str) -> dict[str, Path]:
 
 
 def benchmark(recipe: Recipe) -> str:
-    """The one that is asked in other words: the primary comparison's."""
-    primary = recipe.primary_or_first()
-    return primary.benchmark if primary else next(iter(recipe.problems.eval))
+    """The one that is asked in other words: the primary comparison's; of an average, the first that is in it."""
+    primary, known = recipe.primary_or_first(), recipe.problems.eval
+    if primary and primary.benchmark in known:
+        return primary.benchmark
+    return next((name for name in known if name not in recipe.problems.guards), next(iter(known)))
 
 
 def wordings(recipe: Recipe) -> dict[str, str]:

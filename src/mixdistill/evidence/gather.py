@@ -112,16 +112,8 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         dev_gaps=curves.gaps,
         moving=curves.moving,
         details=details(
-            recipe,
-            store,
-            done,
-            answers.correct[recipe.verify.counts],
-            found[declared],
-            curves,
-            levels,
-            students,
-            words.rows,
-        ),
+            recipe, store, done, answers.correct[recipe.verify.counts], found[declared], curves, levels, students
+        ).model_copy(update={"paraphrased": words.rows}),
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, cells_done, diverged),
         notes=words.notes
