@@ -42,7 +42,7 @@ All verbs: mixdistill --help      One of them: mixdistill VERB --help
 """
 PANELS = {
     "Start here": ("demo", "init", "recipes", "check", "doctor", "run"),
-    "Runs": ("status", "show", "compare", "ship", "export", "rm"),
+    "Runs": ("status", "show", "compare", "ship", "export", "lm-eval", "rm"),
     "Can the verdicts be trusted?": ("disagreements", "audit"),
     "Teachers": ("fake",),
     "One stage at a time": ("generate", "verify", "analyze", "mix", "tune", "train", "evaluate", "report"),
@@ -58,6 +58,7 @@ app = typer.Typer(
 app.add_typer(lab.app, name="lab", rich_help_panel="The lab")
 for _verb in (results.ship, results.export, results.compare, verdicts.disagreements, verdicts.audit):
     app.command()(_verb)
+app.command(name="lm-eval")(results.lm_eval)
 
 
 def main() -> None:
