@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from mixdistill import projection, recipe, resolve, sections, types
 from mixdistill.commands import plans
 from mixdistill.evidence import rows as evidence
+from mixdistill.evidence.shown import ReportedTrace
 from mixdistill.handover import gate
 from mixdistill.mixing import mixtures
 
@@ -40,20 +41,24 @@ def main() -> None:
 def recipe_page() -> str:
     """Every section of the recipe with its keys, and what names may be used in it."""
     models = {
-        "recipe": recipe.Recipe, "problems": sections.Problems, "problems.train, problems.eval.<name>": sections.Source,
+        "recipe": recipe.Recipe, "problems": sections.Problems,
+        "problems.train, .dev, .gate, problems.eval.<name>": sections.Source,
+        "problems.eval.<name>, besides": sections.Benchmark,
         "teachers.<name>": sections.Teacher,
         "teachers.<name>.sampling, evaluate.sampling": types.Sampling,
         "teachers.<name>.price": sections.Price, "teachers.<name>.spend, spend": sections.Spend,
         "teachers.<name>.serve, students.<name>.serve": sections.Serve,
         "verify": sections.Verify, "analyze": sections.Analyze, "students.<name>": sections.Student,
         "arms.<name>": sections.Arm, "primary": sections.Primary, "budget": sections.Budget,
-        "train": sections.Train, "tune": sections.Tune, "evaluate": sections.Evaluate,
+        "train": sections.Train, "tune": sections.Tune, "evaluate": sections.Evaluate, "published": sections.Published,
     }  # fmt: skip
     parts = [
         HEAD,
         "# The recipe\n\nOne YAML file. Unknown keys are refused; `--set a.b=value` overrides a key for one run. ",
         "`${NAME}` in a text is read from the environment when it is used and never written to disk; ",
-        f"`${{{resolve.RECIPES}}}` is always there: the folder of the shipped recipes.\n",
+        f"`${{{resolve.RECIPES}}}` is always there: the folder of the shipped recipes.\n\n",
+        "`extends: OTHER` takes what a recipe does not say itself from another: a shipped one by name, or a file ",
+        "beside it. Sections are joined key by key, lists are replaced, and `null` takes a key away.\n",
     ]  # fmt: skip
     parts.append(IMPLIED.format(**_implied()))
     for name, model in models.items():
@@ -124,8 +129,8 @@ def data_page() -> str:
     rows = [
         types.Problem, types.Unused, types.Trace, types.Verdict, types.Decision, types.Complexity,
         types.Example, types.Update,
-        types.Drop, types.Score, types.Gap, types.Usage, types.Sampling, types.Message, types.Request, types.Completion,
-        types.Interval,
+        types.Drop, types.Score, types.Gap, ReportedTrace, types.Usage, types.Sampling, types.Message, types.Request,
+        types.Completion, types.Interval,
     ]  # fmt: skip
     parts = [HEAD, "# Data formats\n\nRows of the tables in a run folder; nested values are JSON text in Parquet.\n"]
     parts += [f"\n## {row.__name__}\n\n{_doc(row)}\n\n{_fields(row)}" for row in rows]

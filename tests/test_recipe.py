@@ -271,3 +271,61 @@ def test_a_primary_cap_equal_to_the_generation_limit_means_the_whole_generation(
     assert recipe.primary is not None and recipe.primary.max_tokens == 160
     chosen = recipe.primary_or_first()
     assert chosen is not None and chosen.max_tokens is None
+
+
+# -- extends ----------------------------------------------------------------------------------------------------------
+
+
+def _write(file: Path, text: str) -> Path:
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_a_recipe_takes_what_it_does_not_say_from_the_one_it_extends(file: Path):
+    child = _write(
+        file.parent / "child.yaml", f"extends: {file.name}\nname: child\ntrain: {{max_length: 99}}\nseeds: 7\n"
+    )
+    parent, made = recipes.load(file), recipes.load(child)
+    assert (made.name, made.seeds, made.train.max_length) == ("child", 7, 99)
+    assert made.train.learning_rate == parent.train.learning_rate
+    assert made.model_copy(update={"name": parent.name, "seeds": parent.seeds, "train": parent.train}) == parent
+
+
+def test_null_takes_a_key_away_and_set_comes_last(file: Path):
+    text = (
+        f"extends: {file.name}\nname: child\narms: {{mix: null, other: {{long: 0.5, short: 0.5}}}}\ncontrasts: null\n"
+    )
+    child = _write(file.parent / "child.yaml", text)
+    made = recipes.load(child, ["arms.other={long: 0.4, short: 0.6}"])
+    assert made.arms["other"].weights == {"long": 0.4, "short": 0.6}
+    assert "mix" not in made.arms and "mix_gain" in made.contrasts, "contrasts follow from the names again"
+
+
+def test_a_shipped_recipe_is_extended_by_name_and_extensions_add_up(tmp_path: Path):
+    _write(tmp_path / "a.yaml", "extends: demo\nname: a\nseeds: 2\n")
+    made = recipes.load(_write(tmp_path / "b.yaml", "extends: a.yaml\nname: b\ndescription: Mine.\n"))
+    demo = recipes.load("demo")
+    assert made == demo.model_copy(update={"name": "b", "description": "Mine.", "seeds": 2})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extends: nothing\nname: c\n", "extends: nothing: no such recipe file"),
+        ("extends: 3\nname: c\n", "extends: must name a recipe (got 3)"),
+        ("extends: demo\n", "name: missing; under that of 'demo' it would go on in its run folder"),
+        ("extends: c.yaml\nname: c\n", "extends: 'c.yaml' extends this recipe; leave one of the two out"),
+    ],
+)
+def test_what_cannot_be_extended_is_one_line(tmp_path: Path, text: str, said: str):
+    with pytest.raises(RecipeError) as e:
+        recipes.load(_write(tmp_path / "c.yaml", text))
+    assert str(e.value).startswith(f"c.yaml: {said}") and len(e.value.findings) == 1
+
+
+def test_two_recipes_that_extend_each_other_are_refused(tmp_path: Path):
+    _write(tmp_path / "a.yaml", "extends: b.yaml\nname: a\n")
+    with pytest.raises(
+        RecipeError, match=r"^a\.yaml: extends: 'b\.yaml' extends this recipe; leave one of the two out$"
+    ):
+        recipes.load(_write(tmp_path / "b.yaml", "extends: a.yaml\nname: b\n"))

@@ -1,5 +1,7 @@
 """The report is written in every form, from whatever is there, with the verdict first."""
 
+import base64
+import gzip
 import json
 import re
 import shutil
@@ -10,6 +12,7 @@ import pytest
 
 import tiny
 from mixdistill.evidence.rows import Evidence
+from mixdistill.page.tables import FORMS
 from mixdistill.report import summary
 from mixdistill.store import Store
 from mixdistill.types import Gap
@@ -23,7 +26,10 @@ FILES = {
     "gaps.parquet",
     "gaps_by_rule.parquet",
     "gaps_by_variant.parquet",
+    "traces.parquet",
     "done.json",
+    "figures",
+    "tables",
 }
 
 
@@ -56,10 +62,57 @@ def test_every_form_is_written(store):
     assert all(p.stat().st_size for p in (store.root / "report").iterdir())
 
 
+def test_every_chart_and_table_is_a_file_beside_the_page(store):
+    report = store.root / "report"
+    assert {p.name for p in (report / "figures").iterdir()} == {
+        f"{name}.{form}" for name in ("gap", "outcomes-t") for form in ("svg", "png")
+    }
+    tables = {p.name for p in (report / "tables").iterdir()}
+    assert {f"{name}.{form}" for name in ("gaps", "outcomes", "teachers") for form in FORMS} <= tables
+    gaps = json.loads((report / "tables" / "gaps.json").read_text())["rows"]
+    assert [row["gap"] for row in gaps] == [g.delta for g in _evidence(store).gaps]
+
+
+def test_files_of_an_earlier_report_go_where_they_are_no_longer_made(store, study):
+    stale = store.root / "report" / "figures" / "size-old.svg"
+    stale.write_text("old")
+    (store.root / "report" / "done.json").unlink()
+    tiny.run(study, store.root, "report")
+    assert not stale.exists()
+    assert (store.root / "report" / "figures" / "gap.svg").exists()
+
+
+def test_summary_says_what_to_do_next(store):
+    text = (store.root / "report" / "summary.txt").read_text()
+    (step,) = [line for line in text.splitlines() if line.startswith("next: ")]
+    first, *_ = _evidence(store).details.next_steps
+    assert first.startswith(step.removeprefix("next: ")[:60])
+
+
 def test_page_needs_nothing_but_itself(store):
     page = (store.root / "report" / "index.html").read_text()
     assert page.lstrip().lower().startswith("<!doctype html")
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)[^"']+""", page)
+
+
+def test_page_holds_the_traces_of_every_evaluation_that_counts_and_the_table_beside_it_all_of_them(store, study):
+    (store.folder("evaluate", "t", "short", "1", "signs") / "done.json").unlink()
+    tiny.run(study, store.root, "report")
+    page = (store.root / "report" / "index.html").read_text()
+    shared, *problems = map(json.loads, gzip.decompress(base64.b64decode(_packed(page))).splitlines())
+    names = {"students": ["t"], "arms": ["base", "long", "short"], "benchmarks": ["signs"]}
+    assert shared == {**names, "pair": ["long", "short"], "words": {}}
+    assert len(problems) == 10 and "All 10 problems are here" in page and "all 40 answers are in" in page
+    cells = [("base", None), ("long", 0), ("long", 1), ("short", 0)]
+    assert all([(t["arm"], t["seed"]) for t in problem["traces"]] == cells for problem in problems)
+    rows = polars.read_parquet(store.root / "report" / "traces.parquet")
+    assert sorted(rows["content"].to_list()) == sorted(t.get("content", "") for p in problems for t in p["traces"])
+    assert store.marker(store.root / "report")["tables"]["traces"]["rows"] == 40
+
+
+def _packed(page: str) -> str:
+    """The traces as they lie in a page."""
+    return page.partition('id="traces-data">')[2].partition("<")[0]
 
 
 def test_forms_agree_on_the_gaps(store):

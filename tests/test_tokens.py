@@ -228,3 +228,23 @@ def test_what_is_unknown_to_a_tokenizer_is_found():
     assert template.unknown_in("8 + 4 snowman ok") == "snowman"
     assert template.unknown_in("8 + 4 ok") is None
     assert Template(tiny.byte_tokenizer(), {}).unknown_in("snowman") is None
+
+
+@pytest.mark.parametrize("text", ["Wait, 3 + 4 = 7.\n\nSo \\boxed{7}<|im_end|>", "", "x"])
+def test_pieces_are_the_text_that_each_token_adds(text, tmp_path):
+    template = Template(tiny.byte_tokenizer(), {})
+    ids = template.encode(text)
+    pieces = template.pieces(ids)
+    assert "".join(pieces) == text
+    assert len(pieces) == len(ids)
+
+
+def test_pieces_of_words_carry_the_space_before_them():
+    template = Template(tiny.word_tokenizer(), {})
+    assert template.pieces(template.encode("8 + 4 12 ok")) == ["8", " +", " 4", " 12", " ok"]
+
+
+def test_pieces_of_a_character_that_is_spread_over_tokens_are_as_many_as_the_tokens():
+    template = Template(tiny.byte_tokenizer(), {})
+    pieces = template.pieces(template.encode("a\N{GREEK SMALL LETTER PI}b"))
+    assert (len(pieces), pieces[0], pieces[-1]) == (4, "a", "b")

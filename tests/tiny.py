@@ -117,7 +117,7 @@ def study(model: str, **sections: Any) -> Recipe:
         "contrasts": {"long_cot_gap": ["long", "short"]},
         "budget": {"unit": "examples", "per_update": 8},
         "train": {"learning_rate": 1e-2, "num_train_epochs": 2, "max_length": 512},
-        "evaluate": {"sampling": {"temperature": 0, "max_tokens": 24}, "caps": [8]},
+        "evaluate": {"sampling": {"temperature": 0, "max_tokens": 24}, "caps": [8], "style": 0},
         "seeds": 2,
     }
     for name, section in sections.items():

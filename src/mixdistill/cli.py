@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import io
 import os
 import sys
@@ -25,6 +26,7 @@ from mixdistill.flags import (
     RetryOption,
     RunArg,
     SetOption,
+    SmokeOption,
     Style,
     WorkersOption,
 )
@@ -56,9 +58,8 @@ app = typer.Typer(
     epilog="First time here? Run: mixdistill demo",
 )
 app.add_typer(lab.app, name="lab", rich_help_panel="The lab")
-for _verb in (results.ship, results.export, results.compare, verdicts.disagreements, verdicts.audit):
+for _verb in (results.ship, results.export, results.lm_eval, results.compare, verdicts.disagreements, verdicts.audit):
     app.command()(_verb)
-app.command(name="lm-eval")(results.lm_eval)
 
 
 def main() -> None:
@@ -179,15 +180,18 @@ def recipes(
         str | None, typer.Argument(metavar="NAME", help="Print this one.", autocompletion=complete.shipped)
     ] = None,
     to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Copy it there, to edit.")] = None,
+    benchmarks: Annotated[bool, typer.Option("--benchmarks", help="List the shipped benchmarks instead.")] = False,
     force: ForceOption = False,
     json_: JsonOption = False,
 ) -> None:
-    """List the shipped recipes, print one, or copy one to edit."""
+    """List the shipped recipes or benchmarks, print one, or copy a recipe to edit."""
     from mixdistill.commands import recipes as shelf
 
     if name is None and to is not None:
         raise typer.BadParameter("--to needs the NAME of a recipe")
-    if name is None:
+    if benchmarks and name is None:
+        sys.stdout.write(shelf.benchmark_listing(width()) + "\n" if not json_ else as_json(shelf.benchmarks()))
+    elif name is None:
         sys.stdout.write(shelf.listing(width()) + "\n" if not json_ else as_json(shelf.facts()))
     elif to is None:
         sys.stdout.write(shelf.text(name))
@@ -250,6 +254,7 @@ def run(
     ] = False,
     json_: JsonOption = False,
     rehearse: RehearseOption = False,
+    smoke: SmokeOption = False,
 ) -> None:
     """Carry out a whole study: generate, verify, analyze, mix, tune (if asked for), train, evaluate, report.
 
@@ -260,10 +265,11 @@ def run(
     """
     from mixdistill.pipeline import STAGES
 
+    if smoke and rehearse:
+        raise typer.BadParameter("--smoke and --rehearse exclude each other")
     how: dict[str, Any] = {"fresh": fresh, "retry": retry, "limit": limit, "workers": workers, "as_json": json_}
-    _carry_out(
-        recipe, set_, out, STAGES, rehearse=rehearse, pilot=0 if rehearse and pilot is None else pilot, yes=yes, **how
-    )
+    how |= {"pilot": 0 if (rehearse or smoke) and pilot is None else pilot, "yes": yes}
+    _carry_out(recipe, set_, out, STAGES, by="smoke" if smoke else "fake" if rehearse else "run", **how)
 
 
 def _stage_command(stage: str, summary: str) -> None:
@@ -279,7 +285,7 @@ def _stage_command(stage: str, summary: str) -> None:
         rehearse: RehearseOption = False,
     ) -> None:
         how = {"fresh": fresh, "retry": retry, "limit": limit, "workers": workers, "as_json": json_}
-        _carry_out(recipe, set_, out, (stage,), rehearse=rehearse, **how)
+        _carry_out(recipe, set_, out, (stage,), by="fake" if rehearse else "run", **how)
 
     command.__doc__ = summary
     app.command(name=stage)(command)
@@ -345,16 +351,19 @@ def check(
         bool, typer.Option("--gold", help="Instead: run the verifier over every problem's own reference answer.")
     ] = False,
     json_: JsonOption = False,
+    smoke: SmokeOption = False,
 ) -> None:
     """Everything that is wrong with a recipe and what it names, at once; else the plan. Runs, buys, writes nothing."""
     from mixdistill.commands import check as verb
     from mixdistill.commands import gold as golden
     from mixdistill.commands import plan_text
 
-    with contextlib.redirect_stdout(sys.stderr):  # a user's backend or verifier may print
-        loaded, where = verb.load(recipe, set_)
+    # A user's backend or verifier may print.
+    with contextlib.redirect_stdout(sys.stderr), verb.loaded(recipe, set_, smoke=smoke) as (loaded, where):
         graded = golden.grade(loaded, limit=limit, where=where) if gold else None
         planned = None if gold else verb.plan(loaded, out=out, limit=limit, where=where)
+        if planned and smoke:
+            planned = planned.model_copy(update={"cost": verb.real_cost(recipe, set_)})
     if graded is None:
         print_row(planned, plan_text.text, json_)
         return
@@ -426,13 +435,10 @@ def _tell(text: str) -> None:
 
 
 def _carry_out(
-    recipe: Path, overrides: list[str] | None, out: Path | None, stages: Any, *, rehearse: bool = False, **how: Any
+    recipe: Path, overrides: list[str] | None, out: Path | None, stages: Any, *, by: str = "run", **how: Any
 ) -> None:
-    if rehearse:
-        from mixdistill.commands.fake import carry_out
-    else:
-        from mixdistill.commands.run import carry_out
-
+    """`by`: the module of commands that carries out: run, fake or smoke."""
+    carry_out = importlib.import_module(f"mixdistill.commands.{by}").carry_out
     code = carry_out(recipe, overrides, out, stages, say=say, **how)
     if code:
         raise typer.Exit(code)
@@ -440,6 +446,6 @@ def _carry_out(
 
 _ORDER = [(name, panel) for panel, names in PANELS.items() for name in names]
 for _command in app.registered_commands:
-    _command.name = _command.name or getattr(_command.callback, "__name__", "")
+    _command.name = _command.name or getattr(_command.callback, "__name__", "").replace("_", "-")
     _command.rich_help_panel = dict(_ORDER)[_command.name]
 app.registered_commands.sort(key=lambda command: [name for name, _ in _ORDER].index(str(command.name)))

@@ -29,6 +29,9 @@ RetryOption = Annotated[bool, typer.Option("--retry", help="Ask again for what f
 RehearseOption = Annotated[
     bool, typer.Option("--rehearse", help="Bought teachers are played by a fake provider here; costs nothing.")
 ]
+SmokeOption = Annotated[
+    bool, typer.Option("--smoke", help="Tiny models and made-up data, offline, in seconds: does the recipe run?")
+]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="At most this many problems of every set.")]
 StudentOption = Annotated[
     str | None, typer.Option("--student", metavar="NAME", help="A student of its recipe; need not be said of one.")

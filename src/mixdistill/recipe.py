@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from mixdistill.arms import BASE, SELF, called, of_variant
 from mixdistill.errors import RecipeError, did_you_mean
+from mixdistill.fragments import expanded, listed
 from mixdistill.sections import (
     Analyze,
     Arm,
@@ -21,6 +22,7 @@ from mixdistill.sections import (
     Evaluate,
     Primary,
     Problems,
+    Published,
     Section,
     Spend,
     Student,
@@ -38,6 +40,10 @@ OVER_BASE = "_over_base"
 
 TAGGED = "tagged"
 """A mixture's name that stands for a blend with tags."""
+SHELVES = ("", "paper")
+"""Folders of shipped recipes; as commands/complete.py has them."""
+EXTENDS = "extends"
+"""Key of the recipe that another one takes what it does not say itself from."""
 
 
 def _arm(value: Any) -> Any:
@@ -66,7 +72,7 @@ class Recipe(Section):
     contrasts: dict[str, tuple[str, str]] = {}
     """Name -> [a, b]: the gap is P(a) - P(b). `each_pure` as b: against every pure arm of the blend."""
     primary: Primary | None = None
-    """The first contrast on the first benchmark, uncapped, when left out."""
+    """The first contrast on the first benchmark that is no guard, uncapped, when left out."""
     budget: Budget = Budget()
     train: Train = Train()
     tune: Tune | None = None
@@ -78,12 +84,29 @@ class Recipe(Section):
     error_rate: float = Field(default=0.05, ge=0, lt=1)
     """Largest share of rows that may go wrong before a stage fails: problems that cannot be read, requests that fail,
     verdicts that are errors. What went wrong is listed either way."""
+    published: list[Published] = []
+    """Numbers of a publication that this study repeats; the page has them beside the measured ones."""
+    smoke: bool = False
+    """Written by `run --smoke`, which makes models, data and traces up: the page says so, and gives no verdict."""
 
     def train_of(self, student: str, arm: str = BASE) -> Train:
         """Training settings of a student: the study's, with the student's own on top, and the arm's where it has any.
         What nobody set follows from the method that is trained with in the end."""
         given = {**self.train.model_dump(exclude_unset=True), **self.students[student].train}
         return Train(**given) if arm == BASE else Train(**{**given, **self.arm(arm).train})
+
+    def on(self, benchmark: str) -> Recipe:
+        """This study as one of its benchmarks has it: that one's verifiers, decoding and samples in the place of the
+        study's own. Which reading of the answers counts is the same everywhere."""
+        own = self.problems.eval[benchmark]
+        if own.verify is None and own.k is None and not own.own:
+            return self
+        sampling = self.evaluate.sampling.model_copy(update=own.own)
+        limit = sampling.max_tokens
+        caps = [cap for cap in self.evaluate.caps if limit is None or cap < limit]
+        changed: dict[str, Any] = {"sampling": sampling, "caps": caps, **({"k": own.k} if own.k else {})}
+        verify = (own.verify or self.verify).model_copy(update={"rule": self.verify.counts})
+        return self.model_copy(update={"evaluate": self.evaluate.model_copy(update=changed), "verify": verify})
 
     def seeds_of(self, student: str) -> list[int]:
         """Seeds of a student."""
@@ -173,11 +196,14 @@ class Recipe(Section):
 
     def primary_or_first(self) -> Primary | None:
         """The declared primary comparison, or the first there is."""
-        if self.primary and self.primary.max_tokens == self.evaluate.sampling.max_tokens:
-            return self.primary.model_copy(update={"max_tokens": None})  # the generation's own limit, said in numbers
+        if self.primary and self.primary.benchmark in self.problems.eval:
+            limit = self.on(self.primary.benchmark).evaluate.sampling.max_tokens
+            if self.primary.max_tokens == limit:  # the generation's own limit, said in numbers
+                return self.primary.model_copy(update={"max_tokens": None})
         if self.primary or not self.contrasts:
             return self.primary
-        return Primary(contrast=next(iter(self.contrasts)), benchmark=next(iter(self.problems.eval)))
+        deciding = (name for name in self.problems.eval if name not in self.problems.guards)
+        return Primary(contrast=next(iter(self.contrasts)), benchmark=next(deciding))
 
 
 def self_of(student: str) -> str:
@@ -192,7 +218,9 @@ def _pure(arm: Arm) -> str | None:
 
 def shipped() -> dict[str, Path]:
     """Recipes that come with the package: name -> file."""
-    return {p.stem: p for p in sorted((Path(__file__).parent / "recipes").glob("*.yaml"))}
+    folder = Path(__file__).parent / "recipes"
+    found = [p for part in SHELVES for p in sorted((folder / part).glob("*.yaml"))]
+    return {p.relative_to(folder).with_suffix("").as_posix(): p for p in found}
 
 
 def load(path: str | Path, overrides: list[str] | None = None, *, resolved: bool = True) -> Recipe:
@@ -206,6 +234,41 @@ def load(path: str | Path, overrides: list[str] | None = None, *, resolved: bool
 
 def read(path: str | Path, overrides: list[str] | None = None) -> tuple[dict[str, Any], str]:
     """(a recipe's plain objects with the overrides applied, the name of its file). Raises RecipeError."""
+    raw, name = _extended(*_read(path), ())
+    for override in overrides or []:
+        _override(raw, override)
+    return raw, name
+
+
+def _extended(raw: dict[str, Any], file: Path, below: tuple[Path, ...]) -> tuple[dict[str, Any], str]:
+    """(plain objects with those of the recipe that `extends` names under them, the name of the file). Sections are
+    joined key by key; null takes a key away. `below`: the recipes that extend this one."""
+    if EXTENDS not in raw:
+        return raw, file.name
+    other, own = raw[EXTENDS], {k: v for k, v in raw.items() if k != EXTENDS}
+    if not isinstance(other, str) or not other:
+        raise RecipeError(f"{file.name}: extends: must name a recipe (got {other!r})")
+    if "name" not in own:
+        raise RecipeError(f"{file.name}: name: missing; under that of '{other}' it would go on in its run folder")
+    beside = file.parent / other
+    try:
+        above, there = _read(beside if os.path.isfile(beside) else other)
+    except RecipeError as e:
+        raise RecipeError(f"{file.name}: extends: {e}") from None
+    if there.resolve() in {f.resolve() for f in (file, *below)}:
+        raise RecipeError(f"{file.name}: extends: '{other}' extends this recipe; leave one of the two out")
+    return _joined(_extended(above, there, (file, *below))[0], own), file.name
+
+
+def _joined(under: Any, over: Any) -> Any:
+    if not (isinstance(under, dict) and isinstance(over, dict)):
+        return over
+    both = {**under, **{k: _joined(under.get(k), v) for k, v in over.items()}}
+    return {k: v for k, v in both.items() if v is not None}
+
+
+def _read(path: str | Path) -> tuple[dict[str, Any], Path]:
+    """(plain objects of one file, the file)."""
     file = Path(path)
     if not os.path.isfile(file) and str(path) in shipped():
         file = shipped()[str(path)]
@@ -221,9 +284,9 @@ def read(path: str | Path, overrides: list[str] | None = None) -> tuple[dict[str
     raw = parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of sections (got {type(raw).__name__})")
-    for override in overrides or []:
-        _override(raw, override)
-    return raw, file.name
+    if isinstance(raw.get("problems"), dict) and "eval" in raw["problems"]:
+        raw["problems"]["eval"] = listed(raw["problems"]["eval"])  # so that an override finds an entry by its name
+    return raw, file
 
 
 def build(raw: dict[str, Any], *, where: str = "recipe", resolved: bool = True) -> Recipe:
@@ -274,13 +337,16 @@ def _first_key(section: dict[str, Any], path: str) -> tuple[str, str]:
 
 
 def _implied(raw: dict[str, Any]) -> dict[str, Any]:
-    """Arms and contrasts that follow from teachers named long and short, or large and small."""
+    """What shipped benchmarks stand for, and arms and contrasts that follow from teachers named long and short, or
+    large and small."""
     raw = dict(raw)
+    if isinstance(raw.get("problems"), dict) and "eval" in raw["problems"]:
+        raw["problems"] = {**raw["problems"], "eval": expanded(raw["problems"]["eval"], raw.get("evaluate"))}
     teachers = raw.get("teachers") if isinstance(raw.get("teachers"), dict) else {}
     assert isinstance(teachers, dict)
     students = raw.get("students")
     if SELF in teachers and isinstance(students, dict):
-        raw["teachers"] = _themselves(teachers, students)
+        raw["teachers"] = _themselves(teachers, students, _asked(raw.get("problems")))
     pairs = [(a, b) for a, b in (("long", "short"), ("large", "small")) if a in teachers and b in teachers]
     if not raw.get("arms"):
         arms: dict[str, Any] = {t: {t: 1} for t in teachers}
@@ -304,7 +370,13 @@ def _implied(raw: dict[str, Any]) -> dict[str, Any]:
     return raw
 
 
-def _themselves(teachers: dict[Any, Any], students: dict[Any, Any]) -> dict[Any, Any]:
+def _asked(problems: Any) -> dict[str, Any]:
+    """How a student is asked the training problems, as a teacher's own entry says it."""
+    train = problems.get("train") if isinstance(problems, dict) else None
+    return {"prompt": train["ask"]} if isinstance(train, dict) and train.get("ask") else {}
+
+
+def _themselves(teachers: dict[Any, Any], students: dict[Any, Any], asked: dict[str, Any]) -> dict[Any, Any]:
     """The teachers, with one for each student in the place of `self`, sampled as that student is evaluated."""
     found: dict[Any, Any] = {}
     for name, teacher in teachers.items():
@@ -314,7 +386,7 @@ def _themselves(teachers: dict[Any, Any], students: dict[Any, Any]) -> dict[Any,
         own = teacher if isinstance(teacher, dict) else {}
         for student, spec in students.items():
             if isinstance(spec, dict):
-                found[self_of(student)] = {**_sampled_as(spec), **own}
+                found[self_of(student)] = {**_sampled_as(spec), **asked, **own}
     return found
 
 

@@ -38,6 +38,8 @@ SERVER_LOG = "serve.log"
 """What the server said that a unit started, where it started one."""
 RECIPE = "recipe.yaml"
 SESSIONS = "sessions.json"
+FIXTURES = "fixtures"
+"""What `run --smoke` made up."""
 SHIP, BEST = "ship", "best"
 """Folders of `mixdistill ship`."""
 PILOT, PILOTED = "pilot.json", ("generate", "verify", "analyze")
@@ -47,7 +49,7 @@ PILOT, PILOTED = "pilot.json", ("generate", "verify", "analyze")
 def refuse_foreign(store: Store) -> None:
     """A folder with somebody's files in it is no place for a run, nor ever for its deletion."""
     there = os.listdir(store.root) if store.root.is_dir() else []
-    if there and not {"problems", RECIPE, SESSIONS, LOCK, CLAIM} & set(there):
+    if there and not {"problems", RECIPE, SESSIONS, LOCK, CLAIM, FIXTURES} & set(there):
         raise StoreError(f"{store.root}: holds something else than a run ('{sorted(there)[0]}'); choose another --out")
 
 
@@ -104,7 +106,7 @@ def other_problems(recipe: Recipe, store: Store) -> bool:
     made = (store.marker(store.folder("problems")) or {}).get("options")
     if made is None:
         return False
-    was, now = made["problems"], recipe.problems.model_dump(mode="json")
+    was, now = made["problems"], recipe.problems.drawn
     return was["train"] != now["train"] or was.get("decontaminate", now["decontaminate"]) != now["decontaminate"]
 
 

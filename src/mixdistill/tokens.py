@@ -18,6 +18,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from mixdistill.errors import DataError, MissingExtra, said
@@ -228,6 +229,17 @@ class Template:
     def decode_all(self, rows: list[list[int]]) -> list[str]:
         """The texts of many rows of token ids."""
         return self.tokenizer.batch_decode(rows, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """The text that each token adds to those before it; together they are the text, but for characters that are
+        spread over several tokens."""
+        pairs, known = [*dict.fromkeys(pairwise(token_ids))], [*dict.fromkeys(token_ids)]
+        both = dict(zip(pairs, self.decode_all([[*pair] for pair in pairs]), strict=True)) if pairs else {}
+        alone = dict(zip(known, self.decode_all([[i] for i in known]), strict=True)) if known else {}
+        return [alone[i] for i in token_ids[:1]] + [
+            text.removeprefix(alone[a]) if (text := both[a, b]).startswith(alone[a]) else alone[b]
+            for a, b in pairwise(token_ids)
+        ]
 
     def unknown_in(self, text: str) -> str | None:
         """The first part of the text that becomes the token for what is unknown, if any."""

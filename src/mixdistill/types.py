@@ -62,6 +62,8 @@ class Problem(Row):
     """`train`, `dev`, `gate`, or the name of the benchmark it belongs to."""
     level: str | None = None
     """Difficulty group, when the source has one."""
+    subject: str | None = None
+    """What it is about, when the source says so."""
     metadata: dict[str, Any] = Field(default_factory=dict)
     """The user's own; mixdistill never reads it."""
 
@@ -113,6 +115,16 @@ class Request(Row):
     """Seed of this completion alone, so that what is sampled does not depend on batching or order."""
     sampling: Sampling = Sampling()
     """How to draw it."""
+    prefix: str = ""
+    """How the assistant's turn begins. The completion goes on from there, and is what follows alone: as it stands, and
+    all of it in `content`."""
+    prefix_ids: list[int] = Field(default_factory=list)
+    """The same as tokens of the model; backends that know its tokens continue these."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether the assistant's turn has a beginning."""
+        return bool(self.prefix or self.prefix_ids)
 
 
 class Usage(Row):
@@ -211,6 +223,26 @@ class Decision(Row):
     where there is one verifier alone."""
 
 
+class Forced(Row):
+    """An answer that a student was asked for early, after a part of one of its traces."""
+
+    trace_id: str
+    """The whole trace, of which it had written a part."""
+    problem_id: str
+    sample: int
+    """Index of that trace among the student's samples of the problem."""
+    kind: Literal["forced", "thinking"]
+    """`forced`: after so many tokens; `thinking`: after a share of its own reasoning."""
+    at: float
+    """Tokens, or the share; 0 is thinking off."""
+    answer_id: str | None
+    """Of what it wrote then, among the traces in the folder `forced`; None: it had ended before, and stands."""
+    tokens: int
+    """Tokens written in all, without those that asked for the answer."""
+    outcome: Outcome
+    """What counts, as in `Decision`; `error` too where the request failed."""
+
+
 class Complexity(Row):
     """How long and involved a trace is."""
 
@@ -249,7 +281,7 @@ class Score(Row):
     """None for `base`."""
     benchmark: str
     group: str
-    """`all`, or a level of the problems; a level of that name is `level all`."""
+    """`all`, a level of the problems (one of that name is `level all`), or `subject` and the name of one."""
     verifier: str
     k: int
     """Samples per problem."""
@@ -271,6 +303,19 @@ class Score(Row):
     def accuracy(self) -> float:
         """Correct over all five outcomes, in 0..1."""
         return self.correct / self.examples
+
+
+class Ranked(Row):
+    """What an untuned student would have made of a trace: the rank of every token, given the prompt and all before."""
+
+    trace_id: str
+    problem_id: str
+    follows: str
+    """Hash of what the ranks follow from: the untuned model, its precision, the tokens of prompt and completion."""
+    tokens: list[str]
+    """Text of each token of the completion, its stop token included; one after the other they are the text."""
+    ranks: list[int]
+    """Of each: 1 is what the untuned student thinks most likely."""
 
 
 class Interval(Row):
@@ -298,7 +343,7 @@ class Gap(Row):
     max_tokens: int | None
     """Token cap; None: the generation's own limit."""
     group: str = "all"
-    """`all`, or a level of the problems."""
+    """As in `Score`."""
     primary: bool
     """Declared before the run; everything else is exploratory."""
     accuracies: tuple[float, float]
@@ -330,6 +375,8 @@ class Gap(Row):
     seeds: int
     detectable: float | None
     """Smallest true difference this study would find in 4 of 5 repetitions (power 0.8, alpha 0.05)."""
+    needed: str = ""
+    """What would decide an open gap: `9 seeds`, `1,200 problems`, `9 seeds; more problems cannot help`; else empty."""
 
 
 class Update(Row):

@@ -46,7 +46,7 @@ class Server:
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                prompt = body["messages"][-1]["content"]
+                prompt = body["messages"][-1]["content"] if "messages" in body else str(body["prompt"])
                 outer.paths.append(self.path)
                 outer.bodies.append(body)
                 outer.headers.append({name.lower(): value for name, value in self.headers.items()})
@@ -852,7 +852,7 @@ def test_an_error_of_the_one_who_gives_requests_is_raised_and_leaves_nothing_beh
 
 
 def test_an_error_of_our_own_on_the_other_thread_is_raised_here(serve, monkeypatch):
-    def broken(*args):
+    def broken(*args, **kwargs):
         raise ZeroDivisionError("ours")
 
     server = serve(lambda body, n: FINE)
@@ -912,3 +912,53 @@ def test_the_key_is_nowhere_in_the_run_folder_and_nowhere_on_the_screen(serve, t
     files = [p for p in (tmp_path / "run").rglob("*") if p.is_file()]
     assert any(b"you sent ***" in p.read_bytes() for p in files)
     assert not any(KEY.encode() in p.read_bytes() for p in files)
+
+
+# -- answers that are begun -------------------------------------------------------------------------------------------
+
+BEGUN = Request(prompt="2 + 2?", prefix="<think>\n2 and 2", prefix_ids=[5, 6])
+
+
+def test_a_server_that_continues_is_sent_the_beginning_as_its_own_turn_and_its_reply_stands_as_it_is(serve):
+    server = serve(lambda body, n: (200, reply({"content": " make 4\n</think>\n\n4 "})))
+    (completion,) = ask(server, BEGUN, continue_final_message=True)
+    assert server.bodies[0] == {
+        "model": "m",
+        "messages": [
+            {"role": "user", "content": "2 + 2?"},
+            {"role": "assistant", "content": "<think>\n2 and 2"},
+        ],
+        "add_generation_prompt": False,
+        "continue_final_message": True,
+        "seed": 0,
+    }
+    assert (completion.reasoning, completion.content) == ("", " make 4\n</think>\n\n4 ")
+
+
+def test_what_a_server_took_for_reasoning_is_no_less_of_a_continuation(serve):
+    server = serve(lambda body, n: (200, reply({"content": " 4", "reasoning": "x", "reasoning_content": "x"})))
+    assert ask(server, BEGUN, continue_final_message=True)[0].content == "x 4"
+
+
+def test_a_server_that_is_not_known_to_continue_is_not_asked_to(serve):
+    server = serve(lambda body, n: FINE)
+    assert fails(server, BEGUN) == (
+        "m: an answer that was begun cannot be continued there; set continue_final_message: true where the server is "
+        "vLLM or SGLang",
+        [],
+    )
+    assert server.bodies == []
+
+
+def test_where_its_tokens_are_known_a_beginning_is_a_text_completion_of_token_ids(serve):
+    server = serve(lambda body, n: (200, {"choices": [{"text": " 4", "finish_reason": "stop", "token_ids": [9]}]}))
+    backend = OpenAI("m", base_url=server.url, chat_template_kwargs={"enable_thinking": True})
+    backend.render_with(lambda request: [1, 2, *request.prefix_ids])
+    ((_, completion),) = backend.generate([BEGUN])
+    assert (server.paths, server.bodies) == (["/v1/completions"], [{"model": "m", "prompt": [1, 2, 5, 6], "seed": 0}])
+    assert (completion.content, completion.token_ids, completion.finish_reason) == (" 4", [9], "stop")
+
+
+def test_a_text_is_no_answer_to_a_chat(serve):
+    line, _ = fails(serve(lambda body, n: (200, {"choices": [{"text": " 4"}]})), max_retries=0)
+    assert "does not answer as chat completions do" in line

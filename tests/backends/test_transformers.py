@@ -186,3 +186,35 @@ def test_a_completion_ends_where_the_template_ends_a_turn_whatever_eos_is(tmp_pa
     assert backend._loaded.generation_config.eos_token_id == eos
     assert backend._stop_ids == template.stop_ids | {eos}
     assert eos not in template.stop_ids
+
+
+# -- answers that are begun -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 5, 17])
+def test_continuing_the_first_tokens_of_a_greedy_answer_gives_the_rest_of_it(model: str, n: int) -> None:
+    wanted = requests(12, temperature=0, max_tokens=30)
+    whole = [c.token_ids or [] for c in sample(model, wanted)]
+    assert any(len(ids) == 30 for ids in whole) and any(len(ids) > 17 for ids in whole)
+    begun = [
+        (ids, r.model_copy(update={"prefix_ids": ids[:n], "sampling": Sampling(temperature=0, max_tokens=30 - n)}))
+        for ids, r in zip(whole, wanted, strict=True)
+        if len(ids) > n
+    ]
+    rest = sample(model, [r for _, r in begun])
+    assert [c.token_ids for c in rest] == [ids[n:] for ids, _ in begun]
+    assert {c.usage.prompt_tokens - len(model_prompt(model, r)) for c, (_, r) in zip(rest, begun, strict=True)} == {n}
+
+
+def model_prompt(model: str, request: Request) -> list[int]:
+    return Template.load(model).prompt_ids(request.prompt)
+
+
+def test_what_goes_on_from_a_beginning_is_not_split_and_a_text_begins_it_as_well(model: str) -> None:
+    prompt = Request(prompt="w1 w2", sampling=Sampling(temperature=0, max_tokens=8))
+    ids = Template.load(model).encode("<think> w3")
+    by_text, by_ids = sample(
+        model, [prompt.model_copy(update=begun) for begun in ({"prefix": "<think> w3"}, {"prefix_ids": ids})]
+    )
+    assert by_text.token_ids == by_ids.token_ids
+    assert (by_ids.reasoning, by_ids.content) == ("", Template.load(model).decode(by_ids.token_ids or []))

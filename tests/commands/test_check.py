@@ -74,6 +74,8 @@ def test_the_whole_plan_reads_like_this(raw):
         "                        at most 1 s at the limit of tokens\n"
         "            (6 operations a weight and token, 2e+10 a second and core)\n"
         "            (2 operations a weight and token, 4e+09 a second and core)\n"
+        "cost        tokens bought  no teacher is asked\n"
+        "            GPU-hours      less than 0.01\n"
         "memory      s  about 592 MiB a training, 2 at once, of 8 GiB\n"
         "              (weights 443 KiB, gradients 443 KiB, optimizer 886 KiB, copy 443 KiB, activations 16\n"
         "                MiB, logits 1.52 MiB, libraries 572 MiB)\n"

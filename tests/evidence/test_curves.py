@@ -167,6 +167,48 @@ def test_training_that_was_asked_other_problems_is_left_out_and_named(store):
     assert over_training(study(train={"dev_checkpoints": 0}), store).left_out == []
 
 
+def test_gap_that_moved_over_the_end_is_that_at_the_last_point_minus_that_before_it(store):
+    train(store, "t/long/0", {30: some(2), 60: some(4), 100: some(20)})
+    train(store, "t/long/1", {30: some(2), 60: some(6), 100: some(16)})
+    train(store, "t/short/0", {60: some(8), 100: some(10)})
+    train(store, "t/short/1", {30: some(9), 60: some(8), 100: some(8)})
+    (found,) = over_training(study(), store).undertrained
+    assert (found.name, found.student, found.arms, found.since) == ("long_cot_gap", "t", ("long", "short"), 0.6)
+    assert found.delta == pytest.approx(((20 - 4 + 16 - 6) - (10 - 8 + 8 - 8)) / 80)
+
+    def change(before: tuple[int, int], last: tuple[int, int]) -> dict:
+        return {s: {p.id: float(i < last[s]) - float(i < before[s]) for i, p in enumerate(PROBLEMS)} for s in (0, 1)}
+
+    expected = stats.gap(stats.paired(change((4, 6), (20, 16)), change((8, 8), (10, 8))))
+    assert (found.checkpoints, found.data, found.seeds, found.problems) == (
+        expected.checkpoints, expected.data, 2, 40,
+    )  # fmt: skip
+
+
+def test_gap_at_one_point_alone_says_nothing_of_more_training(store):
+    train(store, "t/long/0", {100: some(12)})
+    train(store, "t/short/0", {50: some(12), 100: some(12)})
+    assert over_training(study(), store).undertrained == []
+
+
+def test_seeds_that_one_arm_was_asked_in_are_left_out_of_how_the_gap_moved(store):
+    train(store, "t/long/0", {50: some(2), 100: some(12)})
+    train(store, "t/long/1", {100: some(12)})
+    train(store, "t/short/0", {50: some(2), 100: some(4)})
+    train(store, "t/short/1", {50: some(2), 100: some(4)})
+    (found,) = over_training(study(), store).undertrained
+    assert (found.delta, found.seeds, found.data) == (pytest.approx(8 / 40), 1, None)
+
+
+def test_blend_is_followed_against_the_pure_arm_that_decides_at_the_end(store):
+    arms = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.5, "short": 0.5}}
+    train(store, "t/mix/0", {50: some(10), 100: some(20)})
+    train(store, "t/long/0", {50: some(19), 100: some(10)})
+    train(store, "t/short/0", {50: some(2), 100: some(18)})
+    (found,) = over_training(study(arms=arms, contrasts={"mix_gain": ["mix", "each_pure"]}), store).undertrained
+    assert (found.arms, found.delta) == (("mix", "short"), pytest.approx((10 - 16) / 40))
+
+
 def test_without_dev_problems_there_is_nothing(store):
     train(store, "t/long/0", {100: some(10)})
-    assert over_training(study(problems=tiny.problem_sets(24)), store) == ([], [], [], [])
+    assert over_training(study(problems=tiny.problem_sets(24)), store) == ([], [], [], [], [])

@@ -133,6 +133,15 @@ def test_verdict_is_withdrawn_where_another_reading_turns_the_sign():
     assert (strict.rule, strict.verdict, strict.turned_by) == ("strict", "short helps", []), "what it alone says"
 
 
+@pytest.mark.parametrize("counts", ["strict", "flexible", "judge"])
+@pytest.mark.parametrize("other", ["strict", "flexible", "judge"])
+def test_verdict_of_each_reading_is_withdrawn_where_any_other_turns_the_sign(counts, other):
+    if counts != other:
+        found = _readings({counts: _twice(long=14, short=7), other: _twice(long=2, short=9)})
+        gap = _gap(found[counts], "long_cot_gap")
+        assert (gap.rule, gap.verdict, gap.turned_by) == (counts, f"can't tell (turns under {other})", [other])
+
+
 def test_verdict_names_every_reading_that_turns_it():
     turned = _twice(long=2, short=9)
     found = _readings({"flexible": _twice(long=14, short=7), "strict": turned, "judge": turned})

@@ -102,20 +102,19 @@ def test_settings_of_the_model_that_we_do_not_apply_are_turned_off(evaluated: Ev
 
 def test_a_prompt_that_is_no_single_turn_is_written_as_the_student_sees_it(evaluated: Evaluated):
     turns = [Message(role="system", content="Be brief."), Message(role="user", content="Q 1 T 1 :")]
-    asked = replace(evaluated, problems=[Problem(id="a", prompt=turns, answer="A +")])
+    asked = replace(evaluated, problems=[Problem(id="a", prompt=turns, answer="A +")], asked={"a": turns})
     assert not asked.templated
-    assert list(lm_eval.documents(asked)) == [{"id": "a", "prompt": "Be brief.\nQ 1 T 1 :\n", "answer": "A +"}]
+    assert asked.document(asked.problems[0]) == {"id": "a", "prompt": "Be brief.\nQ 1 T 1 :\n", "answer": "A +"}
     assert lm_eval.command(asked).endswith("--output_path results")
     switched = replace(evaluated, template=replace(evaluated.template, chat_template_kwargs={"enable_thinking": False}))
     assert not switched.templated, "the harness would not know what the template was given"
 
 
-def test_the_limit_leaves_room_for_the_longest_prompt(evaluated: Evaluated, run: Store):
+def test_the_limit_leaves_room_for_the_longest_prompt(evaluated: Evaluated):
     longest = max(len(evaluated.template.prompt_ids(p.prompt)) for p in evaluated.problems)
-    asked = (evaluated.template, evaluated.problems)
-    assert lm_eval._max_tokens({"max_tokens": 19, "context": 512}, *asked) == 19
-    assert lm_eval._max_tokens({"max_tokens": 510, "context": 512}, *asked) == 512 - longest
-    assert lm_eval._max_tokens({"max_length": 100, "context": 512}, *asked) == 100 - longest
+    decoded = [{"max_tokens": 20, "context": 512}, {"max_tokens": 510, "context": 512}, {"max_length": 100}]
+    limits = [replace(evaluated, facts={**evaluated.facts, "decoding": d}).max_tokens for d in decoded]
+    assert limits == [20, 512 - longest, 100 - longest]
 
 
 def test_a_sampled_evaluation_is_refused(run: Store):

@@ -125,6 +125,16 @@ def test_two_adapters_say_what_their_merged_weights_say(teacher: str, tmp_path: 
     assert all(a != b for i, a in enumerate(said) for b in said[:i])
 
 
+def test_continuing_the_first_tokens_of_a_greedy_answer_gives_the_rest_of_it(teacher: str):
+    wanted = requests(20)
+    whole = answers(VLLM(teacher, **FAST), wanted)
+    begun = [r.model_copy(update={"prefix_ids": c.token_ids[:9]}) for r, c in zip(wanted, whole, strict=True)]
+    rest = answers(VLLM(teacher, **FAST), begun)
+    assert unequal(teacher, begun, rest, answers(Transformers(teacher), begun)) == []
+    assert sum([*r.prefix_ids, *c.token_ids] == w.token_ids for r, c, w in zip(begun, rest, whole, strict=True)) >= 19
+    assert all(c.reasoning == "" and c.content for c in rest), "and it is not split"
+
+
 def test_what_cannot_be_loaded_is_said_in_a_line(teacher: str, tmp_path: Path):
     with pytest.raises(DataError, match=r"give a model folder|give a folder or hub id"):
         list(VLLM(str(tmp_path / "missing"), **FAST).generate(requests(1)))

@@ -165,3 +165,24 @@ def within(seconds: float, holds: Any) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_continuing_the_first_tokens_of_a_greedy_answer_gives_the_rest_of_it(server: serve.Served, teacher: str):
+    wanted = requests(20)
+    whole = answers(ask(server, server.name, teacher), wanted)
+    begun = [r.model_copy(update={"prefix_ids": c.token_ids[:9]}) for r, c in zip(wanted, whole, strict=True)]
+    rest = answers(ask(server, server.name, teacher), begun)
+    assert sum([*r.prefix_ids, *c.token_ids] == w.token_ids for r, c, w in zip(begun, rest, whole, strict=True)) >= 19
+    assert all(c.reasoning == "" and c.content for c in rest)
+
+
+def test_a_server_goes_on_with_a_text_too(server: serve.Served, teacher: str):
+    """As an endpoint whose tokenizer is elsewhere is asked."""
+    (request,) = requests(1)
+    (whole,) = answers(ask(server, server.name, teacher), [request])
+    template = Template.load(teacher)
+    told = {"continue_final_message": True, "extra_body": serve._body(teacher, GREEDY, template)}
+    asked = OpenAI(server.name, base_url=server.base_url, api_key_env=server.api_key_env, **told)
+    begun = request.model_copy(update={"prefix": template.decode(whole.token_ids[:9])})
+    (rest,) = answers(asked, [begun])
+    assert rest.token_ids == whole.token_ids[9:]

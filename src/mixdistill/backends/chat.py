@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from mixdistill.backends.limits import retry_after
 from mixdistill.backends.reasoning import split
-from mixdistill.errors import one_line
+from mixdistill.errors import StageError, one_line
 from mixdistill.types import Completion, FinishReason, Request, Sampling, Usage
 
 Kind = Literal[
@@ -55,8 +55,12 @@ _NO_CREDIT = re.compile(r"(?i)insufficient_quota|insufficient.{0,20}(balance|cre
 class Chat:
     """Bodies for one model, and replies read for it."""
 
-    def __init__(self, model: str, *, key: str, extra: dict[str, Any], tags: tuple[str, str] | None) -> None:
-        self.model, self.extra, self.tags = model, extra, tags
+    def __init__(
+        self, model: str, *, key: str, extra: dict[str, Any], tags: tuple[str, str] | None, continues: bool = False
+    ) -> None:
+        self.model, self.extra, self.tags, self.continues = model, extra, tags, continues
+        self.tokens: Callable[[Request], list[int]] | None = None
+        """Token ids of a request that begins the assistant's turn, where its tokenizer is on this machine."""
         self.limit_field = "max_tokens"
         """What the server calls the limit; newer models of OpenAI's want `max_completion_tokens`."""
         self._key = key
@@ -65,28 +69,51 @@ class Chat:
 
     def body(self, request: Request) -> bytes:
         """JSON of one call; sampling settings that are None are left to the server."""
+        if self._sampling[0] is not request.sampling:
+            self._sampling = request.sampling, request.sampling.model_dump(exclude_none=True)
+        sampling = self._sampling[1]
+        if self.limit_field != "max_tokens" and "max_tokens" in sampling:
+            sampling = {self.limit_field if k == "max_tokens" else k: v for k, v in sampling.items()}
+        # How long an answer that was asked for may be is the request's own to say.
+        extra = {k: v for k, v in self.extra.items() if not (request.begun and k in sampling)}
+        body = {"model": self.model, **self._asked(request), "seed": request.seed, **sampling, **extra}
+        if "prompt" in body:  # it is rendered already
+            body.pop("chat_template_kwargs", None)
+        return json.dumps(body, separators=(",", ":")).encode()
+
+    def by_tokens(self, request: Request) -> bool:
+        """Whether a request is one for text completions, of token ids."""
+        return self.tokens is not None and request.begun
+
+    def _asked(self, request: Request) -> dict[str, Any]:
+        if self.tokens is not None and request.begun:
+            return {"prompt": self.tokens(request)}
         prompt = request.prompt
         turns = (
             [{"role": "user", "content": prompt}]
             if isinstance(prompt, str)
             else [{"role": m.role, "content": m.content} for m in prompt]
         )
-        if self._sampling[0] is not request.sampling:
-            self._sampling = request.sampling, request.sampling.model_dump(exclude_none=True)
-        sampling = self._sampling[1]
-        if self.limit_field != "max_tokens" and "max_tokens" in sampling:
-            sampling = {self.limit_field if k == "max_tokens" else k: v for k, v in sampling.items()}
-        body = {"model": self.model, "messages": turns, "seed": request.seed, **sampling, **self.extra}
-        return json.dumps(body, separators=(",", ":")).encode()
+        if not request.begun:
+            return {"messages": turns}
+        if not self.continues:
+            raise StageError(
+                f"{self.model}: an answer that was begun cannot be continued there; set continue_final_message: true "
+                "where the server is vLLM or SGLang"
+            )
+        begun = {"role": "assistant", "content": request.prefix}
+        return {"messages": [*turns, begun], "add_generation_prompt": False, "continue_final_message": True}
 
-    def read(self, status: int, headers: Mapping[str, str], raw: bytes, seconds: float) -> Completion | Fault:
-        """A reply: its completion, or why it has none."""
+    def read(
+        self, status: int, headers: Mapping[str, str], raw: bytes, seconds: float, *, begun: bool = False
+    ) -> Completion | Fault:
+        """A reply: its completion, or why it has none. `begun`: to a request that began the assistant's turn."""
         try:
             data = json.loads(raw)
         except ValueError:
             data = None
-        if status == 200 and isinstance(data, dict) and (choice := _choice(data)) is not None:
-            return self._completion(choice, data, seconds)
+        if status == 200 and isinstance(data, dict) and (choice := _choice(data, begun)) is not None:
+            return self._completion(choice, data, seconds, begun)
         error = _error(data)
         if status == 200 and error is None:
             what = "no choices" if isinstance(data, dict) else f"no JSON but {headers.get('content-type', 'nothing')}"
@@ -106,24 +133,29 @@ class Chat:
         text = text.replace(self._key, "***") if self._key else text
         return one_line(" ".join(text.split()))[:LONGEST]
 
-    def _completion(self, choice: dict[str, Any], data: dict[str, Any], seconds: float) -> Completion:
-        message, usage = choice["message"], data.get("usage")
-        thought, content = _parts(message.get("content"))
-        pieces = [*(message[f] for f in _REASONING_FIELDS if isinstance(message.get(f), str)), _details(message)]
-        thought = [*pieces, *thought]
-        if not any(thought) or content.lstrip().startswith(self._shapes):
-            inside, content, *_ = split(content, self.tags)
-            thought.append(inside)
+    def _completion(self, choice: dict[str, Any], data: dict[str, Any], seconds: float, begun: bool) -> Completion:
+        usage = data.get("usage")
+        reasoning, content = ("", _continued(choice)) if begun else self._said(choice["message"])
         ids = choice.get("token_ids")
         return Completion(
-            reasoning=_joined(thought),
-            content=content.strip() or _string(message.get("refusal")),
+            reasoning=reasoning,
+            content=content,
             finish_reason=_FINISH.get(_string(choice.get("finish_reason")), "unknown"),
             usage=_usage(usage if isinstance(usage, dict) else {}),
             token_ids=ids if isinstance(ids, list) and all(type(i) is int for i in ids) else None,
             cost=_number(usage.get("cost")) if isinstance(usage, dict) else None,
             seconds=seconds,
         )
+
+    def _said(self, message: dict[str, Any]) -> tuple[str, str]:
+        """(reasoning, content) of a message."""
+        thought, content = _parts(message.get("content"))
+        pieces = [*(message[f] for f in _REASONING_FIELDS if isinstance(message.get(f), str)), _details(message)]
+        thought = [*pieces, *thought]
+        if not any(thought) or content.lstrip().startswith(self._shapes):
+            inside, content, *_ = split(content, self.tags)
+            thought.append(inside)
+        return _joined(thought), content.strip() or _string(message.get("refusal"))
 
 
 def names(raw: bytes) -> list[str]:
@@ -138,11 +170,13 @@ def names(raw: bytes) -> list[str]:
 # -- what a server said -----------------------------------------------------------------------------------------------
 
 
-def _choice(data: dict[str, Any]) -> dict[str, Any] | None:
+def _choice(data: dict[str, Any], begun: bool) -> dict[str, Any] | None:
     choices = data.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    whole = isinstance(first, dict) and isinstance(first.get("message"), dict) and not first.get("error")
-    return first if whole else None
+    if not isinstance(first, dict) or first.get("error"):
+        return None
+    said = isinstance(first.get("message"), dict) or (begun and isinstance(first.get("text"), str))
+    return first if said else None
 
 
 def _error(data: Any) -> Any:
@@ -193,6 +227,16 @@ def _kind(status: int, said: str) -> Kind:
 
 
 # -- what a model said ------------------------------------------------------------------------------------------------
+
+
+def _continued(choice: dict[str, Any]) -> str:
+    """What goes on from a beginning, as it stands. A server that looks for reasoning may have put it there."""
+    if isinstance(choice.get("text"), str):
+        return choice["text"]
+    message = choice["message"]
+    thought, content = _parts(message.get("content"))
+    thoughts = [*(message[f] for f in _REASONING_FIELDS if isinstance(message.get(f), str)), *thought]
+    return "".join([*dict.fromkeys(thoughts), content])
 
 
 def _parts(content: Any) -> tuple[list[str], str]:

@@ -89,9 +89,8 @@ class _Batch:
         self.positions = (columns - pads).clamp(min=0)
         # Without padding no mask is needed, and attention is faster without one.
         self.mask = (columns >= pads).long() if min(lengths) < self.width else None
-        takes = inspect.signature(model.forward).parameters
-        self.takes_positions = "position_ids" in takes
-        self.takes_cache = "cache" if "cache" in takes else "past_key_values"  # transformers before 5.24
+        self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        self.takes_cache = cache_name(model)
         self.cache = _reserved_cache(model)
 
     def prefill(self) -> Tensor:
@@ -133,6 +132,11 @@ class _Batch:
             self.positions = self.positions[places]
             self.mask = None if self.mask is None else self.mask[places]
         self.rows = [self.rows[place] for place in places]
+
+
+def cache_name(model: PreTrainedModel) -> str:
+    """What a model calls its cache when it is read on with."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"  # before 5.24
 
 
 def _reserved_cache(model: PreTrainedModel) -> Cache:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -52,6 +52,7 @@ class OpenAI:
         extra_body: dict[str, Any] | None = None,
         chat_template_kwargs: dict[str, Any] | None = None,
         reasoning_tags: list[str] | None = None,
+        continue_final_message: bool = False,
     ) -> None:
         """- `base_url`: the server, as in http://localhost:8000/v1; when not given, the environment's
           `OPENAI_BASE_URL`, else OpenAI itself. The environment's proxies are used, but not for this machine itself.
@@ -67,6 +68,8 @@ class OpenAI:
         - `extra_body` goes into every request as it is. `chat_template_kwargs`, such as `{enable_thinking: false}`,
           goes there too.
         - `reasoning_tags`: `[open, close]` around the reasoning in the text, where they are unusual ones.
+        - `continue_final_message`: the server goes on with an answer that was begun, as vLLM and SGLang do when they
+          are asked so. Others begin a new one, and may not say so.
 
         Each sample is a request of its own with a seed of its own: `n` is never sent. What meets every request (wrong
         key or URL, no such model, no credit, a dead server, 20 failures of one kind in a row) ends the stage with one
@@ -88,7 +91,9 @@ class OpenAI:
             )
         if chat_template_kwargs:
             extra["chat_template_kwargs"] = chat_template_kwargs
-        self._chat = Chat(model, key=self._key, extra=extra, tags=_tags(model, reasoning_tags))
+        self._chat = Chat(
+            model, key=self._key, extra=extra, tags=_tags(model, reasoning_tags), continues=continue_final_message
+        )
         limits = {
             "concurrency": concurrency, "requests_per_minute": requests_per_minute,
             "tokens_per_minute": tokens_per_minute, "timeout": timeout, "deadline": deadline,
@@ -105,6 +110,10 @@ class OpenAI:
             **limits,
         )
         self._noticed = _Noticed()
+
+    def render_with(self, tokens: Callable[[Request], list[int]]) -> None:
+        """Send requests that begin the assistant's turn as token ids, as `tokens` renders them, to complete as text."""
+        self._chat.tokens = tokens
 
     def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
         """Completions as they arrive. Closing the iterator abandons everything that is under way.
@@ -141,7 +150,7 @@ class _Noticed:
         self.over += bool(most and sampled and sampled > most)
         text = completion.reasoning + completion.content
         if request.sampling.temperature and len(text) >= self.LEAST:
-            key, said = hash(prompt_text(request.prompt)), hash(text)
+            key, said = hash(prompt_text(request.prompt) + request.prefix), hash(text)
             first, count, same = self.first.get(key, (said, 0, True))
             self.first[key] = first, count + 1, same and first == said
 
@@ -192,6 +201,7 @@ def _urls(model: str, given: str) -> dict[str, Any]:
 
     return {
         "url": url("/chat/completions"),
+        "completions_url": url("/completions"),
         "models_url": url("/models"),
         "other_models_url": "" if path.endswith("/v1") else url("/v1/models"),
         "where": url("", query=""),

@@ -228,18 +228,33 @@ class ServedBackend:
     """The backend of a server of ours, which says which tokens it sampled: they are split as a student's are."""
 
     def __init__(self, backend: Any, template: Template):
+        from mixdistill.backends.transformers import begun_ids
+
         self.backend, self.template = backend, template
+        backend.render_with(lambda request: begun_ids(request, template))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)  # whether it draws live, and what it notes
 
     def generate(self, requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
         """Completions as they arrive."""
-        for position, completion in self.backend.generate(requests):
-            if completion.error is None and completion.token_ids:
-                reasoning, content = self.template.split(completion.token_ids)
+        begun: list[bool] = []
+        for position, completion in self.backend.generate(_noting(requests, begun)):
+            ids = completion.token_ids
+            if completion.error is None and ids:
+                stopped = ids[-1] in self.template.stop_ids
+                whole = self.template.decode(ids[:-1] if stopped else ids)
+                reasoning, content = ("", whole) if begun[position] else self.template.split(ids)
                 completion = completion.model_copy(update={"reasoning": reasoning, "content": content})
             yield position, completion
+
+
+def _noting(requests: Iterable[Request | None], begun: list[bool]) -> Iterator[Request | None]:
+    """The requests, noting of each whether its answer has a beginning."""
+    for request in requests:
+        if request is not None:
+            begun.append(request.begun)
+        yield request
 
 
 def _body(model: str, sampling: Sampling, template: Template) -> dict[str, Any]:

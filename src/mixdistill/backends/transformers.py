@@ -141,7 +141,12 @@ class Transformers:
                     yield (
                         row.position,
                         completion_of(
-                            tokens, self._template, self._stop_ids, prompt_tokens=len(row.prompt), seconds=seconds
+                            tokens,
+                            self._template,
+                            self._stop_ids,
+                            prompt_tokens=len(row.prompt),
+                            seconds=seconds,
+                            begun=requests[row.position].begun,
                         ),
                     )
                 exhausted = False
@@ -157,26 +162,13 @@ class Transformers:
 
     @cached_property
     def _loaded(self) -> PreTrainedModel:
-        """The model in eval mode on its device; loaded on first use."""
-        try:
-            import torch
-        except ImportError:
-            raise MissingExtra("torch", "train") from None
-        from transformers import AutoModelForCausalLM
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            model = AutoModelForCausalLM.from_pretrained(self.model, dtype=self.dtype)
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise DataError(f"{self.model}: cannot be loaded ({reason}); give a folder or hub id") from error
+        """The model; loaded on first use."""
+        model = load(self.model, self.dtype, self.device)
         for name, value in ignored_of(model.generation_config).items():
             warnings.warn(
                 f"{self.model}: generation_config sets {name}={value}, which is not applied here", stacklevel=2
             )
-        return model.eval().to(device)
+        return model
 
     @cached_property
     def _template(self) -> Template:
@@ -192,7 +184,7 @@ class Transformers:
     def _row(self, position: int, request: Request) -> Prepared | Completion:
         """A request made ready for decoding, or the completion that says why it cannot be."""
         settings, config = self._loaded.generation_config, self._loaded.config.get_text_config(decoder=True)
-        prompt = self._template.prompt_ids(request.prompt)
+        prompt = begun_ids(request, self._template)
         context = getattr(config, "max_position_embeddings", None)
         if context is not None and len(prompt) >= context:
             return Completion(error=f"prompt has {len(prompt)} tokens, context is {context}")
@@ -203,12 +195,46 @@ class Transformers:
         return Prepared(position, prompt, limit, temperature, top_k, top_p, request.seed)
 
 
+def load(model: str, dtype: str, device: str | None = None) -> PreTrainedModel:
+    """A causal language model in eval mode on a device, the GPU when there is one and none is named.
+
+    Raises `DataError` when it cannot be loaded, `MissingExtra` without torch.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise MissingExtra("torch", "train") from None
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(f"{model}: cannot be loaded ({reason}); give a folder or hub id") from error
+    return loaded.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def begun_ids(request: Request, template: Template) -> list[int]:
+    """Token ids of a request's prompt, and of what the assistant's turn begins with."""
+    return template.prompt_ids(request.prompt) + (request.prefix_ids or template.encode(request.prefix))
+
+
 def completion_of(
-    sampled: list[int], template: Template, stop_ids: frozenset[int], *, prompt_tokens: int, seconds: float
+    sampled: list[int],
+    template: Template,
+    stop_ids: frozenset[int],
+    *,
+    prompt_tokens: int,
+    seconds: float,
+    begun: bool = False,
 ) -> Completion:
-    """What was sampled, its stop token included where there is one, as a completion."""
+    """What was sampled, its stop token included where there is one, as a completion; what goes on from a beginning is
+    not split."""
     stopped = bool(sampled) and sampled[-1] in stop_ids
-    reasoning, content = template.split(sampled[:-1] if stopped else sampled)
+    written = sampled[:-1] if stopped else sampled
+    reasoning, content = ("", template.decode(written)) if begun else template.split(written)
     return Completion(
         reasoning=reasoning,
         content=content,

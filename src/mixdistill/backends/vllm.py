@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixdistill.backends import adapters
 from mixdistill.backends.transformers import (
+    begun_ids,
     completion_of,
     decoding_of,
     generation_config,
@@ -44,6 +45,8 @@ class _Asked(NamedTuple):
 
     position: int
     start: float
+    begun: bool
+    """Whether it goes on from a beginning."""
 
 
 class VLLM:
@@ -92,6 +95,7 @@ class VLLM:
         }
         self.engine_options = {k: v for k, v in given.items() if v is not None}
         self._adapter = adapters.read(model)
+        self._kept = False
 
     def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
         """Yield (draws before it, completion) as rows finish; draws a request whenever the engine has room for one.
@@ -116,13 +120,24 @@ class VLLM:
                         yield drawn - 1, failed
                 for output in self._step() if asked else ():
                     row = asked.pop(output.request_id)
-                    yield row.position, self._completion(output, time.perf_counter() - row.start)
+                    yield row.position, self._completion(output, row)
         finally:
-            self._close(asked)
+            self._drop(asked)
+            if not self._kept:
+                self._close()
+
+    def __enter__(self) -> VLLM:
+        """Keep the engine from one `generate` to the next, until this is left."""
+        self._kept = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._kept = False
+        self._close()
 
     def _add(self, position: int, request: Request, asked: dict[str, _Asked]) -> Completion | None:
         """Hand a request to the engine; else the completion that says why it cannot be."""
-        prompt = self._template.prompt_ids(request.prompt)
+        prompt = begun_ids(request, self._template)
         context = self._engine.model_config.max_model_len
         if len(prompt) >= context:
             return Completion(error=f"prompt has {len(prompt)} tokens, context is {context}")
@@ -145,7 +160,7 @@ class VLLM:
             output_kind=_final_only(),
         )
         name = str(position)
-        asked[name] = _Asked(position, time.perf_counter())
+        asked[name] = _Asked(position, time.perf_counter(), request.begun)
         self._engine.add_request(name, {"prompt_token_ids": prompt}, params, lora_request=self._lora)
         return None
 
@@ -156,9 +171,15 @@ class VLLM:
         except Exception as e:
             raise StageError(f"{self.model}: vLLM's engine failed ({said(e, 300)}); run again to go on") from e
 
-    def _completion(self, output: Any, seconds: float) -> Completion:
-        sampled, prompt = list(output.outputs[0].token_ids), len(output.prompt_token_ids)
-        return completion_of(sampled, self._template, self._stop_ids, prompt_tokens=prompt, seconds=seconds)
+    def _completion(self, output: Any, row: _Asked) -> Completion:
+        return completion_of(
+            list(output.outputs[0].token_ids),
+            self._template,
+            self._stop_ids,
+            prompt_tokens=len(output.prompt_token_ids),
+            seconds=time.perf_counter() - row.start,
+            begun=row.begun,
+        )
 
     @property
     def _engine(self) -> Any:
@@ -227,13 +248,18 @@ class VLLM:
         """Tokens that end a completion: the template's and the model's own."""
         return self._template.stop_ids.union(own_stop_ids(self._settings))
 
-    def _close(self, asked: dict[str, _Asked]) -> None:
-        """Drop what is unfinished, end the engine and give its memory back: the worker goes on to another unit."""
+    def _drop(self, asked: dict[str, _Asked]) -> None:
+        """Abandon what is unfinished."""
+        if asked and (llm := self.__dict__.get("_llm")) is not None:
+            with contextlib.suppress(Exception):  # it may be dead, and what went wrong has been said
+                llm.llm_engine.abort_request(list(asked))
+
+    def _close(self) -> None:
+        """End the engine and give its memory back: the worker goes on to another unit."""
         llm = self.__dict__.pop("_llm", None)
         if llm is None:
             return
-        with contextlib.suppress(Exception):  # it may be dead, and what went wrong has been said
-            llm.llm_engine.abort_request(list(asked))
+        with contextlib.suppress(Exception):
             llm.llm_engine.engine_core.shutdown()
         del llm
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory

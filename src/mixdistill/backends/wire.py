@@ -38,6 +38,8 @@ class Terms:
 
     url: str
     """Of chat completions, query included."""
+    completions_url: str
+    """Of text completions."""
     models_url: str
     other_models_url: str
     """The list of models where it would be had base_url ended in /v1; empty where it does."""
@@ -265,17 +267,19 @@ class Wire:
     async def _post(self, job: _Job) -> Completion | Fault:
         import aiohttp
 
-        left = job.began + self.terms.deadline - job.sent
+        request, terms = job.request, self.terms
+        url = terms.completions_url if self.chat.by_tokens(request) else terms.url
+        left = job.began + terms.deadline - job.sent
         too_late = Fault("late", f"no answer in {self.terms.deadline:g} s, the deadline")
         if left <= 0:
             return too_late._replace(kind="server")  # it waited here, not at the server
         try:
             async with (
                 asyncio.timeout(min(left, self.terms.timeout)),
-                self._session.post(self.terms.url, data=self.chat.body(job.request), allow_redirects=False) as reply,
+                self._session.post(url, data=self.chat.body(request), allow_redirects=False) as reply,
             ):
-                raw = await reply.read()
-                return self.chat.read(reply.status, reply.headers, raw, self._loop.time() - job.sent)
+                raw, seconds = await reply.read(), self._loop.time() - job.sent
+                return self.chat.read(reply.status, reply.headers, raw, seconds, begun=request.begun)
         except aiohttp.ConnectionTimeoutError:
             return Fault("unreachable", f"no connection in {CONNECT_SECONDS:g} s")
         except aiohttp.ClientConnectorError as e:

@@ -15,8 +15,11 @@ def recipes(incomplete: str) -> list[str]:
 
 def shipped(incomplete: str) -> list[str]:
     """Shipped recipes by name."""
-    names = sorted(p.stem for p in (Path(__file__).parent.parent / "recipes").glob("*.yaml"))
-    return [name for name in names if name.startswith(incomplete)]
+    folder = Path(__file__).parent.parent / "recipes"
+    found = sorted(
+        p.relative_to(folder).with_suffix("") for part in ("", "paper") for p in (folder / part).glob("*.yaml")
+    )
+    return [name for name in map(Path.as_posix, found) if name.startswith(incomplete)]
 
 
 def runs(incomplete: str) -> list[str]:

@@ -211,6 +211,13 @@ def carry_out(
     return code
 
 
+@contextmanager
+def judges_played(recipe: Recipe) -> Generator[Recipe]:
+    """The recipe with its bought judges played, and the provider that plays them."""
+    with _environment({KEY: "rehearsal"}), serving(provider(recipe)) as url, _environment({URL: url}):
+        yield recipe.model_copy(update={"verify": _played_verify(recipe)})
+
+
 def _who(recipe: Recipe) -> str:
     """Who is played and who is not."""
     names = played(recipe)

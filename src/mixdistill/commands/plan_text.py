@@ -10,6 +10,7 @@ from mixdistill.commands import judging
 from mixdistill.commands.estimates import SELF_SAMPLES
 from mixdistill.commands.plans import (
     Amount,
+    Cost,
     Memory,
     Plan,
     PlannedContrast,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 TURN = 300
 """Characters shown of a turn as a teacher is sent it: its beginning and its end."""
+LITTLE = 0.01
+"""GPU-hours below which there is nothing to say."""
 HEAD = 12
 """Columns of a block's heading."""
 Line = tuple[tuple[str, ...], list[str]]
@@ -50,6 +53,7 @@ def text(plan: Plan, width: int = 100) -> Text:
         ("contrasts", [_contrast_line(c) for c in plan.contrasts]),
         ("evaluation", _evaluation_lines(plan.evaluation)),
         ("time", _time_lines(plan.time, plan.evaluation.max_tokens)),
+        ("cost", cost_lines(plan.cost)),
         ("memory", [_memory_line(m) for m in plan.memory]),
         ("disk", _disk_lines(plan)),
         ("warning", [((), [w]) for w in plan.warnings]),
@@ -188,7 +192,7 @@ def _evaluation_lines(e: PlannedEvaluation) -> list[Line]:
     limit = f"at most {e.max_tokens:,} tokens each" if e.max_tokens else "as long as the student's own settings allow"
     caps = f", also cut at {', '.join(f'{c:,}' for c in e.caps)}" if e.caps else ""
     dev = [((f"{e.dev:,} traces of dev problems while it trains",), [])] if e.dev else []
-    return [((f"{e.total:,} traces: {e.models} models x ({each}), {limit}{caps}",), []), *dev]
+    return [((f"{e.total:,} traces: {e.models} models x ({each}), {limit}{caps}",), e.own), *dev]
 
 
 def _time_lines(t: Time, limit: int | None) -> list[Line]:
@@ -214,6 +218,27 @@ def _time_lines(t: Time, limit: int | None) -> list[Line]:
         how += ", and self: {self: 1} among the arms where the recipe lists them"
         found.append(((), [f"an arm of the student's own right answers: at most {rough_time(t.own_answers)} ({how})"]))
     return [*found, *(((), [f"({b})"]) for b in bases)]
+
+
+def cost_lines(c: Cost) -> list[Line]:
+    """The whole study in tokens and GPU-hours, and what these rest on."""
+    parts = {"teachers": c.teachers, "training": c.training, "evaluation": c.evaluation}
+    unknown = next((a.basis for a in parts.values() if a.value is None), None)
+    tokens = c.tokens.basis if not c.tokens.value else f"about {short_number(c.tokens.value)} ({c.tokens.basis})"
+    lines: list[Line] = [(("tokens bought", tokens), [])]
+    if unknown:
+        return [*lines, (("GPU-hours", unknown), [])]
+    total = sum(a.value or 0 for a in parts.values())
+    said = ", ".join(f"{what} {hours(a.value)}" for what, a in parts.items() if a.value)
+    most = f"; evaluation at most {hours(c.at_most.value)}" if c.at_most.value else ""
+    if total < LITTLE:
+        return [*lines, (("GPU-hours", hours(total)), [])]
+    return [*lines, (("GPU-hours", f"{hours(total)}: {said}{most}"), [f"({a})" for a in c.assumed])]
+
+
+def hours(value: float | None) -> str:
+    """Hours in two digits: about 1,300, about 0.57, less than 0.01."""
+    return f"less than {LITTLE}" if value is None or value < LITTLE else f"about {float(f'{value:.2g}'):,.10g}"
 
 
 def _variant_words(v: Variant) -> str:

@@ -43,6 +43,23 @@ class Time(Row):
     """What works at once."""
 
 
+class Cost(Row):
+    """What the whole study takes, with all that may be there already."""
+
+    tokens: Amount
+    """Sampled by the teachers that are asked."""
+    teachers: Amount
+    """GPU-hours of these tokens, were all teachers served on GPUs of one's own."""
+    training: Amount
+    """GPU-hours."""
+    evaluation: Amount
+    """GPU-hours."""
+    at_most: Amount
+    """The same where every answer runs to the limit of tokens."""
+    assumed: list[str]
+    """What these rest on."""
+
+
 class Memory(Row):
     """What a training of a student takes at most, of the arm that takes most, against what there is."""
 
@@ -217,6 +234,8 @@ class PlannedEvaluation(Row):
     """Traces of dev problems while it trains; no part of the total."""
     max_tokens: int | None
     caps: list[int]
+    own: list[str] = []
+    """What single benchmarks have otherwise, a line each."""
 
 
 class Plan(Row):
@@ -244,6 +263,7 @@ class Plan(Row):
     contrasts: list[PlannedContrast]
     evaluation: PlannedEvaluation
     time: Time
+    cost: Cost
     memory: list[Memory]
     """One a student."""
     disk: Disk

@@ -8,13 +8,18 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from mixdistill import fragments
+from mixdistill.commands import costs, plan_text
 from mixdistill.errors import RecipeError, StoreError, did_you_mean
 from mixdistill.files import write_atomically
-from mixdistill.recipe import load, shipped
+from mixdistill.fragments import fragment
+from mixdistill.recipe import Recipe, load, shipped
+from mixdistill.store import Store
 
 
 def facts() -> list[dict[str, Any]]:
-    """Every shipped recipe: name, description, students, teachers, arms, cells (trainings)."""
+    """Every shipped recipe: name, description, students, teachers, arms, cells (trainings), gpu_hours (roughly, of its
+    teachers, trainings and evaluations; None where that is not known)."""
     found = []
     for name in shipped():
         recipe = load(name)
@@ -26,6 +31,7 @@ def facts() -> list[dict[str, Any]]:
                 "teachers": len(recipe.teachers),
                 "arms": len(recipe.arms),
                 "cells": len(recipe.cells()),
+                "gpu_hours": _gpu_hours(recipe),
             }
         )
     return found
@@ -43,13 +49,46 @@ def listing(width: int) -> str:
     return "\n".join([*lines, "", "Read one: mixdistill recipes NAME    Copy it: mixdistill recipes NAME --to my.yaml"])
 
 
+def benchmarks() -> list[dict[str, Any]]:
+    """Every shipped benchmark: name, what it is, and its keys."""
+    return [{"name": name, "description": _about(file), **fragment(name)} for name, file in fragments.shipped().items()]
+
+
+def _about(file: Path) -> str:
+    """The first sentences of a fragment's header, up to its licence."""
+    head = file.read_text(encoding="utf-8").partition("\n#\n")[0]
+    return " ".join(line.removeprefix("#").strip() for line in head.splitlines())
+
+
+def benchmark_listing(width: int) -> str:
+    """The shipped benchmarks as a table for a person, at most `width` characters wide."""
+    known = benchmarks()
+    indent = max(len(b["name"]) for b in known) + 2
+    lines = []
+    for b in known:
+        wrapped = textwrap.wrap(
+            f"{b['description']} ({b['source']}, verified by {b['verify']['verifier']})", width - indent
+        )
+        lines += [f"{b['name'] if i == 0 else '':<{indent}}{line}" for i, line in enumerate(wrapped)]
+    return "\n".join([*lines, "", "Use them: problems: {eval: [gsm8k, math500]}    Read one: mixdistill recipes NAME"])
+
+
 def _of(r: dict[str, Any]) -> str:
-    return f"{r['students']} student{'s' * (r['students'] > 1)}, {r['arms']} arms"
+    hours = r["gpu_hours"]
+    cost = f"; {plan_text.hours(hours)} GPU-hours" if hours is not None and hours >= plan_text.LITTLE else ""
+    return f"{r['students']} student{'s' * (r['students'] > 1)}, {r['arms']} arms{cost}"
+
+
+def _gpu_hours(recipe: Recipe) -> float | None:
+    found = costs.cost(recipe, costs.known_rows(recipe), {}, Store(Path("runs") / recipe.name))
+    parts = [found.teachers.value, found.training.value, found.evaluation.value]
+    return None if None in parts else sum(hours or 0 for hours in parts)
 
 
 def text(name: str) -> str:
-    """A shipped recipe as it stands in its file. Raises RecipeError."""
-    return _file(name).read_text(encoding="utf-8")
+    """A shipped recipe or benchmark as it stands in its file. Raises RecipeError."""
+    file = fragments.shipped()[name] if name in fragments.shipped() else _file(name)
+    return file.read_text(encoding="utf-8")
 
 
 def copy(name: str, to: Path, force: bool) -> str:

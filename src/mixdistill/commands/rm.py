@@ -12,10 +12,10 @@ from mixdistill.commands.status import human, no_run, size
 from mixdistill.errors import StoreError
 from mixdistill.lock import CLAIM, LOCK
 from mixdistill.pipeline import STAGES
-from mixdistill.refusals import BEST, PILOT, RECIPE, SESSIONS, SHIP
+from mixdistill.refusals import BEST, FIXTURES, PILOT, RECIPE, SESSIONS, SHIP
 from mixdistill.store import SET_ASIDE, Store
 
-OURS = {"problems", *STAGES, AUDIT, SHIP, BEST, SET_ASIDE, RECIPE, SESSIONS, PILOT, LOCK, CLAIM, ".progress"}
+OURS = {"problems", *STAGES, AUDIT, SHIP, BEST, FIXTURES, SET_ASIDE, RECIPE, SESSIONS, PILOT, LOCK, CLAIM, ".progress"}
 LAST = ("problems", RECIPE, LOCK, CLAIM)
 """By the first two a folder is known as a run's: a deletion that was stopped before them can be called again."""
 

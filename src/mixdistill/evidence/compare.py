@@ -128,7 +128,8 @@ def _nothing(first: Side, second: Side, what: str, ours: list[str], theirs: list
 
 def _problems(first: Side, second: Side) -> list[CommonProblems]:
     """Of every benchmark of both. Raises DataError where no problem is common."""
-    names = [b for b in first.problems if b in second.problems]
+    guards = {*first.recipe.problems.guards, *second.recipe.problems.guards}  # of which there are no gaps
+    names = [b for b in first.problems if b in second.problems and b not in guards]
     if not names:
         raise _nothing(first, second, "benchmark", [*first.problems], [*second.problems])
     found = []
@@ -204,7 +205,7 @@ def _caps(first: Side, second: Side, student: str, benchmark: str) -> list[tuple
     sides = []
     for x in (first, second):
         limit = x.limit(student, benchmark)
-        sides.append({limit: None} | {cap: cap for cap in x.recipe.evaluate.caps})
+        sides.append({limit: None} | {cap: cap for cap in x.recipe.on(benchmark).evaluate.caps})
     ours, theirs = sides
     return [(ours[n], theirs[n]) for n in ours if n in theirs] or [(None, None)]
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.dev import DEV
 from mixdistill.evidence import stats
+from mixdistill.evidence.details import GapUndertrained
 from mixdistill.evidence.rows import DevGap, DevPoint, Moving
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
@@ -31,6 +32,8 @@ class Curves(NamedTuple):
     moving: list[Moving]
     left_out: list[str]
     """Trainings that were not asked the dev problems that the recipe now names."""
+    undertrained: list[GapUndertrained]
+    """How each gap of the declared budget moved between the last two points."""
 
 
 def over_training(recipe: Recipe, store: Store) -> Curves:
@@ -53,6 +56,7 @@ def over_training(recipe: Recipe, store: Store) -> Curves:
         gaps=list(_gaps(recipe, asked)),
         moving=[m for key, over in asked.items() if (m := _moving(*key, over))],
         left_out=left_out,
+        undertrained=list(_changes(recipe, asked)),
     )
 
 
@@ -91,12 +95,20 @@ def _gaps(recipe: Recipe, asked: dict[tuple[str, str], Over]) -> Iterator[DevGap
     """Contrasts between trained arms, at the points that all their arms have."""
     for name in recipe.contrasts:
         for variant in recipe.variants:
-            for student in recipe.students:
-                pairs = recipe.pairs(name, variant)
-                arms = {arm: asked.get((student, arm)) for pair in pairs for arm in pair}
-                there = {arm: over for arm, over in arms.items() if over}
-                if pairs and len(there) == len(arms):
-                    yield from _gap(name, variant, student, pairs, there)
+            for student, pairs, there in _comparable(recipe, name, variant, asked):
+                yield from _gap(name, variant, student, pairs, there)
+
+
+def _comparable(
+    recipe: Recipe, name: str, variant: str, asked: dict[tuple[str, str], Over]
+) -> Iterator[tuple[str, list[tuple[str, str]], dict[str, Over]]]:
+    """(student, pairs of a contrast, what each of their arms was asked), where all of them were."""
+    pairs = recipe.pairs(name, variant)
+    for student in recipe.students:
+        arms = {arm: asked.get((student, arm)) for pair in pairs for arm in pair}
+        there = {arm: over for arm, over in arms.items() if over}
+        if pairs and len(there) == len(arms):
+            yield student, pairs, there
 
 
 def _gap(
@@ -121,6 +133,38 @@ def _gap(
             problems=e.problems,
             seeds=e.seeds,
         )
+
+
+def _changes(recipe: Recipe, asked: dict[tuple[str, str], Over]) -> Iterator[GapUndertrained]:
+    """Each contrast at the last point that its arms have minus the same at the one before it, paired over problems and
+    seeds; of a blend against the pure arm that decides at the end."""
+    for name in recipe.contrasts:
+        for student, pairs, there in _comparable(recipe, name, "", asked):
+            points = sorted(set.intersection(*(set(over) for over in there.values())))
+            changes = {arm: _change(over, points[-2:]) for arm, over in there.items()}
+            arm = pairs[0][0]
+            if len(points) < 2 or not all(set(changes[arm]) & set(changes[other]) for _, other in pairs):
+                continue
+            ends = {o: stats.gap(stats.paired(there[arm][points[-1]], there[o][points[-1]])) for _, o in pairs}
+            other, _ = stats.beats_each(ends)
+            e = stats.gap(stats.paired(changes[arm], changes[other]))
+            yield GapUndertrained(
+                name=name,
+                student=student,
+                arms=(arm, other),
+                since=points[-2],
+                delta=e.delta,
+                checkpoints=e.checkpoints,
+                data=e.data,
+                seeds=e.seeds,
+                problems=e.problems,
+            )
+
+
+def _change(over: Over, points: list[float]) -> dict[int | None, dict[str, float]]:
+    """Seed -> problem -> score at the last of these points minus that at the first, of the seeds that both have."""
+    before, last = over[points[0]], over[points[-1]]
+    return {seed: {p: last[seed][p] - before[seed][p] for p in last[seed]} for seed in last if seed in before}
 
 
 def _moving(student: str, arm: str, over: Over) -> Moving | None:

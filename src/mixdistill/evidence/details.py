@@ -9,7 +9,28 @@ from typing import Literal
 
 from pydantic import Field
 
-from mixdistill.types import Interval, Row
+from mixdistill.types import Interval, Outcome, Row
+
+
+class Ended(Row):
+    """How the answers of one arm ended at one token cap, over its seeds; the counts add up to `answers`."""
+
+    student: str
+    arm: str
+    benchmark: str
+    max_tokens: int | None
+    """As in `Gap`."""
+    answers: int
+    counts: dict[Outcome, int]
+    finished: float
+    """Share that ended by itself within the cap, 0..1."""
+    finished_interval: Interval | None
+    """This data, with a single seed these checkpoints."""
+    tokens: float
+    """Mean tokens of an answer, cut at the cap."""
+    tokens_interval: Interval | None
+    problems: int
+    seeds: int
 
 
 class BudgetPoint(Row):
@@ -58,8 +79,12 @@ class FinishedGap(Row):
     seeds: int
 
 
+Part = Literal["cannot solve", "does not stop", "not extracted", "error"]
+"""How an answer failed; see `GapPart.part`."""
+
+
 class GapPart(Row):
-    """One part of a gap: how much of it comes from answers that ended so. The parts of a gap add up to it."""
+    """One part of a gap: how much of it comes from answers that failed so. The parts of a gap add up to it."""
 
     name: str
     """Name of the contrast."""
@@ -67,11 +92,18 @@ class GapPart(Row):
     benchmark: str
     arms: tuple[str, str]
     max_tokens: int | None
-    part: Literal["cannot solve", "does not stop", "not extracted", "error"]
+    part: Part
+    """`cannot solve`: an answer was found, and is wrong. `does not stop`: the token limit came before an answer that
+    counts. `not extracted`: it ended, and no answer was found, or one that only another reading accepts. `error`: the
+    verifier or the request failed."""
     delta: float
-    """Points of the gap that this part makes: failures of that kind of arms[1] minus those of arms[0], in 0..1."""
+    """What this part makes of the gap: failures of that kind of arms[1] minus those of arms[0], in 0..1."""
+    rates: tuple[float, float]
+    """Share of the answers of both arms that failed so, 0..1, mean over seeds."""
     checkpoints: Interval | None
     data: Interval | None
+    most: bool
+    """Whether the gap leaves out zero and this part makes more of it than all others together, beyond noise."""
     seeds: int
     problems: int
 
@@ -206,34 +238,43 @@ class Crossover(Row):
 
 
 class ShiftedToken(Row):
-    """A token that the trained student writes where the untuned one would have ranked it low."""
+    """A token that a student writes where its untuned self would have ranked it low."""
 
     token: str
+    """Without the white space around it, unless it is nothing else."""
     count: int
     """How often it was written."""
     rank: float
-    """Mean rank under the untuned student; 1 is its own first choice."""
+    """Mean rank under the untuned student; 1 is its own first choice, and what is beyond 100 counts as 100."""
     kind: Literal["style", "content"]
+    """What it was more often, where it was not the first choice."""
 
 
 class StyleShift(Row):
-    """How far the text of a trained student is from what the untuned one would have written (the paper's figure 8)."""
+    """How far the text of a student is from what its untuned self would have written (the paper's figure 8). The row of
+    `base` says it of the untuned student's own text: what sampling alone does."""
 
     student: str
     arm: str
+    benchmark: str
+    seed: int | None
+    """The one training that was looked at; None for `base`."""
     tokens: int
     """Tokens looked at."""
     traces: int
+    """One of each problem."""
     top1: float
     """Share of tokens that are the untuned student's own first choice, 0..1."""
     top1_interval: Interval | None
-    """Traces resampled by problem."""
+    """These checkpoints: problems resampled."""
     mean_rank: float
-    style_share: float
-    """Of the tokens it would not have chosen first, the share that is style and not content."""
+    """1 is the first choice; what is beyond 100 counts as 100."""
+    mean_rank_interval: Interval | None
+    style_share: float | None
+    """Of the tokens it would not have chosen first, the share that is style and not content; None without such."""
     style_interval: Interval | None
     shifted: list[ShiftedToken]
-    """The most shifted ones first."""
+    """The most shifted ones first: by places off the first choice, over all their occurrences."""
 
 
 class AnswerCost(Row):
@@ -242,14 +283,23 @@ class AnswerCost(Row):
     student: str
     arm: str
     benchmark: str
+    answers: int
+    """That were measured; a failed request is none."""
+    problems: int
+    seeds: int
+    """0 for `base`."""
     tokens: float
-    """Completion tokens of 1,000 answers."""
+    """Completion tokens of 1,000 answers, at the generation's own limit."""
+    interval: Interval | None
+    """Of `tokens`; as all here, these checkpoints: problems resampled, seeds fixed."""
     tokens_per_correct: float | None
     """Completion tokens for one correct answer; None where none was."""
+    correct_interval: Interval | None
+    """None also where so few are correct that it has no upper end."""
     seconds: float | None
-    """Of the machine that evaluated, for 1,000 answers."""
-    interval: Interval | None
-    """Of `tokens`, problems resampled."""
+    """Of the machine that evaluated, for 1,000 answers, in batches as they were; None where a server or vLLM answered:
+    there, requests share their time."""
+    seconds_interval: Interval | None
 
 
 class Published(Row):
@@ -272,6 +322,7 @@ class Published(Row):
 class Details(Row):
     """All of them; a list is empty where nothing of its kind was measured."""
 
+    ended: list[Ended] = []
     budget_points: list[BudgetPoint] = []
     finished_gaps: list[FinishedGap] = []
     parts: list[GapPart] = []

@@ -9,25 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill import evaluate, resolve
+from mixdistill import evaluate, prompts, resolve
 from mixdistill.arms import BASE, called
 from mixdistill.asking import asks
 from mixdistill.backends.transformers import IGNORED_SETTINGS
 from mixdistill.errors import DataError, StageError
 from mixdistill.files import write_atomically
-from mixdistill.prompts import tagged
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Link
 from mixdistill.store import Store
 from mixdistill.students import backend_options
 from mixdistill.tokens import WAYS, Template, switched
 from mixdistill.training.snapshots import MODEL
-from mixdistill.types import Decision, Outcome, Problem, Trace, prompt_text
+from mixdistill.types import Decision, Outcome, Problem, Trace
 from mixdistill.verify import DECISIONS
 
 GRADING, PROBLEMS, SCRIPT = "grading.json", "problems.jsonl", "run.sh"
@@ -101,7 +100,8 @@ class Evaluated:
     """Folder or hub id."""
     template: Template
     problems: list[Problem]
-    """As they were asked."""
+    asked: dict[str, prompts.Prompt]
+    """Problem id -> what the student was asked about it."""
     traces: dict[str, Trace]
     """Problem id -> our completion."""
     correct: dict[str, dict[str, bool]]
@@ -111,8 +111,6 @@ class Evaluated:
     facts: dict[str, Any]
     """Of its marker."""
     dtype: str
-    max_tokens: int
-    """Most tokens of a completion that every prompt leaves room for."""
 
     @property
     def task(self) -> str:
@@ -122,11 +120,26 @@ class Evaluated:
     @property
     def templated(self) -> bool:
         """Whether the harness can apply the chat template itself: to one user turn, given nothing besides."""
-        return not self.template.chat_template_kwargs and all(isinstance(p.prompt, str) for p in self.problems)
+        return not self.template.chat_template_kwargs and all(isinstance(p, str) for p in self.asked.values())
 
-    def prompt(self, problem: Problem) -> str:
-        """What its document says: the user's turn, or where that is not all, the whole prompt as text."""
-        return prompt_text(problem.prompt) if self.templated else self.template.prompt_text(problem.prompt)
+    def prompt(self, problem: str) -> str:
+        """A problem's prompt as the student saw it."""
+        return self.template.prompt_text(self.asked[problem])
+
+    def document(self, problem: Problem) -> dict[str, str]:
+        """A problem as the harness has it: the user's turn, or where that is not all, the whole prompt as text."""
+        asked = self.asked[problem.id]
+        prompt = asked if self.templated and isinstance(asked, str) else self.prompt(problem.id)
+        return {"id": problem.id, "prompt": prompt, "answer": problem.answer}
+
+    @property
+    def max_tokens(self) -> int:
+        """Our limit, or what the longest prompt leaves of it or of the context: the harness would cut that prompt's
+        beginning off."""
+        decoding = self.facts["decoding"]
+        longest = max(len(self.template.encode(self.prompt(p.id))) for p in self.problems)
+        limits = [decoding[name] - longest for name in ("context", "max_length") if decoding.get(name)]
+        return min([*limits, *([decoding["max_tokens"]] if decoding.get("max_tokens") else [])])
 
     @property
     def generation(self) -> dict[str, Any]:
@@ -154,47 +167,47 @@ class Evaluated:
 
 def read(recipe: Recipe, store: Store, key: Key) -> Evaluated:
     """An evaluation out of its folder. Raises StageError where it is not there, DataError where it was not greedy."""
+    ask, recipe = recipe.problems.eval[key.benchmark].ask, recipe.on(key.benchmark)
     folder = store.folder("evaluate", *key.folder)
-    marker = store.marker(folder)
-    if marker is None:
-        raise StageError(f"{folder}: not evaluated yet; run the recipe first: mixdistill run {store.root}/recipe.yaml")
-    facts, k = marker["facts"], recipe.evaluate.k
-    if facts["decoding"].get("temperature") != 0 or k != 1:
-        raise DataError(
-            f"{store.root}: {key.name} was sampled (temperature {facts['decoding'].get('temperature')}, k {k}), and no "
-            "other program can draw the same; evaluate a run with evaluate: {k: 1, sampling: {temperature: 0}}"
-        )
-    student = recipe.students[key.student]
+    facts = _greedy(recipe, store, key)
+    student, asked, tag = recipe.students[key.student], prompts.asking(ask), recipe.tag_of(key.arm)
     model = resolve.model_path(student.model) if key.seed is None else str(_trained(store, key))
-    kwargs = _kwargs(student.chat_template_kwargs, key.arm)
-    template = Template.load(model, chat_template_kwargs=kwargs)
-    tag = recipe.tag_of(key.arm)
-    problems = [
-        p.model_copy(update={"prompt": tagged(p.prompt, tag)})
-        for p in store.read(store.folder("problems"), Problem, key.benchmark)
-    ]
-    ids = {p.id for p in problems}
-    traces = {
-        t.problem_id: t for t in store.rows(folder, Trace, evaluate.TRACES) if t.problem_id in ids and not t.error
-    }
-    verifier = recipe.verify.chain[0]
-    if asks(verifier.name):
-        raise DataError(
-            f"{store.root}: its first verifier asks a model, and the harness cannot; give it one that does not"
-        )
+    template = Template.load(model, chat_template_kwargs=_kwargs(student.chat_template_kwargs, key.arm))
+    problems = store.read(store.folder("problems"), Problem, key.benchmark)
+    ids, rows = {p.id for p in problems}, store.rows(folder, Trace, evaluate.TRACES)
+    traces = {t.problem_id: t for t in rows if t.problem_id in ids and t.sample == 0 and t.error is None}
     return Evaluated(
         key=key,
         model=model,
         template=template,
         problems=problems,
+        asked={p.id: prompts.tagged(asked(p.prompt), tag) for p in problems},
         traces=traces,
         correct=_correct(store, folder, traces),
-        verifier=verifier,
+        verifier=recipe.verify.chain[0],
         deadline=recipe.verify.deadline,
         facts=facts,
         dtype=backend_options(recipe, key.student)["dtype"],
-        max_tokens=_max_tokens(facts["decoding"], template, problems),
     )
+
+
+def _greedy(recipe: Recipe, store: Store, key: Key) -> dict[str, Any]:
+    """The facts of an evaluation, if another program can do it again; else raises."""
+    folder = store.folder("evaluate", *key.folder)
+    marker = store.marker(folder)
+    if marker is None:
+        raise StageError(f"{folder}: not evaluated yet; run the recipe first: mixdistill run {store.root}/recipe.yaml")
+    temperature, k = marker["facts"]["decoding"].get("temperature"), recipe.evaluate.k
+    if temperature != 0 or k != 1:
+        raise DataError(
+            f"{store.root}: {key.name} was sampled (temperature {temperature}, k {k}), and no other program can draw "
+            "the same; evaluate a run with evaluate: {k: 1, sampling: {temperature: 0}}"
+        )
+    if asks(recipe.verify.chain[0].name):
+        raise DataError(
+            f"{store.root}: its first verifier asks a model, and the harness cannot; give it one that does not"
+        )
+    return marker["facts"]
 
 
 def _trained(store: Store, key: Key) -> Path:
@@ -216,15 +229,6 @@ def _correct(store: Store, folder: Path, traces: dict[str, Trace]) -> dict[str, 
     return {problem[d.trace_id]: {r: getattr(d, r) is Outcome.CORRECT for r in READINGS} for d in decisions}
 
 
-def _max_tokens(decoding: dict[str, Any], template: Template, problems: list[Problem]) -> int:
-    """Our limit, or what the longest prompt leaves of the context: the harness would cut the prompt's beginning off."""
-    longest = max((len(template.prompt_ids(p.prompt)) for p in problems), default=0)
-    limits = [decoding["max_tokens"]] if decoding.get("max_tokens") else []
-    limits += [decoding["context"] - longest] if decoding.get("context") else []
-    limits += [decoding["max_length"] - longest] if decoding.get("max_length") else []
-    return min(limits)
-
-
 # -- writing it -------------------------------------------------------------------------------------------------------
 
 
@@ -237,7 +241,7 @@ def write(evaluated: Evaluated, out: Path) -> dict[str, Any]:
             task=evaluated.task,
             generation=json.dumps(evaluated.generation, ensure_ascii=False),
         ),
-        PROBLEMS: _lines(documents(evaluated)),
+        PROBLEMS: _lines(map(evaluated.document, evaluated.problems)),
         "grade.py": GRADE,
         GRADING: json.dumps(_grading(evaluated), indent=2, ensure_ascii=False) + "\n",
         f"samples_{evaluated.task}.jsonl": _lines(samples(evaluated)),
@@ -247,11 +251,6 @@ def write(evaluated: Evaluated, out: Path) -> dict[str, Any]:
         write_atomically(out / name, text.encode())
     return {"out": str(out), "task": evaluated.task, "problems": len(evaluated.problems), "files": list(files),
             "start": f"sh {shlex.quote(str(out / SCRIPT))}"}  # fmt: skip
-
-
-def documents(evaluated: Evaluated) -> Iterator[dict[str, str]]:
-    """The problems as the harness's documents."""
-    return ({"id": p.id, "prompt": evaluated.prompt(p), "answer": p.answer} for p in evaluated.problems)
 
 
 def command(evaluated: Evaluated) -> str:
@@ -264,16 +263,18 @@ def command(evaluated: Evaluated) -> str:
 
 def samples(evaluated: Evaluated) -> Iterator[dict[str, Any]]:
     """Our completions and verdicts as rows of its `samples_<task>_<date>.jsonl`; failed requests are none."""
-    for n, (problem, document) in enumerate(zip(evaluated.problems, documents(evaluated), strict=True)):
+    generation = evaluated.generation
+    for n, problem in enumerate(evaluated.problems):
+        document = evaluated.document(problem)
         trace, correct = evaluated.traces.get(problem.id), evaluated.correct.get(problem.id)
         if trace is None or correct is None:
             continue
-        prompt, text = evaluated.template.prompt_text(problem.prompt), evaluated.text(trace)
+        prompt, text = evaluated.prompt(problem.id), evaluated.text(trace)
         yield {
             "doc_id": n,
             "doc": document,
             "target": problem.answer,
-            "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": evaluated.generation}},
+            "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": generation}},
             "resps": [[text]],
             "filtered_resps": [text],
             "filter": "none",
@@ -294,10 +295,11 @@ def _grading(evaluated: Evaluated) -> dict[str, Any]:
         "model": evaluated.model,
         "chat_template_kwargs": evaluated.template.chat_template_kwargs,
         "max_tokens": evaluated.max_tokens,
+        "problems": {p.id: p.model_dump(mode="json") for p in evaluated.problems},
     }
 
 
-def _lines(rows: Iterator[dict[str, Any]]) -> str:
+def _lines(rows: Iterable[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 

@@ -189,8 +189,7 @@ def _reason(
     margins: _Margins,
 ) -> tuple[Reason, str]:
     """(the first reason that holds, what was found)."""
-    problem = next(p for p in evaluated.problems if p.id == theirs.problem_id)
-    prompt = evaluated.template.prompt_text(problem.prompt)
+    prompt = evaluated.prompt(theirs.problem_id)
     if theirs.text == evaluated.text(trace):
         return "same", ""
     if theirs.text == plain:
@@ -253,8 +252,7 @@ class _Margins:
             from transformers import AutoModelForCausalLM
 
             self._model = AutoModelForCausalLM.from_pretrained(self.evaluated.model, dtype=self.evaluated.dtype).eval()
-        problem = next(p for p in self.evaluated.problems if p.id == problem_id)
-        ids = self.evaluated.template.prompt_ids(problem.prompt) + before
+        ids = self.evaluated.template.encode(self.evaluated.prompt(problem_id)) + before
         with torch.no_grad():
             logits = self._model(torch.tensor([ids])).logits[0, -1].float()
         return float(logits[one] - logits[other])

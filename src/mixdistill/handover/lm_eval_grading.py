@@ -39,7 +39,7 @@ def verdict_of(folder: Path, doc: dict[str, Any], completion: str) -> Verdict:
     said, template = _said(folder)
     completion, ended = as_limited(template, completion, said["max_tokens"])
     reasoning, content = template.split_text(completion)
-    problem = Problem(id=doc["id"], prompt=doc["prompt"], answer=doc["answer"])
+    problem = Problem.model_validate(said["problems"][doc["id"]])
     trace = Trace(
         id=trace_id(AUTHOR, problem.id, 0),
         problem_id=problem.id,

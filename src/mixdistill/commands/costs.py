@@ -1,0 +1,139 @@
+"""What a whole study costs in tokens and GPU-hours, whether or not its models and data are here.
+
+Sizes of models that are not here are read off their names, sizes of known data sets off a table, and lengths of traces
+that nobody has seen are assumed; each of these is said. No rate was measured on a GPU.
+"""
+
+from __future__ import annotations
+
+from mixdistill import evaluate
+from mixdistill.arms import BASE, called
+from mixdistill.commands import estimates
+from mixdistill.commands.plans import Amount, Cost
+from mixdistill.recipe import Recipe
+from mixdistill.sections import Source, Teacher
+from mixdistill.store import Store
+
+ROWS = {
+    "openai/gsm8k": {"train": 7473, "test": 1319},
+    "HuggingFaceH4/MATH-500": {"test": 500},
+    "nlile/hendrycks-MATH-benchmark": {"train": 12000, "test": 500},
+    "open-r1/OpenR1-Math-220k": {"train": 93733},
+    "math-ai/amc23": {"test": 40},
+    "math-ai/aime24": {"test": 30},
+    "math-ai/aime25": {"test": 30},
+    "HuggingFaceH4/aime_2024": {"train": 30},
+    "Hothan/OlympiadBench": {"train": 674},
+    "Idavidrein/gpqa": {"train": 198},
+    "TIGER-Lab/MMLU-Pro": {"test": 12032},
+    "google/IFEval": {"train": 541},
+}
+"""Rows of well-known data sets on the hub: id -> split -> how many, in the subset that is usually taken."""
+ASSUMED_LENGTH = 1000
+"""Tokens of a trace that nobody has seen, of a teacher without a limit."""
+ASSUMED_SHARE = 4
+"""A trace that nobody has seen takes one part in so many of its teacher's limit."""
+ASSUMED_PROMPT = 100
+NOT_ASKED = ("recorded", "scripted")
+RATES = (
+    "an A100 or better, not measured: 1e14 operations a second in training (6 a weight and token), 4e12 in sampling (2)"
+)
+
+
+def known_rows(study: Recipe) -> dict[str, int | None]:
+    """List of problems -> how many it has by the table; None where that is not known."""
+    return {name: _rows(source) for name, source in study.problems.lists.items()}
+
+
+def _rows(source: Source) -> int | None:
+    rows = ROWS.get(source.source, {}).get(source.split)
+    if rows is None:
+        return source.limit
+    low, high = source.part or (0.0, 1.0)
+    left = max(0, round(rows * (high - low)) - source.skip)
+    return left if source.limit is None else min(left, source.limit)
+
+
+def cost(study: Recipe, rows: dict[str, int | None], known: dict[str, Amount], store: Store) -> Cost:
+    """Of all teachers, trainings and evaluations, none of them taken to be there. `rows`: problems of every list;
+    `known`: tokens of a trace of every teacher, as far as they are."""
+    lengths = {name: _length(teacher, known.get(name)) for name, teacher in study.teachers.items()}
+    unknown = next((name for name, n in rows.items() if n is None), None)
+    if unknown:
+        nothing = Amount(value=None, basis=f"not known before the problems of {unknown} are read")
+        return Cost(tokens=nothing, teachers=nothing, training=nothing, evaluation=nothing, at_most=nothing, assumed=[])
+    counts = {name: n or 0 for name, n in rows.items()}
+    tokens = {
+        name: counts["train"] * teacher.samples * (lengths[name].value or 0)
+        for name, teacher in study.teachers.items()
+        if teacher.backend not in NOT_ASKED
+    }
+    assumed = [RATES, *dict.fromkeys(f"{name}: {a.basis}" for name, a in lengths.items() if "assumed" in a.basis)]
+    return Cost(
+        tokens=Amount(value=sum(tokens.values()), basis=", ".join(tokens) or "no teacher is asked"),
+        teachers=_hours(
+            [_asking(study.teachers[name].model, n) for name, n in tokens.items()], "were they served here"
+        ),
+        training=_training(study, counts["train"], lengths),
+        evaluation=_evaluation(study, store, counts, lengths),
+        at_most=_evaluation(study, store, counts, None),
+        assumed=assumed,
+    )
+
+
+def _length(teacher: Teacher, known: Amount | None) -> Amount:
+    """Tokens of one trace, assumed where nobody knows."""
+    if known is not None and known.value:
+        return known
+    limit = teacher.sampling.max_tokens
+    if limit is None:
+        return Amount(value=ASSUMED_LENGTH, basis=f"{ASSUMED_LENGTH:,} tokens a trace, assumed")
+    mean = limit / ASSUMED_SHARE
+    return Amount(value=mean, basis=f"{mean:,.0f} tokens a trace, assumed: a quarter of its limit")
+
+
+def _asking(model: str, tokens: float) -> float | str:
+    """Seconds of sampling so many tokens, or why they are not known."""
+    weights = estimates.parameters(model)
+    return weights.basis if weights.value is None else 2 * weights.value * tokens / estimates.SAMPLE_RATE["GPU"]
+
+
+def _hours(seconds: list[float | str], basis: str) -> Amount:
+    unknown = next((s for s in seconds if isinstance(s, str)), None)
+    if unknown is not None:
+        return Amount(value=None, basis=unknown)
+    return Amount(value=sum(s for s in seconds if not isinstance(s, str)) / 3600, basis=basis)
+
+
+def _training(study: Recipe, problems: int, lengths: dict[str, Amount]) -> Amount:
+    work = estimates.Work(study, problems, ASSUMED_PROMPT, lengths)
+    tries = study.tune.learning_rate if study.tune else ()
+    trials = [(student, arm, 0) for student in study.students for arm in study.trained for _ in tries]
+    done = [work.training(cell) for cell in [*study.cells(), *trials]]
+    rate = estimates.TRAIN_RATE["GPU"]
+    return _hours(
+        [w if isinstance(w, str) else w / rate for w in done], f"{len(done):,} trainings, every problem solved"
+    )
+
+
+def _evaluation(study: Recipe, store: Store, counts: dict[str, int], lengths: dict[str, Amount] | None) -> Amount:
+    """Every answer as long as its arm's traces, those of an untuned student as the mean of all; without `lengths`, as
+    long as it may be."""
+    asked = [
+        (cell[0], cell[1], benchmark) for cell in evaluate.cells(study, store) for benchmark in study.problems.eval
+    ]
+    limit = study.evaluate.sampling.max_tokens
+    if limit is None and lengths is None:
+        return Amount(value=None, basis=estimates.NO_LIMIT)
+    seconds = []
+    for student, arm, benchmark in asked:
+        mean = float(limit or 0) if lengths is None else _answer(study, arm, lengths)
+        traces = counts[benchmark] * study.evaluate.k
+        seconds.append(_asking(study.students[student].model, traces * min(mean, limit or mean)))
+    return _hours(seconds, f"{len(asked):,} evaluations")
+
+
+def _answer(study: Recipe, arm: str, lengths: dict[str, Amount]) -> float:
+    if called(arm).arm == BASE:
+        return sum(a.value or 0 for a in lengths.values()) / len(lengths)
+    return estimates.example_tokens(study, arm, lengths) or 0.0
