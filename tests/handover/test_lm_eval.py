@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import tiny
+from mixdistill import prompts
 from mixdistill.errors import DataError, StageError
 from mixdistill.handover import lm_eval, lm_eval_grading
 from mixdistill.handover.lm_eval import Evaluated, Key
@@ -117,12 +119,16 @@ def test_the_limit_leaves_room_for_the_longest_prompt(evaluated: Evaluated):
     assert limits == [20, 512 - longest, 100 - longest]
 
 
-def test_a_sampled_evaluation_is_refused(run: Store):
-    sampled = study(evaluate={"k": 4})
+def test_a_sampled_evaluation_is_refused(run: Store, tmp_path: Path):
+    store = Store(Path(shutil.copytree(run.root, tmp_path / "run")))
+    folder = store.folder("evaluate", *BASE.folder)
+    marker = store.marker(folder)
+    assert marker
+    store.mark(folder, {**marker, "options": {**marker["options"], "k": 4}})
     with pytest.raises(DataError) as raised:
-        lm_eval.read(sampled, run, BASE)
+        lm_eval.read(study(), store, BASE)
     assert str(raised.value) == (
-        f"{run.root}: t/base was sampled (temperature 0.0, k 4), and no other program can draw the same; evaluate a "
+        f"{store.root}: t/base was sampled (temperature 0.0, k 4), and no other program can draw the same; evaluate a "
         "run with evaluate: {k: 1, sampling: {temperature: 0}}"
     )
 
@@ -168,3 +174,20 @@ def test_documents_are_the_problems_in_order(evaluated: Evaluated, folder: Path)
     found = lm_eval_grading.problems(folder)["test"]
     assert found.column_names == ["id", "prompt", "answer"]
     assert found["id"][:] == [p.id for p in evaluated.problems]
+
+
+def test_a_benchmark_of_its_own_is_asked_and_graded_as_it_says(tmp_path: Path):
+    evaluation = {"source": "lab:signs", "split": "eval", "limit": 4, "ask": "boxed", "verify": {"verifier": "exact"}}
+    own = {"train": {"source": "lab:signs", "split": "train", "limit": 4}, "eval": {"signs": evaluation}}
+    recipe = tiny.study(tiny.byte_student(tmp_path / "student"), problems=own, evaluate={"caps": []})
+    tiny.failures(recipe, tmp_path / "run", "evaluate")
+    found = lm_eval.read(recipe, Store(tmp_path / "run"), BASE)
+    asked = prompts.asking("boxed")
+    assert [found.document(p)["prompt"] for p in found.problems] == [asked(p.prompt) for p in found.problems]
+    assert found.verifier.name == "exact"
+    lm_eval.write(found, tmp_path / "out")
+    graded = json.loads((tmp_path / "out" / "grading.json").read_text())
+    assert [p["prompt"] for p in graded["problems"].values()] == [p.prompt for p in found.problems], (
+        "as it was graded here"
+    )
+    assert check(found, tmp_path / "out" / "samples_mixdistill_signs.jsonl").passed

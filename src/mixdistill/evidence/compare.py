@@ -24,10 +24,11 @@ from mixdistill.evidence.gaps import Cells
 from mixdistill.evidence.gather import trainings
 from mixdistill.evidence.readings import read
 from mixdistill.evidence.unpaired import difference
+from mixdistill.evidence.verdicts import CANNOT_TELL
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Rule
-from mixdistill.units import Unit
+from mixdistill.units import Extent, Unit
 
 Key = tuple[str, ...]
 """Of an evaluation: student, arm, its seed where it has one, benchmark."""
@@ -82,7 +83,8 @@ def side(letter: str, root: Path, recipe: Recipe) -> Side:
     evaluated = {key: marker for key, marker in markers.items() if marker is not None}
     if not evaluated:
         raise StoreError(f"{root}: nothing is evaluated yet; carry it out first: mixdistill run {root / 'recipe.yaml'}")
-    answers = read(recipe, store, [Unit("evaluate", key, {}) for key in evaluated])
+    sampled = {key: Extent("", (), marker["options"]["k"]) for key, marker in evaluated.items()}
+    answers = read(recipe, store, [Unit("evaluate", key, {}, wanted=wanted) for key, wanted in sampled.items()])
     correct = {**answers.correct, **{rule: answers.correct[like] for rule, like in answers.alike.items()}}
     ids = {b: frozenset(store.problem_ids(b)) for b in recipe.problems.eval}
     return Side(letter, root, recipe, correct, ids, trainings(recipe, store), evaluated, len(keys))
@@ -287,11 +289,11 @@ def _across(
 def _verdict(word: str, a: str, b: str, found: stats.Estimate) -> str:
     """What *this data* says, whatever else differs."""
     if found.problems < 2:
-        return f"{stats.CANNOT_TELL} (one problem)"
+        return f"{CANNOT_TELL} (one problem)"
     if found.data is None:
-        return f"{stats.CANNOT_TELL} (one seed)"
+        return f"{CANNOT_TELL} (one seed)"
     if found.data.low <= 0 <= found.data.high:
-        return stats.CANNOT_TELL
+        return CANNOT_TELL
     return f"{word} in {a if found.delta > 0 else b}"
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill import evaluate, prompts, resolve
+from mixdistill import evaluate, paraphrases, prompts, resolve
 from mixdistill.arms import BASE, called
 from mixdistill.asking import asks
 from mixdistill.backends.transformers import IGNORED_SETTINGS
@@ -167,7 +167,7 @@ class Evaluated:
 
 def read(recipe: Recipe, store: Store, key: Key) -> Evaluated:
     """An evaluation out of its folder. Raises StageError where it is not there, DataError where it was not greedy."""
-    ask, recipe = recipe.problems.eval[key.benchmark].ask, recipe.on(key.benchmark)
+    ask, recipe = paraphrases.ask(recipe, key.arm, key.benchmark), recipe.on(key.benchmark)
     folder = store.folder("evaluate", *key.folder)
     facts = _greedy(recipe, store, key)
     student, asked, tag = recipe.students[key.student], prompts.asking(ask), recipe.tag_of(key.arm)
@@ -197,7 +197,7 @@ def _greedy(recipe: Recipe, store: Store, key: Key) -> dict[str, Any]:
     marker = store.marker(folder)
     if marker is None:
         raise StageError(f"{folder}: not evaluated yet; run the recipe first: mixdistill run {store.root}/recipe.yaml")
-    temperature, k = marker["facts"]["decoding"].get("temperature"), recipe.evaluate.k
+    temperature, k = marker["facts"]["decoding"].get("temperature"), marker["options"]["k"]
     if temperature != 0 or k != 1:
         raise DataError(
             f"{store.root}: {key.name} was sampled (temperature {temperature}, k {k}), and no other program can draw "

@@ -42,6 +42,8 @@ def problem_rows(source: Source, verifier: str, *, count: int, first: int) -> li
         row: dict[str, Any] = {source.prompt or "problem": prompt, **_answer(source, answer)}
         if source.level:
             row[source.level] = 1 + number % LEVELS
+        if source.subject:
+            row[source.subject] = SUBJECTS[number % len(SUBJECTS)]
         rows.append(row)
     return rows
 
