@@ -24,6 +24,7 @@ import tiny
 from mixdistill import cli, export, fragments, mix, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
 from mixdistill.commands import compare as comparing
+from mixdistill.commands import lm_eval as crosschecking
 from mixdistill.commands import sheets
 from mixdistill.commands import ship as ship_verb
 from mixdistill.errors import DataError, RecipeError
@@ -65,6 +66,7 @@ NAMES = (
     "decontamination",
     "anatomy",
     "compare",
+    "lm-eval",
     "benchmarks",
     "report",
     "evaluation",
@@ -120,6 +122,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "doctor": {"console", "text"},
         "anatomy": {"yaml", "text"},
         "compare": {"console", "text"},
+        "lm-eval": {"console", "text"},
         "report": {"python"},
     }
 
@@ -561,8 +564,30 @@ def test_two_runs_are_compared_as_is_shown(tmp_path: Path, monkeypatch):
     words = command.split()[3:]
     assert command == f"$ mixdistill compare {' '.join(words)}\n"
     said = comparing.text(comparing.compare([Path(word) for word in words]), 120).plain
-    said = re.sub(r"of \d+ things", "of 51 things", said)  # each library's version is one, and not all are installed
+    said = re.sub(r"of \d+ things", "of 52 things", said)  # each library's version is one, and not all are installed
     assert said.startswith(shown), said
+
+
+def test_the_cross_check_is_as_is_shown(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = tiny.study(tiny.student(Path("student")), evaluate={"caps": []})
+    tiny.failures(study, Path("runs/signs"), "evaluate")
+    Path("runs/signs/recipe.yaml").write_text(render(study))
+    (write, check), (written, checked) = blocks("lm-eval", "console"), blocks("lm-eval", "text")
+    assert (write, written) == (
+        "$ mixdistill lm-eval runs/signs base --out check\n",
+        crosschecking.written(crosschecking.export(Path("runs/signs"), "base", Path("check")), 100).plain + "\n",
+    )
+    rows = [json.loads(line) for line in Path("check/samples_mixdistill_signs.jsonl").read_text().splitlines()]
+    words = rows[0]["resps"][0][0].split()
+    rows[0] |= {"resps": [[" ".join(words[:3])]]}
+    rows[0]["arguments"]["gen_args_0"]["arg_1"]["until"] = [words[3]]
+    rows[1]["resps"] = [["A + +"]]
+    file = Path(check.split()[-1])
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert check == f"$ mixdistill lm-eval runs/signs base --check {file}\n"
+    said = crosschecking.checked(crosschecking.crosscheck(Path("runs/signs"), "base", file), 100).plain
+    assert said.startswith(checked), said
 
 
 def test_the_table_of_benchmarks_is_what_is_shipped():

@@ -47,6 +47,7 @@ VERBS = [
     "compare",
     "ship",
     "export",
+    "lm-eval",
     "rm",
     "disagreements",
     "audit",

@@ -44,7 +44,7 @@ All verbs: mixdistill --help      One of them: mixdistill VERB --help
 """
 PANELS = {
     "Start here": ("demo", "init", "recipes", "check", "doctor", "run"),
-    "Runs": ("status", "show", "compare", "ship", "export", "rm"),
+    "Runs": ("status", "show", "compare", "ship", "export", "lm-eval", "rm"),
     "Can the verdicts be trusted?": ("disagreements", "audit"),
     "Teachers": ("fake",),
     "One stage at a time": ("generate", "verify", "analyze", "mix", "tune", "train", "evaluate", "report"),
@@ -58,7 +58,7 @@ app = typer.Typer(
     epilog="First time here? Run: mixdistill demo",
 )
 app.add_typer(lab.app, name="lab", rich_help_panel="The lab")
-for _verb in (results.ship, results.export, results.compare, verdicts.disagreements, verdicts.audit):
+for _verb in (results.ship, results.export, results.lm_eval, results.compare, verdicts.disagreements, verdicts.audit):
     app.command()(_verb)
 
 
@@ -446,6 +446,6 @@ def _carry_out(
 
 _ORDER = [(name, panel) for panel, names in PANELS.items() for name in names]
 for _command in app.registered_commands:
-    _command.name = _command.name or getattr(_command.callback, "__name__", "")
+    _command.name = _command.name or getattr(_command.callback, "__name__", "").replace("_", "-")
     _command.rich_help_panel = dict(_ORDER)[_command.name]
 app.registered_commands.sort(key=lambda command: [name for name, _ in _ORDER].index(str(command.name)))

@@ -106,7 +106,11 @@ class Template:
         """(reasoning, content) of a sampled completion; an unclosed thinking part is all reasoning."""
         if token_ids and token_ids[-1] in self.stop_ids:
             token_ids = token_ids[:-1]
-        text = self.decode(token_ids).strip()
+        return self.split_text(self.decode(token_ids))
+
+    def split_text(self, text: str) -> tuple[str, str]:
+        """`split` of a completion that is text already, its stop token left out."""
+        text = text.strip()
         opened = self.opens_thinking or text.startswith(OPEN.strip())
         text = text.removeprefix(OPEN.strip())
         head, closed, tail = text.partition(CLOSE.strip())

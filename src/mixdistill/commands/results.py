@@ -1,9 +1,9 @@
-"""`ship`, `export` and `compare`: what comes out of runs. Flags alone; what they do is in modules of their names."""
+"""What comes out of runs: `ship`, `export`, `lm-eval`, `compare`. Flags alone; what they do is elsewhere."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -95,6 +95,41 @@ def export(
 
     facts = verb.export(run, arm, student=student, seed=seed, out=out, repo=push_to_hub, trainers=for_ or [])
     print_text(facts, verb.text, json_)
+
+
+def lm_eval(
+    run: RunArg,
+    arm: Annotated[str, typer.Argument(metavar="ARM", help="An arm of its recipe, such as mix-long, or base.")],
+    out: Annotated[Path | None, typer.Option("--out", help="A new or empty folder for the task.")] = None,
+    check: Annotated[
+        Path | None, typer.Option("--check", metavar="SAMPLES", help="The samples_*.jsonl that lm_eval wrote.")
+    ] = None,
+    student: StudentOption = None,
+    seed: SeedOption = None,
+    benchmark: Annotated[
+        str | None, typer.Option("--benchmark", metavar="NAME", help="Which of them; else the first.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """A greedy evaluation for lm-evaluation-harness with --out; its samples against ours with --check.
+
+    Writes the problems as its task, graded by the study's verifier, our samples as
+    it writes them, and the command. Then says completion by completion what is the
+    same and why the others are not. Exit code 1 where something stays unexplained.
+    """
+    from mixdistill.commands import lm_eval as verb
+
+    if (out is None) == (check is None):
+        raise typer.BadParameter("takes --out FOLDER, or --check SAMPLES")
+    which: dict[str, Any] = {"student": student, "seed": seed, "benchmark": benchmark}
+    if out is not None:
+        print_text(verb.export(run, arm, out, **which), verb.written, json_)
+        return
+    assert check is not None
+    found = verb.crosscheck(run, arm, check, **which)
+    print_row(found, verb.checked, json_)
+    if not found.passed:
+        raise typer.Exit(1)
 
 
 def compare(

@@ -28,7 +28,7 @@ from mixdistill.evidence.verdicts import CANNOT_TELL
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Rule
-from mixdistill.units import Unit
+from mixdistill.units import Extent, Unit
 
 Key = tuple[str, ...]
 """Of an evaluation: student, arm, its seed where it has one, benchmark."""
@@ -83,7 +83,8 @@ def side(letter: str, root: Path, recipe: Recipe) -> Side:
     evaluated = {key: marker for key, marker in markers.items() if marker is not None}
     if not evaluated:
         raise StoreError(f"{root}: nothing is evaluated yet; carry it out first: mixdistill run {root / 'recipe.yaml'}")
-    answers = read(recipe, store, [Unit("evaluate", key, {}) for key in evaluated])
+    sampled = {key: Extent("", (), marker["options"]["k"]) for key, marker in evaluated.items()}
+    answers = read(recipe, store, [Unit("evaluate", key, {}, wanted=wanted) for key, wanted in sampled.items()])
     correct = {**answers.correct, **{rule: answers.correct[like] for rule, like in answers.alike.items()}}
     ids = {b: frozenset(store.problem_ids(b)) for b in recipe.problems.eval}
     return Side(letter, root, recipe, correct, ids, trainings(recipe, store), evaluated, len(keys))
@@ -129,7 +130,8 @@ def _nothing(first: Side, second: Side, what: str, ours: list[str], theirs: list
 
 def _problems(first: Side, second: Side) -> list[CommonProblems]:
     """Of every benchmark of both. Raises DataError where no problem is common."""
-    names = [b for b in first.problems if b in second.problems]
+    guards = {*first.recipe.problems.guards, *second.recipe.problems.guards}  # of which there are no gaps
+    names = [b for b in first.problems if b in second.problems and b not in guards]
     if not names:
         raise _nothing(first, second, "benchmark", [*first.problems], [*second.problems])
     found = []

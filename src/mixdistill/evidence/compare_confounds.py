@@ -99,6 +99,7 @@ def _settings(marker: dict[str, Any]) -> Iterator[tuple[str, str]]:
     decoding = {k: v for k, v in facts.get("decoding", {}).items() if k != "max_tokens"}
     yield f"{ASKED}decoding", ", ".join(f"{k} {v}" for k, v in decoding.items())
     yield f"{ASKED}template", str(facts.get("template", ABSENT))
+    yield f"{ASKED}prompt", str(options.get("sampling", {}).get("ask", "the problem alone"))
     yield SAMPLES, str(options.get("k", ABSENT))
     yield f"{ASKED}version of the stage", str(options.get("stage", ABSENT))
     for name, value in options.items():
