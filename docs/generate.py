@@ -41,7 +41,9 @@ def main() -> None:
 def recipe_page() -> str:
     """Every section of the recipe with its keys, and what names may be used in it."""
     models = {
-        "recipe": recipe.Recipe, "problems": sections.Problems, "problems.train, problems.eval.<name>": sections.Source,
+        "recipe": recipe.Recipe, "problems": sections.Problems,
+        "problems.train, .dev, .gate, problems.eval.<name>": sections.Source,
+        "problems.eval.<name>, besides": sections.Benchmark,
         "teachers.<name>": sections.Teacher,
         "teachers.<name>.sampling, evaluate.sampling": types.Sampling,
         "teachers.<name>.price": sections.Price, "teachers.<name>.spend, spend": sections.Spend,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mixdistill.columns import LEVELS, Columns, as_answer, as_level, as_prompt, detect
+from mixdistill.columns import LEVELS, Columns, as_answer, as_group, as_prompt, detect
 from mixdistill.sections import Source
 from mixdistill.types import Message
 
@@ -130,4 +130,4 @@ def test_what_has_no_text_is_no_answer(value: Any, why: str):
     ("value", "level"), [(5.0, "5"), (2.5, "2.5"), (" hard ", "hard"), ("", None), ([1], None), ("\ud800", None)]
 )
 def test_levels_are_short_texts(value: Any, level: str | None):
-    assert as_level(value) == level
+    assert as_group(value) == level

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -19,20 +20,25 @@ import typer.main
 import made
 import planted
 import tiny
-from mixdistill import cli, export, mix, problems, prompts, resolve
+from mixdistill import cli, export, fragments, mix, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
 from mixdistill.commands import compare as comparing
 from mixdistill.commands import sheets
 from mixdistill.commands import ship as ship_verb
 from mixdistill.errors import DataError, RecipeError
+from mixdistill.evidence import kinds, readings, style
+from mixdistill.evidence.gaps import gaps
+from mixdistill.evidence.parts import parts
 from mixdistill.fake import faults
 from mixdistill.handover import configurations, gate
 from mixdistill.mixing import mixtures
+from mixdistill.page import anatomy
 from mixdistill.pipeline import STAGES
 from mixdistill.recipe import Recipe, build, load, parse_yaml, render
 from mixdistill.sections import Problems, Source, Train
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Request, Trace, prompt_text
+from mixdistill.units import Extent, Unit
 from mixdistill.verifiers.code import verify as verify_code
 from mixdistill.verifiers.grading import grade
 from mixdistill.verifiers.sandbox import protection
@@ -56,7 +62,9 @@ NAMES = (
     "shipping",
     "export",
     "decontamination",
+    "anatomy",
     "compare",
+    "benchmarks",
 )
 COMPLETE = (
     "extending",
@@ -68,8 +76,10 @@ COMPLETE = (
     "tuning",
     "distributed",
     "decontamination",
+    "mixing",
+    "anatomy",
+    "benchmarks",
 )
-COMPLETE = ("extending", "import", "coming-from", "rehearse", "vllm", "code", "tuning", "distributed", "mixing")
 """Pages whose recipes need no files."""
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 NOT_RUN = {
@@ -95,6 +105,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "vllm": {"yaml"},
         "code": {"yaml", "json"},
         "decontamination": {"yaml"},
+        "benchmarks": {"yaml"},
         "mixing": {"yaml", "json"},
         "verdicts": {"console", "text"},
         "training": set(),
@@ -103,6 +114,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "shipping": {"console", "text", "yaml"},
         "export": {"console", "text"},
         "doctor": {"console", "text"},
+        "anatomy": {"yaml", "text"},
         "compare": {"console", "text"},
     }
 
@@ -418,6 +430,33 @@ def test_what_is_said_of_the_verdicts_of_a_run_is_what_the_verbs_say(tmp_path: P
     assert "--mark" in " ".join(shown)
 
 
+def test_the_gap_that_is_taken_apart_is_what_its_parts_come_to(tmp_path: Path):
+    """Two arms that fail in different ways, on the same problems: 300, with three seeds."""
+    asked, rng = planted.problems(300), random.Random(0)
+    recipe = build(planted.EXAMPLE)
+    store = planted.run(tmp_path / "run", planted.EXAMPLE, {"gsm8k": asked})
+    ways = (Outcome.CORRECT, Outcome.INCORRECT, Outcome.TRUNCATED, Outcome.NO_ANSWER)
+    done = []
+    for arm, often in (("long", (42, 24, 30, 4)), ("short", (60, 36, 1, 3))):
+        for seed in range(3):
+            outcomes = rng.choices(ways, often, k=300)
+            author = f"student/qwen-1.5b/{arm}/{seed}"
+            planted.fill(store, author, asked, lambda i, o=outcomes: {"math": o[i]}, benchmark="gsm8k")
+            wanted = Extent(author, tuple(p.id for p in asked), 1)
+            done.append(Unit("evaluate", ("qwen-1.5b", arm, str(seed), "gsm8k"), {}, wanted=wanted))
+    levels = {"gsm8k": {"all": {p.id for p in asked}}}
+    (gap, *_), *_ = gaps(recipe, readings.read(recipe, store, done).correct, levels).values()
+    (shown,) = blocks("anatomy", "text")
+    assert anatomy.parts_words(gap, parts(store, done, [gap])) == " ".join(shown.split())
+
+
+def test_the_figures_of_the_anatomy_page_are_those_of_the_code():
+    for figure in (f"{len(kinds.FUNCTION)} function words", f"{len(kinds.STEERING)} words that steer"):
+        assert figure in PAGES["anatomy"]
+    assert f"beyond {style.FURTHEST} counts as {style.FURTHEST}" in PAGES["anatomy"]
+    assert f"fewer than {style.FEWEST} times" in PAGES["anatomy"]
+
+
 def test_the_gate_that_is_shown_is_a_part_of_a_recipe():
     (block,) = blocks("shipping", "yaml")
     assert list(Problems.model_validate(parse_yaml(block, "shipping")["problems"]).lists) == [
@@ -501,3 +540,25 @@ def test_two_runs_are_compared_as_is_shown(tmp_path: Path, monkeypatch):
     said = comparing.text(comparing.compare([Path(word) for word in words]), 120).plain
     said = re.sub(r"of \d+ things", "of 51 things", said)  # each library's version is one, and not all are installed
     assert said.startswith(shown), said
+
+
+def test_the_table_of_benchmarks_is_what_is_shipped():
+    rows = [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in re.findall(r"^\| `.*$", PAGES["benchmarks"], re.M)
+    ]
+    found = {}
+    for name, _, _, ask, judged, how in rows:
+        samples, tokens = re.findall(r"[\d,]+(?=[,;]|$)", how.partition(";")[0])
+        found[name.strip("`")] = (
+            ask.strip("`"),
+            judged.strip("`"),
+            int(samples.strip(",")),
+            int(tokens.replace(",", "")),
+        )
+    shipped = {name: fragments.fragment(name) for name in fragments.shipped()}
+    assert found == {
+        name: (f.get("ask", "as it stands"), f["verify"]["verifier"], f.get("k", 1), f["sampling"]["max_tokens"])
+        for name, f in shipped.items()
+    }
+    assert all(f"`{f['source']}`" in PAGES["benchmarks"] for f in shipped.values())

@@ -71,7 +71,7 @@ def test_every_shipped_prompt_holds_the_problem_as_it_stands(name: str):
 
 
 def test_the_papers_prompt_is_the_papers_to_the_letter():
-    assert set(prompts.shipped()) == {"boxed", "paper"}
+    assert set(prompts.shipped()) == {"boxed", "choice", "paper"}
     assert ask("1 + 1?", prompt="paper") == BOXED_BY_THE_PAPER
 
 

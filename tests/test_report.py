@@ -12,6 +12,7 @@ import pytest
 
 import tiny
 from mixdistill.evidence.rows import Evidence
+from mixdistill.page.tables import FORMS
 from mixdistill.report import summary
 from mixdistill.store import Store
 from mixdistill.types import Gap
@@ -27,6 +28,8 @@ FILES = {
     "gaps_by_variant.parquet",
     "traces.parquet",
     "done.json",
+    "figures",
+    "tables",
 }
 
 
@@ -57,6 +60,33 @@ def _evidence(store: Store) -> Evidence:
 def test_every_form_is_written(store):
     assert {p.name for p in (store.root / "report").iterdir()} == FILES
     assert all(p.stat().st_size for p in (store.root / "report").iterdir())
+
+
+def test_every_chart_and_table_is_a_file_beside_the_page(store):
+    report = store.root / "report"
+    assert {p.name for p in (report / "figures").iterdir()} == {
+        f"{name}.{form}" for name in ("gap", "outcomes-t") for form in ("svg", "png")
+    }
+    tables = {p.name for p in (report / "tables").iterdir()}
+    assert {f"{name}.{form}" for name in ("gaps", "outcomes", "teachers") for form in FORMS} <= tables
+    gaps = json.loads((report / "tables" / "gaps.json").read_text())["rows"]
+    assert [row["gap"] for row in gaps] == [g.delta for g in _evidence(store).gaps]
+
+
+def test_files_of_an_earlier_report_go_where_they_are_no_longer_made(store, study):
+    stale = store.root / "report" / "figures" / "size-old.svg"
+    stale.write_text("old")
+    (store.root / "report" / "done.json").unlink()
+    tiny.run(study, store.root, "report")
+    assert not stale.exists()
+    assert (store.root / "report" / "figures" / "gap.svg").exists()
+
+
+def test_summary_says_what_to_do_next(store):
+    text = (store.root / "report" / "summary.txt").read_text()
+    (step,) = [line for line in text.splitlines() if line.startswith("next: ")]
+    first, *_ = _evidence(store).details.next_steps
+    assert first.startswith(step.removeprefix("next: ")[:60])
 
 
 def test_page_needs_nothing_but_itself(store):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from mixdistill import resolve
+from mixdistill import prompts, resolve
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.contamination import Index
 from mixdistill.errors import DataError
@@ -58,6 +58,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
                 "metrics": metrics,
                 **students,
                 "ngram": recipe.problems.decontaminate.ngram,
+                **prompts.identity(recipe.problems.train.ask),
             },
             inputs={
                 f"generate/{teacher}": store.content(store.folder("generate", teacher), TRACES, [*READS]),
@@ -76,6 +77,8 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     problems = store.read(store.folder("problems"), Problem, "train")
     _refuse_unfit(recipe, of_students, problems)
     distinct = {t.fingerprint: t for t in of_students.values()}
+    ask = prompts.asking(recipe.problems.train.ask)
+    asked = [p.model_copy(update={"prompt": ask(p.prompt)}) for p in problems]
 
     def traces() -> Iterator[Trace]:
         return (t for t in store.rows(store.folder("generate", *unit.key), Trace, TRACES) if t.error is None)
@@ -84,7 +87,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     metrics = {m: resolve.load(resolve.reference("metric", m)) for m in recipe.analyze.metrics}
     lengths = seen.tokens[counting.fingerprint]
     tables = {
-        FITS: store.seal(folder, Fit, _fits(traces(), seen, problems, distinct, _evaluation(recipe, store)), FITS),
+        FITS: store.seal(folder, Fit, _fits(traces(), seen, asked, distinct, _evaluation(recipe, store)), FITS),
         TABLE: store.seal(
             folder, Complexity, (_measure(t, model, n, metrics) for t, n in zip(traces(), lengths, strict=True)), TABLE
         ),
@@ -178,9 +181,7 @@ def _fits(
     traces: Iterable[Trace], seen: _Seen, problems: list[Problem], distinct: dict[str, Template], evaluation: Index
 ) -> Iterator[Fit]:
     """A row per trace of one of the problems and per template."""
-    prompts = {
-        name: {p.id: len(template.prompt_ids(p.prompt)) for p in problems} for name, template in distinct.items()
-    }
+    sizes = {name: {p.id: len(template.prompt_ids(p.prompt)) for p in problems} for name, template in distinct.items()}
     asked = {p.id for p in problems}
     for n, trace in enumerate(traces):
         if trace.problem_id not in asked:
@@ -192,7 +193,7 @@ def _fits(
                 trace_id=trace.id,
                 problem_id=trace.problem_id,
                 template=name,
-                prompt_tokens=prompts[name][trace.problem_id],
+                prompt_tokens=sizes[name][trace.problem_id],
                 loss_tokens=seen.tokens[name][n],
                 reason=reason,
                 detail=detail,
@@ -217,8 +218,8 @@ def _misfit(trace: Trace, template: Template) -> tuple[str, str] | None:
 def _evaluation(recipe: Recipe, store: Store) -> Index:
     """The prompts of every list that students are examined on."""
     lists = {n: store.rows(store.folder("problems"), Problem, n) for n in recipe.problems.lists if n != "train"}
-    prompts = ((f"{name}, problem {p.id}", p.prompt) for name, rows in lists.items() for p in rows)
-    return Index(prompts, recipe.problems.decontaminate)
+    texts = ((f"{name}, problem {p.id}", p.prompt) for name, rows in lists.items() for p in rows)
+    return Index(texts, recipe.problems.decontaminate)
 
 
 def _in_evaluation(trace: Trace, evaluation: Index) -> tuple[str, str] | None:

@@ -180,15 +180,18 @@ def recipes(
         str | None, typer.Argument(metavar="NAME", help="Print this one.", autocompletion=complete.shipped)
     ] = None,
     to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Copy it there, to edit.")] = None,
+    benchmarks: Annotated[bool, typer.Option("--benchmarks", help="List the shipped benchmarks instead.")] = False,
     force: ForceOption = False,
     json_: JsonOption = False,
 ) -> None:
-    """List the shipped recipes, print one, or copy one to edit."""
+    """List the shipped recipes or benchmarks, print one, or copy a recipe to edit."""
     from mixdistill.commands import recipes as shelf
 
     if name is None and to is not None:
         raise typer.BadParameter("--to needs the NAME of a recipe")
-    if name is None:
+    if benchmarks and name is None:
+        sys.stdout.write(shelf.benchmark_listing(width()) + "\n" if not json_ else as_json(shelf.benchmarks()))
+    elif name is None:
         sys.stdout.write(shelf.listing(width()) + "\n" if not json_ else as_json(shelf.facts()))
     elif to is None:
         sys.stdout.write(shelf.text(name))

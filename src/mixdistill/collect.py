@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -51,6 +51,8 @@ class Buying:
     """What the author is asked for a problem's prompt."""
     judge: Callable[[Problem, Trace], bool] | None = None
     """Whether a trace is right."""
+    begun: Mapping[str, tuple[str, list[int]]] = field(default_factory=dict)
+    """Problem id -> how the assistant's turn begins, as text and as tokens, where the author is to go on from there."""
     price: Price | None = None
     purse: Purse = field(default_factory=Purse)
 
@@ -230,8 +232,11 @@ class _Desk:
             return None
         number, sample = self.ready.popleft()
         problem = self.buying.problems[number]
+        prefix, prefix_ids = self.buying.begun.get(problem.id, ("", []))
         request = Request(
             prompt=self.buying.ask(problem.prompt),
+            prefix=prefix,
+            prefix_ids=prefix_ids,
             sample=sample,
             seed=request_seed(self.buying.seed, problem.id, sample),
             sampling=self.buying.sampling,

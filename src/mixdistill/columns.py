@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixdistill.errors import one_line
 from mixdistill.tables import BadRow, TableRow
-from mixdistill.types import Message, prompt_text
+from mixdistill.types import Message, content_hash, prompt_text
 
 if TYPE_CHECKING:
     from mixdistill.sections import Source
@@ -24,12 +24,16 @@ ANSWER = (
 WORKED = ("solution", "response", "output", "completion")
 """Names under which the way to the answer usually stands: taken only where no column is called an answer."""
 LEVEL = ("level", "difficulty")
+SUBJECT = ("subject", "type", "category")
 MARK = "####"
 """What stands before the answer in GSM8K and its kin."""
 MARKED = 0.95
 """Share of answers that must hold the mark."""
 LEVELS = 20
 """A column with more different values is no difficulty group."""
+SUBJECTS = 60
+"""The same of a subject."""
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 LONGEST_PROMPT = 1_000_000
 """Characters. Longer than any model reads: a file in a cell, an open quote."""
 ROLES = {"human": "user", "gpt": "assistant"}
@@ -40,19 +44,30 @@ class Columns:
     """Which columns hold what; None where there is none."""
 
     prompt: str | None = None
-    answer: str | None = None
+    answer: str | tuple[str, ...] | None = None
+    """Of several, the answer is a JSON object."""
     answer_after: str | None = None
     """The answer is what follows the last of these in its column."""
     level: str | None = None
     no_level: tuple[str, int] | None = None
     """(column, different values): found by its name, and no difficulty group since it holds so many."""
+    subject: str | None = None
+    options: str | tuple[str, ...] | None = None
+    """With a list of options, or several with one each."""
 
     def __str__(self) -> str:
         after = f" after '{self.answer_after}'" if self.answer_after else ""
+        options = f", options from {_quoted(self.options)}" if self.options else ""
         level = f", level from '{self.level}'" if self.level else ""
         if self.no_level:
             level = ", no level: '{}' has {:,} different values".format(*self.no_level)
-        return one_line(f"prompt from '{self.prompt}', answer from '{self.answer}'{after}{level}")
+        subject = f", subject from '{self.subject}'" if self.subject else ""
+        answer = _quoted(self.answer)
+        return one_line(f"prompt from '{self.prompt}', answer from {answer}{after}{options}{level}{subject}")
+
+
+def _quoted(columns: str | tuple[str, ...] | None) -> str:
+    return ", ".join(f"'{c}'" for c in columns) if isinstance(columns, tuple) else f"'{columns}'"
 
 
 def detect(rows: Sequence[Mapping[str, Any]], source: Source) -> Columns:
@@ -62,14 +77,19 @@ def detect(rows: Sequence[Mapping[str, Any]], source: Source) -> Columns:
     `""` in the source says that it is not to be looked for. Never raises: what is not found is None.
     """
     prompt = source.prompt or _first(rows, PROMPT, as_prompt)
-    answer = source.answer or _first(rows, ANSWER, as_answer) or _first(rows, WORKED, as_answer)
+    answer = _several(source.answer) or _first(rows, ANSWER, as_answer) or _first(rows, WORKED, as_answer)
     after = source.answer_after
-    if after is None and answer is not None:
+    if after is None and isinstance(answer, str):
         texts = [row[answer] for row in rows if isinstance(row.get(answer), str) and row[answer].strip()]
         marked = sum(MARK in text for text in texts)
         after = MARK if texts and marked >= MARKED * len(texts) else None
-    level = source.level or next((c for c in _named(rows, LEVEL) if _few(rows, c)), None)
-    return Columns(prompt, answer, after or None, level)
+    level = source.level or next((c for c in _named(rows, LEVEL) if _few(rows, c, LEVELS)), None)
+    subject = source.subject or next((c for c in _named(rows, SUBJECT) if _few(rows, c, SUBJECTS)), None)
+    return Columns(prompt, answer, after or None, level, subject=subject, options=_several(source.options))
+
+
+def _several(given: str | list[str] | None) -> str | tuple[str, ...] | None:
+    return tuple(given) if isinstance(given, list) else given
 
 
 def names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -97,9 +117,9 @@ def _means(meaning: Callable[[Any], object], value: Any) -> bool:
     return True
 
 
-def _few(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
-    found = {as_level(row.get(column)) for row in rows} - {None}
-    return 0 < len(found) <= LEVELS
+def _few(rows: Sequence[Mapping[str, Any]], column: str, most: int) -> bool:
+    found = {as_group(row.get(column)) for row in rows} - {None}
+    return 0 < len(found) <= most
 
 
 def row_prompt(row: TableRow, column: str | None) -> str | list[Message]:
@@ -178,8 +198,56 @@ def as_answer(value: Any, after: str | None = None) -> str:
     return text
 
 
-def as_level(value: Any) -> str | None:
-    """A cell as a difficulty group; 5.0 is 5. None where it can be none."""
+def row_answer(row: TableRow, columns: Columns) -> str:
+    """The reference answer of a row. Raises BadRow where it has none."""
+    assert row.cells is not None
+    try:
+        if isinstance(columns.answer, tuple):
+            cells = {c: row.cells.get(c) for c in columns.answer}
+            return as_answer(None if all(map(nothing, cells.values())) else cells)
+        return as_answer(row.cells.get(columns.answer), columns.answer_after)
+    except ValueError as e:
+        raise BadRow("no_answer", f"no answer in column {_quoted(columns.answer)}: {e}") from None
+
+
+def with_options(
+    prompt: str | list[Message], answer: str, row: TableRow, columns: Columns
+) -> tuple[str | list[Message], str]:
+    """(the prompt with the row's options below it, the letter of the right one). Raises BadRow where it has none.
+
+    The options of several columns are put in an order that follows from their texts: the right one would always stand
+    at the same place.
+    """
+    assert row.cells is not None and columns.options is not None
+    of_columns = isinstance(columns.options, tuple)
+    given = [row.cells.get(c) for c in columns.options] if of_columns else row.cells.get(columns.options)
+    texts = [str(o).strip() for o in given if not nothing(o)] if isinstance(given, list) else []
+    if of_columns:
+        texts = sorted(set(texts), key=lambda text: content_hash(prompt_text(prompt), text))
+    if not 2 <= len(texts) <= len(LETTERS) or any(map(_half, texts)):
+        raise BadRow("no_prompt", f"no options in column {_quoted(columns.options)}: {len(texts)} texts in it")
+    listed = "\n".join(f"{letter}) {text}" for letter, text in zip(LETTERS, texts, strict=False))
+    letter = _letter(answer.strip(), texts, of_columns)
+    if letter is None:
+        raise BadRow("no_answer", f"the answer is none of its options: {answer[:80]!r}")
+    if isinstance(prompt, str):
+        return f"{prompt.rstrip()}\n\n{listed}", letter
+    *earlier, last = prompt
+    return [*earlier, last.model_copy(update={"content": f"{last.content.rstrip()}\n\n{listed}"})], letter
+
+
+def _letter(answer: str, texts: list[str], of_columns: bool) -> str | None:
+    """What the right option is called. A list of options keeps its order, so an answer may be a letter already, or
+    whatever else the verifier reads as one."""
+    if not of_columns and answer in LETTERS[: len(texts)]:
+        return answer
+    if answer in texts:
+        return LETTERS[texts.index(answer)]
+    return None if of_columns else answer
+
+
+def as_group(value: Any) -> str | None:
+    """A cell as a level or subject; 5.0 is 5. None where it can be none."""
     if nothing(value) or isinstance(value, bytes | list | dict):
         return None
     if isinstance(value, float) and value.is_integer():

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mixdistill import prompts
 from mixdistill.chain import grading_options
 from mixdistill.files import file_hash
 from mixdistill.recipe import Recipe
@@ -61,7 +62,13 @@ def _sampling(recipe: Recipe, student: str, arm: str) -> dict[str, Any]:
         **sampled_with(recipe.students[student]),
         **backend_options(recipe, student),
         "tag": recipe.tag_of(arm),
+        **prompts.identity(_ask(recipe)),
     }
+
+
+def _ask(recipe: Recipe) -> str | None:
+    """The template around a dev problem."""
+    return recipe.problems.dev.ask if recipe.problems.dev else None
 
 
 def content(store: Store) -> str | None:
@@ -100,6 +107,7 @@ def score(recipe: Recipe, store: Store, cell: Cell, update: int, model: Path, fo
         stamp=[_sampling(recipe, student, arm), seed, file_hash(model)],
         chat_template_kwargs=recipe.students[student].chat_template_kwargs,
         tag=recipe.tag_of(arm),
+        ask=_ask(recipe),
     )
     answered = answer(recipe, store, asked)
     answered.judged.check_errors(label)

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mixdistill import ranks, resolve
+from mixdistill import forcing, prompts, ranks, resolve
 from mixdistill.arms import Called, called
 from mixdistill.chain import grading_options
 from mixdistill.collect import TABLE as TRACES
@@ -30,14 +30,16 @@ VERSION = "4"
 SCORES = "scores"
 ALL = "all"
 """The group that is every problem."""
+SUBJECT = "subject "
+"""How the group of a subject begins."""
 
 
 def units(recipe: Recipe, store: Store) -> list[Unit]:
     """One per cell and benchmark, the untuned students first."""
     benchmarks = {name: _benchmark(store, name) for name in recipe.problems.eval}
-    grading = grading_options(recipe)
+    grading = {name: grading_options(recipe.on(name)) for name in benchmarks}
     asked = cells(recipe, store)
-    return [_unit(recipe, store, cell, name, *b, grading) for cell in asked for name, b in benchmarks.items()]
+    return [_unit(recipe, store, cell, name, *b, grading[name]) for cell in asked for name, b in benchmarks.items()]
 
 
 def cells(recipe: Recipe, store: Store) -> list[tuple[str, ...]]:
@@ -49,6 +51,7 @@ def cells(recipe: Recipe, store: Store) -> list[tuple[str, ...]]:
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Sample one student on one benchmark, grade the traces at every cap, count."""
     *cell, benchmark = unit.key
+    ask, recipe = recipe.problems.eval[benchmark].ask, recipe.on(benchmark)
     folder, evaluate = store.folder("evaluate", *unit.key), recipe.evaluate
     problems = store.read(store.folder("problems"), Problem, benchmark)
     weights = next(v for k, v in unit.inputs.items() if k.startswith("train/"))
@@ -65,6 +68,8 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         stamp=[unit.options["sampling"], weights],
         chat_template_kwargs=_template_kwargs(recipe, cell),
         tag=recipe.tag_of(cell[1]),
+        ask=ask,
+        points=forcing.points(evaluate),
     )
     _refuse_other_template(store, asked, cell)
     answered = answer(recipe, store, asked)
@@ -93,8 +98,8 @@ def _unit(
     answers: str,
     graded: tuple[dict[str, Any], dict[str, str]],
 ) -> Unit:
-    student = recipe.students[cell[0]]
-    evaluate = recipe.evaluate
+    ask, recipe = recipe.problems.eval[benchmark].ask, recipe.on(benchmark)
+    student, evaluate = recipe.students[cell[0]], recipe.evaluate
     untuned = _untuned(cell)
     if untuned:
         weights: str | None = resolve.model_fingerprint(student.model)
@@ -106,9 +111,10 @@ def _unit(
         stage="evaluate",
         key=(*cell, benchmark),
         options={
-            "sampling": _sampling_options(recipe, cell),
+            "sampling": _sampling_options(recipe, cell) | prompts.identity(ask),
             **grading,
             "caps": list(evaluate.caps),
+            **forcing.options(recipe),
             "k": evaluate.k,
             "stage": VERSION,
             **ranks.options(recipe, cell, benchmark),
@@ -153,11 +159,20 @@ def _refuse_other_template(store: Store, asked: Asked, cell: Sequence[str]) -> N
 
 def _benchmark(store: Store, name: str) -> tuple[tuple[str, ...], str]:
     """(ids of its problems, hash of what scores follow from). Ids stand for prompts and answers; scores are kept by
-    level too.
+    level and subject too.
     """
     ids = store.problem_ids(name)
-    levels = store.frame(store.folder("problems"), name, ["level"])["level"].to_list() if ids else []
-    return ids, content_hash(*(part for p, level in zip(ids, levels, strict=True) for part in (p, level or "")))
+    levels = _column(store, name, "level") if ids else []
+    subjects = _column(store, name, "subject") if ids else []
+    follows = [part for p, level in zip(ids, levels, strict=True) for part in (p, level or "")]
+    return ids, content_hash(*follows, *(s or "" for s in subjects if any(subjects)))
+
+
+def _column(store: Store, name: str, column: str) -> list[str | None]:
+    """A column of a benchmark's problems; empty where an earlier version did not make it."""
+    folder = store.folder("problems")
+    known = (store.marker(folder) or {"tables": {}})["tables"].get(name, {}).get("columns", {column: ""})
+    return store.frame(folder, name, [column])[column].to_list() if column in known else []
 
 
 def _sampling_options(recipe: Recipe, cell: Sequence[str]) -> dict[str, Any]:
@@ -200,13 +215,11 @@ def _scores(
     outcomes: dict[str, Outcome],
     cap: int | None,
 ) -> list[Score]:
-    """One score over all problems, and one per level where the problems have levels."""
+    """One score over all problems, and one per level and subject where the problems have any."""
     groups: dict[str, list[Trace]] = defaultdict(list)
     for trace in traces:
-        groups[ALL].append(trace)
-        level = problems[trace.problem_id].level
-        if level is not None:
-            groups[group_of(level)].append(trace)
+        for group in groups_of(problems[trace.problem_id]):
+            groups[group].append(trace)
     return [
         Score(
             student=cell[0],
@@ -227,10 +240,16 @@ def _scores(
     ]
 
 
+def groups_of(problem: Problem) -> list[str]:
+    """Every group that a problem is in: all problems, its level, its subject."""
+    level = [] if problem.level is None else [group_of(problem.level)]
+    return [ALL, *level, *([] if problem.subject is None else [f"{SUBJECT}{problem.subject}"])]
+
+
 def group_of(level: str) -> str:
-    """The group of a level: its name, and `level all` where that is the name of all problems (`level level all` where
-    that is taken, and so on, so that no two levels share a group)."""
-    return f"level {level}" if re.fullmatch(rf"(level )*{ALL}", level) else level
+    """The group of a level: its name, and `level all` where that is the name of another group (`level level all` where
+    that is taken, and so on, so that no two share a group)."""
+    return f"level {level}" if re.fullmatch(rf"(level )*({ALL}|{SUBJECT}.*)", level, re.DOTALL) else level
 
 
 def _mean_tokens(traces: list[Trace]) -> float:

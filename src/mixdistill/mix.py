@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mixdistill import resolve
+from mixdistill import prompts, resolve
 from mixdistill.analyze import FITS
 from mixdistill.arms import called
 from mixdistill.collect import TABLE as TRACES
@@ -68,6 +68,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
             "declared": _declared(recipe, arm).unit,
             "template": [pools.template_of(store, t, student) for t in teachers],
             "train": train.model_dump(include={"max_length", "overlong", "num_train_epochs"}),
+            **prompts.identity(recipe.problems.train.ask),
         }
         inputs = {f"{stage}/{t}": _content(store, stage, t) for t in teachers for stage in READS}
         given = mixtures[called(arm).arm][1]
@@ -129,6 +130,8 @@ class Drawn:
     """Traces and problems that could have been used and are not, with the columns of `Drop`."""
     facts: dict[str, Any]
     counts: dict[str, int]
+    ask: str | None = None
+    """The template around every prompt."""
 
     @property
     def ids(self) -> list[str]:
@@ -137,7 +140,7 @@ class Drawn:
 
     def examples(self, store: Store) -> Iterator[pl.DataFrame]:
         """The examples with their texts, as tables with the columns of `Example`; few rows are in memory."""
-        return joining.examples(self.rows, store)
+        return joining.examples(self.rows, store, self.ask)
 
     def write(self, store: Store, folder: Path) -> dict[str, Any]:
         """Seal the four tables in a folder. Returns what a marker says of them."""
@@ -197,7 +200,9 @@ def draw(recipe: Recipe, store: Store, student: str, arm: str, seed: int, *, alo
     # Traces and problems are counted apart: the two add up to nothing.
     reasons = dropped.select("reason", dropped["trace_id"].is_null().alias("problem")).iter_rows()
     counts = Counter(f"problems_{reason}" if problem else reason for reason, problem in reasons)
-    return Drawn(rows, taken, dropped, facts, {"problems_left": facts["problems"], **counts})
+    return Drawn(
+        rows, taken, dropped, facts, {"problems_left": facts["problems"], **counts}, ask=recipe.problems.train.ask
+    )
 
 
 class _Amount(NamedTuple):

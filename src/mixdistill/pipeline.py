@@ -164,7 +164,7 @@ def prepare(recipe: Recipe, store: Store, *, limit: int | None = None) -> dict[s
 
 def problem_options(recipe: Recipe, limit: int | None) -> dict[str, Any]:
     """What decides which problems there are, besides the content of their files."""
-    return {"problems": recipe.problems.model_dump(mode="json"), "limit": limit}
+    return {"problems": recipe.problems.drawn, "limit": limit}
 
 
 def _file_hashes(recipe: Recipe) -> dict[str, str]:

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mixdistill import resolve, spelling, tables
-from mixdistill.columns import LEVELS, Columns, as_answer, as_level, detect, names, row_prompt
+from mixdistill.columns import LEVELS, SUBJECTS, Columns, as_group, detect, names, row_answer, row_prompt, with_options
 from mixdistill.contamination import Index, said
 from mixdistill.errors import DataError, did_you_mean, one_line
 from mixdistill.sections import HELD_OUT, Decontaminate, Problems, Source
 from mixdistill.tables import SHOWN, BadRow, TableRow, brief
 from mixdistill.types import Problem, Unused, content_hash, problem_id, prompt_text
 
-VERSION = "4"
+VERSION = "5"
 """Rises when the same sources would give other problems."""
 LAB = "lab:signs"
 LAB_PROBLEMS = 5000
@@ -121,7 +121,8 @@ def load(source: Source, *, split: str) -> Loaded:
     loaded = _take(chain(head, rows), columns, source, split)
     if not loaded.problems and not loaded.bad:
         raise DataError(_nothing_left(source, split, any_row=bool(head)))
-    return loaded if source.level else _without_many_levels(loaded)
+    loaded = loaded if source.level else _without_many_levels(loaded)
+    return loaded if source.subject else _without_many_subjects(loaded)
 
 
 def _without_many_levels(loaded: Loaded) -> Loaded:
@@ -133,6 +134,15 @@ def _without_many_levels(loaded: Loaded) -> Loaded:
     return replace(
         loaded, problems=[(row, p.model_copy(update={"level": None})) for row, p in loaded.problems], columns=columns
     )
+
+
+def _without_many_subjects(loaded: Loaded) -> Loaded:
+    """The same of subjects."""
+    subjects = {p.subject for _, p in loaded.problems} - {None}
+    if loaded.columns is None or len(subjects) <= SUBJECTS:
+        return loaded
+    without = [(row, p.model_copy(update={"subject": None})) for row, p in loaded.problems]
+    return replace(loaded, problems=without, columns=replace(loaded.columns, subject=None))
 
 
 def _take(rows: Iterable[TableRow], columns: Columns, source: Source, split: str) -> Loaded:
@@ -159,21 +169,20 @@ def _take(rows: Iterable[TableRow], columns: Columns, source: Source, split: str
 def _problem(row: TableRow, columns: Columns, source: Source, split: str) -> Problem | BadRow:
     """The problem in a row, or why there is none."""
     try:
-        prompt = row_prompt(row, columns.prompt)
+        prompt, answer = row_prompt(row, columns.prompt), row_answer(row, columns)
+        if columns.options:
+            prompt, answer = with_options(prompt, answer, row, columns)
     except BadRow as e:
         return e
     assert row.cells is not None
-    try:
-        answer = as_answer(row.cells.get(columns.answer), columns.answer_after)
-    except ValueError as e:
-        return BadRow("no_answer", f"no answer in column '{columns.answer}': {e}")
     return Problem(
         id=problem_id(prompt, answer),
         prompt=prompt,
         answer=answer,
         source=_file_name(source.source),
         split=split,
-        level=as_level(row.cells.get(columns.level)) if columns.level else None,
+        level=as_group(row.cells.get(columns.level)) if columns.level else None,
+        subject=as_group(row.cells.get(columns.subject)) if columns.subject else None,
     )
 
 
@@ -239,10 +248,12 @@ def _check_columns(there: list[str], columns: Columns, source: Source, split: st
     """Raise DataError where a column is not there, or none has a usual name."""
     shown = [one_line(c if len(c) <= 40 else f"{c[:37]}...") for c in there]
     listed = ", ".join(shown if len(shown) <= 12 else [*shown[:12], f"{len(shown) - 12:,} more"])
-    for what, named in (("prompt", source.prompt), ("answer", source.answer), ("level", source.level)):
-        if named is not None and named not in there:
-            hint = did_you_mean(named, shown) if len(shown) <= 12 else f"; known: {listed}"
-            raise DataError(one_line(f"{source.source}: no column '{named}' ({key_of(split)}.{what}){hint}"))
+    for what in ("prompt", "answer", "options", "level", "subject"):
+        given = getattr(source, what)
+        for named in given if isinstance(given, list) else [given]:
+            if named is not None and named not in there:
+                hint = did_you_mean(named, shown) if len(shown) <= 12 else f"; known: {listed}"
+                raise DataError(one_line(f"{source.source}: no column '{named}' ({key_of(split)}.{what}){hint}"))
     for what, found in (("prompt", columns.prompt), ("answer", columns.answer)):
         if found is None:
             raise DataError(

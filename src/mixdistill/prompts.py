@@ -112,6 +112,20 @@ def read(teacher: Teacher) -> Asked:
     return Asked(template=text, jinja=jinja, system=teacher.system, examples=shown)
 
 
+def asking(ask: str | None) -> Callable[[Prompt], Prompt]:
+    """What makes a student's prompt of a problem's: a template by name or file, None for the problem alone."""
+    if ask is None or ask == PLAIN:
+        return lambda prompt: prompt
+    text, jinja = template(ask)
+    asked = Asked(template=text, jinja=jinja)
+    return lambda prompt: asked(prompt, ask)
+
+
+def identity(ask: str | None) -> dict[str, str]:
+    """What a template adds to the identity of rows that were asked with it: its content; nothing without one."""
+    return {} if ask is None or ask == PLAIN else {"ask": content_hash(*map(str, template(ask)))}
+
+
 def fingerprint(teacher: Teacher) -> str:
     """Hash of all that decides what a teacher is sent besides the problem itself: of contents, never of paths."""
     asked = read(teacher)

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from mixdistill.arms import BASE, SELF, called, of_variant
 from mixdistill.errors import RecipeError, did_you_mean
+from mixdistill.fragments import expanded, listed
 from mixdistill.sections import (
     Analyze,
     Arm,
@@ -71,7 +72,7 @@ class Recipe(Section):
     contrasts: dict[str, tuple[str, str]] = {}
     """Name -> [a, b]: the gap is P(a) - P(b). `each_pure` as b: against every pure arm of the blend."""
     primary: Primary | None = None
-    """The first contrast on the first benchmark, uncapped, when left out."""
+    """The first contrast on the first benchmark that is no guard, uncapped, when left out."""
     budget: Budget = Budget()
     train: Train = Train()
     tune: Tune | None = None
@@ -93,6 +94,19 @@ class Recipe(Section):
         What nobody set follows from the method that is trained with in the end."""
         given = {**self.train.model_dump(exclude_unset=True), **self.students[student].train}
         return Train(**given) if arm == BASE else Train(**{**given, **self.arm(arm).train})
+
+    def on(self, benchmark: str) -> Recipe:
+        """This study as one of its benchmarks has it: that one's verifiers, decoding and samples in the place of the
+        study's own. Which reading of the answers counts is the same everywhere."""
+        own = self.problems.eval[benchmark]
+        if own.verify is None and own.k is None and not own.own:
+            return self
+        sampling = self.evaluate.sampling.model_copy(update=own.own)
+        limit = sampling.max_tokens
+        caps = [cap for cap in self.evaluate.caps if limit is None or cap < limit]
+        changed: dict[str, Any] = {"sampling": sampling, "caps": caps, **({"k": own.k} if own.k else {})}
+        verify = (own.verify or self.verify).model_copy(update={"rule": self.verify.counts})
+        return self.model_copy(update={"evaluate": self.evaluate.model_copy(update=changed), "verify": verify})
 
     def seeds_of(self, student: str) -> list[int]:
         """Seeds of a student."""
@@ -182,11 +196,14 @@ class Recipe(Section):
 
     def primary_or_first(self) -> Primary | None:
         """The declared primary comparison, or the first there is."""
-        if self.primary and self.primary.max_tokens == self.evaluate.sampling.max_tokens:
-            return self.primary.model_copy(update={"max_tokens": None})  # the generation's own limit, said in numbers
+        if self.primary and self.primary.benchmark in self.problems.eval:
+            limit = self.on(self.primary.benchmark).evaluate.sampling.max_tokens
+            if self.primary.max_tokens == limit:  # the generation's own limit, said in numbers
+                return self.primary.model_copy(update={"max_tokens": None})
         if self.primary or not self.contrasts:
             return self.primary
-        return Primary(contrast=next(iter(self.contrasts)), benchmark=next(iter(self.problems.eval)))
+        deciding = (name for name in self.problems.eval if name not in self.problems.guards)
+        return Primary(contrast=next(iter(self.contrasts)), benchmark=next(deciding))
 
 
 def self_of(student: str) -> str:
@@ -267,6 +284,8 @@ def _read(path: str | Path) -> tuple[dict[str, Any], Path]:
     raw = parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of sections (got {type(raw).__name__})")
+    if isinstance(raw.get("problems"), dict) and "eval" in raw["problems"]:
+        raw["problems"]["eval"] = listed(raw["problems"]["eval"])  # so that an override finds an entry by its name
     return raw, file
 
 
@@ -318,13 +337,16 @@ def _first_key(section: dict[str, Any], path: str) -> tuple[str, str]:
 
 
 def _implied(raw: dict[str, Any]) -> dict[str, Any]:
-    """Arms and contrasts that follow from teachers named long and short, or large and small."""
+    """What shipped benchmarks stand for, and arms and contrasts that follow from teachers named long and short, or
+    large and small."""
     raw = dict(raw)
+    if isinstance(raw.get("problems"), dict) and "eval" in raw["problems"]:
+        raw["problems"] = {**raw["problems"], "eval": expanded(raw["problems"]["eval"], raw.get("evaluate"))}
     teachers = raw.get("teachers") if isinstance(raw.get("teachers"), dict) else {}
     assert isinstance(teachers, dict)
     students = raw.get("students")
     if SELF in teachers and isinstance(students, dict):
-        raw["teachers"] = _themselves(teachers, students)
+        raw["teachers"] = _themselves(teachers, students, _asked(raw.get("problems")))
     pairs = [(a, b) for a, b in (("long", "short"), ("large", "small")) if a in teachers and b in teachers]
     if not raw.get("arms"):
         arms: dict[str, Any] = {t: {t: 1} for t in teachers}
@@ -348,7 +370,13 @@ def _implied(raw: dict[str, Any]) -> dict[str, Any]:
     return raw
 
 
-def _themselves(teachers: dict[Any, Any], students: dict[Any, Any]) -> dict[Any, Any]:
+def _asked(problems: Any) -> dict[str, Any]:
+    """How a student is asked the training problems, as a teacher's own entry says it."""
+    train = problems.get("train") if isinstance(problems, dict) else None
+    return {"prompt": train["ask"]} if isinstance(train, dict) and train.get("ask") else {}
+
+
+def _themselves(teachers: dict[Any, Any], students: dict[Any, Any], asked: dict[str, Any]) -> dict[Any, Any]:
     """The teachers, with one for each student in the place of `self`, sampled as that student is evaluated."""
     found: dict[Any, Any] = {}
     for name, teacher in teachers.items():
@@ -358,7 +386,7 @@ def _themselves(teachers: dict[Any, Any], students: dict[Any, Any]) -> dict[Any,
         own = teacher if isinstance(teacher, dict) else {}
         for student, spec in students.items():
             if isinstance(spec, dict):
-                found[self_of(student)] = {**_sampled_as(spec), **own}
+                found[self_of(student)] = {**_sampled_as(spec), **asked, **own}
     return found
 
 

@@ -14,8 +14,9 @@ from mixdistill import asking, prompts, resolve
 from mixdistill.arms import SELF, called
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
 from mixdistill.mixing import mixtures
+from mixdistill.problems import key_of
 from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe, self_of
-from mixdistill.sections import HELD_OUT, Arm, Budget, OpenSection, Student, Teacher, Train
+from mixdistill.sections import HELD_OUT, Arm, Budget, OpenSection, Student, Teacher, Train, Verify
 from mixdistill.store import UNUSED
 from mixdistill.types import Sampling
 
@@ -95,6 +96,7 @@ def cross_check(recipe: Recipe) -> list[str]:
         found += _check_sampling(f"teachers.{name}.sampling", teacher.sampling)
         found += _check_samples(f"teachers.{name}", teacher)
     found += _check_sampling("evaluate.sampling", recipe.evaluate.sampling)
+    found += _check_benchmarks(recipe)
     found += _check_limits(recipe)
     found += _check_dev(recipe)
     found += _check_chain(recipe)
@@ -226,12 +228,51 @@ def _check_contrasts(recipe: Recipe) -> list[str]:
         if primary.contrast not in recipe.contrasts:
             hint = did_you_mean(primary.contrast, recipe.contrasts)
             found.append(f"primary.contrast: '{primary.contrast}' is not a contrast{hint}")
+        study = recipe
         if primary.benchmark not in recipe.problems.eval:
             hint = did_you_mean(primary.benchmark, recipe.problems.eval)
             found.append(f"primary.benchmark: '{primary.benchmark}' is not a benchmark{hint}")
-        known = (None, recipe.evaluate.sampling.max_tokens, *recipe.evaluate.caps)
+        else:
+            study = recipe.on(primary.benchmark)
+        if primary.benchmark in recipe.problems.guards:
+            found.append(f"primary.benchmark: '{primary.benchmark}' is a guard, which decides nothing; name another")
+        known = (None, study.evaluate.sampling.max_tokens, *study.evaluate.caps)
         if primary.max_tokens not in known:
             found.append(f"primary.max_tokens: {primary.max_tokens} is not among evaluate.caps; add it there")
+    return found
+
+
+def _check_benchmarks(recipe: Recipe) -> list[str]:
+    """Findings about what lists of problems and benchmarks have of their own."""
+    found = []
+    for name, source in recipe.problems.lists.items():
+        try:
+            if source.ask is not None and not resolve.unset(source.ask):
+                prompts.template(source.ask)
+        except MixdistillError as e:
+            found.append(f"{key_of(name)}.ask: {e}")
+    for name, benchmark in recipe.problems.eval.items():
+        found += _check_sampling(f"problems.eval.{name}.sampling", benchmark.sampling)
+        if benchmark.verify:
+            found += _check_own_verifier(f"problems.eval.{name}.verify", benchmark.verify)
+    deciding = [b for n, b in recipe.problems.eval.items() if n not in recipe.problems.guards]
+    if not deciding:
+        found.append("problems.eval: all of them are guards, and nothing is left to decide on; add a benchmark")
+    elif not any(b.weight for b in deciding):
+        found.append("problems.eval: every weight is 0, and an average needs one; give one benchmark a weight")
+    return found
+
+
+def _check_own_verifier(where: str, verify: Verify) -> list[str]:
+    """Findings about a benchmark's own verifier: one function, whose reading counts that the study says."""
+    if len(verify.chain) > 1:
+        return [f"{where}.verifier: a chain (got {verify.name}); name one here, or put the chain in the study's verify"]
+    if verify.rule:
+        return [f"{where}.rule: which reading counts is said once (got {verify.rule}); set verify.rule of the study"]
+    (link,) = verify.chain
+    found = _check_object(where, "verifier", link.name, link.options, also=type(verify).model_fields)
+    if not found and asking.asks(link.name):
+        found.append(f"{where}.verifier: '{link.name}' asks a model; put it in the study's verify, behind another")
     return found
 
 
@@ -271,6 +312,8 @@ def _check_limits(recipe: Recipe) -> list[str]:
                 f"evaluate.caps: must be below evaluate.sampling.max_tokens={limit} (got {cap}); "
                 "leave it out, or raise max_tokens"
             )
+    if recipe.evaluate.forced and not recipe.evaluate.caps:
+        found.append("evaluate.forced: needs evaluate.caps, at which answers are asked for; name some")
     return found
 
 

@@ -106,7 +106,7 @@ def other_problems(recipe: Recipe, store: Store) -> bool:
     made = (store.marker(store.folder("problems")) or {}).get("options")
     if made is None:
         return False
-    was, now = made["problems"], recipe.problems.model_dump(mode="json")
+    was, now = made["problems"], recipe.problems.drawn
     return was["train"] != now["train"] or was.get("decontaminate", now["decontaminate"]) != now["decontaminate"]
 
 

@@ -1,17 +1,18 @@
-"""Stage 8: the page, its Markdown, its JSON, the picture, and the gaps and the students' traces as tables."""
+"""Stage 8: the page, its Markdown, its JSON, every chart and table as files, and the students' traces as a table."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from mixdistill.arms import BY, called, of_variant
 from mixdistill.errors import MissingExtra
 from mixdistill.evidence.rows import Evidence
 from mixdistill.files import versions, write_atomically
-from mixdistill.page import budgets, differences, figures, render, training, wording
+from mixdistill.page import budgets, costs, differences, figures, files, render, training, wording
 from mixdistill.pipeline import STAGES
 from mixdistill.recipe import OVER_BASE, Recipe
 from mixdistill.recipe import render as render_recipe
@@ -40,32 +41,46 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
 
 
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
-    """Gather the evidence and write it down in every form. Raises MissingExtra without numpy and scipy."""
+    """Gather the evidence and write it down in every form. Raises MissingExtra without the extra `report`."""
     from mixdistill.evidence import shown
     from mixdistill.evidence.gather import gather
 
-    for library in ("numpy", "scipy"):
+    for library in ("numpy", "scipy", "vl_convert"):
         if find_spec(library) is None:
             raise MissingExtra(library, "report")
 
     evidence = gather(recipe, store)
-    folder = store.folder("report")
+    folder, declared = store.folder("report"), _declared(recipe, evidence)
     done = [evaluation for evaluation, state in plan(recipe, store, "evaluate") if state is State.DONE]
     traces, readable = shown.write(recipe, store, folder, done)
-    files = {
+    texts = {
         "index.html": render.html(evidence, readable),
         "report.md": render.markdown(evidence),
         "report.json": evidence.model_dump_json(indent=2),
-        "gap.svg": render.gap_svg(evidence.model_copy(update={"gaps": _for_picture(recipe, evidence)})),
+        "gap.svg": render.gap_svg(evidence.model_copy(update={"gaps": declared})),
         SUMMARY: summary(evidence),
     }
-    for name, text in files.items():
+    for name, text in texts.items():
         write_atomically(folder / name, text.encode())
+    _write_beside(folder, evidence, declared)
     rows = {name: getattr(evidence, name) for name in ("gaps", "gaps_by_rule", "gaps_by_variant")}
     tables: dict[str, Any] = {name: store.seal(folder, Gap, gaps, name) for name, gaps in rows.items()}
     tables[shown.TABLE] = traces
     counts = {"gaps": len(evidence.gaps), "cells": len(evidence.cells), "missing": len(evidence.missing)}
     return Done(counts=counts, tables=tables)
+
+
+def _write_beside(folder: Path, evidence: Evidence, declared: list[Gap]) -> None:
+    """Every chart and table as files; those of an earlier report that are no longer made go away."""
+    made = set()
+    for name, content in files.beside(evidence, declared):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, content)
+        made.add(path)
+    for path in (*folder.glob("figures/*"), *folder.glob("tables/*")):
+        if path not in made:
+            path.unlink()
 
 
 def _markers(store: Store) -> str:
@@ -89,6 +104,8 @@ def summary(evidence: Evidence, width: int = 120) -> str:
         [line] if (line := training.moving_line(evidence)) else [],
         _differences(evidence),
         [f"missing: {line}" for line in evidence.missing],
+        [f"next: {step}" for step in evidence.details.next_steps[:1]],
+        [f"1,000 answers of {line}" for line in costs.costs_words(evidence)],
         [f"Points of accuracy; 95 % intervals.{holm}"],
     ]
     return "".join("\n" + "".join(f"{_fit(line, width)}\n" for line in lines) for lines in paragraphs if lines)
@@ -200,6 +217,6 @@ def _differences(evidence: Evidence) -> list[str]:
     ]
 
 
-def _for_picture(recipe: Recipe, evidence: Evidence) -> list[Gap]:
+def _declared(recipe: Recipe, evidence: Evidence) -> list[Gap]:
     """Declared contrasts over all problems."""
     return [g for g in evidence.gaps if g.name in recipe.contrasts and g.group == "all"]

@@ -43,6 +43,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "exact": "mixdistill.verifiers.exact:verify",
         "json": "mixdistill.verifiers.json_fields:verify",
         "code": "mixdistill.verifiers.code:verify",
+        "ifeval": "mixdistill.verifiers.ifeval:verify",
         "judge": "mixdistill.verifiers.judge:Judge",
         "signs": "mixdistill.lab.domain:verify",
     },

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from mixdistill.errors import did_you_mean
+from mixdistill.fragments import shipped
 from mixdistill.types import Rule, Sampling
 
 Schedule = Literal[
@@ -43,13 +45,21 @@ class Source(Section):
     """Split of a hub data set or of the lab's domain (`train`, `search`, `eval`)."""
     prompt: str | None = None
     """Column with the prompt; detected when it has a usual name. A prompt is text or a list of {role, content}."""
-    answer: str | None = None
-    """Column with the reference answer; detected when it has a usual name. What is no text is taken as JSON text."""
+    answer: str | list[str] | None = None
+    """Column with the reference answer; detected when it has a usual name. What is no text is taken as JSON text. Of
+    several columns the answer is a JSON object."""
     answer_after: str | None = None
     """The answer is what follows the last occurrence of this text in its column. `####` is detected where 95 % of the
     answers hold it; "" takes the whole column."""
+    options: str | list[str] | None = None
+    """Column with the list of options that a problem offers, or several columns with one option each. They stand below
+    the prompt as `A) ...`, those of several columns in an order that follows from their texts alone. The reference
+    answer is a letter; where it is the text of an option, that option's letter."""
     level: str | None = None
     """Column with a difficulty level; detected when it has a usual name and at most 20 different values in all."""
+    subject: str | None = None
+    """Column with a subject; detected when it is called `subject`, `type` or `category` and has at most 60 different
+    values in all."""
     part: tuple[float, float] | None = None
     """[a, b], with 0 <= a < b <= 1: only the problems whose place, a hash of the prompt without its typography, is
     in [a, b). So one file gives training and evaluation parts that never meet, and no problem moves when others are
@@ -58,6 +68,15 @@ class Source(Section):
     """Leave out this many problems at the start (of the part)."""
     limit: int | None = Field(default=None, ge=1)
     """Take at most this many problems."""
+    ask: str | None = None
+    """What a student is asked: a shipped prompt by name (`boxed`, `choice`, `paper`) or a file of your own, as for
+    teachers; the problem as it stands when not given. Students are trained on what `problems.train` asks."""
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """What decides which problems there are. Keys that came later count where they are set."""
+        plain = self.model_dump(mode="json", include=set(Source.model_fields) - {"ask"})
+        return {k: v for k, v in plain.items() if v is not None or k not in ("options", "subject")}
 
     @field_validator("part")
     @classmethod
@@ -77,31 +96,6 @@ class Decontaminate(Section):
     numbers: bool = True
     """A prompt that differs from such a problem's in its numbers alone, and has eight other words, leaves. Turn it off
     where all problems are made from the same sentences."""
-
-
-HELD_OUT = ("dev", "gate")
-"""Lists of problems beside the training problems and the benchmarks."""
-
-
-class Problems(Section):
-    """Training problems and the benchmarks."""
-
-    train: Source
-    """Problems the teachers solve."""
-    eval: dict[str, Source] = Field(min_length=1)
-    """Benchmark name -> its problems. They never overlap with the training problems: what does is dropped there."""
-    dev: Source | None = None
-    """Problems that choices are made on: checkpoints of a training, learning rates. Never reported as a score."""
-    gate: Source | None = None
-    """Problems that nothing was chosen on, for `mixdistill ship` alone."""
-    decontaminate: Decontaminate = Decontaminate()
-
-    @property
-    def lists(self) -> dict[str, Source]:
-        """Name of a list and of its table -> where it comes from: `train`, the benchmarks, `dev` and `gate` where they
-        are given."""
-        held_out = {name: getattr(self, name) for name in HELD_OUT}
-        return {"train": self.train, **self.eval, **{name: source for name, source in held_out.items() if source}}
 
 
 class Price(Section):
@@ -210,8 +204,9 @@ class Verify(OpenSection):
     its name (`judge: {model: ...}`; of your own, `path/file.py:function`, under `function`)."""
 
     verifier: str | Annotated[list[str], Field(min_length=1)]
-    """`math`, `numeric`, `choice`, `exact`, `json`, `code`, `judge`, `signs`, or your own `path/file.py:function`. A
-    list is a chain, such as `[math, judge]`: each further verifier sees what none before it accepted."""
+    """`math`, `numeric`, `choice`, `exact`, `json`, `code`, `ifeval`, `judge`, `signs`, or your own
+    `path/file.py:function`. A list is a chain, such as `[math, judge]`: each further verifier sees what none before it
+    accepted."""
     rule: Rule | None = None
     """Which reading of the answers counts: `strict`, `flexible`, or `judge`, the whole chain. When not given: `judge`
     where there is a chain, else `flexible`. Every gap is shown under each all the same."""
@@ -237,6 +232,80 @@ class Verify(OpenSection):
     def counts(self) -> Rule:
         """The rule whose outcomes count."""
         return self.rule or ("judge" if len(self.chain) > 1 else "flexible")
+
+
+class Benchmark(Source):
+    """Problems that students are scored on, with what is this benchmark's own. `benchmark` fills in what the field
+    uses; keys given beside it win, and so does what the study's `evaluate` sets."""
+
+    benchmark: str | None = None
+    """A shipped benchmark whose keys are the defaults here: `mixdistill recipes --benchmarks` lists them. Another
+    `source`, such as a local file, takes the place of its data set, `subset` and `split` included."""
+    verify: Verify | None = None
+    """How its answers are judged; as the study's `verify` says when not given. Which reading counts is the study's."""
+    sampling: Sampling = Sampling()
+    """Decoding; what is not set is as in `evaluate.sampling`."""
+    k: int | None = Field(default=None, ge=1)
+    """Samples per problem; `evaluate.k` when not given."""
+    guard: bool = False
+    """What the student could do before: every arm is held against the untuned student, and nothing is decided here."""
+    weight: float = Field(default=1.0, ge=0)
+    """Its share in the average over benchmarks, relative to the others'."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, raw: Any) -> Any:
+        if isinstance(raw, Source) and not isinstance(raw, Benchmark):
+            return raw.model_dump(exclude_unset=True)
+        name = raw.get("benchmark") if isinstance(raw, dict) else None
+        if isinstance(name, str) and name not in shipped():
+            why = f"no benchmark '{name}' is shipped{did_you_mean(name, shipped())}"
+            raise PydanticCustomError("benchmark", "{why}", {"why": why})
+        return raw
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The decoding that is this benchmark's alone."""
+        return self.sampling.model_dump(exclude_none=True)
+
+
+HELD_OUT = ("dev", "gate")
+"""Lists of problems beside the training problems and the benchmarks."""
+
+
+class Problems(Section):
+    """Training problems and the benchmarks."""
+
+    train: Source
+    """Problems the teachers solve."""
+    eval: dict[str, Benchmark] = Field(min_length=1)
+    """Benchmark name -> its problems; or a list of shipped benchmarks, `[gsm8k, math500]`. They never overlap with the
+    training problems: what does is dropped there."""
+    dev: Source | None = None
+    """Problems that choices are made on: checkpoints of a training, learning rates. Never reported as a score."""
+    gate: Source | None = None
+    """Problems that nothing was chosen on, for `mixdistill ship` alone."""
+    decontaminate: Decontaminate = Decontaminate()
+
+    @property
+    def lists(self) -> dict[str, Source]:
+        """Name of a list and of its table -> where it comes from: `train`, the benchmarks, `dev` and `gate` where they
+        are given."""
+        held_out = {name: getattr(self, name) for name in HELD_OUT}
+        return {"train": self.train, **self.eval, **{name: source for name, source in held_out.items() if source}}
+
+    @property
+    def guards(self) -> frozenset[str]:
+        """The benchmarks that no gap is about."""
+        return frozenset(name for name, benchmark in self.eval.items() if benchmark.guard)
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """What decides which problems there are, besides the content of files."""
+        plain = self.model_dump(mode="json", include={"decontaminate"})
+        held_out = {name: source and source.drawn for name in HELD_OUT for source in [getattr(self, name)]}
+        benchmarks = {name: benchmark.drawn for name, benchmark in self.eval.items()}
+        return {"train": self.train.drawn, "eval": benchmarks, **held_out, **plain}
 
 
 class Analyze(Section):
@@ -424,6 +493,17 @@ class Evaluate(Section):
     """Samples per problem."""
     caps: list[Annotated[int, Field(ge=1)]] = []
     """Further token caps below the generation's own limit, read off the same generation as prefixes."""
+    forced: bool = False
+    """At each of the caps, ask for the answer at once besides: the student goes on from what it had written. What had
+    ended before stands as it is."""
+    thinking: list[Annotated[float, Field(ge=0, le=1)]] = []
+    """Shares of its own reasoning after which a student is asked for the answer at once: 0 is thinking off, 1 all of
+    it."""
+    force_text: str | None = None
+    """What asks for it, after the end of the reasoning. When not given: `Final Answer:` for `math`, `numeric` and
+    `choice`, `A` for `signs`, nothing for the others."""
+    force_tokens: int = Field(default=64, ge=1)
+    """Most tokens of an answer that was asked for so."""
     batch_size: int = Field(default=64, ge=1)
     """Prompts decoded together."""
     style: int = Field(default=64, ge=0)

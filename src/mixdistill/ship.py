@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill import dev, export, mix, train
+from mixdistill import dev, export, mix, prompts, train
 from mixdistill.arms import BASE, called
 from mixdistill.chain import grading_options
 from mixdistill.errors import StoreError
@@ -101,7 +101,7 @@ def supported(recipe: Recipe, store: Store, student: str, max_tokens: int | None
     """
     primary = recipe.primary_or_first()
     benchmark = primary.benchmark if primary else next(iter(recipe.problems.eval))
-    cap = max_tokens if max_tokens in recipe.evaluate.caps else None
+    cap = max_tokens if max_tokens in recipe.on(benchmark).evaluate.caps else None
     found: dict[str, list[float]] = defaultdict(list)
     for unit, state in plan(recipe, store, "evaluate"):
         if state is not State.DONE or unit.key[0] != student or unit.key[-1] != benchmark:
@@ -239,7 +239,13 @@ def _sampling(recipe: Recipe, student: str, name: str, seed: int) -> dict[str, A
         "chat_template_kwargs": _template_kwargs(recipe, student, name),
         "seed": seed,
         "tag": recipe.tag_of(name),
+        **prompts.identity(_template(recipe)),
     }
+
+
+def _template(recipe: Recipe) -> str | None:
+    """The template around a problem of the gate."""
+    return recipe.problems.gate.ask if recipe.problems.gate else None
 
 
 def _template_kwargs(recipe: Recipe, student: str, name: str) -> dict[str, Any]:
@@ -303,6 +309,7 @@ def _ask(unit: Unit, recipe: Recipe, store: Store) -> Done:
         stamp=[_sampling(recipe, student, name, seed), unit.inputs["weights"]],
         chat_template_kwargs=_template_kwargs(recipe, student, name),
         tag=recipe.tag_of(name),
+        ask=_template(recipe),
     )
     answered = answer(recipe, store, asked)
     answered.judged.check_errors(unit.label)
@@ -406,6 +413,7 @@ def use_of(recipe: Recipe, store: Store, candidate: Candidate, shipped: Shipping
         student=student,
         name=candidate.arm,
         tag=recipe.tag_of(candidate.arm),
+        ask=_template(recipe),
         chat_template_kwargs=_template_kwargs(recipe, student, candidate.arm),
         max_tokens=shipped.scored.max_tokens or decoding.get("max_tokens"),
         decoding={k: v for k, v in decoding.items() if k in serving.DECODING},

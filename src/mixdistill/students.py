@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mixdistill import chain, resolve
+from mixdistill import chain, forcing, resolve
 from mixdistill.backends.transformers import in_force
 from mixdistill.chain import Judged, Seen
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.collect import Buying, Collected, collect
 from mixdistill.errors import MixdistillError
 from mixdistill.files import versions, write_atomically
+from mixdistill.forcing import Cut, Point
 from mixdistill.generate import make_backend
-from mixdistill.prompts import tagged
+from mixdistill.prompts import asking, tagged
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Student
 from mixdistill.store import Store
@@ -64,10 +65,14 @@ class Asked:
     chat_template_kwargs: dict[str, Any]
     tag: str = ""
     """What every prompt carries on a last line."""
+    ask: str | None = None
+    """The template around every problem, by name or file."""
+    points: tuple[Point, ...] = ()
+    """Where it is asked for its answers early."""
 
     def prompt(self, problem: Problem) -> str | list[Message]:
         """What it is asked about a problem."""
-        return tagged(problem.prompt, self.tag)
+        return tagged(asking(self.ask)(problem.prompt), self.tag)
 
 
 @dataclass(frozen=True)
@@ -95,10 +100,13 @@ class Answered:
 def answer(recipe: Recipe, store: Store, asked: Asked) -> Answered:
     """Sample and grade. What is there already of the same weights and settings is not sampled again."""
     problems = {p.id: p for p in asked.problems}
-    collected = _sample(recipe, store, asked)
-    rows = store.rows(asked.folder, Trace, TRACES)
-    traces = [t for t in rows if t.problem_id in problems and t.sample < asked.k]
     template = Template.load(asked.model, chat_template_kwargs=asked.chat_template_kwargs)
+    decoding = in_force(asked.model, recipe.evaluate.sampling, template)
+    with _sampler(recipe, asked) as backend:
+        collected = _sample(recipe, store, asked, backend)
+        rows = store.rows(asked.folder, Trace, TRACES)
+        traces = [t for t in rows if t.problem_id in problems and t.sample < asked.k]
+        cuts = _ask_early(recipe, store, asked, backend, traces, template, decoding.settings.get("context"))
     answered = [t for t in traces if t.error is None]
 
     def seen() -> Iterator[Seen]:
@@ -107,12 +115,14 @@ def answer(recipe: Recipe, store: Store, asked: Asked) -> Answered:
         )
 
     judged = chain.judge(recipe, store, asked.folder, asked.label, seen)
-    decoding = in_force(asked.model, recipe.evaluate.sampling, template)
+    early = {}
+    if asked.points:
+        early[forcing.TABLE], _ = forcing.grade(recipe, store, asked, template, cuts, judged.outcomes())
     return Answered(
         traces=traces,
         judged=judged,
         template=template,
-        tables={TRACES: collected.table, **judged.tables},
+        tables={TRACES: collected.table, **judged.tables, **early},
         facts={
             "template": template.fingerprint,
             "decoding": decoding.settings,
@@ -123,7 +133,24 @@ def answer(recipe: Recipe, store: Store, asked: Asked) -> Answered:
     )
 
 
-def _sample(recipe: Recipe, store: Store, asked: Asked) -> Collected:
+def _ask_early(
+    recipe: Recipe,
+    store: Store,
+    asked: Asked,
+    backend: Any,
+    traces: list[Trace],
+    template: Template,
+    context: int | None,
+) -> list[Cut]:
+    """The answers that are asked for early, if any."""
+    if not asked.points:
+        return []
+    folder = asked.folder / forcing.FOLDER
+    _set_other_sampling_aside(store, folder, [asked.stamp, recipe.evaluate.force_tokens])
+    return forcing.ask(recipe, store, asked, backend, traces, template, context)[0]
+
+
+def _sample(recipe: Recipe, store: Store, asked: Asked, backend: Any) -> Collected:
     """The model's traces: those there are of these weights and settings, and the rest from the model."""
     _set_other_sampling_aside(store, asked.folder, asked.stamp)
     buying = Buying(
@@ -136,8 +163,7 @@ def _sample(recipe: Recipe, store: Store, asked: Asked) -> Collected:
         sampling=recipe.evaluate.sampling,
         seed=asked.seed,
     )
-    with _sampler(recipe, asked) as backend:
-        return collect(store, asked.folder, backend, buying)
+    return collect(store, asked.folder, backend, buying)
 
 
 @contextmanager
@@ -158,16 +184,16 @@ def _sampler(recipe: Recipe, asked: Asked) -> Generator[_Noted]:
     options = own | resolve.from_environment(spec.backend_options)
     used = {"sampled by": spec.backend} if spec.backend != BACKEND else {"batch size": options["batch_size"]}
     used |= {"dtype": options["dtype"]}
-    yield _Noted(make_backend(spec.backend, model, options), lambda: _note(folder / SAMPLED, used))
+    backend = make_backend(spec.backend, model, options)
+    with backend if hasattr(backend, "__exit__") else nullcontext():  # an engine that is kept for what follows
+        yield _Noted(backend, lambda: _note(folder / SAMPLED, used))
 
 
 def cut(trace: Trace, cap: int | None, template: Template) -> Trace:
     """The trace as it would have been with a limit of `cap` tokens: the prefix of the same generation."""
     if cap is None or trace.error is not None:
         return trace
-    ids = trace.token_ids
-    if ids is None:
-        ids = template.encode(template.completion_text(trace.reasoning, trace.content))
+    ids = forcing.written(trace, template)
     if len(ids) <= cap:
         return trace
     reasoning, content = template.split(ids[:cap])

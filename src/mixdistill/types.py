@@ -62,6 +62,8 @@ class Problem(Row):
     """`train`, `dev`, `gate`, or the name of the benchmark it belongs to."""
     level: str | None = None
     """Difficulty group, when the source has one."""
+    subject: str | None = None
+    """What it is about, when the source says so."""
     metadata: dict[str, Any] = Field(default_factory=dict)
     """The user's own; mixdistill never reads it."""
 
@@ -221,6 +223,26 @@ class Decision(Row):
     where there is one verifier alone."""
 
 
+class Forced(Row):
+    """An answer that a student was asked for early, after a part of one of its traces."""
+
+    trace_id: str
+    """The whole trace, of which it had written a part."""
+    problem_id: str
+    sample: int
+    """Index of that trace among the student's samples of the problem."""
+    kind: Literal["forced", "thinking"]
+    """`forced`: after so many tokens; `thinking`: after a share of its own reasoning."""
+    at: float
+    """Tokens, or the share; 0 is thinking off."""
+    answer_id: str | None
+    """Of what it wrote then, among the traces in the folder `forced`; None: it had ended before, and stands."""
+    tokens: int
+    """Tokens written in all, without those that asked for the answer."""
+    outcome: Outcome
+    """What counts, as in `Decision`; `error` too where the request failed."""
+
+
 class Complexity(Row):
     """How long and involved a trace is."""
 
@@ -259,7 +281,7 @@ class Score(Row):
     """None for `base`."""
     benchmark: str
     group: str
-    """`all`, or a level of the problems; a level of that name is `level all`."""
+    """`all`, a level of the problems (one of that name is `level all`), or `subject` and the name of one."""
     verifier: str
     k: int
     """Samples per problem."""
@@ -321,7 +343,7 @@ class Gap(Row):
     max_tokens: int | None
     """Token cap; None: the generation's own limit."""
     group: str = "all"
-    """`all`, or a level of the problems."""
+    """As in `Score`."""
     primary: bool
     """Declared before the run; everything else is exploratory."""
     accuracies: tuple[float, float]
@@ -353,6 +375,8 @@ class Gap(Row):
     seeds: int
     detectable: float | None
     """Smallest true difference this study would find in 4 of 5 repetitions (power 0.8, alpha 0.05)."""
+    needed: str = ""
+    """What would decide an open gap: `9 seeds`, `1,200 problems`, `9 seeds; more problems cannot help`; else empty."""
 
 
 class Update(Row):

@@ -315,6 +315,19 @@ def test_teacher_outcomes_add_up_to_its_traces(model, store):
         assert t.tokens_median <= t.tokens_p90
 
 
+def test_what_is_said_of_a_teacher_lies_inside_of_its_interval(model, store):
+    for teacher in gather(_study(model), store).teachers:
+        assert set(teacher.intervals) == {"pass_rate", "tokens_mean", "tokens_median", "tokens_p90", "steps_mean"}
+        for name, interval in teacher.intervals.items():
+            assert interval.low <= getattr(teacher, name) <= interval.high
+
+
+def test_every_answer_ends_in_one_way_and_the_next_step_follows_from_everything(model, store):
+    details = gather(_study(model), store).details
+    assert {(e.arm, e.max_tokens) for e in details.ended} == {(a, c) for a in ("base", *ARMS) for c in (None, 8)}
+    assert details.next_steps
+
+
 def test_teacher_counts_only_problems_that_are_still_asked(model, finished, tmp_path):
     root = Path(shutil.copytree(finished, tmp_path / "run"))
     study = tiny.study(model, problems=tiny.problem_sets(10, PROBLEMS))

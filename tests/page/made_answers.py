@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from study import example
-
 from mixdistill.evidence import shown
 from mixdistill.evidence.shown import ReportedTrace, Shown
 from mixdistill.page import render
 from mixdistill.store import Store
 from mixdistill.types import Outcome
+from study import full
 
 ARMS = ["base", "long", "short", "mix-20"]
 PROBLEMS = 120
@@ -113,5 +112,5 @@ def offered(folder: Path, rows: Iterable[ReportedTrace], pair: tuple[str, str]) 
 def page(folder: Path, rows: Iterable[ReportedTrace], pair: tuple[str, str] = ("long", "short")) -> Path:
     """The made-up study's page with these answers."""
     file = folder / "index.html"
-    file.write_text(render.html(example(), offered(folder, rows, pair)), "utf-8")
+    file.write_text(render.html(full(), offered(folder, rows, pair)), "utf-8")
     return file

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from study import changed, gaps
-
 from mixdistill.evidence.details import Details, GapPart, GapUndertrained, Part
 from mixdistill.evidence.rows import Confound, Evidence
 from mixdistill.page.anatomy import anatomy_words, parts_of
 from mixdistill.types import Interval
+from study import changed, gaps
 
 MINUS = "\N{MINUS SIGN}"
 SPACE = "\N{NO-BREAK SPACE}"

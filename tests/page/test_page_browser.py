@@ -11,10 +11,9 @@ import re
 import string
 from dataclasses import replace
 
-from study import example
-
 from mixdistill.evidence.shown import Shown
 from mixdistill.page import browser, render
+from study import example
 
 
 def offered(*texts: str, problems: int | None = None) -> Shown:

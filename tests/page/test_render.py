@@ -7,11 +7,11 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from study import accuracies, changed, example, gap, gaps, scores, solved
 
 from mixdistill.evidence.rows import Confound, Evidence, SharedFacts
 from mixdistill.page import figures, render, wording
 from mixdistill.types import Interval
+from study import accuracies, changed, example, gap, gaps, scores, solved
 
 
 def decided(evidence: Evidence, **verdicts: tuple[float, str]) -> Evidence:
@@ -174,7 +174,7 @@ def test_hostile_text_in_markdown_stays_in_its_cell_and_its_fence() -> None:
     assert "<script" not in outside and "<img" not in outside and "![" not in outside
     rows = [line for line in outside.splitlines() if line.startswith("|")]
     columns = {len(re.findall(r"(?<!\\)\|", row)) for row in rows if "_gap |" in row or "_gain |" in row}
-    assert columns == {20, 11}, "of all gaps, and of those under each reading"
+    assert columns == {16, 13}, "of all gaps, and of those under each reading"
 
 
 def test_cannot_tell_is_on_the_page_in_words_in_every_form() -> None:
@@ -186,9 +186,8 @@ def test_cannot_tell_is_on_the_page_in_words_in_every_form() -> None:
 def test_every_gap_is_a_row_of_the_markdown_and_of_the_page() -> None:
     text, page = render.markdown(example()), render.html(example())
     for each in gaps():
-        row = (
-            f"{each.student} | {each.arms[0]} \N{MINUS SIGN} {each.arms[1]} | signs | {wording.cap(each.max_tokens)} |"
-        )
+        cap = wording.cap(each.max_tokens).removeprefix("capped at ")
+        row = f"{each.student} | {each.arms[0]} \N{MINUS SIGN} {each.arms[1]} | signs | {cap} |"
         line = next(line for line in text.splitlines() if f"{each.name} | {row}" in line)
         assert wording.points(each.delta) in line and wording.span(each.data) in line and each.verdict in line
         assert f"<td>{wording.span(each.data)}</td>" in page
@@ -273,19 +272,19 @@ def test_one_teacher_and_three_and_none_are_spoken_of_as_such() -> None:
 def test_every_step_of_what_was_solved_is_a_row_of_the_page_and_of_the_markdown() -> None:
     page, text = render.html(example()), render.markdown(example())
     space = "\N{NO-BREAK SPACE}"
-    row = ["53", f"21.2{space}%", f"97.0{space}%", f"83.0{space}%", "+10.0 to +18.0", "640", "120"]
+    dash = "\N{EN DASH}"
+    rates = [f"97.0{space}%", f"90.0{dash}99.0", f"83.0{space}%", f"80.0{dash}86.0", "+14.0", "+10.0 to +18.0"]
+    row = ["53", *rates, "640", f"600{dash}700", "120", f"110{dash}130"]
     cells = "".join(f"<td>{cell}</td>" for cell in row)
-    assert f'<th scope="row">long and short</th>{cells}<td class="words">1: 75{space}%, 2: 25{space}%</td>' in page
-    rest = f"| 53 | 97.0{space}% | 83.0{space}% | +10.0 to +18.0 | 640 | 120 | 1: 75{space}%, 2: 25{space}% |"
-    assert f"| long and short {rest}" in text.splitlines()
-    head = "| solved by | problems | right there | right over all | difference, 95 % interval | tokens: long |"
-    table = text[text.index(head) :].partition("\n\n")[0].splitlines()
+    assert f'<th scope="row">long and short</th>{cells}<td class="words">1: 40, 2: 13</td>' in page
+    assert f"| long and short | {' | '.join(row)} | 1: 40, 2: 13 |" in text.splitlines()
+    table = text[text.index("| solved by | problems | right there |") :].partition("\n\n")[0].splitlines()
     assert [line.split(" | ")[0] for line in table[2:]] == ["| nobody: all problems", "| long", "| long and short"]
-    assert {line.count("|") for line in table} == {9}
+    assert {line.count("|") for line in table} == {14}
     assert wording.solved_words(solved()).replace("'", "&#39;") in page
     bare = changed(solved=[step.model_copy(update={"levels": {}}) for step in solved()])
-    assert '<th scope="col" class="words">levels</th>' in page
-    assert '<th scope="col" class="words">levels</th>' not in render.html(bare)
+    assert '<th scope="col" class="words">problems by level</th>' in page
+    assert '<th scope="col" class="words">problems by level</th>' not in render.html(bare)
 
 
 def test_a_study_with_nothing_in_it_still_renders() -> None:

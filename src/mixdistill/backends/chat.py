@@ -74,7 +74,9 @@ class Chat:
         sampling = self._sampling[1]
         if self.limit_field != "max_tokens" and "max_tokens" in sampling:
             sampling = {self.limit_field if k == "max_tokens" else k: v for k, v in sampling.items()}
-        body = {"model": self.model, **self._asked(request), "seed": request.seed, **sampling, **self.extra}
+        # How long an answer that was asked for may be is the request's own to say.
+        extra = {k: v for k, v in self.extra.items() if not (request.begun and k in sampling)}
+        body = {"model": self.model, **self._asked(request), "seed": request.seed, **sampling, **extra}
         if "prompt" in body:  # it is rendered already
             body.pop("chat_template_kwargs", None)
         return json.dumps(body, separators=(",", ":")).encode()

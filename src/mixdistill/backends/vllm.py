@@ -95,6 +95,7 @@ class VLLM:
         }
         self.engine_options = {k: v for k, v in given.items() if v is not None}
         self._adapter = adapters.read(model)
+        self._kept = False
 
     def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
         """Yield (draws before it, completion) as rows finish; draws a request whenever the engine has room for one.
@@ -121,7 +122,18 @@ class VLLM:
                     row = asked.pop(output.request_id)
                     yield row.position, self._completion(output, row)
         finally:
-            self._close(asked)
+            self._drop(asked)
+            if not self._kept:
+                self._close()
+
+    def __enter__(self) -> VLLM:
+        """Keep the engine from one `generate` to the next, until this is left."""
+        self._kept = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._kept = False
+        self._close()
 
     def _add(self, position: int, request: Request, asked: dict[str, _Asked]) -> Completion | None:
         """Hand a request to the engine; else the completion that says why it cannot be."""
@@ -236,13 +248,18 @@ class VLLM:
         """Tokens that end a completion: the template's and the model's own."""
         return self._template.stop_ids.union(own_stop_ids(self._settings))
 
-    def _close(self, asked: dict[str, _Asked]) -> None:
-        """Drop what is unfinished, end the engine and give its memory back: the worker goes on to another unit."""
+    def _drop(self, asked: dict[str, _Asked]) -> None:
+        """Abandon what is unfinished."""
+        if asked and (llm := self.__dict__.get("_llm")) is not None:
+            with contextlib.suppress(Exception):  # it may be dead, and what went wrong has been said
+                llm.llm_engine.abort_request(list(asked))
+
+    def _close(self) -> None:
+        """End the engine and give its memory back: the worker goes on to another unit."""
         llm = self.__dict__.pop("_llm", None)
         if llm is None:
             return
-        with contextlib.suppress(Exception):  # it may be dead, and what went wrong has been said
-            llm.llm_engine.abort_request(list(asked))
+        with contextlib.suppress(Exception):
             llm.llm_engine.engine_core.shutdown()
         del llm
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory

@@ -121,6 +121,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
         + faults.vague_limits(study)
         + faults.of_verifiers(study, "caveats")
         + [f"problems.eval.{shared_line(which, both)}" for which, both in shared(found.problems).items()]
+        + _asked_otherwise(study)
         + _shown(study, found)
         + _overlong(study, found)
         + _over_budget(study, found)
@@ -239,15 +240,41 @@ def _primary(study: Recipe, contrast: str) -> str | None:
 
 def _evaluation(study: Recipe, store: Store, found: Found) -> PlannedEvaluation:
     models = len(evaluate.cells(study, store))
-    traces = {b: len(found.problems[b]) * study.evaluate.k for b in study.problems.eval}
+    traces = {b: len(found.problems[b]) * study.on(b).evaluate.k for b in study.problems.eval}
     return PlannedEvaluation(
         models=models,
         traces=traces,
         total=models * sum(traces.values()),
-        dev=sum(n for _, _, n in estimates.dev_asked(study, store, found)),
+        dev=sum(a.traces for a in estimates.dev_asked(study, store, found)),
         max_tokens=study.evaluate.sampling.max_tokens,
         caps=study.evaluate.caps,
+        own=[line for name in study.problems.eval if (line := _own(study, name))],
     )
+
+
+def _own(study: Recipe, name: str) -> str:
+    """What one benchmark has otherwise than the study."""
+    own = study.problems.eval[name]
+    how = [f"verified by {own.verify.name}"] if own.verify and own.verify.chain != study.verify.chain else []
+    how += [f"asked as '{own.ask}'"] if own.ask else []
+    how += [f"{own.k} samples a problem"] if own.k else []
+    how += [f"{key} {value:,}" for key, value in own.own.items()]
+    how += ["a guard: nothing is decided on it"] if own.guard else []
+    return f"{name}: {', '.join(how)}" if how else ""
+
+
+def _asked_otherwise(study: Recipe) -> list[str]:
+    """Lists whose problems a student is asked in another way than the one that it is trained on."""
+    train, others = study.problems.train.ask, {n: s for n, s in study.problems.lists.items() if n != "train"}
+    named = [n for n, s in others.items() if s.ask != train and n not in study.problems.guards]
+    if not named:
+        return []
+    how = f"asks '{train}'" if train else "sets no ask"
+    ways = ", ".join(dict.fromkeys(f"'{others[n].ask}'" if others[n].ask else "the problem alone" for n in named))
+    return [
+        f"problems.train: {how}, and {', '.join(named)} ask{'s' * (len(named) == 1)} {ways}: students are examined in "
+        "other words than they were trained on; set problems.train.ask to the same, where that is meant"
+    ]
 
 
 def _warnings(folder: str, disk: Disk) -> list[str]:

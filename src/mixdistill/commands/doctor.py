@@ -251,7 +251,7 @@ class _Source:
         tags = self.recipe.arm(arm).tags
         tag = tags.get(teacher) or tags.get(teacher.partition("@")[0] if teacher.startswith(SELF) else "", "")
         return Example(
-            prompt=prompts.tagged(problem.prompt, tag),
+            prompt=prompts.tagged(prompts.asking(self.recipe.problems.train.ask)(problem.prompt), tag),
             reasoning=reasoning,
             content=content,
             problem_id=problem.id,

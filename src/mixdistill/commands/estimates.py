@@ -11,6 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from typing import NamedTuple
 
 from mixdistill import executor, prompts, resolve
 from mixdistill.arms import BASE, called
@@ -106,14 +107,18 @@ def row_tokens(recipe: Recipe, found: Found, student: str, teacher: str) -> list
     counting = template(spec.model, spec.chat_template_kwargs)
     if counting is None:
         return []
-    return [len(counting.prompt_ids(p.prompt)) + counting.count(c.reasoning, c.content) for p, c in found.few[teacher]]
+    ask = prompts.asking(recipe.problems.train.ask)
+    return [
+        len(counting.prompt_ids(ask(p.prompt))) + counting.count(c.reasoning, c.content) for p, c in found.few[teacher]
+    ]
 
 
 def prompt_tokens(recipe: Recipe, few: list[Problem]) -> float:
     """Mean tokens of a prompt as the first student sees it; 0 where its tokenizer is not here."""
     student = next(iter(recipe.students.values()))
     counting = template(student.model, student.chat_template_kwargs)
-    return sum(len(counting.prompt_ids(p.prompt)) for p in few) / len(few) if counting and few else 0.0
+    ask = prompts.asking(recipe.problems.train.ask)
+    return sum(len(counting.prompt_ids(ask(p.prompt))) for p in few) / len(few) if counting and few else 0.0
 
 
 def traces_there(store: Store, teacher: str, problems: list[Problem], samples: int) -> int:
@@ -213,8 +218,8 @@ def time(recipe: Recipe, store: Store, found: Found, known: dict[str, Amount], w
     todo = untrained(recipe, store)
     trials = _untried(recipe, store)
     asked = _unevaluated(recipe, store, found) + dev_asked(recipe, store, found)
-    usual = [_sampling(recipe, s, arm, n, known) for s, arm, n in asked]
-    most = [_sampling(recipe, s, arm, n, None) for s, arm, n in asked]
+    usual = [_sampling(recipe, a, known) for a in asked]
+    most = [_sampling(recipe, a, None) for a in asked]
 
     def seconds(work: list[float | str], operations: int, rate: float, at_once: int = local.workers) -> Amount:
         unknown = [w for w in work if isinstance(w, str)]
@@ -287,7 +292,8 @@ def own_answers(recipe: Recipe, problems: int, training: float | None) -> float 
     if training is None or any(self_of(s) in recipe.teachers for s in recipe.students):
         return None
     local = executor.Local()
-    work = [_sampling(recipe, student, BASE, SELF_SAMPLES * problems, None) for student in recipe.students]
+    limit = recipe.evaluate.sampling.max_tokens
+    work = [_sampling(recipe, Asking(s, BASE, SELF_SAMPLES * problems, limit), None) for s in recipe.students]
     if any(isinstance(w, str) for w in work):
         return None
     rate = SAMPLE_RATE["GPU" if local.devices else "core"] * local.workers
@@ -295,24 +301,36 @@ def own_answers(recipe: Recipe, problems: int, training: float | None) -> float 
     return seconds if 0 < seconds <= SELF_AT_MOST * training else None
 
 
-def _unevaluated(recipe: Recipe, store: Store, found: Found) -> list[tuple[str, str, int]]:
-    """(student, arm, traces wanted) of every evaluation that is not there."""
+class Asking(NamedTuple):
+    """Traces that are wanted of one model."""
+
+    student: str
+    arm: str
+    traces: int
+    max_tokens: int | None
+    """Of one trace; None: not known."""
+
+
+def _unevaluated(recipe: Recipe, store: Store, found: Found) -> list[Asking]:
+    """Every evaluation that is not there."""
     from mixdistill.evaluate import cells
 
+    how = {benchmark: recipe.on(benchmark).evaluate for benchmark in recipe.problems.eval}
     return [
-        (cell[0], cell[1], len(found.problems[benchmark]) * recipe.evaluate.k)
+        Asking(cell[0], cell[1], len(found.problems[benchmark]) * its.k, its.sampling.max_tokens)
         for cell in cells(recipe, store)
-        for benchmark in recipe.problems.eval
+        for benchmark, its in how.items()
         if store.marker(store.folder("evaluate", *cell, benchmark)) is None
     ]
 
 
-def dev_asked(recipe: Recipe, store: Store, found: Found) -> list[tuple[str, str, int]]:
-    """(student, arm, traces of dev problems) of every training that is not there yet, trials included."""
+def dev_asked(recipe: Recipe, store: Store, found: Found) -> list[Asking]:
+    """Traces of dev problems of every training that is not there yet, trials included."""
     problems = len(found.problems.get("dev", []))
     open_ones = [(s, arm, recipe.train_of(s, arm).dev_checkpoints) for s, arm, _ in untrained(recipe, store)]
     tried = [(s, arm, 1) for s, arm, _ in _untried(recipe, store)]
-    return [(s, arm, points * problems) for s, arm, points in [*open_ones, *tried] if points * problems]
+    limit = recipe.evaluate.sampling.max_tokens
+    return [Asking(s, arm, points * problems, limit) for s, arm, points in [*open_ones, *tried] if points * problems]
 
 
 def untrained(recipe: Recipe, store: Store) -> list[tuple[str, str, int]]:
@@ -320,10 +338,11 @@ def untrained(recipe: Recipe, store: Store) -> list[tuple[str, str, int]]:
     return [cell for cell in recipe.cells() if not trained(store, cell)]
 
 
-def _sampling(recipe: Recipe, student: str, arm: str, traces: int, known: dict[str, Amount] | None) -> float | str:
+def _sampling(recipe: Recipe, asking: Asking, known: dict[str, Amount] | None) -> float | str:
     """Operations of one model's evaluation, or why they are not known. `known` None: every trace runs to the limit, as
     the untuned student's are taken to do in any case."""
-    weights, limit = parameters(recipe.students[student].model), recipe.evaluate.sampling.max_tokens
+    student, arm, traces, limit = asking
+    weights = parameters(recipe.students[student].model)
     if weights.value is None:
         return weights.basis
     if known is None or called(arm).arm == BASE:
@@ -393,17 +412,17 @@ def at_once_of(recipe: Recipe, workers: int | None = None) -> executor.Local:
 
 
 def _tables(recipe: Recipe, store: Store, found: Found, known: dict[str, Amount], cells: int) -> Amount:
-    train, limit = found.problems["train"], recipe.evaluate.sampling.max_tokens
+    train, wanted = found.problems["train"], _unevaluated(recipe, store, found)
     if any(not a.value for a in known.values()):
         return Amount(value=None, basis=UNKNOWN_LENGTHS)
-    if limit is None:
+    if any(a.max_tokens is None for a in wanted):
         return Amount(value=None, basis=NO_LIMIT)
     taught = 0.0
     for name, teacher in recipe.teachers.items():
         left = len(train) * teacher.samples - traces_there(store, name, train, teacher.samples)
         taught += left * (known[name].value or 0)
     sets = cells * len(train) * max(a.value or 0 for a in known.values())
-    sampled = limit * sum(n for _, _, n in _unevaluated(recipe, store, found))
+    sampled = sum(a.traces * (a.max_tokens or 0) for a in wanted)
     return Amount(
         value=TEXT_BYTES * (taught + sets) + SAMPLED_BYTES * sampled,
         basis="before compression, every student's trace at the limit",

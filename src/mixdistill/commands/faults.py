@@ -101,12 +101,17 @@ def of_verifiers(recipe: Recipe, companion: str = "unfit") -> list[str]:
     """What keeps the verifiers from their work: what a function `unfit(*, deadline, option=...)` beside one says. Or
     `caveats`: what should be known of it."""
     lines = []
-    for at, link in enumerate(recipe.verify.chain):
-        where = f"verify.{link.name}" if at else "verify"
+    links = [
+        (f"verify.{link.name}" if n else "verify", link, recipe.verify) for n, link in enumerate(recipe.verify.chain)
+    ]
+    for name, benchmark in recipe.problems.eval.items():
+        if benchmark.verify:
+            links.append((f"problems.eval.{name}.verify", benchmark.verify.chain[0], benchmark.verify))
+    for where, link, verify in links:
         verifier = resolve.load(resolve.reference("verifier", link.name))
         tell = getattr(sys.modules[verifier.__module__], companion, None)
         if tell is not None:
-            given = {"deadline": recipe.verify.deadline, **link.options}
+            given = {"deadline": verify.deadline, **link.options}
             lines += [f"{where}.{line}" for line in tell(**{k: v for k, v in given.items() if resolve.takes(tell, k)})]
     return lines
 

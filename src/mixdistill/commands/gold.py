@@ -58,6 +58,8 @@ class Gold(Row):
     """What a verifier says of the reference answers."""
 
     verifier: str
+    own: dict[str, str] = {}
+    """Benchmark -> its verifier, of those that have one of their own."""
     problems: dict[str, int]
     """`train` and every benchmark -> problems."""
     accepted: dict[str, int]
@@ -79,9 +81,10 @@ def grade(recipe: Recipe, *, limit: int | None = None, where: str = "recipe") ->
     lines = faults.variables(recipe.problems, {}) + lines
     if lines:
         raise RecipeError([f"{where}: {line}" for line in lines])
-    phrase = phrasing(recipe)
     items, failed, none = [], [], Counter[str]()
+    studies = {name: recipe.on(name) if name in recipe.problems.eval else recipe for name in sets}
     for name, problems in sets.items():
+        phrase = phrasing(studies[name])
         for problem in problems:
             try:
                 content = phrase(problem)
@@ -94,10 +97,13 @@ def grade(recipe: Recipe, *, limit: int | None = None, where: str = "recipe") ->
                 failed.append(
                     _rejected(name, problem, "", Verdict(trace_id="", outcome=Outcome.ERROR, explanation=said))
                 )
-    verdicts = verify.grade(recipe, [(problem, trace) for _, problem, trace in items])
-    judged = list(zip(items, verdicts, strict=True))
+    judged = []
+    for name, study in studies.items():
+        mine = [item for item in items if item[0] == name]
+        judged += zip(mine, verify.grade(study, [item[1:] for item in mine]), strict=True)
     return Gold(
         verifier=first,
+        own={n: b.verify.name for n, b in recipe.problems.eval.items() if b.verify and b.verify.name != first},
         unused=counted(unused),
         problems={name: len(problems) for name, problems in sets.items()},
         no_answer=dict.fromkeys(sets, 0) | none,
@@ -144,13 +150,11 @@ def text(gold: Gold, width: int = 100) -> Text:
 
     page = Text()
     for name, rows in gold.problems.items():
-        problems = rows - gold.no_answer[name]
+        problems, verifier = rows - gold.no_answer[name], gold.own.get(name, gold.verifier)
         if rows and not problems:
-            page.append(
-                f"{gold.verifier}: none of {rows:,} references of {name} holds an answer that could be graded\n"
-            )
+            page.append(f"{verifier}: none of {rows:,} references of {name} holds an answer that could be graded\n")
             continue
-        said = f"{gold.verifier} accepts {gold.accepted[name]:,} of {problems:,} reference answers of {name}\n"
+        said = f"{verifier} accepts {gold.accepted[name]:,} of {problems:,} reference answers of {name}\n"
         page.append(said, "" if gold.accepted[name] == problems else "bold yellow")
         if problems < rows:
             page.append(f"not graded, since no answer is in the reference: {rows - problems:,} of {name}\n")

@@ -86,7 +86,7 @@ class ProblemSet:
         """The source's section of a recipe."""
         told = {"source": self.source.source, "subset": self.source.subset}
         told |= {"split": self.source.split} if not _is_file(self.source.source) else {}
-        told |= {key: getattr(self.columns, key) for key in ("prompt", "answer", "answer_after", "level")}
+        told |= {key: getattr(self.columns, key) for key in ("prompt", "answer", "answer_after", "level", "subject")}
         return {k: v for k, v in told.items() if v is not None}
 
 

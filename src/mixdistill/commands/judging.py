@@ -24,8 +24,10 @@ def planned(study: Recipe, found: Found) -> list[PlannedJudge]:
 def _judge(study: Recipe, found: Found, link: Link) -> PlannedJudge:
     judge = made(link)
     of_teachers = sum(t.most_samples for t in study.teachers.values())
-    of_students = study.evaluate.k * (len(study.cells()) + len(study.students)) * (1 + len(study.evaluate.caps))
-    asked = {"train": of_teachers} | dict.fromkeys(study.problems.eval, of_students)
+    models, asked = len(study.cells()) + len(study.students), {"train": of_teachers}
+    for name, benchmark in study.problems.eval.items():
+        how = study.on(name).evaluate
+        asked[name] = 0 if benchmark.verify else how.k * models * (1 + len(how.caps))
     if study.problems.dev:
         asked[DEV] = asked_on_dev(study)
     problems = {name: found.problems[name] for name in asked}

@@ -306,7 +306,7 @@ def _detectable(recipe: Recipe, found: Found) -> Projected:
         return foresight.unknown("the recipe has no contrast")
     seeds = min(len(recipe.seeds_of(student)) for student in recipe.students)
     problems = len(found.problems[primary.benchmark])
-    return foresight.smallest_gap(seeds, problems, recipe.evaluate.k, primary.benchmark)
+    return foresight.smallest_gap(seeds, problems, recipe.on(primary.benchmark).evaluate.k, primary.benchmark)
 
 
 def _warnings(recipe: Recipe, seen: Mapping[str, _Seen], group: Sequence[str], shared: Projected) -> list[str]:

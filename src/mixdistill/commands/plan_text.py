@@ -192,7 +192,7 @@ def _evaluation_lines(e: PlannedEvaluation) -> list[Line]:
     limit = f"at most {e.max_tokens:,} tokens each" if e.max_tokens else "as long as the student's own settings allow"
     caps = f", also cut at {', '.join(f'{c:,}' for c in e.caps)}" if e.caps else ""
     dev = [((f"{e.dev:,} traces of dev problems while it trains",), [])] if e.dev else []
-    return [((f"{e.total:,} traces: {e.models} models x ({each}), {limit}{caps}",), []), *dev]
+    return [((f"{e.total:,} traces: {e.models} models x ({each}), {limit}{caps}",), e.own), *dev]
 
 
 def _time_lines(t: Time, limit: int | None) -> list[Line]:

@@ -234,6 +234,8 @@ class PlannedEvaluation(Row):
     """Traces of dev problems while it trains; no part of the total."""
     max_tokens: int | None
     caps: list[int]
+    own: list[str] = []
+    """What single benchmarks have otherwise, a line each."""
 
 
 class Plan(Row):

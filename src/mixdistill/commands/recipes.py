@@ -8,9 +8,11 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from mixdistill import fragments
 from mixdistill.commands import costs, plan_text
 from mixdistill.errors import RecipeError, StoreError, did_you_mean
 from mixdistill.files import write_atomically
+from mixdistill.fragments import fragment
 from mixdistill.recipe import Recipe, load, shipped
 from mixdistill.store import Store
 
@@ -47,6 +49,30 @@ def listing(width: int) -> str:
     return "\n".join([*lines, "", "Read one: mixdistill recipes NAME    Copy it: mixdistill recipes NAME --to my.yaml"])
 
 
+def benchmarks() -> list[dict[str, Any]]:
+    """Every shipped benchmark: name, what it is, and its keys."""
+    return [{"name": name, "description": _about(file), **fragment(name)} for name, file in fragments.shipped().items()]
+
+
+def _about(file: Path) -> str:
+    """The first sentences of a fragment's header, up to its licence."""
+    head = file.read_text(encoding="utf-8").partition("\n#\n")[0]
+    return " ".join(line.removeprefix("#").strip() for line in head.splitlines())
+
+
+def benchmark_listing(width: int) -> str:
+    """The shipped benchmarks as a table for a person, at most `width` characters wide."""
+    known = benchmarks()
+    indent = max(len(b["name"]) for b in known) + 2
+    lines = []
+    for b in known:
+        wrapped = textwrap.wrap(
+            f"{b['description']} ({b['source']}, verified by {b['verify']['verifier']})", width - indent
+        )
+        lines += [f"{b['name'] if i == 0 else '':<{indent}}{line}" for i, line in enumerate(wrapped)]
+    return "\n".join([*lines, "", "Use them: problems: {eval: [gsm8k, math500]}    Read one: mixdistill recipes NAME"])
+
+
 def _of(r: dict[str, Any]) -> str:
     hours = r["gpu_hours"]
     cost = f"; {plan_text.hours(hours)} GPU-hours" if hours is not None and hours >= plan_text.LITTLE else ""
@@ -60,8 +86,9 @@ def _gpu_hours(recipe: Recipe) -> float | None:
 
 
 def text(name: str) -> str:
-    """A shipped recipe as it stands in its file. Raises RecipeError."""
-    return _file(name).read_text(encoding="utf-8")
+    """A shipped recipe or benchmark as it stands in its file. Raises RecipeError."""
+    file = fragments.shipped()[name] if name in fragments.shipped() else _file(name)
+    return file.read_text(encoding="utf-8")
 
 
 def copy(name: str, to: Path, force: bool) -> str:

@@ -85,10 +85,11 @@ def _problems(recipe: Recipe, raw: dict[str, Any], folder: Path) -> dict[str, An
     """The section with few problems, made up where they are on the hub or not here."""
     made, lists = False, {}
     for number, (name, source) in enumerate(recipe.problems.lists.items()):
-        given = raw["eval"][name] if name in recipe.problems.eval else raw[name]
+        of = recipe.on(name) if name in recipe.problems.eval else recipe
+        given = _benchmark(raw["eval"][name]) if name in recipe.problems.eval else raw[name]
         if away(source):
             made = True
-            verifier = recipe.verify.chain[0].name
+            verifier = of.verify.chain[0].name
             rows = fixtures.problem_rows(source, verifier, count=PROBLEMS, first=1 + number * PROBLEMS)
             dropped = ("subset", "split", "part", "skip", "limit")
             given = {k: v for k, v in given.items() if k not in dropped}
@@ -100,6 +101,12 @@ def _problems(recipe: Recipe, raw: dict[str, Any], folder: Path) -> dict[str, An
     found["eval"] = {name: lists[name] for name in recipe.problems.eval}
     # Sums differ in their numbers alone.
     return found | ({"decontaminate": {"ngram": None, "numbers": False}} if made else _apart(raw))
+
+
+def _benchmark(raw: dict[str, Any]) -> dict[str, Any]:
+    """A benchmark's entry that writes as few and as short answers as the others."""
+    sampling = {k: v for k, v in raw.get("sampling", {}).items() if k != "max_tokens"}
+    return {**{k: v for k, v in raw.items() if k != "k"}, "sampling": sampling}
 
 
 def _apart(raw: dict[str, Any]) -> dict[str, Any]:

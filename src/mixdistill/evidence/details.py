@@ -9,7 +9,28 @@ from typing import Literal
 
 from pydantic import Field
 
-from mixdistill.types import Interval, Row
+from mixdistill.types import Interval, Outcome, Row
+
+
+class Ended(Row):
+    """How the answers of one arm ended at one token cap, over its seeds; the counts add up to `answers`."""
+
+    student: str
+    arm: str
+    benchmark: str
+    max_tokens: int | None
+    """As in `Gap`."""
+    answers: int
+    counts: dict[Outcome, int]
+    finished: float
+    """Share that ended by itself within the cap, 0..1."""
+    finished_interval: Interval | None
+    """This data, with a single seed these checkpoints."""
+    tokens: float
+    """Mean tokens of an answer, cut at the cap."""
+    tokens_interval: Interval | None
+    problems: int
+    seeds: int
 
 
 class BudgetPoint(Row):
@@ -301,6 +322,7 @@ class Published(Row):
 class Details(Row):
     """All of them; a list is empty where nothing of its kind was measured."""
 
+    ended: list[Ended] = []
     budget_points: list[BudgetPoint] = []
     finished_gaps: list[FinishedGap] = []
     parts: list[GapPart] = []

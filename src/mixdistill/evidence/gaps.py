@@ -24,7 +24,7 @@ Cells = dict[tuple[str, str, int | None, str], dict[int | None, dict[str, float]
 Readings = Mapping[Rule, Cells]
 """How answers are read -> what is correct then. The reading that counts comes first."""
 Levels = dict[str, dict[str, set[str]]]
-"""Benchmark -> group (`all`, and every level) -> problem ids."""
+"""Benchmark -> group (`all`, every level, every subject) -> problem ids."""
 Key = tuple[str, str, str, int | None, str]
 """Contrast, student, benchmark, token cap, group."""
 UNITS = ("examples", "loss_tokens")
@@ -78,8 +78,8 @@ class _Comparison:
 
 
 def gaps(recipe: Recipe, readings: Readings, levels: Levels) -> dict[Under, list[Gap]]:
-    """Every contrast, and every arm against the untuned student, in every view that both arms were scored in: under
-    the reading and budget that count, then under every other reading, then under every other budget.
+    """Every contrast, and every arm against the untuned student, in every view that both arms were scored in, guards
+    aside: under the reading and budget that count, then under every other reading, then under every other budget.
 
     The primary contrast of every student makes the family of Holm's adjustment, under each reading one; its verdicts
     need the adjusted p. Under another budget nothing is primary.
@@ -100,7 +100,8 @@ def _by_declared_name(estimates: Mapping[str, stats.Estimate]) -> dict[str, stat
 
 def _of_reading(recipe: Recipe, rule: Rule, comparisons: list[_Comparison], against: Against) -> list[Gap]:
     adjusted = iter(stats.holm([stats.beats_each(c.estimates)[1].p for c in comparisons if c.primary]))
-    return [_gap(c, recipe.verify.name, rule, next(adjusted) if c.primary else None, against) for c in comparisons]
+    names = {benchmark: recipe.on(benchmark).verify.name for benchmark in recipe.problems.eval}
+    return [_gap(c, names[c.view.benchmark], rule, next(adjusted) if c.primary else None, against) for c in comparisons]
 
 
 class _Asked(NamedTuple):
@@ -124,7 +125,7 @@ def _asked(recipe: Recipe, variant: str) -> Iterator[_Asked]:
 
 
 def _comparisons(recipe: Recipe, correct: Cells, levels: Levels, variant: str) -> Iterator[_Comparison]:
-    views = _views(recipe, levels)
+    views = [view for view in _views(recipe, levels) if view.benchmark not in recipe.problems.guards]
     for asked, student, view in itertools.product(_asked(recipe, variant), recipe.students, views):
         if asked.name in recipe.contrasts or view.group == ALL:
             comparison = _compare(recipe, correct, asked, student, view)
@@ -272,8 +273,8 @@ def _bounds(scores: list[Score], student: str, arm: str, view: View) -> Interval
 
 def _views(recipe: Recipe, levels: Levels) -> list[View]:
     """Everything that is looked at."""
-    caps = (None, *recipe.evaluate.caps)
-    return [View(b, cap, group, ids) for b in levels for cap in caps for group, ids in levels[b].items()]
+    caps = {b: (None, *recipe.on(b).evaluate.caps) for b in levels}
+    return [View(b, cap, group, ids) for b in levels for cap in caps[b] for group, ids in levels[b].items()]
 
 
 def _scores(correct: Cells, student: str, arm: str, view: View) -> stats.Scores:

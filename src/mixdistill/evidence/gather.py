@@ -19,11 +19,13 @@ from typing import Any
 from mixdistill import evaluate
 from mixdistill.arms import BY, called
 from mixdistill.errors import Diverged
+from mixdistill.evidence import means
 from mixdistill.evidence.confound_table import Cell, Trained, confound_tables
 from mixdistill.evidence.confounds import OTHERWISE, confounds
 from mixdistill.evidence.curves import over_training
 from mixdistill.evidence.gaps import accuracies, gaps
 from mixdistill.evidence.gather_details import details
+from mixdistill.evidence.next_steps import next_steps
 from mixdistill.evidence.readings import agreement, cell_of, read
 from mixdistill.evidence.rows import (
     ArmFacts,
@@ -35,7 +37,7 @@ from mixdistill.evidence.rows import (
     StudentFacts,
     TeacherFacts,
 )
-from mixdistill.evidence.solved import judged, levels_of, shared
+from mixdistill.evidence.solved import Solved, judged, levels_of, shared
 from mixdistill.evidence.stats import CANNOT_TELL
 from mixdistill.files import versions
 from mixdistill.pipeline import sessions_seconds
@@ -43,7 +45,7 @@ from mixdistill.problems import Shared, shared_line
 from mixdistill.recipe import BASE, Recipe, render
 from mixdistill.refusals import other_problems
 from mixdistill.store import Store
-from mixdistill.types import Outcome, Problem, Score
+from mixdistill.types import Interval, Outcome, Problem, Score
 from mixdistill.units import STARTED, State, Unit, changed_keys, plan
 from mixdistill.verify import DECISIONS, accepted
 
@@ -73,7 +75,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
     evaluated = [(u, _marker(store, u)) for u in done]
     primary = recipe.primary_or_first()
     teachers = judged(recipe, store)
-    return Evidence(
+    evidence = Evidence(
         name=recipe.name,
         question=recipe.description,
         smoke=recipe.smoke,
@@ -85,7 +87,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         variants=recipe.variants[1:],
         students=_students(recipe, store),
         arms=_arms(recipe, cells_done),
-        teachers=[_teacher(recipe, store, t.name, t.pass_rate) for t in teachers],
+        teachers=[_teacher(recipe, store, t) for t in teachers],
         solved=shared(teachers, levels_of(store)),
         shared=_shared(recipe, store),
         cells=cells,
@@ -106,7 +108,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         dev_points=curves.points,
         dev_gaps=curves.gaps,
         moving=curves.moving,
-        details=details(store, done, found[declared], curves),
+        details=details(recipe, store, done, answers.correct[recipe.verify.counts], found[declared], curves),
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, cells_done, diverged),
         notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),
@@ -115,6 +117,13 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         versions=versions() | _commit(),
         seconds=sessions_seconds(store),
     )
+    return _with_next_steps(evidence)
+
+
+def _with_next_steps(evidence: Evidence) -> Evidence:
+    """What to do now follows from everything else."""
+    details = evidence.details.model_copy(update={"next_steps": next_steps(evidence)})
+    return evidence.model_copy(update={"details": details})
 
 
 def _arms(recipe: Recipe, done: set[tuple[str, str, int | None, str]]) -> list[ArmFacts]:
@@ -128,16 +137,16 @@ def _arms(recipe: Recipe, done: set[tuple[str, str, int | None, str]]) -> list[A
 
 
 def _levels(store: Store, benchmark: str) -> dict[str, set[str]]:
-    """Group -> problem ids: `all`, and every level."""
+    """Group -> problem ids: `all`, every level and every subject."""
     groups: dict[str, set[str]] = defaultdict(set)
     for p in store.read(store.folder("problems"), Problem, benchmark):
-        groups[evaluate.ALL].add(p.id)
-        if p.level is not None:
-            groups[evaluate.group_of(p.level)].add(p.id)
+        for group in evaluate.groups_of(p):
+            groups[group].add(p.id)
     return dict(sorted(groups.items(), key=lambda g: (g[0] != evaluate.ALL, g[0])))
 
 
-def _teacher(recipe: Recipe, store: Store, name: str, pass_rate: float | None) -> TeacherFacts:
+def _teacher(recipe: Recipe, store: Store, solved: Solved) -> TeacherFacts:
+    name, rates = solved.name, solved.rates
     columns = ["id", "problem_id", "sample", "finish_reason", "error"]
     traces = store.frame(store.folder("generate", name), "traces", columns)
     asked, samples = store.ids(store.folder("problems"), "train"), recipe.teachers[name].most_samples
@@ -149,9 +158,9 @@ def _teacher(recipe: Recipe, store: Store, name: str, pass_rate: float | None) -
     outcomes = Counter(decisions["outcome"].to_list())
     rows = store.frame(store.folder("analyze", name), "complexity") if _has(store, "analyze", name) else None
     measured = rows.filter(rows["trace_id"].is_in(judged["id"].to_list())) if rows is not None else None
-    metrics = [json.loads(m) for m in measured["metrics"].to_list()] if measured is not None else []
-    tokens = sorted(m["tokens"] for m in metrics)
-    step_counts = [m["steps"] for m in metrics if m.get("steps") is not None]
+    metrics = _metrics(measured, judged) if measured is not None else {}
+    tokens = sorted(v for each in metrics.values() for m in each if (v := m["tokens"]) is not None)
+    step_counts = [v for each in metrics.values() for m in each if (v := m.get("steps")) is not None]
     return TeacherFacts(
         name=name,
         model=recipe.teachers[name].model,
@@ -165,13 +174,43 @@ def _teacher(recipe: Recipe, store: Store, name: str, pass_rate: float | None) -
         truncated=outcomes[Outcome.TRUNCATED],
         error_verdicts=outcomes[Outcome.ERROR],
         finished=int((judged["finish_reason"] == "stop").sum()),
-        pass_rate=pass_rate,
+        pass_rate=solved.pass_rate,
         accepted=accepted(store, name).join(traces, on="id", how="semi")["problem_id"].n_unique(),
         tokens_mean=sum(tokens) / len(tokens) if tokens else None,
-        tokens_median=tokens[len(tokens) // 2] if tokens else None,
-        tokens_p90=tokens[int(len(tokens) * 0.9)] if tokens else None,
+        tokens_median=means.quantile(tokens, 0.5) if tokens else None,
+        tokens_p90=means.quantile(tokens, 0.9) if tokens else None,
         steps_mean=sum(step_counts) / len(step_counts) if step_counts else None,
+        intervals=_teacher_intervals(rates, metrics),
     )
+
+
+def _metrics(measured: Any, judged: Any) -> dict[str, list[dict[str, float | None]]]:
+    """Problem -> the metrics of each trace of it."""
+    problem_of = dict(judged.select("id", "problem_id").iter_rows())
+    found: dict[str, list[dict[str, float | None]]] = defaultdict(list)
+    for trace, metrics in measured.select("trace_id", "metrics").iter_rows():
+        found[problem_of[trace]].append(json.loads(metrics))
+    return found
+
+
+def _teacher_intervals(
+    rates: dict[str, float], metrics: dict[str, list[dict[str, float | None]]]
+) -> dict[str, Interval]:
+    """As `TeacherFacts.intervals` has them."""
+    import numpy as np
+
+    def samples(name: str) -> means.Samples:
+        kept = {p: [v for m in each if (v := m.get(name)) is not None] for p, each in metrics.items()}
+        return {p: values for p, values in kept.items() if values}
+
+    found = {
+        "pass_rate": means.of_share(np.array([list(rates.values())])) if len(rates) > 1 else None,
+        "tokens_mean": means.of_mean(samples("tokens")),
+        "tokens_median": means.of_quantile(samples("tokens"), 0.5),
+        "tokens_p90": means.of_quantile(samples("tokens"), 0.9),
+        "steps_mean": means.of_mean(samples("steps")),
+    }
+    return {name: interval for name, interval in found.items() if interval is not None}
 
 
 def _shared(recipe: Recipe, store: Store) -> list[SharedFacts]:

@@ -5,18 +5,28 @@ from __future__ import annotations
 from mixdistill.evidence.costs import costs
 from mixdistill.evidence.curves import Curves
 from mixdistill.evidence.details import Details
+from mixdistill.evidence.ended import ended
+from mixdistill.evidence.forgotten import forgotten
+from mixdistill.evidence.gaps import Cells
 from mixdistill.evidence.parts import parts
 from mixdistill.evidence.style import style
+from mixdistill.evidence.token_budgets import budget_points, finished_gaps
+from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Gap
 from mixdistill.units import Unit
 
 
-def details(store: Store, done: list[Unit], gaps: list[Gap], curves: Curves) -> Details:
-    """`done`: the evaluations that count; `gaps`: those of the reading and the budget that count."""
+def details(recipe: Recipe, store: Store, done: list[Unit], correct: Cells, gaps: list[Gap], curves: Curves) -> Details:
+    """`done`: the evaluations that count; `correct` and `gaps`: those of the reading and the budget that count.
+    Without `next_steps`, which follow from everything."""
     return Details(
+        ended=ended(store, done),
+        budget_points=budget_points(recipe, store, done),
+        finished_gaps=finished_gaps(recipe, store, done, correct),
         parts=parts(store, done, gaps),
         undertrained=curves.undertrained,
         costs=costs(store, done),
         style=style(store, done),
+        forgotten=forgotten(recipe, correct),
     )

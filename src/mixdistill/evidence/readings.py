@@ -49,7 +49,7 @@ def read(recipe: Recipe, store: Store, done: list[Unit]) -> Read:
     counts: dict[tuple[str, str, str, int | None], Counter[Outcomes]] = defaultdict(Counter)
     for unit in done:
         student, arm, _, benchmark = cell = cell_of(unit.key)
-        problem_of = _problems(store, unit.key, recipe.evaluate.k)
+        problem_of = _problems(store, unit.key, recipe.on(benchmark).evaluate.k)
         for rule in rules:
             correct[rule][cell] = {}
         for cap, decisions in _decisions(store, unit.key).items():
@@ -61,8 +61,22 @@ def read(recipe: Recipe, store: Store, done: list[Unit]) -> Read:
     return Read(
         correct={rule: correct[rule] for rule in rules if first[rule] == rule},
         alike={rule: like for rule, like in first.items() if like != rule},
-        facts=[_facts(*key, outcomes) for key, outcomes in counts.items()],
+        facts=[_facts(*key, outcomes, _intervals(correct, first, *key)) for key, outcomes in counts.items()],
     )
+
+
+def _intervals(
+    correct: Readings, first: Mapping[Rule, Rule], student: str, arm: str, benchmark: str, cap: int | None
+) -> dict[Rule, Interval]:
+    """Of the share that is correct under each reading; those that are alike once."""
+    found = {}
+    for rule in dict.fromkeys(first.values()):
+        cells = correct[rule].items()
+        by_seed = {s: by[cap] for (st, a, s, b), by in cells if (st, a, b) == (student, arm, benchmark) and cap in by}
+        mean = stats.mean_interval(stats.matrix(by_seed))
+        if interval := mean.data or mean.checkpoints:
+            found[rule] = interval
+    return found
 
 
 def cell_of(key: tuple[str, ...]) -> tuple[str, str, int | None, str]:
@@ -97,7 +111,12 @@ def _shares(problem_of: Mapping[str, str], right: set[str]) -> dict[str, float]:
 
 
 def _facts(
-    student: str, arm: str, benchmark: str, max_tokens: int | None, counts: Mapping[Outcomes, int]
+    student: str,
+    arm: str,
+    benchmark: str,
+    max_tokens: int | None,
+    counts: Mapping[Outcomes, int],
+    intervals: dict[Rule, Interval],
 ) -> ReadingFacts:
     def many(*, strict: Outcome, flexible: Outcome) -> int:
         return sum(n for o, n in counts.items() if (o.strict, o.flexible) == (strict, flexible))
@@ -109,6 +128,7 @@ def _facts(
         max_tokens=max_tokens,
         answers=sum(counts.values()),
         correct={r: sum(n for o, n in counts.items() if getattr(o, r) == Outcome.CORRECT) for r in RULES},
+        intervals=intervals,
         unmarked_right=many(strict=Outcome.NO_ANSWER, flexible=Outcome.CORRECT),
         unmarked_wrong=many(strict=Outcome.NO_ANSWER, flexible=Outcome.INCORRECT),
         cut_right=many(strict=Outcome.TRUNCATED, flexible=Outcome.CORRECT),
@@ -129,11 +149,12 @@ def agreement(recipe: Recipe, store: Store, done: list[Unit]) -> list[AgreementF
         mine = markers.setdefault(f"student/{student}/{arm}/{benchmark}", [])
         mine.append(store.marker(store.folder("evaluate", *unit.key)))
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for link in recipe.verify.chain[1:]:
+    chains = [recipe.verify.chain, *(recipe.on(benchmark).verify.chain for benchmark in recipe.problems.eval)]
+    for later in dict.fromkeys(link.name for chain in chains for link in chain[1:]):
         for whose, mine in markers.items():
-            rows = [row for m in mine if m for row in m["facts"].get("agreement", []) if row["verifier"] == link.name]
+            rows = [row for m in mine if m for row in m["facts"].get("agreement", []) if row["verifier"] == later]
             for row in rows:
-                counts[whose, link.name].update({name: row[name] for name in COUNTS})
+                counts[whose, later].update({name: row[name] for name in COUNTS})
     return [
         AgreementFacts(
             whose=whose,

@@ -76,6 +76,8 @@ class TeacherFacts(Row):
     tokens_p90: float | None
     steps_mean: float | None
     """Reasoning steps per trace."""
+    intervals: dict[str, Interval] = {}
+    """Of `pass_rate`, the three of tokens, and `steps_mean`, by name: 95 %, problems resampled; none of one problem."""
 
 
 class SharedStep(Row):
@@ -99,6 +101,9 @@ class SharedStep(Row):
     """Teacher -> tokens of its accepted traces of these problems: mean over problems of the mean over traces."""
     levels: dict[str, float]
     """Level -> its share of these problems, 0..1; empty where none has a level."""
+    intervals: dict[str, Interval] = {}
+    """95 %, problems resampled: of `pass_rate`, of `pass_rate_overall`, and of the tokens of each teacher as
+    `tokens: <teacher>`; one is not there where nothing varies."""
 
 
 class SharedFacts(Row):
@@ -149,7 +154,7 @@ class ArmAccuracy(Row):
     benchmark: str
     max_tokens: int | None
     group: str = "all"
-    """`all`, or a level of the problems."""
+    """As in `Score`."""
     mean: float
     """Correct over all five outcomes, 0..1, mean over seeds."""
     bounds: Interval | None = None
@@ -175,6 +180,8 @@ class ReadingFacts(Row):
     """Answers that were judged; a failed request is none."""
     correct: dict[Rule, int]
     """Reading -> answers that are correct under it."""
+    intervals: dict[Rule, Interval] = {}
+    """Reading -> interval of the share that is correct under it: this data, with a single seed these checkpoints."""
     unmarked_right: int
     """Right, but not marked as final: `correct` under the flexible reading, `no_answer` under the strict one."""
     unmarked_wrong: int

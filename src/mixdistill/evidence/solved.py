@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from mixdistill.chain import DECISIONS
 from mixdistill.evidence import passrate
+from mixdistill.evidence.means import of_mean
 from mixdistill.evidence.rows import SharedStep
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
@@ -116,7 +117,7 @@ def shared(teachers: Sequence[Solved], levels: Mapping[str, str | None]) -> list
 
 def _step(teachers: Sequence[Solved], required: int, levels: Mapping[str, str | None]) -> SharedStep:
     left = _all_solved(levels, teachers[:required])
-    there, overall, easier = _ease(teachers, required, levels)
+    there, overall, intervals = _ease(teachers, required, levels)
     counts = Counter(level for p in left if (level := levels[p]) is not None)
     known = sorted({level for level in levels.values() if level is not None})
     return SharedStep(
@@ -125,10 +126,16 @@ def _step(teachers: Sequence[Solved], required: int, levels: Mapping[str, str | 
         lacking={t.name: sum(p not in t.tokens for p in levels) for t in teachers[:required]},
         pass_rate=there,
         pass_rate_overall=overall,
-        easier=easier,
+        easier=intervals.pop("easier", None),
         tokens={t.name: mean for t in teachers if (mean := _tokens(t, left)) is not None},
         levels={level: counts[level] / len(left) for level in known} if left else {},
+        intervals=intervals | _token_intervals(teachers, left),
     )
+
+
+def _token_intervals(teachers: Sequence[Solved], left: Collection[str]) -> dict[str, Interval]:
+    means = {t.name: {p: [fmean(lengths)] for p in left if (lengths := t.tokens.get(p))} for t in teachers}
+    return {f"tokens: {name}": found for name, each in means.items() if (found := of_mean(each))}
 
 
 def _all_solved(problems: Iterable[str], teachers: Sequence[Solved]) -> set[str]:
@@ -143,15 +150,17 @@ def _tokens(teacher: Solved, problems: Collection[str]) -> float | None:
 
 def _ease(
     teachers: Sequence[Solved], required: int, problems: Collection[str]
-) -> tuple[float | None, float | None, Interval | None]:
+) -> tuple[float | None, float | None, dict[str, Interval]]:
     """(mean pass rate of a teacher on the problems that the others of the first `required` solved, that over all
-    problems, 95 % interval of the difference).
+    problems, 95 % intervals: of `pass_rate`, of `pass_rate_overall`, and of the difference as `easier`).
 
-    The interval is the normal one of a difference of ratios, problems resampled; none where nothing varies.
+    The intervals are the normal ones of means and of a difference of ratios, problems resampled; none where nothing
+    varies.
     """
     there, overall = [], []
-    pull: dict[str, float] = defaultdict(float)
-    """Problem -> by how much it draws the sum of the differences off their expectation."""
+    pull_there: dict[str, float] = defaultdict(float)
+    """Problem -> by how much it draws the sum of the rates off their expectation."""
+    pull_overall: dict[str, float] = defaultdict(float)
     for i, t in enumerate(teachers):
         others = [u for j, u in enumerate(teachers[:required]) if j != i]
         chosen = [p for p in _all_solved(problems, others) if p in t.rates]
@@ -160,13 +169,23 @@ def _ease(
         there.append(fmean(t.rates[p] for p in chosen))
         overall.append(fmean(t.rates.values()))
         for p in chosen:
-            pull[p] += (t.rates[p] - there[-1]) / len(chosen)
+            pull_there[p] += (t.rates[p] - there[-1]) / len(chosen)
         for p, rate in t.rates.items():
-            pull[p] -= (rate - overall[-1]) / len(t.rates)
+            pull_overall[p] += (rate - overall[-1]) / len(t.rates)
     if not there:
-        return None, None, None
-    difference = fmean(there) - fmean(overall)
-    variance = sum(v * v for v in pull.values()) / len(there) ** 2 * len(pull) / max(len(pull) - 1, 1)
-    half = _WIDTH * math.sqrt(variance)
-    interval = Interval(low=difference - half, high=difference + half) if half > 1e-9 else None
-    return fmean(there), fmean(overall), interval
+        return None, None, {}
+    means = {"pass_rate": fmean(there), "pass_rate_overall": fmean(overall), "easier": fmean(there) - fmean(overall)}
+    apart = {p: pull_there[p] - pull_overall[p] for p in {**pull_overall, **pull_there}}
+    pulls = {"pass_rate": pull_there, "pass_rate_overall": pull_overall, "easier": apart}
+    halves = {name: _half(pull.values(), len(there)) for name, pull in pulls.items()}
+    intervals = {n: Interval(low=means[n] - half, high=means[n] + half) for n, half in halves.items() if half > 1e-9}
+    for name in ("pass_rate", "pass_rate_overall"):
+        if (i := intervals.get(name)) is not None:
+            intervals[name] = Interval(low=max(i.low, 0.0), high=min(i.high, 1.0))
+    return means["pass_rate"], means["pass_rate_overall"], intervals
+
+
+def _half(pulls: Collection[float], teachers: int) -> float:
+    """Half the width of the interval of a mean over so many teachers."""
+    variance = sum(v * v for v in pulls) / teachers**2 * len(pulls) / max(len(pulls) - 1, 1)
+    return _WIDTH * math.sqrt(variance)

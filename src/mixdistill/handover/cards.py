@@ -153,8 +153,8 @@ def _usage(recipe: Recipe, cell: Cell, gate: Use | None) -> str:
     how = ", ".join(f"{k}={v!r}" for k, v in serving.generation(use).items())
     start = f"sh {serving.SCRIPT}" if gate else f"vllm serve . {serving.options(use)[0]}"
     parts = [
-        "The prompt is the problem as it stands, in the chat template that lies in this folder; the answer follows "
-        "`</think>` where the model thinks aloud.",
+        f"The prompt is the problem {'in the text below' if use.ask else 'as it stands'}, in the chat template that "
+        "lies in this folder; the answer follows `</think>` where the model thinks aloud.",
         *([f"{_AT_THE_GATE.format(name=use.name)}: {serving.words(use)}."] if gate else []),
         f"```python\n{_CODE.format(prompt=json.dumps(serving.prompt(use)), kwargs=given, how=how)}```",
         "With vLLM, in this folder:",

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mixdistill.prompts import tagged
+from mixdistill.prompts import asking, tagged
 from mixdistill.recipe import Recipe
 
 SCRIPT = "serve.sh"
@@ -37,12 +37,14 @@ class Use(NamedTuple):
     """How it was decoded at the gate; None where it saw none, and its own settings hold."""
     engine: Mapping[str, str] = {}
     """Options of vLLM that say in what precision it was."""
+    ask: str | None = None
+    """The template around every problem, by name or file."""
 
 
 def of_recipe(recipe: Recipe, student: str, arm: str) -> Use:
     """The way that the study asks a trained student."""
     kwargs, limit = recipe.students[student].chat_template_kwargs, recipe.evaluate.sampling.max_tokens
-    return Use(student, arm, recipe.tag_of(arm), kwargs, limit)
+    return Use(student, arm, recipe.tag_of(arm), kwargs, limit, ask=recipe.problems.train.ask)
 
 
 def options(use: Use) -> list[str]:
@@ -61,6 +63,11 @@ def script(use: Use) -> str:
     """The script that starts vLLM."""
     said = use.tag.replace("\n", "\\n")  # one line, whatever it is: nothing of it is to be carried out
     tag = [f"# The last line of every prompt is {said}: a server cannot add it."] if use.tag else []
+    tag += (
+        ["# Every prompt is a problem in a template, which is the client's to add; README.md shows it."]
+        if use.ask
+        else []
+    )
     head = [
         "#!/bin/sh",
         "# A server that speaks OpenAI's protocol, on port 8000, set up as the student was asked at the gate",
@@ -81,8 +88,8 @@ def request(use: Use) -> str:
 
 
 def prompt(use: Use) -> str:
-    """An example of a prompt, with the tag."""
-    return str(tagged(QUESTION, use.tag))
+    """An example of a prompt, in its template and with the tag."""
+    return str(tagged(asking(use.ask)(QUESTION), use.tag))
 
 
 def generation(use: Use) -> dict[str, Any]:
@@ -97,7 +104,8 @@ def generation(use: Use) -> dict[str, Any]:
 
 def words(use: Use) -> str:
     """The same for a person: `every prompt ends in the line `/short`, an answer has at most 160 tokens, ...`."""
-    found = [f"every prompt ends in the line `{use.tag}`"] if use.tag else []
+    found = [f"every problem stands in the template `{use.ask}`"] if use.ask else []
+    found += [f"every prompt ends in the line `{use.tag}`"] if use.tag else []
     found += [f"an answer has at most {use.max_tokens:,} tokens"] if use.max_tokens else []
     found += [f"{name} {value:g}" for name, value in (use.decoding or {}).items()]
     if use.chat_template_kwargs:

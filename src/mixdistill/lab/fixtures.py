@@ -33,13 +33,13 @@ class Task(NamedTuple):
 
 def problem_rows(source: Source, verifier: str, *, count: int, first: int) -> list[dict[str, Any]]:
     """Rows with the columns of a source, for problems number `first` on: none of them has another's prompt."""
-    task = TASKS.get(verifier, _sum)
+    task = _sum if source.options else TASKS.get(verifier, _sum)
     rows = []
     for number in range(first, first + count):
         prompt, answer = task(number)
         if source.answer_after:
             answer = f"I count on from {number}.\n{source.answer_after} {answer}"
-        row: dict[str, Any] = {source.prompt or "problem": prompt, source.answer or "answer": answer}
+        row: dict[str, Any] = {source.prompt or "problem": prompt, **_answer(source, answer)}
         if source.level:
             row[source.level] = 1 + number % LEVELS
         rows.append(row)
@@ -72,6 +72,19 @@ def _reasoning(problem: Problem, draw: random.Random, size: int) -> str:
     return " ".join(words)
 
 
+def _answer(source: Source, answer: str) -> dict[str, Any]:
+    """The columns of a reference answer, with the options that it is one of where a source has options."""
+    if isinstance(source.answer, list):
+        return {column: json.loads(answer)[column] for column in source.answer}
+    if not source.options:
+        return {source.answer or "answer": answer}
+    wrong = [str(int(answer) + more) for more in (1, 2, 3)]
+    if isinstance(source.options, str):
+        return {source.answer or "answer": answer, source.options: [wrong[0], answer, *wrong[1:]]}
+    others = [column for column in source.options if column != source.answer]
+    return {source.answer or "answer": answer, **dict(zip(others, wrong, strict=False))}
+
+
 def _sum(number: int) -> Task:
     return Task(f"What is {number} and {number % 7 + 2} together?", str(number + number % 7 + 2))
 
@@ -94,5 +107,12 @@ def _program(number: int) -> Task:
     return Task(f"Write a Python function add(x) that adds {number} to x.", json.dumps(tests))
 
 
-TASKS: dict[str, Callable[[int], Task]] = {"choice": _choice, "json": _object, "code": _program}
+def _instruction(number: int) -> Task:
+    asked = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    return Task(f"Praise the number {number} without a comma.", json.dumps(asked))
+
+
+TASKS: dict[str, Callable[[int], Task]] = {
+    "choice": _choice, "json": _object, "code": _program, "ifeval": _instruction
+}  # fmt: skip
 """Verifier -> what it can check, where that is no sum."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.parquet import columns_of, unflatten
-from mixdistill.prompts import tagged
+from mixdistill.prompts import Prompt, asking, tagged
 from mixdistill.store import GROUP, Store, readable
 from mixdistill.types import Example, Problem
 
@@ -23,9 +23,9 @@ FEW, MANY = 1, 8
 """Groups of a table's rows that are read together: of long rows, and of short ones."""
 
 
-def examples(rows: pl.DataFrame, store: Store) -> Iterator[pl.DataFrame]:
+def examples(rows: pl.DataFrame, store: Store, ask: str | None = None) -> Iterator[pl.DataFrame]:
     """Tables with the columns of `Example`, in the order of the rows: place, number, problem_id, teacher, trace_id and
-    tag of each.
+    tag of each. `ask` is the template around every prompt.
 
     Where the rows are in the order of the problems, as the sealed tables are, each of these is read once, from its
     beginning to its end; in any other order parts of them are read more than once.
@@ -46,7 +46,7 @@ def examples(rows: pl.DataFrame, store: Store) -> Iterator[pl.DataFrame]:
                 found.append(pl.concat([mine, text], how="horizontal"))
         whole = pl.concat(found).sort("row")
         whole = whole.with_columns(prompts.take(whole["place"].to_numpy())["prompt"])
-        yield _with_tags(whole).select(*columns_of(Example)).cast({"teacher": pl.String})
+        yield _as_asked(whole, ask).select(*columns_of(Example)).cast({"teacher": pl.String})
 
 
 class _Reader:
@@ -90,18 +90,19 @@ class _Reader:
         return self._frame
 
 
-def _with_tags(part: pl.DataFrame) -> pl.DataFrame:
-    """Prompts with the tags of their rows on a last line."""
+def _as_asked(part: pl.DataFrame, ask: str | None) -> pl.DataFrame:
+    """Prompts in their template, with the tags of their rows on a last line."""
     import polars as pl
 
-    if not (part["tag"] != "").any():
+    if ask is None and not (part["tag"] != "").any():
         return part
-    prompts = [_tagged(prompt, tag) if tag else prompt for prompt, tag in part.select("prompt", "tag").iter_rows()]
+    put = asking(ask)
+    prompts = [_changed(prompt, tag, put) for prompt, tag in part.select("prompt", "tag").iter_rows()]
     return part.with_columns(prompt=pl.Series(prompts, dtype=pl.String))
 
 
-def _tagged(prompt: str, tag: str) -> str:
-    """The JSON text of a prompt, with a tag."""
+def _changed(prompt: str, tag: str, put: Callable[[Prompt], Prompt]) -> str:
+    """The JSON text of a prompt, with a template and a tag."""
     problem = unflatten(Problem, {"id": "", "prompt": prompt, "answer": ""}, ["prompt"])
-    changed = problem.model_copy(update={"prompt": tagged(problem.prompt, tag)})
+    changed = problem.model_copy(update={"prompt": tagged(put(problem.prompt), tag)})
     return json.dumps(changed.model_dump(mode="json")["prompt"], ensure_ascii=False, sort_keys=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mixdistill.page.wording import gap_key, is_primary, points, span
@@ -18,7 +19,10 @@ ALARM = "undertrained"
 def anatomy_words(evidence: Evidence) -> dict[str, str]:
     """Student -> what its primary gap is made of, and what more training might change."""
     gaps = [gap for gap in evidence.gaps if is_primary(evidence, gap)]
-    said = {gap.student: " ".join(filter(None, [*_parts(evidence, gap), *_training(evidence, gap)])) for gap in gaps}
+    said = {
+        gap.student: " ".join(filter(None, [parts_words(gap, parts_of(evidence, gap)), *_training(evidence, gap)]))
+        for gap in gaps
+    }
     return {student: text for student, text in said.items() if text}
 
 
@@ -27,13 +31,14 @@ def parts_of(evidence: Evidence, gap: Gap) -> list[GapPart]:
     return [p for p in evidence.details.parts if (p.name, p.student, p.benchmark, p.max_tokens, "all") == gap_key(gap)]
 
 
-def _parts(evidence: Evidence, gap: Gap) -> list[str]:
-    there = [part for part in parts_of(evidence, gap) if any(part.rates)]
+def parts_words(gap: Gap, parts: Sequence[GapPart]) -> str:
+    """What a gap is made of, and which part makes most of it where an interval says so; nothing without parts."""
+    there = [part for part in parts if any(part.rates)]
     if not there:
-        return []
+        return ""
     named = [f"{points(p.delta)} [{span(_interval(p))}] {p.part}" for p in there]
     which = "" if gap.data else " (these checkpoints)"
-    return [f"Of the {points(gap.delta)} points of {gap.name}: {', '.join(named)}{which}.", _most(gap, there)]
+    return f"Of the {points(gap.delta)} points of {gap.name}: {', '.join(named)}{which}. {_most(gap, there)}".strip()
 
 
 def _most(gap: Gap, there: list[GapPart]) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DIFFERENCES", "OUTCOMES", "Axis", "accuracy_figures", "budget_figure", "differences", "gap_figures",
-    "gap_readings", "outcome_figures", "reading_figure", "rules",
+    "gap_readings", "outcome_figures", "part_figures", "reading_figure", "rules",
 ]  # fmt: skip
 
 OUTCOMES = tuple(Outcome)
@@ -126,6 +126,23 @@ def reading_figure(evidence: Evidence) -> Figure:
 def budget_figure(evidence: Evidence) -> Figure:
     """The primary contrast: a panel per student in order of size, a row per budget."""
     return _by_student(evidence, "The gap under each budget", gap_budgets(evidence, primary=True))
+
+
+def part_figures(evidence: Evidence) -> list[Figure]:
+    """The parts of the primary contrast, a panel per student in order of size, a row per part."""
+    wanted = evidence.primary
+    shown = [
+        part
+        for part in evidence.details.parts
+        if wanted
+        and (part.name, part.benchmark, part.max_tokens) == (wanted.contrast, wanted.benchmark, wanted.max_tokens)
+    ]
+    ends = [end for p in shown for i in (p.data, p.checkpoints) if i for end in (i.low, i.high)]
+    axis = Axis.over([*ends, *(p.delta for p in shown)], floor=-1, ceiling=1)
+    mine = {s.name: [p for p in shown if p.student == s.name] for s in evidence.students}
+    panels = [Panel(name, rows[0].benchmark, rows[0].max_tokens, axis, rows) for name, rows in mine.items() if rows]
+    arms = {panel.rows[0].arms for panel in panels}
+    return [Figure(shown[0].name, panels, arms.pop() if len(arms) == 1 else ("first", "second"))] if panels else []
 
 
 def _by_student(evidence: Evidence, title: str, found: Sequence[list[Gap]]) -> Figure:

@@ -12,7 +12,20 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mixdistill.page import browser, budgets, differences, figures, training, wording
+from mixdistill.page import (
+    anatomy,
+    browser,
+    budgets,
+    charts,
+    contents,
+    costs,
+    differences,
+    figures,
+    tables,
+    training,
+    wording,
+)
+from mixdistill.page.tables import Table, plain
 from mixdistill.page.wording import headline
 
 if TYPE_CHECKING:
@@ -21,8 +34,10 @@ if TYPE_CHECKING:
 
     from mixdistill.evidence.rows import Evidence
     from mixdistill.evidence.shown import Shown
+    from mixdistill.page.charts import Chart
+    from mixdistill.page.figures import Panel
 
-__all__ = ["gap_svg", "headline", "html", "markdown"]
+__all__ = ["chart_svg", "flat", "gap_svg", "headline", "html", "markdown", "outcomes_svg"]
 
 PAGE = Path(__file__).parent
 BROWSER = "<!-- traces -->"
@@ -41,8 +56,9 @@ def _environment(kind: Literal["markup", "markdown"]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    modules = (wording, budgets, differences, figures, training)
+    modules = (wording, budgets, differences, figures, training, costs, charts)
     words: dict[str, Any] = {name: getattr(module, name) for module in modules for name in module.__all__}
+    words["anatomy_words"] = anatomy.anatomy_words
     environment.globals.update(words)
     environment.filters["spoken"] = budgets.spoken
     return environment
@@ -53,13 +69,8 @@ class _Block(str):
 
 
 def _plain(value: object) -> str:
-    """A value as inline Markdown that means itself: no markup, no HTML, one line."""
-    if isinstance(value, _Block):
-        return str(value)
-    text = " ".join(str(value).splitlines())
-    for mark in "\\`*[]|":
-        text = text.replace(mark, f"\\{mark}")
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """A value as inline Markdown that means itself; blocks stand as they are."""
+    return str(value) if isinstance(value, _Block) else plain(value)
 
 
 def _fenced(text: str, language: str) -> _Block:
@@ -72,15 +83,32 @@ def html(evidence: Evidence, shown: Shown | None = None) -> str:
     """The whole page in one file, under 4 MB and without a request to anywhere; with the traces that still fit."""
     from markupsafe import Markup
 
-    style, policy, place = _read("page.css"), Markup(""), Markup("")
     shown = shown if shown and shown.problems else None
-    if shown:
-        style, policy, place = style + _read("browser.css"), Markup(browser.policy()), Markup(BROWSER)
+    names = ("page.css", "chart.css", *(("browser.css",) if shown else ()))
     template = _environment("markup").get_template("template.html.j2")
-    page = template.render(evidence=evidence, style=style, policy=policy, browser=place)
+    page = template.render(
+        style=Markup("").join(map(_read, names)),
+        policy=Markup(browser.policy()) if shown else "",
+        browser=Markup(BROWSER) if shown else "",
+        **_shown(evidence, traces=shown is not None),
+    )
     if not shown:
         return page
     return page.replace(BROWSER, _browser(shown, browser.PAGE_BYTES - len(page.encode())), 1)
+
+
+class _Named(dict[str, Any]):
+    """What is not there is None, so that a template may ask."""
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+
+def _shown(evidence: Evidence, *, traces: bool = False) -> dict[str, Any]:
+    """What templates are given. `traces`: whether there is a browser of them."""
+    found, charts = contents.tables(evidence), contents.plots(evidence)
+    sections = contents.sections(evidence, found, charts, traces=traces)
+    return {"evidence": evidence, "tables": _Named(found), "charts": charts, "sections": sections}
 
 
 def _browser(shown: Shown, room: int) -> str:
@@ -104,14 +132,57 @@ def _read(name: str) -> Markup:
 def markdown(evidence: Evidence) -> str:
     """The same in GitHub's Markdown: tables for figures."""
     template = _environment("markdown").get_template("report.md.j2")
-    return template.render(
-        evidence=evidence,
+    text = template.render(
+        **_shown(evidence),
+        shown=_section,
+        with_code=_with_code,
         command=_fenced(evidence.command, "sh"),
         recipe=_fenced(evidence.recipe, "yaml"),
     )
+    head, again, rest = text.partition("\n## Make it again\n")
+    return re.sub("\n{3,}", "\n\n", head) + again + rest
+
+
+def _section(table: Table | None, title: str = "") -> _Block:
+    """A table below its heading and what it shows; nothing where it is not there."""
+    if table is None:
+        return _Block("")
+    head = f"## {title}\n\n" if title else ""
+    return _Block(f"{head}{plain(table.title)}.\n\n{tables.markdown(table)}\n")
+
+
+def _with_code(text: str) -> _Block:
+    """Text in which what stands between backticks is code."""
+    parts = text.split("`")
+    return _Block("".join(f"`{' '.join(part.split())}`" if i % 2 else plain(part) for i, part in enumerate(parts)))
 
 
 def gap_svg(evidence: Evidence) -> str:
     """The gap by student as one SVG file, light or dark as its viewer prefers."""
     template = _environment("markup").get_template("gap.svg.j2")
     return template.render(evidence=evidence, lines=textwrap.wrap(headline(evidence), 78))
+
+
+def chart_svg(chart: Chart) -> str:
+    """One chart as an SVG of its own, its colours by name; see `flat`."""
+    return _environment("markup").get_template("chart.svg.j2").render(chart=chart, style=_read("chart.css"))
+
+
+def outcomes_svg(panel: Panel) -> str:
+    """How the answers of one student's arms ended, likewise."""
+    return _environment("markup").get_template("outcomes.svg.j2").render(panel=panel, style=_read("chart.css"))
+
+
+@cache
+def _light() -> dict[str, str]:
+    """The colours of the light page by name."""
+    root = (PAGE / "page.css").read_text("utf-8").partition("}")[0]
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]+);", root))
+
+
+def flat(svg: str) -> str:
+    """A picture with every colour written out, in light: programs that draw for print know neither names of colours
+    nor what their reader prefers."""
+    head, style, rest = re.split(r"(<style>.*?</style>)", svg, maxsplit=1, flags=re.DOTALL)
+    style = re.sub(r"(?m)^(:root|@media).*\n", "", style)
+    return head + re.sub(r"var\(--([\w-]+)\)", lambda found: _light()[found[1]], style) + rest

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mixdistill.arms import BASE, BY, called
 
@@ -103,9 +103,7 @@ def result(evidence: Evidence) -> str:
     if not gaps:
         lost = f" ({len(evidence.missing)} of {evidence.cells_wanted} cells missing)" if evidence.missing else ""
         return f"No verdict: {wanted.contrast} on {where} was not measured{lost}."
-    higher = {
-        student.name: found for student in evidence.students if (found := _base_is_higher(evidence, student.name))
-    }
+    higher = {student.name: found for student in evidence.students if (found := base_is_higher(evidence, student.name))}
     kept = {name: f"keep the untuned {name}: {scores}" for name, (scores, sure) in higher.items() if sure}
     clauses = [*kept.values(), *_gap_clauses(evidence, [gap for gap in gaps if gap.student not in kept])]
     absent = [s.name for s in evidence.students if s.name not in kept and all(g.student != s.name for g in gaps)]
@@ -163,8 +161,17 @@ def _reach(evidence: Evidence, gap: Gap) -> str:
     return f"anything from {span(gap.data)} points"
 
 
-def _base_is_higher(evidence: Evidence, student: str) -> tuple[str, bool] | None:
-    """(the scores in words, whether an interval has every arm below) where every trained arm's mean is below base's."""
+class Higher(NamedTuple):
+    """An untuned student whose mean lies above that of every arm."""
+
+    scores: str
+    """Its accuracy and the best arm's, in words."""
+    sure: bool
+    """Whether an interval has every arm below."""
+
+
+def base_is_higher(evidence: Evidence, student: str) -> Higher | None:
+    """The untuned student where every trained arm's mean is below its own."""
     wanted = evidence.primary
     rows = [
         row
@@ -188,7 +195,7 @@ def _base_is_higher(evidence: Evidence, student: str) -> tuple[str, bool] | None
         for arm, other, side in ((*gap.arms, "second"), (*gap.arms[::-1], "first"))
         if called(other).arm == BASE and decision(gap) == side
     }
-    return text, {row.arm for row in trained} <= beaten
+    return Higher(text, {row.arm for row in trained} <= beaten)
 
 
 def under(evidence: Evidence, gap: Gap, rule: Rule) -> Gap | None:

@@ -6,6 +6,7 @@ wrong.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -21,7 +22,7 @@ from mixdistill.verifiers.quantities import number
 from mixdistill.verifiers.singles import Decided, as_prose
 from mixdistill.verifiers.verdicts import compared, is_cut, no_answer, no_reference
 
-VERSION = "2"
+VERSION = "3"
 MOST_WORDS = 8
 """Of a reference answer; of 7,974 answers of the MATH data set none has more than three."""
 
@@ -59,13 +60,25 @@ def _judge(problem: Problem, trace: Trace, compare: Callable[[str, str], Decided
 
 @lru_cache(maxsize=65536)
 def reference(answer: str) -> str:
-    """The reference answer itself, also where the data give a whole solution that ends in a box or in `#### x`."""
+    """The reference answer itself, also where the data give a whole solution that ends in a box or in `#### x`, or a
+    JSON list of texts, all of which are wanted."""
+    if answer.startswith('["'):
+        answer = ", ".join(_texts(answer)) or answer
     if any(mark in answer for mark in ("\\boxed", "\\fbox", "\\framebox", "####")):
         found = extract(answer)
         if found and found.rule in ("box", "hash"):
             return found.answer
     text = clean(answer)
     return text if normal(text).strip("$") else ""
+
+
+def _texts(answer: str) -> list[str]:
+    """A JSON list of texts, without the dollar signs around each; empty where it is none."""
+    try:
+        found = json.loads(answer)
+    except (ValueError, RecursionError):
+        return []
+    return [text.strip().strip("$") for text in found] if all(isinstance(text, str) for text in found) else []
 
 
 def gold(problem: Problem) -> str:

@@ -19,6 +19,7 @@ from mixdistill.evidence.rows import (
     TeacherFacts,
 )
 from mixdistill.types import Gap, Interval, Rule, Score
+from study_details import details
 
 CAPS = (None, 64)
 SEEDS = {"s": 5, "m": 3}
@@ -213,6 +214,7 @@ def readings() -> list[ReadingFacts]:
         ReadingFacts(
             student=student, arm=arm, benchmark="signs", max_tokens=cap, answers=1_000,
             correct={"strict": 300, "flexible": 300 + cut + bare, "judge": 305 + cut + bare},
+            intervals={rule: Interval(low=0.25, high=0.45) for rule in ("strict", "flexible", "judge")},
             unmarked_right=bare, unmarked_wrong=7, cut_right=cut, cut_wrong=0, judge_only=5,
         )
         for cap in CAPS
@@ -282,23 +284,38 @@ def teacher(name: str, *, wrong: int, tokens: float) -> TeacherFacts:
         tokens_median=tokens * 0.8,
         tokens_p90=tokens * 2.1,
         steps_mean=tokens / 17,
+        intervals={
+            "pass_rate": Interval(low=0.82, high=0.84),
+            "tokens_mean": Interval(low=tokens - 0.4, high=tokens + 0.4),
+            "tokens_median": Interval(low=tokens * 0.7, high=tokens * 0.9),
+            "tokens_p90": Interval(low=tokens * 2, high=tokens * 2.2),
+            "steps_mean": Interval(low=tokens / 18, high=tokens / 16),
+        },
     )
 
 
 def solved() -> list[SharedStep]:
     everyone = {"1": 0.4, "2": 0.6}
+    known = {
+        "pass_rate": Interval(low=0.9, high=0.99),
+        "pass_rate_overall": Interval(low=0.8, high=0.86),
+        "tokens: long": Interval(low=600.0, high=700.0),
+        "tokens: short": Interval(low=110.0, high=130.0),
+    }
     return [
         SharedStep(
             teachers=[], problems=250, pass_rate=None, pass_rate_overall=None, easier=None,
-            tokens={"long": 912.4, "short": 190.0}, levels=everyone,
+            tokens={"long": 912.4, "short": 190.0}, levels=everyone, intervals=known,
         ),
         SharedStep(
             teachers=["long"], problems=140, pass_rate=0.9, pass_rate_overall=0.85,
             easier=Interval(low=-0.01, high=0.11), tokens={"long": 912.4, "short": 171.0}, levels=everyone,
+            intervals=known,
         ),
         SharedStep(
             teachers=["long", "short"], problems=53, pass_rate=0.97, pass_rate_overall=0.83,
             easier=Interval(low=0.1, high=0.18), tokens={"long": 640.0, "short": 120.0}, levels={"1": 0.75, "2": 0.25},
+            intervals=known,
         ),
     ]  # fmt: skip
 
@@ -369,6 +386,11 @@ def example() -> Evidence:
         versions={"mixdistill": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "transformers": "5.16.1"},
         seconds=421.7,
     )
+
+
+def full() -> Evidence:
+    """The study with everything that can stand beside its gaps."""
+    return changed(details=details())
 
 
 def changed(**fields) -> Evidence:

@@ -1,0 +1,179 @@
+"""What to do now, from everything that was found: one sentence each, the most useful first.
+
+A step says no more than its verdict. Where a comparison was not fair, or is not there, mending it comes before what it
+says; where nothing is decided, the step is what would decide it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from mixdistill.arms import BASE, called
+from mixdistill.evidence.rows import Evidence
+from mixdistill.evidence.undertraining import FIELD as UNDERTRAINED
+from mixdistill.page.wording import base_is_higher, decision, is_primary, listed, pct
+from mixdistill.types import Gap, Outcome
+from mixdistill.yaml_text import parse_yaml
+
+MANY_CUT = 0.2
+"""Share of an arm's answers."""
+
+
+def next_steps(evidence: Evidence) -> list[str]:
+    """Sentences for people; a command in them stands between backticks."""
+    if evidence.smoke:
+        return ["Run the recipe without `--smoke`: nothing here is a result."]
+    gaps = [gap for gap in evidence.gaps if is_primary(evidence, gap)]
+    return [
+        *_not_there(evidence, gaps),
+        *_unfair(evidence, gaps),
+        *(step for gap in gaps for step in _of_student(evidence, gap)),
+        *_undertrained(evidence),
+        *_cut(evidence),
+    ]
+
+
+def _not_there(evidence: Evidence, gaps: list[Gap]) -> list[str]:
+    """What has to be run, or declared, before there is anything to read."""
+    if evidence.primary is None:
+        return ["Declare the comparison that decides (`primary:` in the recipe) before more is trained."]
+    if evidence.missing:
+        n, command = len(evidence.missing), evidence.command
+        return [f"Run the recipe again: {n} of {evidence.cells_wanted} trainings are missing (`{command}`)."]
+    return [] if gaps else [f"Run the recipe: {evidence.primary.contrast} was not measured (`{evidence.command}`)."]
+
+
+def _unfair(evidence: Evidence, gaps: list[Gap]) -> list[str]:
+    """What differed besides the data in the arms that the primary contrast compares."""
+    arms, students = {arm for gap in gaps for arm in gap.arms}, {gap.student for gap in gaps}
+    red = [
+        c.field or c.text
+        for c in evidence.confounds
+        if c.severity == "red" and c.field != UNDERTRAINED
+        if (c.student is None or c.student in students) and (not c.values or arms & c.values.keys())
+    ]
+    if not red or not gaps:
+        return []
+    what = listed(list(dict.fromkeys(red)))
+    return [f"Make the arms alike before you act on a gap between them: they differ in more than data ({what})."]
+
+
+def _of_student(evidence: Evidence, gap: Gap) -> list[str]:
+    """What a verdict on one student asks for."""
+    kept = base_is_higher(evidence, gap.student)
+    if kept and kept.sure:
+        return [f"Keep the untuned {gap.student}: every arm makes it worse."]
+    side = decision(gap)
+    if side == "open":
+        return _decide(evidence, gap)
+    if side == "equal":
+        return [_either(evidence, gap)]
+    best = gap.arms[0] if side == "first" else gap.arms[1]
+    against = _against_base(evidence, gap, best)
+    if called(best).arm == BASE or against == "second":
+        return [f"Keep the untuned {gap.student}: training it on {_other_than(gap, best)} makes it worse."]
+    if against == "first":
+        return [f"Train {gap.student} on {best}."]
+    shown = "was not compared with" if against == "absent" else "is not shown to beat"
+    return [f"Of the two, train {gap.student} on {best}; but it {shown} the untuned {gap.student}."]
+
+
+def _other_than(gap: Gap, best: str) -> str:
+    """The arm of a gap that training would be on."""
+    return best if called(best).arm != BASE else next(arm for arm in gap.arms if arm != best)
+
+
+def _against_base(evidence: Evidence, gap: Gap, arm: str) -> str:
+    """What was decided between an arm and the untuned student where the primary gap was: `first`, `second`, `open`,
+    `equal`, or `absent`."""
+    for other in evidence.gaps:
+        where = (other.student, other.benchmark, other.max_tokens, other.group)
+        held = other.arms[0] == arm and called(other.arms[1]).arm == BASE
+        if held and where == (gap.student, gap.benchmark, gap.max_tokens, gap.group):
+            return decision(other)
+    return "absent"
+
+
+def _either(evidence: Evidence, gap: Gap) -> str:
+    """Two arms that differ by less than matters: the one whose answers are shorter costs less."""
+    said = f"Take the cheaper of {gap.arms[0]} and {gap.arms[1]} for {gap.student}: {gap.verdict}"
+    rows = {
+        e.arm: e
+        for e in evidence.details.ended
+        if (e.student, e.benchmark, e.max_tokens) == (gap.student, gap.benchmark, gap.max_tokens) and e.arm in gap.arms
+    }
+    if len(rows) < 2:
+        return f"{said}."
+    short, long = sorted(rows.values(), key=lambda e: e.tokens)
+    a, b = short.tokens_interval, long.tokens_interval
+    if not a or not b or a.high >= b.low:
+        return f"{said}."
+    return f"{said}; answers of {short.arm} take {short.tokens:,.0f} tokens, those of {long.arm} {long.tokens:,.0f}."
+
+
+def _decide(evidence: Evidence, gap: Gap) -> list[str]:
+    """What would decide an open gap."""
+    student = gap.student
+    if gap.turned_by:
+        verb = f"mixdistill disagreements RUN --between {gap.rule} {gap.turned_by[0]}"
+        return [f"Read the answers of {student} that `{verb}` lists: its verdict depends on how they are read."]
+    if gap.depends_on:
+        return [f"Decide for {student} by the budget that you will train under: the sign depends on it."]
+    if gap.data is None and gap.problems > 1:
+        return [f"Train {student} with 3 seeds or more (`{_more_seeds(evidence, student, 3)}`): one decides nothing."]
+    seeds, problems = (_wanted(gap.needed, what) for what in ("seeds", "problems"))
+    wanted = [f"add {seeds - gap.seeds} seed{'s' * (seeds - gap.seeds != 1)}"] if seeds > gap.seeds else []
+    if problems > gap.problems:
+        wanted.append(f"ask {problems:,} problems of {gap.benchmark} ({gap.problems:,} now)")
+    steps = []
+    if wanted:
+        command = f": `{_more_seeds(evidence, student, seeds)}`" if seeds > gap.seeds else ""
+        steps.append(f"To decide {student}, if its gap is as large as it looks, {' and '.join(wanted)}{command}.")
+    if "more problems cannot help" in gap.needed:
+        steps.append(f"More problems cannot decide {student}: its {gap.seeds} seeds alone leave it open.")
+    a, b = gap.arms
+    return steps or [f"Choose between {a} and {b} for {student} on other grounds: these numbers do not."]
+
+
+def _wanted(needed: str, what: str) -> int:
+    """So many seeds or problems; 0 where none are named."""
+    found = re.search(rf"([\d,]+) {what}", needed)
+    return int(found[1].replace(",", "")) if found else 0
+
+
+def _more_seeds(evidence: Evidence, student: str, seeds: int) -> str:
+    """The command that trains so many seeds of a student."""
+    recipe: Any = parse_yaml(evidence.recipe, "recipe")
+    own = ((recipe.get("students") or {}).get(student) or {}).get("seeds")
+    key = "seeds" if own is None else f"students.{student}.seeds"
+    return f"{evidence.command} --set {key}={seeds}"
+
+
+def _undertrained(evidence: Evidence) -> list[str]:
+    """Trainings that were too short to show what their data can do."""
+    found: dict[str, list[str]] = {}
+    for c in evidence.confounds:
+        if c.field == UNDERTRAINED and c.student is not None:
+            found.setdefault(c.student, []).extend(c.values)
+    if not found:
+        return []
+    every = {s: {c.arm for c in evidence.cells if c.student == s} for s in found}
+    told = [f"{s} ({'every arm' if every[s] <= set(arms) else listed(arms)})" for s, arms in found.items()]
+    return [f"Train longer (`train.num_train_epochs`) before you take a gap for what the data can do: {listed(told)}."]
+
+
+def _cut(evidence: Evidence) -> list[str]:
+    """The arm with the most answers that were cut before one was given, where these are many."""
+    wanted = evidence.primary
+    shares = {
+        f"{e.student}, {e.arm}": e.counts[Outcome.TRUNCATED] / e.answers
+        for e in evidence.details.ended
+        if wanted is not None and (e.benchmark, e.max_tokens, wanted.max_tokens) == (wanted.benchmark, None, None)
+        if called(e.arm).arm != BASE
+    }
+    worst = max(shares, key=lambda who: shares[who], default="")
+    if not worst or shares[worst] <= MANY_CUT:
+        return []
+    told = f"{pct(shares[worst])} of the answers of {worst} were cut before one was given"
+    return [f"Raise `evaluate.sampling.max_tokens`: {told}."]

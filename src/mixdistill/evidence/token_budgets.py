@@ -1,0 +1,210 @@
+"""Accuracy by how much a student may write: the prefixes of its answers, and answers asked for early. And the gap among
+the problems that both arms finished.
+
+A cut is graded as it stands, so it shows what stopping costs; a forced answer shows what was known by then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from mixdistill import forcing
+from mixdistill.evidence import stats
+from mixdistill.evidence.answers import answers
+from mixdistill.evidence.details import BudgetPoint, FinishedGap
+from mixdistill.evidence.gaps import Cells
+from mixdistill.evidence.readings import cell_of
+from mixdistill.recipe import BASE, Recipe
+from mixdistill.store import Store
+from mixdistill.types import Outcome
+from mixdistill.units import Unit
+
+CUT = "cut"
+
+
+class Written(NamedTuple):
+    """One sample of one problem, written up to one point."""
+
+    problem: str
+    right: bool
+    finished: bool
+    """It ended by itself before that."""
+    tokens: int
+
+
+class Ended(NamedTuple):
+    """How a trace ended."""
+
+    problem: str
+    tokens: int
+    by_itself: bool
+
+
+Key = tuple[str, str, str, str, float]
+"""Student, arm, benchmark, kind, at."""
+Finished = dict[tuple[str, str, int | None, str], dict[int | None, set[str]]]
+"""Cell -> token cap -> problems of which every sample ended by itself within it."""
+
+
+def budget_points(recipe: Recipe, store: Store, done: list[Unit]) -> list[BudgetPoint]:
+    """Every arm on every benchmark at every cap, at its own limit, and where its answers were asked for early."""
+    found: dict[Key, dict[int | None, list[Written]]] = defaultdict(dict)
+    for unit in done:
+        student, arm, seed, benchmark = cell_of(unit.key)
+        for (kind, at), rows in _points(recipe, store, unit).items():
+            found[student, arm, benchmark, kind, at][seed] = rows
+    return [_point(key, by_seed) for key, by_seed in found.items() if all(by_seed.values())]
+
+
+def _points(recipe: Recipe, store: Store, unit: Unit) -> dict[tuple[str, float], list[Written]]:
+    ends = _ends(store, unit)
+    folder = store.folder("evaluate", *unit.key)
+    right: dict[int | None, set[str]] = defaultdict(set)
+    for trace, cap, outcome in store.frame(folder, "decisions", ["trace_id", "max_tokens", "outcome"]).iter_rows():
+        if outcome == Outcome.CORRECT:
+            right[cap].add(trace)
+    limit = _limit(recipe, store, unit, ends)
+    found: dict[tuple[str, float], list[Written]] = {
+        (CUT, float(limit if cap is None else cap)): [
+            Written(e.problem, trace in right[cap], _within(e, cap), min(e.tokens, cap or e.tokens))
+            for trace, e in ends.items()
+        ]
+        for cap in (*sorted(recipe.evaluate.caps), None)
+    }
+    for point, rows in _early(recipe, store, unit, ends).items():
+        found[point] = rows
+    return found
+
+
+def _early(
+    recipe: Recipe, store: Store, unit: Unit, ends: Mapping[str, Ended]
+) -> dict[tuple[str, float], list[Written]]:
+    """Where answers were asked for early; nothing where none were."""
+    found: dict[tuple[str, float], list[Written]] = {tuple(p): [] for p in forcing.points(recipe.evaluate)}
+    if not found:
+        return {}
+    folder, columns = store.folder("evaluate", *unit.key), ["trace_id", "kind", "at", "answer_id", "tokens", "outcome"]
+    for trace, kind, at, answer, tokens, outcome in store.frame(folder, forcing.TABLE, columns).iter_rows():
+        if trace in ends and (kind, at) in found:
+            written = Written(ends[trace].problem, outcome == Outcome.CORRECT, answer is None, tokens)
+            found[kind, at].append(written)
+    return found
+
+
+def _ends(store: Store, unit: Unit) -> dict[str, Ended]:
+    """Trace -> how it ended, of those that count; a request that failed wrote nothing and did not end."""
+    rows = answers(store, unit, "finish_reason", "usage", "error").iter_rows()
+    return {
+        trace: Ended(problem, json.loads(usage)["completion_tokens"] or 0, error is None and reason == "stop")
+        for trace, problem, reason, usage, error in rows
+    }
+
+
+def _within(end: Ended, cap: int | None) -> bool:
+    return end.by_itself and (cap is None or end.tokens <= cap)
+
+
+def _limit(recipe: Recipe, store: Store, unit: Unit, ends: Mapping[str, Ended]) -> int:
+    """The generation's own limit; where nothing says, the longest answer."""
+    decoding = ((store.marker(store.folder("evaluate", *unit.key)) or {}).get("facts") or {}).get("decoding") or {}
+    known = recipe.evaluate.sampling.max_tokens or decoding.get("max_tokens")
+    return known or max((e.tokens for e in ends.values()), default=0)
+
+
+def _point(key: Key, by_seed: Mapping[int | None, list[Written]]) -> BudgetPoint:
+    student, arm, benchmark, kind, at = key
+    right = stats.mean_interval(stats.matrix(_by_problem(by_seed, "right")))
+    ended = stats.mean_interval(stats.matrix(_by_problem(by_seed, "finished")))
+    rows = [row for rows in by_seed.values() for row in rows]
+    return BudgetPoint(
+        student=student,
+        arm=arm,
+        benchmark=benchmark,
+        kind=kind,  # ty: ignore[invalid-argument-type]
+        at=at,
+        mean=right.mean,
+        checkpoints=right.checkpoints,
+        data=right.data,
+        finished=ended.mean,
+        finished_interval=ended.data or ended.checkpoints,
+        tokens=sum(row.tokens for row in rows) / len(rows),
+        seeds=len(by_seed),
+        problems=len({row.problem for row in rows}),
+    )
+
+
+def _by_problem(by_seed: Mapping[int | None, list[Written]], what: str) -> stats.Scores:
+    """Seed -> problem -> share of its samples of which that is so."""
+    found: dict[int | None, dict[str, float]] = {}
+    for seed, rows in by_seed.items():
+        values: dict[str, list[float]] = defaultdict(list)
+        for row in rows:
+            values[row.problem].append(float(getattr(row, what)))
+        found[seed] = {problem: sum(v) / len(v) for problem, v in values.items()}
+    return found
+
+
+# -- among the finished -----------------------------------------------------------------------------------------------
+
+
+def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells) -> list[FinishedGap]:
+    """Every contrast of the declared budget among the problems that both arms finished in every seed. These are chosen
+    by what the arms did: it tells how much of a gap is not finishing, and says nothing of another sample of problems.
+    `correct`: under the reading that counts."""
+    finished = {cell_of(unit.key): _finished(recipe, store, unit) for unit in done}
+    asked = [(name, pair) for name in recipe.contrasts for pair in recipe.pairs(name)]
+    over = [(f"{arm}_over_base", (arm, BASE)) for arm in recipe.arms]
+    return [
+        row
+        for name, pair in [*asked, *over]
+        for student in recipe.students
+        for benchmark in recipe.problems.eval
+        for cap in (None, *recipe.evaluate.caps)
+        for row in _finished_gap(name, student, benchmark, pair, cap, finished, correct)
+    ]
+
+
+def _finished(recipe: Recipe, store: Store, unit: Unit) -> dict[int | None, set[str]]:
+    ends = _ends(store, unit).values()
+    problems = {e.problem for e in ends}
+    caps = (None, *recipe.evaluate.caps)
+    return {cap: problems - {e.problem for e in ends if not _within(e, cap)} for cap in caps}
+
+
+def _finished_gap(
+    name: str,
+    student: str,
+    benchmark: str,
+    arms: tuple[str, str],
+    cap: int | None,
+    finished: Finished,
+    correct: Cells,
+) -> Iterator[FinishedGap]:
+    """One row; none where the arms have no seed in common, or finished no problem in common."""
+    seeds = [{s for t, a, s, b in correct if (t, a, b) == (student, arm, benchmark)} for arm in arms]
+    common = [seeds[0] | seeds[1]] * 2 if {None} in seeds else [seeds[0] & seeds[1]] * 2
+    cells = [[(student, arm, s, benchmark) for s in sorted(own & both, key=str)]
+             for arm, own, both in zip(arms, seeds, common, strict=True)]  # fmt: skip
+    if not all(cells) or not all(cap in correct[c] and cap in finished[c] for row in cells for c in row):
+        return
+    both = set.intersection(*(finished[c][cap] for row in cells for c in row))
+    if not both:
+        return
+    scores = [{c[2]: {p: v for p, v in correct[c][cap].items() if p in both} for c in row} for row in cells]
+    e = stats.gap(stats.paired(*scores))
+    yield FinishedGap(
+        name=name,
+        student=student,
+        benchmark=benchmark,
+        arms=arms,
+        max_tokens=cap,
+        delta=e.delta,
+        checkpoints=e.checkpoints,
+        data=e.data,
+        problems=e.problems,
+        of=len(correct[cells[0][0]][cap]),
+        seeds=e.seeds,
+    )

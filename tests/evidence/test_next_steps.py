@@ -1,0 +1,149 @@
+"""What to do next says no more than the verdict it follows from."""
+
+from __future__ import annotations
+
+import pytest
+
+from mixdistill.evidence.details import Details
+from mixdistill.evidence.next_steps import next_steps
+from mixdistill.evidence.rows import Confound, Evidence
+from mixdistill.types import Gap, Interval, Outcome
+from study import accuracies, changed, gap, gaps
+from study_details import ended
+
+COMMAND = "mixdistill demo --out runs/demo"
+
+
+def of(*found: Gap, **fields) -> Evidence:
+    """The study with these gaps, nothing missing and nothing unfair."""
+    return changed(gaps=list(found), **{"missing": [], "confounds": [], **fields})
+
+
+def primary(student: str = "m", delta: float = 0.2, half: float = 0.05, **fields) -> Gap:
+    return gap("long_cot_gap", student, ("long", "short"), None, verdict="long helps", half=half).model_copy(
+        update={"delta": delta, "data": Interval(low=delta - half, high=delta + half), **fields}
+    )
+
+
+def over_base(arm: str, delta: float, student: str = "m") -> Gap:
+    found = primary(student, delta, name=f"{arm}_over_base", verdict="x")
+    return found.model_copy(update={"arms": (arm, "base"), "primary": False})
+
+
+def test_the_better_arm_is_advised_where_it_beats_the_untuned_student_too() -> None:
+    assert next_steps(of(primary(), over_base("long", 0.3))) == ["Train m on long."]
+    assert next_steps(of(primary(delta=-0.2), over_base("short", 0.3))) == ["Train m on short."]
+
+
+def test_an_arm_that_is_not_shown_to_beat_the_untuned_student_is_advised_with_that_said() -> None:
+    unsure = "Of the two, train m on long; but it is not shown to beat the untuned m."
+    assert next_steps(of(primary(), over_base("long", 0.01))) == [unsure]
+    assert next_steps(of(primary())) == ["Of the two, train m on long; but it was not compared with the untuned m."]
+
+
+def test_the_untuned_student_is_kept_where_the_better_arm_is_worse_than_it() -> None:
+    kept = "Keep the untuned m: training it on long makes it worse."
+    assert next_steps(of(primary(), over_base("long", -0.3))) == [kept]
+
+
+def test_the_untuned_student_is_kept_where_every_arm_is_beaten_by_it() -> None:
+    rows = [row.model_copy(update={"mean": 0.9}) if row.arm == "base" else row for row in accuracies()]
+    beaten = [over_base(arm, -0.4) for arm in ("long", "short", "mix-20")]
+    assert next_steps(of(primary(), *beaten, accuracies=rows)) == ["Keep the untuned m: every arm makes it worse."]
+
+
+@pytest.mark.parametrize(
+    ("needed", "step"),
+    [
+        ("9 seeds", f"add 6 seeds: `{COMMAND} --set seeds=9`."),
+        ("4 seeds", f"add 1 seed: `{COMMAND} --set seeds=4`."),
+        ("1,200 problems", "ask 1,200 problems of signs (500 now)."),
+        (
+            "9 seeds and 1,200 problems",
+            f"add 6 seeds and ask 1,200 problems of signs (500 now): `{COMMAND} --set seeds=9`.",
+        ),
+    ],
+)
+def test_an_open_gap_asks_for_what_would_decide_it(needed: str, step: str) -> None:
+    steps = next_steps(of(primary(verdict=f"can't tell (would need {needed})", needed=needed)))
+    assert steps == [f"To decide m, if its gap is as large as it looks, {step}"]
+
+
+def test_that_more_problems_cannot_help_is_said() -> None:
+    steps = next_steps(of(primary(verdict="can't tell", needed="9 seeds; more problems cannot help")))
+    assert steps[1:] == ["More problems cannot decide m: its 3 seeds alone leave it open."]
+
+
+def test_seeds_of_a_student_that_has_its_own_are_set_there() -> None:
+    recipe = "students: {m: {model: x, seeds: 3}}\n"
+    (step,) = next_steps(of(primary(verdict="can't tell", needed="9 seeds"), recipe=recipe))
+    assert step.endswith(f"`{COMMAND} --set students.m.seeds=9`.")
+
+
+def test_one_seed_asks_for_more_of_them() -> None:
+    (step,) = next_steps(of(primary(verdict="can't tell (one seed)", data=None, seeds=1)))
+    assert step == f"Train m with 3 seeds or more (`{COMMAND} --set seeds=3`): one decides nothing."
+
+
+def test_a_gap_that_depends_on_the_reading_or_the_budget_asks_for_that() -> None:
+    (read,) = next_steps(of(primary(verdict="can't tell (turns under strict)", turned_by=["strict"])))
+    assert "`mixdistill disagreements RUN --between flexible strict`" in read
+    (budget,) = next_steps(of(primary(verdict="can't tell (depends on the budget)", depends_on=["loss_tokens"])))
+    assert budget == "Decide for m by the budget that you will train under: the sign depends on it."
+
+
+def test_an_open_gap_of_which_nothing_is_known_to_decide_it_is_left_open() -> None:
+    step = "Choose between long and short for m on other grounds: these numbers do not."
+    assert next_steps(of(primary(verdict="can't tell"))) == [step]
+
+
+def test_of_two_arms_that_do_not_differ_the_shorter_one_is_named_where_it_is_shorter() -> None:
+    equal = primary(delta=0.0, verdict="no difference larger than 5.0 points")
+    start = "Take the cheaper of long and short for m: no difference larger than 5.0 points"
+    assert next_steps(of(equal)) == [f"{start}."]
+    rows = [e.model_copy(update={"counts": e.counts | {Outcome.TRUNCATED: 0}}) for e in ended()]
+    (step,) = next_steps(of(equal, details=Details(ended=rows)))
+    assert step == f"{start}; answers of short take 19 tokens, those of long 72."
+
+
+def test_what_is_missing_or_unfair_comes_first() -> None:
+    red = Confound(severity="red", text="x", field="updates", student="m", values={"long": "1", "short": "2"})
+    steps = next_steps(of(primary(), over_base("long", 0.3), missing=["m/long/0: gone"], confounds=[red]))
+    assert steps == [
+        f"Run the recipe again: 1 of 24 trainings are missing (`{COMMAND}`).",
+        "Make the arms alike before you act on a gap between them: they differ in more than data (updates).",
+        "Train m on long.",
+    ]
+
+
+def test_a_confound_of_arms_that_are_not_compared_asks_for_nothing() -> None:
+    red = Confound(severity="red", text="x", field="updates", student="m", values={"mix-20": "1"})
+    assert next_steps(of(primary(), over_base("long", 0.3), confounds=[red])) == ["Train m on long."]
+
+
+def test_without_a_declared_comparison_the_step_is_to_declare_one() -> None:
+    (step,) = next_steps(of(*gaps(), primary=None))
+    assert step.startswith("Declare the comparison that decides")
+    (run,) = next_steps(of())
+    assert run == f"Run the recipe: long_cot_gap was not measured (`{COMMAND}`)."
+
+
+def test_a_smoke_run_asks_for_a_real_one_alone() -> None:
+    smoke = "Run the recipe without `--smoke`: nothing here is a result."
+    assert next_steps(of(primary(), missing=["m/long/0: gone"], smoke=True)) == [smoke]
+
+
+def test_undertrained_arms_ask_for_longer_training_after_everything_else() -> None:
+    short = [
+        Confound(severity="note", text="x", field="undertrained", student="m", values={arm: "40 updates"})
+        for arm in ("long", "short", "mix-20")
+    ]
+    longer = "Train longer (`train.num_train_epochs`) before you take a gap for what the data can do: m "
+    assert next_steps(of(primary(), over_base("long", 0.3), confounds=short))[1:] == [f"{longer}(every arm)."]
+    assert next_steps(of(primary(), confounds=short[:2]))[1:] == [f"{longer}(long and short)."]
+
+
+def test_answers_that_are_cut_by_the_study_s_own_limit_ask_for_a_higher_one() -> None:
+    (_, step) = next_steps(of(primary(), details=Details(ended=ended())))
+    told = "29.5\N{NO-BREAK SPACE}% of the answers of s, short were cut before one was given."
+    assert step == f"Raise `evaluate.sampling.max_tokens`: {told}"

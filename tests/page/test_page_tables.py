@@ -1,0 +1,178 @@
+"""Every table says what its numbers are over and how sure they are, and means the same in every form."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from mixdistill.page import contents, render, tables
+from mixdistill.page.tables import COUNT, POINTS, POINTS_SPAN, SHARE, WORDS, Column, Table, table
+from mixdistill.types import Interval
+from study import full
+
+MEASURED = re.compile(r"\d+\.\d\N{NO-BREAK SPACE}%|[+\N{MINUS SIGN}]\d+\.\d")
+"""A share or a signed difference that stands alone in a cell."""
+SPAN = re.compile(r"\S+ to \S+|[\d,.]+\N{EN DASH}[\d,.]+|\N{EN DASH}|not available")
+N = {"problems", "answers", "traces", "sizes", "of these audited", "n"}
+"""Columns that say what a number is over."""
+PRINTED = {"published", "gap then"}
+"""Numbers as they were printed elsewhere, or stood before."""
+TABLES = contents.tables(full())
+
+
+class Cells(HTMLParser):
+    """The tables of a page: (class, rows of the texts of cells)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, list[list[str]]]] = []
+        self.open = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "table":
+            self.found.append((dict(attrs).get("class") or "", []))
+        elif tag == "tr":
+            self.found[-1][1].append([])
+        elif tag in ("td", "th"):
+            self.found[-1][1][-1].append("")
+            self.open = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self.open = False
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.found[-1][1][-1][-1] += data
+
+
+def assert_sure(rows: list[list[str]]) -> int:
+    """Every cell with a share or difference has its interval to the right, and the table has an n. Returns how many."""
+    head, *body = rows
+    found = 0
+    for row in body:
+        for i, cell in enumerate(row):
+            if MEASURED.fullmatch(cell) and head[i] not in PRINTED:
+                found += 1
+                assert SPAN.fullmatch(row[i + 1]), f"{head[i]} of {row}"
+    assert not found or N & set(head), head
+    return found
+
+
+def test_every_number_on_the_page_stands_beside_its_interval_and_its_n() -> None:
+    cells = Cells()
+    cells.feed(render.html(full()))
+    drawn = [rows for kind, rows in cells.found if kind == "drawn"]
+    assert {kind for kind, _ in cells.found} == {"drawn", "compared"}, "confound tables alone hold what was not sampled"
+    assert len(drawn) == len(TABLES) - 2, (
+        "all but the verdicts, which are the head, and the rows of the confound tables"
+    )
+    assert sum(map(assert_sure, drawn)) > 100
+
+
+def test_every_number_in_the_markdown_stands_beside_its_interval_and_its_n() -> None:
+    found = 0
+    for block in re.findall(r"(?m)(?:^\|.*\n)+", render.markdown(full())):
+        rows = [line.strip("|\n").strip().split(" | ") for line in block.splitlines() if "---" not in line]
+        found += 0 if rows[0][-1] == "why" else assert_sure(rows)
+    assert found > 100
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_measured_columns_are_followed_by_intervals_of_their_own_kind(name: str) -> None:
+    columns = TABLES[name].columns
+    for column, following in zip(columns, [*columns[1:], None], strict=True):
+        if column.kind in tables.SPANS:
+            assert following is not None and following.kind == tables.SPANS[column.kind], column.title
+            assert N & {c.title for c in columns}, "what it is over"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_titles_of_columns_are_told_apart(name: str) -> None:
+    titles = TABLES[name].titles
+    assert len(set(titles)) == len(titles)
+
+
+def example(*names: str) -> Table:
+    """A row per name, each with a share, its interval, and a count."""
+    return table(
+        "t", "Shares & more",
+        names,
+        Column("name", WORDS, lambda n: n),
+        Column("gap", POINTS, lambda n: -0.125),
+        Column("gap: interval", POINTS_SPAN, lambda n: Interval(low=-0.2, high=0.05)),
+        Column("problems", COUNT, lambda n: 1_319),
+        Column("empty", SHARE, lambda n: None),
+    )  # fmt: skip
+
+
+def test_markdown_is_a_table_whose_cells_mean_themselves() -> None:
+    assert tables.markdown(example("a|b", "<i>")) == (
+        "| name | gap | gap: interval | problems |\n"
+        "| --- | --: | --: | --: |\n"
+        "| a\\|b | −12.5 | −20.0 to +5.0 | 1,319 |\n"
+        "| &lt;i&gt; | −12.5 | −20.0 to +5.0 | 1,319 |\n"
+    )
+
+
+def test_csv_keeps_what_was_measured_and_both_ends_of_an_interval() -> None:
+    rows = list(csv.reader(io.StringIO(tables.csv_text(example('a,"b"\n')))))
+    assert rows == [
+        ["name", "gap", "gap: interval low", "gap: interval high", "problems"],
+        ['a,"b"\n', "-0.125", "-0.2", "0.05", "1319"],
+    ]
+
+
+def test_json_keeps_what_was_measured() -> None:
+    assert json.loads(tables.json_text(example("é"))) == {
+        "title": "Shares & more",
+        "rows": [
+            {"name": "é", "gap": -0.125, "gap: interval": {"low": -0.2, "high": 0.05}, "problems": 1319},
+        ],
+    }
+
+
+SPECIAL = re.compile(r"(?<!\\)[&%$#_{}~^]")
+
+
+def read_latex(text: str) -> list[list[str]]:
+    """Cells of the one tabular of a text, as strictly as LaTeX would: columns as declared, groups closed, nothing
+    special that is not escaped."""
+    body = text.partition(r"\begin{tabular}")[2].partition(r"\end{tabular}")[0]
+    columns = len(re.match(r"\{([lr]+)\}", body)[1])  # ty: ignore[not-subscriptable]
+    lines = [line for line in body.splitlines()[1:] if line and line not in (r"\toprule", r"\midrule", r"\bottomrule")]
+    rows = [re.split(r"(?<!\\) & ", line.removesuffix(r" \\")) for line in lines]
+    assert all(line.endswith(r" \\") for line in lines) and {len(row) for row in rows} == {columns}
+    for cell in (cell for row in rows for cell in row):
+        bare = cell.replace("$-$", "").replace(r"$\bullet$", "").replace(r"$\triangle$", "").replace("~", "")
+        bare = re.sub(r"\\text[a-z]+\{\}", "", bare)
+        assert not SPECIAL.search(bare) and "\n" not in cell, cell
+        assert not re.search(r"\\(?![&%$#_{}])", bare), cell
+    return rows
+
+
+def test_latex_sets_every_mark_of_a_hostile_name_as_text() -> None:
+    rows = read_latex(tables.latex(example("a_b & 50 % of $x$ {~^#} \\end{tabular} <|>", "q\n\u202eb")))
+    assert rows[1][0] == (
+        r"a\_b \& 50 \% of \$x\$ \{\textasciitilde{}\textasciicircum{}\#\} \textbackslash{}end\{tabular\} "
+        r"\textless{}\textbar{}\textgreater{}"
+    )
+    assert rows[2][0] == "q b"
+    assert rows[1][1:] == ["$-$12.5", "$-$20.0 to +5.0", "1,319"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_is_sound_latex_with_as_many_rows(name: str) -> None:
+    text = tables.latex(TABLES[name])
+    assert len(read_latex(text)) == len(TABLES[name].rows) + 1
+    assert [text.count(mark) for mark in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+
+
+def test_columns_in_which_nothing_stands_are_left_out() -> None:
+    assert example("a").titles == ["name", "gap", "gap: interval", "problems"]
+    assert example().titles == []
