@@ -9,6 +9,7 @@ from mixdistill.evidence.ended import ended
 from mixdistill.evidence.forgotten import forgotten
 from mixdistill.evidence.gaps import Cells
 from mixdistill.evidence.parts import parts
+from mixdistill.evidence.published import published
 from mixdistill.evidence.style import style
 from mixdistill.evidence.token_budgets import budget_points, finished_gaps
 from mixdistill.recipe import Recipe
@@ -29,4 +30,5 @@ def details(recipe: Recipe, store: Store, done: list[Unit], correct: Cells, gaps
         costs=costs(store, done),
         style=style(store, done),
         forgotten=forgotten(recipe, correct),
+        published=published(recipe, correct),
     )
