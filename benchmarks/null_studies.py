@@ -21,10 +21,11 @@ from typing import Any
 
 from mixdistill import pipeline, units
 from mixdistill.evidence.gather import gather
-from mixdistill.evidence.stats import CANNOT_TELL
+from mixdistill.evidence.verdicts import CANNOT_TELL
 from mixdistill.lab.teachers import VERSION, Scripted  # noqa: F401 -- a backend's module says its version
 from mixdistill.recipe import build
 from mixdistill.store import Store
+from mixdistill.types import Gap
 
 SAMPLES = 4
 HERE = Path(__file__).resolve()
@@ -72,16 +73,20 @@ def recipe(study: int, args: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def carry_out(job: tuple[int, argparse.Namespace]) -> dict[str, Any]:
-    """One study, in this process; its primary gap."""
-    study, args = job
+def gaps_of(raw: dict[str, Any]) -> list[Gap]:
+    """All gaps of one study, carried out in this process and in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory() as folder:
-        plan, store = build(recipe(study, args)), Store(Path(folder) / "run")
+        plan, store = build(raw), Store(Path(folder) / "run")
         pipeline.prepare(plan, store)
         for stage in pipeline.STAGES[:-1]:
             for unit in units.units_of(stage, plan, store):
                 pipeline.work(stage, unit, plan, store)
-        return gather(plan, store).gaps[0].model_dump(mode="json")
+        return gather(plan, store).gaps
+
+
+def carry_out(job: tuple[int, argparse.Namespace]) -> dict[str, Any]:
+    """The primary gap of one study."""
+    return gaps_of(recipe(*job))[0].model_dump(mode="json")
 
 
 def clopper_pearson(hits: int, of: int) -> tuple[float, float]:

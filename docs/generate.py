@@ -127,8 +127,8 @@ verdicts are adjusted by Holm, so that an interval without zero may still be "ca
 def data_page() -> str:
     """Every row type: the columns of the tables in a run folder."""
     rows = [
-        types.Problem, types.Unused, types.Trace, types.Verdict, types.Decision, types.Complexity,
-        types.Example, types.Update,
+        types.Problem, types.Unused, types.Trace, types.Verdict, types.Decision, types.Forced, types.Looped,
+        types.Complexity, types.Example, types.Update,
         types.Drop, types.Score, types.Gap, ReportedTrace, types.Usage, types.Sampling, types.Message, types.Request,
         types.Completion, types.Interval,
     ]  # fmt: skip

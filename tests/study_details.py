@@ -144,8 +144,8 @@ def details() -> Details:
                        verdict="can't tell", **known(0.03))
         ],
         looks=[
-            Look(when="2026-11-20T10:00:00Z", contrast="long_cot_gap", student="s", seeds=3, problems=500, delta=-0.2,
-                 p=0.08, verdict="can't tell")
+            Look(when="2026-11-20T10:00:00Z", contrast="long_cot_gap", student="s", benchmark="signs", look=1,
+                 paid=1.25, scores="s3", seeds=3, problems=500, delta=-0.2, p=0.08, verdict="can't tell")
         ],
         crossovers=[
             Crossover(name="long_cot_gap", benchmark="signs", students=["xs", "s", "sm", "m"], slope=0.54,

@@ -34,6 +34,27 @@ def test_the_benchmark_of_null_studies_says_how_often_a_study_of_nothing_says_he
     assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 2
 
 
+def test_the_benchmark_of_replications_says_how_often_two_studies_agree(tmp_path):
+    small = ("--student", "lab:bytes", "--problems", "16", "--epochs", "2", "--evaluate", "8", "--seeds", "2")
+    said = said_by("replication.py", "--studies", "2", *small, "--rows", str(tmp_path / "rows.jsonl"))
+    assert [line.split()[0] for line in said[:3]] == ["long_cot_gap", "mix_less_long", "mix_less_short"]
+    assert said[-3:-1] == [
+        "all pairs: 0 of 6 have two verdicts, 0 of them agree in sign: none",
+        "pairs that share no study: 0 of 6 have two verdicts, 0 of them agree in sign: none [0.0% to 100.0%]",
+    ]
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 12
+
+
+def test_the_simulation_of_coverage_prints_a_row_for_every_design():
+    said = said_by("coverage.py", "20", "intervals", "averages", "crossings")
+    assert said[0].startswith("20 studies of each design; Monte-Carlo standard error")
+    assert [sum(line.startswith(part) for line in said) for part in ("intervals", "averages", "crossings")] == [
+        12,
+        24,
+        6,
+    ]
+
+
 @pytest.mark.parametrize(("script", "lines"), [("still_moving.py", 8), ("sign_rule.py", 7)])
 def test_simulations_print_a_row_for_every_design(script, lines):
     assert len(said_by(script, "20")) == lines

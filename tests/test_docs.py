@@ -19,6 +19,7 @@ import typer.main
 
 import made
 import planted
+import study
 import tiny
 from mixdistill import cli, export, fragments, mix, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
@@ -32,7 +33,7 @@ from mixdistill.evidence.parts import parts
 from mixdistill.fake import faults
 from mixdistill.handover import configurations, gate
 from mixdistill.mixing import mixtures
-from mixdistill.page import anatomy
+from mixdistill.page import anatomy, contents, files
 from mixdistill.pipeline import STAGES
 from mixdistill.recipe import Recipe, build, load, parse_yaml, render, shipped
 from mixdistill.sections import Problems, Published, Source, Train
@@ -67,6 +68,7 @@ NAMES = (
     "benchmarks",
     "paper",
     "published-confound",
+    "report",
 )
 COMPLETE = (
     "extending",
@@ -120,6 +122,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "compare": {"console", "text"},
         "paper": {"yaml", "console"},
         "published-confound": set(),
+        "report": {"python"},
     }
 
 
@@ -139,6 +142,24 @@ def test_recipes_and_parts_of_recipes_are_valid(page: str, block: str, raw: dict
     monkeypatch.chdir(ROOT)
     shown = parse_yaml(block, page)
     assert build(shown if "name" in shown else raw | shown)
+
+
+def test_every_part_of_the_page_is_explained_in_its_order():
+    evidence = study.full().model_copy(update={"dev_points": [1]})
+    shown = contents.sections(evidence, contents.tables(study.full()), contents.plots(study.full()), traces=True)
+    table = re.findall(r"^\| ([A-Z][^|]*) \|", PAGES["report"].partition("## The files")[0], re.MULTILINE)
+    assert sorted(table) == sorted(section.title for section in shown)
+
+
+def test_tables_are_read_as_the_page_about_them_says(tmp_path: Path):
+    for name, content in files.beside(study.full(), []):
+        if name.endswith(".json"):
+            path = tmp_path / "runs" / "demo" / "report" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    (block,) = blocks("report", "python")
+    ran = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("[('s', -0.184, {'low': -0.4, 'high': 0.032}, \"can't tell\"),")
 
 
 def test_the_rows_of_the_quickstart_are_a_problem_and_a_trace_of_it(tmp_path: Path):

@@ -12,7 +12,7 @@ from mixdistill.lab import domain
 from mixdistill.store import Store
 from mixdistill.students import cut
 from mixdistill.tokens import Template
-from mixdistill.types import Completion, Outcome, Problem, Score, Trace, Usage, Verdict
+from mixdistill.types import Completion, Looped, Outcome, Problem, Score, Trace, Usage, Verdict
 
 ONE = {"seeds": 1, "arms": {"short": {"short": 1}}, "contrasts": {"over": ["short", "base"]}}
 LIMIT, CAP = 40, 20
@@ -465,3 +465,109 @@ def test_the_other_way_of_asking_a_base_is_no_confound(hybrid, tmp_path):
     evidence = gather(study, store)
     assert {a.arm for a in evidence.accuracies} == {"base", "base+no-thinking", "short"}
     assert [c.text for c in evidence.confounds if "evaluated with" in c.text] == []
+
+
+# -- benchmarks of their own ------------------------------------------------------------------------------------------
+
+LAB = {"source": "lab:signs", "split": "eval"}
+
+
+def _with_other(model: str, **own):
+    sets = tiny.problem_sets(24, 10)
+    sets["eval"]["other"] = {**LAB, "skip": 10, "limit": 6, **own}
+    return _study(model, problems=sets)
+
+
+def test_a_benchmark_is_asked_and_judged_by_its_own_settings(model, root, actor, tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text('from mixdistill.types import Outcome, Verdict\n\n\ndef verify(problem, trace):\n'
+                                     '    return Verdict(trace_id=trace.id, outcome=Outcome.CORRECT)\n')  # fmt: skip
+    (tmp_path / "ask.txt").write_text("{problem}\n")
+    asked, generate = [], actor.generate
+    monkeypatch.setattr(actor, "generate", lambda requests: generate(asked.extend(requests) or requests))
+    own = {
+        "k": 2,
+        "sampling": {"temperature": 0.7, "max_tokens": LIMIT},
+        "verify": {"verifier": f"{tmp_path}/own.py:verify"},
+        "ask": str(tmp_path / "ask.txt"),
+    }
+    store, _ = tiny.run(_with_other(model, **own).model_copy(update={"error_rate": 0.4}), root, "evaluate")
+    (other,) = [s for s in store.read(store.folder("evaluate", "t", "base", "other"), Score, "scores")
+                if (s.group, s.max_tokens) == ("all", None)]  # fmt: skip
+    assert (other.k, other.examples, other.verifier) == (2, 12, f"{tmp_path}/own.py:verify")
+    assert other.correct == 10, "whatever is no failed request"
+    signs = _scores(store, "base")["all", None]
+    assert (signs.k, signs.examples, signs.verifier) == (1, 10, "signs")
+    sampled = Counter((r.sampling.temperature, str(r.prompt).endswith("\n")) for r in asked)
+    assert sampled == {(0, False): 20, (0.7, True): 24}
+
+
+def test_only_a_benchmarks_own_settings_are_in_its_identity(model, root):
+    def identities(study):
+        return {u.key: u.identity for u in evaluate.units(study, Store(root))}
+
+    tiny.run(_with_other(model), root, "verify")
+    before = identities(_with_other(model))
+    for own in ({"k": 2}, {"sampling": {"temperature": 0.5}}, {"ask": "boxed"}, {"verify": {"verifier": "exact"}}):
+        after = identities(_with_other(model, **own))
+        changed = {key for key in before if before[key] != after[key]}
+        assert changed == {key for key in before if key[-1] == "other"}, own
+    for nothing in ({"guard": True}, {"weight": 2}, {"verify": {"verifier": "signs"}}, {"ask": "plain"}):
+        assert identities(_with_other(model, **nothing)) == before, nothing
+
+
+def test_subjects_are_groups_beside_levels():
+    def of(level, subject):
+        return Problem(id="p", prompt="?", answer="1", level=level, subject=subject)
+
+    assert evaluate.groups_of(of(None, None)) == ["all"]
+    assert evaluate.groups_of(of("5", "Algebra")) == ["all", "5", "subject Algebra"]
+    assert evaluate.groups_of(of("all", "all")) == ["all", "level all", "subject all"]
+    assert evaluate.groups_of(of("subject Algebra", "Algebra")) == ["all", "level subject Algebra", "subject Algebra"]
+
+
+# -- how often a problem is asked -------------------------------------------------------------------------------------
+
+
+def test_a_problem_is_asked_four_times_where_chance_decides_and_once_where_it_does_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIXDISTILL_CACHE", str(tmp_path / "empty"))
+    greedy = tiny.student(tmp_path / "greedy")
+    drawing = tiny.student(tmp_path / "drawing")
+    (tmp_path / "drawing" / "generation_config.json").write_text('{"do_sample": true, "temperature": 0.7}')
+    silent = tiny.student(tmp_path / "silent", generation_config=False)
+    open_, warm = {"sampling": {"max_tokens": LIMIT}}, {"sampling": {"temperature": 0.5, "max_tokens": LIMIT}}
+
+    def k(model: str, evaluate: dict) -> int:
+        return students.samples(_study(model, evaluate=evaluate), "t")
+
+    assert [k(m, open_) for m in (greedy, drawing, silent, "owner/elsewhere", "lab:l")] == [1, 4, 1, 4, 1]
+    assert [k(greedy, warm), k(drawing, {}), k(drawing, warm | {"k": 2}), k(greedy, {"k": 3})] == [4, 1, 2, 3]
+
+
+def test_more_samples_extend_what_was_asked_once(model, root, monkeypatch):
+    warm = {"temperature": 1.0, "max_tokens": 12}
+    store, _ = tiny.run(_study(model, evaluate={"sampling": warm, "caps": [], "k": 1}), root, "evaluate")
+    calls = tiny.Calls(monkeypatch)
+    tiny.run(_study(model, evaluate={"sampling": warm, "caps": []}), root, "evaluate")
+    assert calls.take() == 2 * 10 * 3
+    assert _scores(store, "base")["all", None].k == 4
+
+
+def test_scores_count_the_answers_that_end_in_a_loop_at_every_cap(model, root, template, monkeypatch):
+    class Stuck:
+        def generate(self, requests):
+            for position, _ in enumerate(requests):
+                ids = template.encode("<think> " + "ok x " * 20)[:LIMIT]
+                reasoning, content = template.split(ids)
+                usage = Usage(completion_tokens=LIMIT)
+                yield (
+                    position,
+                    Completion(
+                        reasoning=reasoning, content=content, finish_reason="length", token_ids=ids, usage=usage
+                    ),
+                )
+
+    monkeypatch.setattr(students, "make_backend", lambda *a: Stuck())
+    store, _ = tiny.run(_study(model), root, "evaluate")
+    scores = _scores(store, "base")
+    assert (scores["all", None].looped, scores["all", CAP].looped) == (10, 0), "twenty words are none yet"
+    assert {(row.unit, row.times) for row in _read(store, Looped, "loops", "base")} == {("x ok", 19.5)}

@@ -299,3 +299,9 @@ def test_what_is_wrong_is_said_before_anything_runs(benchmarks, sections, line):
     with pytest.raises(RecipeError) as e:
         study_of(benchmarks, **sections)
     assert e.value.findings == [f"recipe: {line}"]
+
+
+def test_no_answer_is_asked_for_early_on_a_guard():
+    of = study_of(["gsm8k", "ifeval"], evaluate={"caps": [64], "forced": True, "thinking": [0.5]})
+    assert (of.on("gsm8k").evaluate.forced, of.on("gsm8k").evaluate.thinking) == (True, [0.5])
+    assert (of.on("ifeval").evaluate.forced, of.on("ifeval").evaluate.thinking) == (False, [])

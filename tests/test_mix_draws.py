@@ -1,12 +1,13 @@
 """Draws from runs written by hand: strategies, levels, the student's own traces, and what an arm is too small for."""
 
+import json
 from collections import Counter
 
 import pytest
 
 import made
 import tiny
-from mixdistill import mix
+from mixdistill import mix, prompts
 from mixdistill.errors import RecipeError, StageError
 from mixdistill.types import Drop, Example, Origin
 
@@ -271,6 +272,24 @@ def test_texts_are_joined_whatever_the_order_of_the_tables(tmp_path, monkeypatch
         assert [r["trace_id"] for r in found] == rows["trace_id"].to_list()
         for row, place in zip(found, rows["place"], strict=True):
             assert (row["prompt"], row["content"]) == (f'"What is {place}?"', f"{row['teacher']} {place} 0")
+
+
+def test_every_prompt_stands_in_the_template_that_the_training_problems_ask_with(tmp_path):
+    store = made.run(tmp_path, 6, both(6))
+    plain = made.recipe({"a": {"weights": {"long": 0.5, "short": 0.5}, "mixture": "tagged"}})
+    asked = made.recipe(
+        {"a": {"weights": {"long": 0.5, "short": 0.5}, "mixture": "tagged"}},
+        problems={**plain.problems.model_dump(exclude_unset=True), "train": {"source": "lab:signs", "ask": "boxed"}},
+    )
+    drawn = mix.draw(asked, store, "s", "a", 0)
+    rows = [row for part in drawn.examples(store) for row in part.iter_rows(named=True)]
+    for row, place, tag in zip(rows, drawn.rows["place"], drawn.rows["tag"], strict=True):
+        template = prompts.template("boxed")[0]
+        assert json.loads(row["prompt"]) == template.replace("{problem}", f"What is {place}?") + f"\n{tag}"
+    keys = [{u.key: u.options for u in mix.units(of, store)} for of in (plain, asked)]
+    assert keys[0].keys() == keys[1].keys()
+    assert all({**keys[0][k], **prompts.identity("boxed")} == keys[1][k] for k in keys[0])
+    assert prompts.identity("boxed").keys() == {"ask"} and prompts.identity(None) == {}
 
 
 # -- amounts ---------------------------------------------------------------------------------------------------------

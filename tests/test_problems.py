@@ -15,7 +15,7 @@ from mixdistill import problems
 from mixdistill.columns import LONGEST_PROMPT, Columns
 from mixdistill.errors import DataError
 from mixdistill.problems import BAD, SEEN, Shared, counted, load, load_all, shared, shared_line
-from mixdistill.sections import Problems, Source
+from mixdistill.sections import Benchmark, Problems, Source
 from mixdistill.spelling import loose
 from mixdistill.store import Store
 from mixdistill.tables import TableRow
@@ -713,3 +713,104 @@ def test_half_a_character_in_a_level_or_in_the_files_name_is_written_all_the_sam
     assert [(p.level, p.source) for _, p in loaded.problems] == [(None, "half-?.jsonl")]
     assert Store(tmp_path).seal(tmp_path, Problem, [p for _, p in loaded.problems], "train")["rows"] == 1
     assert Store(tmp_path).seal(tmp_path, Unused, loaded.bad, "unused")["rows"] == 1
+
+
+# -- options, several columns, subjects -------------------------------------------------------------------------------
+
+TEXTS = ["red", "green", "blue"]
+
+
+def options_of(tmp_path: Path, rows: list[dict[str, Any]], **named: Any) -> list[Problem]:
+    loaded = load(Source(source=str(write(tmp_path / "o.jsonl", rows)), **named), split="train")
+    return [p for _, p in loaded.problems]
+
+
+@pytest.mark.parametrize(("answer", "letter"), [("B", "B"), ("green", "B"), (" blue ", "C"), ("2", "2"), ("D", "D")])
+def test_a_list_of_options_keeps_its_order_and_the_answer_is_a_letter(tmp_path, answer, letter):
+    (p,) = options_of(
+        tmp_path, [{"q": "Grass?\n", "choices": TEXTS, "a": answer}], prompt="q", answer="a", options="choices"
+    )
+    assert (p.prompt, p.answer) == ("Grass?\n\nA) red\nB) green\nC) blue", letter)
+
+
+def test_a_letter_is_a_letter_where_the_options_are_letters_too(tmp_path):
+    (p,) = options_of(
+        tmp_path, [{"q": "?", "choices": ["B", "A"], "a": "A"}], prompt="q", answer="a", options="choices"
+    )
+    assert p.answer == "A", "the first option, whatever it says"
+
+
+def test_options_of_several_columns_are_put_in_an_order_that_no_column_decides(tmp_path):
+    rows = [{"prompt": f"Which {n}?", "right": f"r{n}", "w1": f"u{n}", "w2": f"v{n}"} for n in range(30)]
+    found = options_of(tmp_path, rows, answer="right", options=["right", "w1", "w2"])
+    turned = options_of(tmp_path, rows, answer="right", options=["w2", "right", "w1"])
+    assert found == turned
+    assert {p.answer for p in found} == set("ABC")
+    for n, p in enumerate(found):
+        assert f"\n{p.answer}) r{n}" in str(p.prompt)
+    again = options_of(tmp_path, rows[7:8], answer="right", options=["right", "w1", "w2"])
+    assert again == found[7:8], "a problem's order is its own"
+
+
+def test_options_go_below_the_last_turn_of_a_conversation(tmp_path):
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Grass?"}]
+    (p,) = options_of(tmp_path, [{"prompt": turns, "o": TEXTS, "answer": "green"}], options="o")
+    assert [m.content for m in p.prompt] == ["Be brief.", "Grass?\n\nA) red\nB) green\nC) blue"]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "detail"),
+    [
+        ({"o": ["one"], "answer": "one"}, "no_prompt", "no options in column 'o': 1 texts in it"),
+        ({"o": "red", "answer": "red"}, "no_prompt", "no options in column 'o': 0 texts in it"),
+        ({"o": TEXTS, "answer": ""}, "no_answer", "no answer in column 'answer': it is empty"),
+    ],
+)
+def test_a_row_without_options_or_answer_is_a_bad_row(tmp_path, row, reason, detail):
+    rows = [{"prompt": "Grass?", **row}, {"prompt": "Sky?", "o": TEXTS, "answer": "blue"}]
+    loaded = load(Source(source=str(write(tmp_path / "o.jsonl", rows)), options="o"), split="train")
+    assert [(u.row, u.reason, u.detail) for u in loaded.bad] == [(1, reason, detail)]
+
+
+def test_an_answer_that_is_none_of_its_options_is_a_bad_row(tmp_path):
+    rows = [{"prompt": "Sky?", "answer": "pink", "a": "red", "b": "blue"}]
+    loaded = load(Source(source=str(write(tmp_path / "o.jsonl", rows)), options=["a", "b"]), split="train")
+    assert [(u.reason, u.detail) for u in loaded.bad] == [("no_answer", "the answer is none of its options: 'pink'")]
+
+
+def test_an_answer_of_several_columns_is_a_json_object(tmp_path):
+    rows = [
+        {"prompt": "Sing.", "ids": ["a", "b"], "kwargs": [{"n": 1}, {}]},
+        {"prompt": "Hum.", "ids": None, "kwargs": []},
+    ]
+    loaded = load(Source(source=str(write(tmp_path / "o.jsonl", rows)), answer=["ids", "kwargs"]), split="train")
+    assert [p.answer for _, p in loaded.problems] == ['{"ids":["a","b"],"kwargs":[{"n":1},{}]}']
+    assert [u.detail for u in loaded.bad] == ["no answer in column 'ids', 'kwargs': it is empty"]
+    with pytest.raises(DataError, match=r"no column 'kwags' \(problems\.train\.answer\); did you mean 'kwargs'\?"):
+        load(Source(source=str(tmp_path / "o.jsonl"), answer=["ids", "kwags"]), split="train")
+
+
+@pytest.mark.parametrize(("column", "values", "found"), [
+    ("subject", 60, True), ("Type", 3, True), ("category", 60, True), ("subject", 61, False), ("topic", 3, False),
+])  # fmt: skip
+def test_a_subject_is_found_by_its_name_where_there_are_few(tmp_path, column, values, found):
+    rows = [{"prompt": f"q{n}", "answer": "1", column: f"s{n % values}"} for n in range(130)]
+    loaded = load(Source(source=str(write(tmp_path / "s.jsonl", rows))), split="train")
+    assert {p.subject for _, p in loaded.problems} == ({f"s{n}" for n in range(values)} if found else {None})
+    assert loaded.columns is not None and loaded.columns.subject == (column if found else None)
+
+
+def test_a_subject_that_only_looks_like_one_at_the_beginning_is_none(tmp_path):
+    rows = [{"prompt": f"q{n}", "answer": "1", "type": f"s{n if n > 1000 else 0}"} for n in range(1200)]
+    path = write(tmp_path / "s.jsonl", rows)
+    assert {p.subject for _, p in load(Source(source=str(path)), split="train").problems} == {None}
+    named = load(Source(source=str(path), subject="type"), split="train").problems
+    assert len({p.subject for _, p in named}) == 200
+
+
+def test_keys_that_came_later_do_not_make_other_problems_of_the_same_recipe():
+    spec = Problems(train=Source(source="a"), eval={"b": Benchmark(source="b", k=3, ask="boxed", guard=True, weight=2)})
+    keys = {"source", "subset", "split", "prompt", "answer", "answer_after", "level", "part", "skip", "limit"}
+    assert set(spec.drawn) == {"train", "eval", "dev", "gate", "decontaminate"}
+    assert set(spec.train.drawn) == keys == set(spec.drawn["eval"]["b"])
+    assert set(Source(source="a", subject="s", options="o").drawn) == keys | {"subject", "options"}

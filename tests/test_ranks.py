@@ -152,6 +152,12 @@ def test_what_the_untuned_student_writes_greedily_is_its_own_first_choice_everyw
     assert {rank for row in ranked(store, "short/0") for rank in row.ranks} != {1}
 
 
+def test_one_sample_of_a_problem_is_ranked_however_many_there_are(model, root):
+    store, _ = tiny.run(study(model, evaluate={"k": 2, "style": 6}), root, "evaluate")
+    rows = ranked(store, "short/0")
+    assert len({r.problem_id for r in rows}) == len(rows) == 6
+
+
 def test_switching_it_on_and_off_samples_and_grades_nothing(model, root, monkeypatch):
     calls, grade, graded = tiny.Calls(monkeypatch), chain.grade, list[int]()
 

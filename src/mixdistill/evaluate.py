@@ -12,21 +12,21 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mixdistill import forcing, prompts, ranks, resolve
+from mixdistill import forcing, loops, prompts, ranks, resolve
 from mixdistill.arms import Called, called
 from mixdistill.chain import grading_options
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import StageError, StoreError
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import MARKER, Store
-from mixdistill.students import Asked, answer, backend_options, base_modes, sampled_with
+from mixdistill.students import Asked, answer, backend_options, base_modes, sampled_with, samples
 from mixdistill.template_checks import same_template
 from mixdistill.tokens import WAYS, Template, switched
 from mixdistill.training.finetune import MODEL
-from mixdistill.types import Outcome, Problem, Score, Trace, content_hash
+from mixdistill.types import Looped, Outcome, Problem, Score, Trace, content_hash
 from mixdistill.units import Done, Extent, Unit
 
-VERSION = "4"
+VERSION = "5"
 SCORES = "scores"
 ALL = "all"
 """The group that is every problem."""
@@ -62,7 +62,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         folder=folder,
         label=unit.label,
         problems=problems,
-        k=evaluate.k,
+        k=unit.wanted.samples,
         caps=tuple(evaluate.caps),
         seed=_seed(cell),
         stamp=[unit.options["sampling"], weights],
@@ -76,8 +76,9 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     known = {p.id: p for p in problems}
     scores = []
     for cap in (None, *evaluate.caps):
-        scores += _scores(cell, benchmark, recipe, known, answered.at(cap), answered.outcomes(cap), cap)
+        scores += _scores(cell, benchmark, recipe, known, answered.at(cap), answered.outcomes(cap), cap, asked.k)
     tables = {**answered.tables, SCORES: store.seal(folder, Score, scores, SCORES)}
+    tables[loops.TABLE] = store.seal(folder, Looped, loops.looped(answered.traces), loops.TABLE)
     answered.judged.check_errors(unit.label)
     tables |= ranks.tables(recipe, store, asked, answered, unit.options.get(ranks.OPTION, 0))
     whole = scores[0]
@@ -115,12 +116,12 @@ def _unit(
             **grading,
             "caps": list(evaluate.caps),
             **forcing.options(recipe),
-            "k": evaluate.k,
+            "k": samples(recipe, cell[0]),
             "stage": VERSION,
             **ranks.options(recipe, cell, benchmark),
         },
         inputs={trained: weights, "problems": answers},
-        wanted=Extent(author(cell), problems, evaluate.k),
+        wanted=Extent(author(cell), problems, samples(recipe, cell[0])),
         table=TRACES,
         cost=2.0 if untuned else 1.0,
         given=given | ({trained: student.model} if untuned else {}),
@@ -214,6 +215,7 @@ def _scores(
     traces: list[Trace],
     outcomes: dict[str, Outcome],
     cap: int | None,
+    k: int,
 ) -> list[Score]:
     """One score over all problems, and one per level and subject where the problems have any."""
     groups: dict[str, list[Trace]] = defaultdict(list)
@@ -228,10 +230,11 @@ def _scores(
             benchmark=benchmark,
             group=group,
             verifier=recipe.verify.name,
-            k=recipe.evaluate.k,
+            k=k,
             max_tokens=cap,
             examples=len(members),
             finished=sum(t.finish_reason == "stop" for t in members),
+            looped=sum(map(loops.is_looped, members)),
             mean_completion_tokens=_mean_tokens(members),
             # A request that failed has no verdict; it counts as an error, never as wrong.
             **_tally(outcomes.get(t.id, Outcome.ERROR) for t in members),

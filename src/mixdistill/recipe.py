@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -33,6 +33,8 @@ from mixdistill.sections import (
 )
 from mixdistill.yaml_text import parse_yaml, write_yaml
 
+AVERAGE = "average"
+"""The benchmark that stands for all of them."""
 EACH_PURE = "each_pure"
 OVER_BASE = "_over_base"
 """How the contrasts end that every arm has with the untuned student by itself."""
@@ -72,7 +74,13 @@ class Recipe(Section):
     contrasts: dict[str, tuple[str, str]] = {}
     """Name -> [a, b]: the gap is P(a) - P(b). `each_pure` as b: against every pure arm of the blend."""
     primary: Primary | None = None
-    """The first contrast on the first benchmark that is no guard, uncapped, when left out."""
+    """When left out, the first contrast, uncapped, on the benchmark, or on the `average` where there are several."""
+    smallest_gap: float = Field(default=0.03, gt=0, lt=1)
+    """Smallest difference of accuracy that would be worth knowing of (0.03 is 3 points). A gap whose interval lies
+    within it on both sides is `no difference`; where it cannot be told, what would find so large a one is said."""
+    looks: Literal["open", "once"] = "open"
+    """Whether the study may be looked at again with more seeds or problems. `open`: it may, each look for a price, the
+    first p x 1.25. `once`: it will not: nothing is paid, and a later look gives no verdict on the primary contrast."""
     budget: Budget = Budget()
     train: Train = Train()
     tune: Tune | None = None
@@ -97,14 +105,18 @@ class Recipe(Section):
 
     def on(self, benchmark: str) -> Recipe:
         """This study as one of its benchmarks has it: that one's verifiers, decoding and samples in the place of the
-        study's own. Which reading of the answers counts is the same everywhere."""
-        own = self.problems.eval[benchmark]
-        if own.verify is None and own.k is None and not own.own:
+        study's own, and no answer asked for early on a guard. Which reading of the answers counts is the same
+        everywhere."""
+        own = self.problems.eval.get(benchmark)
+        if own is None:  # all of them together
+            return self
+        early = {"forced": False, "thinking": []} if own.guard else {}
+        if own.verify is None and own.k is None and not own.own and not early:
             return self
         sampling = self.evaluate.sampling.model_copy(update=own.own)
         limit = sampling.max_tokens
         caps = [cap for cap in self.evaluate.caps if limit is None or cap < limit]
-        changed: dict[str, Any] = {"sampling": sampling, "caps": caps, **({"k": own.k} if own.k else {})}
+        changed: dict[str, Any] = {"sampling": sampling, "caps": caps, **early, **({"k": own.k} if own.k else {})}
         verify = (own.verify or self.verify).model_copy(update={"rule": self.verify.counts})
         return self.model_copy(update={"evaluate": self.evaluate.model_copy(update=changed), "verify": verify})
 
@@ -203,7 +215,14 @@ class Recipe(Section):
         if self.primary or not self.contrasts:
             return self.primary
         deciding = (name for name in self.problems.eval if name not in self.problems.guards)
-        return Primary(contrast=next(iter(self.contrasts)), benchmark=next(deciding))
+        benchmark = AVERAGE if self.weights_of_benchmarks else next(deciding)
+        return Primary(contrast=next(iter(self.contrasts)), benchmark=benchmark)
+
+    @property
+    def weights_of_benchmarks(self) -> dict[str, float]:
+        """Benchmark -> its weight in the average over them; empty where there are not two that decide anything."""
+        weights = {name: b.weight for name, b in self.problems.eval.items() if not b.guard and b.weight > 0}
+        return weights if len(weights) > 1 else {}
 
 
 def self_of(student: str) -> str:

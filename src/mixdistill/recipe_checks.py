@@ -16,7 +16,7 @@ from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
 from mixdistill.evidence import published
 from mixdistill.mixing import mixtures
 from mixdistill.problems import key_of
-from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe, self_of
+from mixdistill.recipe import AVERAGE, BASE, EACH_PURE, OVER_BASE, Recipe, self_of
 from mixdistill.sections import HELD_OUT, Arm, Budget, OpenSection, Student, Teacher, Train, Verify
 from mixdistill.store import UNUSED
 from mixdistill.types import Sampling
@@ -183,7 +183,7 @@ def _check_names(recipe: Recipe) -> list[str]:
                 found.append(f"{section}: '{name}' is a reserved name; choose another")
     for section, taken in {"teachers": [], "students": [], "arms": [BASE], "problems.eval": OF_PROBLEMS}.items():
         found += _differ_in_case(section, [*taken, *(n for n in sections[section] if n not in taken)])
-    for name in OF_PROBLEMS:
+    for name in [*OF_PROBLEMS, AVERAGE]:
         if name in recipe.problems.eval:
             found.append(f"problems.eval: a benchmark cannot be called '{name}'; choose another name")
     return found
@@ -231,7 +231,10 @@ def _check_contrasts(recipe: Recipe) -> list[str]:
             hint = did_you_mean(primary.contrast, recipe.contrasts)
             found.append(f"primary.contrast: '{primary.contrast}' is not a contrast{hint}")
         study = recipe
-        if primary.benchmark not in recipe.problems.eval:
+        if primary.benchmark == AVERAGE:
+            if not recipe.weights_of_benchmarks:
+                found.append("primary.benchmark: there is no average of fewer than two benchmarks; name the benchmark")
+        elif primary.benchmark not in recipe.problems.eval:
             hint = did_you_mean(primary.benchmark, recipe.problems.eval)
             found.append(f"primary.benchmark: '{primary.benchmark}' is not a benchmark{hint}")
         else:

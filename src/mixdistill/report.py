@@ -10,6 +10,7 @@ from typing import Any
 
 from mixdistill.arms import BY, called, of_variant
 from mixdistill.errors import MissingExtra
+from mixdistill.evidence import looks
 from mixdistill.evidence.rows import Evidence
 from mixdistill.files import versions, write_atomically
 from mixdistill.page import budgets, costs, differences, figures, files, render, training, wording
@@ -50,6 +51,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
             raise MissingExtra(library, "report")
 
     evidence = gather(recipe, store)
+    looks.record(store, evidence.details.looks)
     folder, declared = store.folder("report"), _declared(recipe, evidence)
     done = [evaluation for evaluation, state in plan(recipe, store, "evaluate") if state is State.DONE]
     traces, readable = shown.write(recipe, store, folder, done)

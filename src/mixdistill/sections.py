@@ -489,8 +489,9 @@ class Evaluate(Section):
 
     sampling: Sampling = Sampling()
     """Decoding; what is not set comes from the student's generation_config."""
-    k: int = Field(default=1, ge=1)
-    """Samples per problem."""
+    k: int | None = Field(default=None, ge=1)
+    """Samples per problem. When not given: 4 where a student is decoded with chance, 1 where greedily, by `sampling` or
+    else by its own generation_config."""
     caps: list[Annotated[int, Field(ge=1)]] = []
     """Further token caps below the generation's own limit, read off the same generation as prefixes."""
     forced: bool = False

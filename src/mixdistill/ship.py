@@ -37,7 +37,7 @@ from mixdistill.recipe import Recipe
 from mixdistill.refusals import BEST, RECIPE, SHIP
 from mixdistill.resolve import model_fingerprint, model_path, redacted
 from mixdistill.store import MARKER, SET_ASIDE, Store
-from mixdistill.students import Asked, answer, backend_options, sampled_with
+from mixdistill.students import Asked, answer, backend_options, sampled_with, samples
 from mixdistill.tokens import switched
 from mixdistill.training import snapshots
 from mixdistill.training.snapshots import MODEL
@@ -221,7 +221,7 @@ def gate_units(recipe: Recipe, store: Store, candidate: Candidate) -> tuple[Unit
             "sampling": _sampling(recipe, candidate.student, name, seed),
             **grading,
             "max_tokens": candidate.max_tokens,
-            "k": recipe.evaluate.k,
+            "k": samples(recipe, candidate.student),
             "stage": VERSION,
         }
         key = (candidate.student, name, *(() if untuned else (str(seed),)), GATE)
@@ -303,7 +303,7 @@ def _ask(unit: Unit, recipe: Recipe, store: Store) -> Done:
         folder=store.folder(unit.stage, *unit.key),
         label=unit.label,
         problems=store.read(store.folder("problems"), Problem, GATE),
-        k=recipe.evaluate.k,
+        k=unit.options["k"],
         caps=() if cap is None else (cap,),
         seed=seed,
         stamp=[_sampling(recipe, student, name, seed), unit.inputs["weights"]],

@@ -36,6 +36,8 @@ from mixdistill.wanted import fixed
 BACKEND = "transformers"
 """What students are sampled with unless they say otherwise."""
 SERVED = "a vLLM server"
+SAMPLES = 4
+"""Of each problem, where a student is decoded with chance and the recipe does not say."""
 SAMPLED = "sampled.json"
 """Beside the traces: every device, precision, batch size and set of versions they were sampled with."""
 
@@ -233,6 +235,28 @@ def _other_ways(folder: str, chat_template_kwargs: str, stamp: tuple[tuple[int, 
 
 def _stamp(files: list[Path]) -> tuple[tuple[int, int], ...]:
     return tuple((s.st_size, s.st_mtime_ns) for s in (p.stat() for p in files))
+
+
+def samples(recipe: Recipe, student: str) -> int:
+    """How often a student is asked each problem. Of a model that is not on this machine yet, as most are decoded."""
+    own = recipe.evaluate.k
+    if own is not None:
+        return own
+    temperature = recipe.evaluate.sampling.temperature
+    draws = _draws(recipe.students[student].model) if temperature is None else temperature > 0
+    return SAMPLES if draws else 1
+
+
+def _draws(model: str) -> bool:
+    """Whether a model's own settings decode with chance; a lab model's, and those of one without settings, do not."""
+    try:
+        folder = resolve.folder_of(model)
+        if folder is None:
+            return not model.startswith("lab:")
+        file = folder / "generation_config.json"
+        return bool(file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("do_sample"))
+    except (MixdistillError, ValueError, AttributeError):
+        return True  # gone, or damaged: whoever works with it says so
 
 
 def sampled_with(student: Student) -> dict[str, Any]:

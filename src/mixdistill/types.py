@@ -243,6 +243,19 @@ class Forced(Row):
     """What counts, as in `Decision`; `error` too where the request failed."""
 
 
+class Looped(Row):
+    """An answer of a student that ends in a loop: one unit, written over and over to its end. loops.py has the rule."""
+
+    trace_id: str
+    """The trace."""
+    problem_id: str
+    sample: int
+    unit: str
+    """What is repeated, at most 200 characters of it."""
+    times: float
+    """How often it was written, the last time perhaps in part."""
+
+
 class Complexity(Row):
     """How long and involved a trace is."""
 
@@ -296,6 +309,8 @@ class Score(Row):
     """Problems times samples."""
     finished: int
     """Traces that ended by themselves within the cap."""
+    looped: int = 0
+    """Traces that, as far as the cap lets them go, end in a loop; see `Looped`."""
     mean_completion_tokens: float
     """Mean tokens per trace, cut at the cap."""
 
@@ -361,10 +376,10 @@ class Gap(Row):
     p: float | None
     """Two-sided p of "no difference" under the second interval's model."""
     p_holm: float | None
-    """Holm-adjusted over the primary family; None outside it."""
+    """Holm-adjusted over the primary family, after looks were paid for; None outside it."""
     verdict: str
-    """In words: `long helps`, `short helps`, `can't tell`, ... Under a reading that does not count: what it alone says.
-    """
+    """In words: `long helps`, `blend beats every pure arm`, `no difference larger than 2.1 points`, `can't tell (would
+    need 9 seeds)`, ... Under a reading that does not count: what it alone says."""
     turned_by: list[Rule] = Field(default_factory=list)
     """Readings under which the sign turns, beyond noise, so that no verdict is given. Only of the reading that counts,
     and where its interval alone would have given one."""
@@ -375,8 +390,20 @@ class Gap(Row):
     seeds: int
     detectable: float | None
     """Smallest true difference this study would find in 4 of 5 repetitions (power 0.8, alpha 0.05)."""
+    detectable_endless_problems: float | None = None
+    """The same with these seeds and any number of problems: where it is the larger part, more seeds help."""
+    detectable_endless_seeds: float | None = None
+    """The same with these problems and any number of seeds: where it is the larger part, more problems help."""
     needed: str = ""
-    """What would decide an open gap: `9 seeds`, `1,200 problems`, `9 seeds; more problems cannot help`; else empty."""
+    """What would find a difference of `smallest_gap` in 4 of 5 repetitions: `9 seeds`, `1,200 problems`, both, `9
+    seeds; more problems cannot help`. Empty where this study would, and where a verdict was given."""
+    scores: str = ""
+    """Hash of the scores of both arms. Where it is the same, so is the gap; of the primary contrast alone."""
+    look: int | None = None
+    """Which look at this study it is, from 1. None outside the primary contrast, and where no verdict was possible."""
+    paid: float = 1.0
+    """What p was multiplied by for that look before Holm's adjustment. 0: nothing is left to be spent, so that no
+    verdict is given."""
 
 
 class Update(Row):

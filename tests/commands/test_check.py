@@ -464,3 +464,32 @@ def test_a_limit_that_a_judge_cannot_keep_to_the_letter_is_warned_of(judged):
         "verify.judge.price: missing, and spend.cost is set; the run stops after its first requests, unless the server "
         "says what they cost"
     ) in planned(judged(spend={"cost": 3})).warnings
+
+
+def test_what_a_benchmark_has_of_its_own_is_said_and_counted(raw):
+    lab = raw["problems"]["eval"]["signs"]
+    own = {"k": 3, "sampling": {"temperature": 0.6, "max_tokens": 32}, "verify": {"verifier": "exact"}, "ask": "boxed"}
+    raw["problems"]["eval"]["mine"] = {**lab, "skip": 4, **own, "guard": True}
+    raw["evaluate"] = {"sampling": {"max_tokens": 64}}
+    found = planned(raw)
+    assert found.evaluation.traces == {"signs": 4, "mine": 12}
+    assert found.evaluation.own == [
+        "mine: verified by exact, asked as 'boxed', 3 samples a problem, temperature 0.6, max_tokens 32, a guard: "
+        "nothing is decided on it"
+    ]
+    assert "mine: verified by exact" in text(found).plain
+    longer = planned(raw | {"evaluate": {"sampling": {"max_tokens": 640}}})
+    assert (found.time.evaluation_at_most.value or 0) < (longer.time.evaluation_at_most.value or 0)
+
+
+def test_students_that_are_examined_in_other_words_than_they_were_trained_on_are_a_warning(raw):
+    raw["problems"]["eval"]["signs"]["ask"] = "boxed"
+    line = (
+        "problems.train: sets no ask, and signs asks 'boxed': students are examined in other words than they were "
+        "trained on; set problems.train.ask to the same, where that is meant"
+    )
+    assert line in planned(raw).warnings
+    raw["problems"]["train"]["ask"] = "boxed"
+    assert not [w for w in planned(raw).warnings if "other words" in w]
+    raw["problems"]["eval"]["guarded"] = {**raw["problems"]["eval"]["signs"], "ask": "choice", "skip": 4, "guard": True}
+    assert not [w for w in planned(raw).warnings if "other words" in w], "a guard is asked as it always was"

@@ -174,3 +174,16 @@ def test_references_of_which_no_answer_can_be_made_are_counted_and_not_called_re
         "not graded, since no answer is in the reference: 1 of train\n"
         "code: none of 1 references of other holds an answer that could be graded\n"
     )
+
+
+def test_every_benchmark_is_held_against_its_own_verifier(study, tmp_path):
+    (tmp_path / "phrased.py").write_text(PHRASED)
+    study["verify"] = {"verifier": "math"}
+    study["problems"]["train"]["limit"] = 1
+    lab = study["problems"]["eval"]["signs"]
+    own = {"verifier": f"{tmp_path}/phrased.py:verify", "mark": "!"}
+    study["problems"]["eval"] = {"angles": {**lab, "verify": own}, "exactly": {**lab, "verify": {"verifier": "exact"}}}
+    found = grade(build(study))
+    assert found.accepted == {"train": 1, "angles": 4, "exactly": 4}
+    assert found.own == {"angles": f"{tmp_path}/phrased.py:verify", "exactly": "exact"}
+    assert "exact accepts 4 of 4 reference answers of exactly" in text(found).plain

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from mixdistill import pipeline, verify
+from mixdistill import pipeline, recipe, verify
 from mixdistill.commands import check, fake, gold, smoke
 from mixdistill.errors import StoreError
 from mixdistill.evidence.rows import Evidence
 from mixdistill.page.wording import SMOKE
 from mixdistill.recipe import Recipe, build, load, shipped
 from mixdistill.store import Store
-from mixdistill.types import Example, Outcome
+from mixdistill.types import Example, Outcome, Problem
 
 Raw = dict[str, Any]
 
@@ -179,3 +179,28 @@ def test_check_plans_a_smoke_run_and_leaves_nothing(tmp_path: Path, monkeypatch:
     assert plan.name == "long-vs-short-smoke"
     assert plan.students[0].updates == {"long": 2, "short": 2, "mix-long": 2, "mix-long-50": 2}
     assert not made.exists() and list(tmp_path.iterdir()) == []
+
+
+def test_shipped_benchmarks_run_to_their_end_each_with_its_own_verifier(raw: Raw, tmp_path: Path, inline: None):
+    names = ["gsm8k", "gpqa-diamond", "mmlu-pro", "ifeval"]
+    raw |= {"name": "benchmarks", "verify": {"verifier": "math"}, "students": {"s": {"model": "Qwen/Qwen2.5-0.5B"}}}
+    raw["problems"] = {"train": {"source": "openai/gsm8k", "subset": "main", "ask": "boxed"}, "eval": names}
+    (tmp_path / "r.yaml").write_text(recipe.write_yaml(raw))
+    evidence = run(tmp_path / "r.yaml", tmp_path / "run")
+    assert evidence.missing == []
+    verifiers = {s.benchmark: (s.verifier, s.k, s.examples) for s in evidence.scores if s.group == "all"}
+    assert verifiers == {
+        "gsm8k": ("math", 1, 16),
+        "gpqa-diamond": ("choice", 1, 16),
+        "mmlu-pro": ("choice", 1, 16),
+        "ifeval": ("ifeval", 1, 16),
+    }
+    assert {gap.benchmark for gap in evidence.gaps} == set(names) - {"ifeval"}
+    assert [(row.arm, row.benchmark, row.problems) for row in evidence.details.forgotten] == [
+        ("long", "ifeval", 16), ("short", "ifeval", 16),
+    ]  # fmt: skip
+    store = Store(tmp_path / "run")
+    trained = store.read(store.folder("mix", "s", "long", "0"), Example, "examples")
+    assert all(str(row.prompt).endswith("put your final answer within \\boxed{}.\n") for row in trained)
+    (problem, *_) = store.read(store.folder("problems"), Problem, "gpqa-diamond")
+    assert "\nD) " in str(problem.prompt) and problem.answer in "ABCD"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 import tiny
 from mixdistill.arms import of_variant
-from mixdistill.evidence.gaps import Cells, Under, gaps
+from mixdistill.evidence import verdicts
+from mixdistill.evidence.gaps import Cells, Paid, Under, averaged, gaps
 from mixdistill.types import Gap, Rule
 
 ARMS = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.2, "short": 0.8}}
@@ -22,6 +24,12 @@ RIGHT = {
     ("mix", 1): 12,
 }  # fmt: skip
 """(arm, seed) -> how many problems, from the first, it solves at every cap."""
+
+
+@pytest.fixture(autouse=True)
+def _twenty_problems_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested is who wins what, on sets small enough to count."""
+    monkeypatch.setattr(verdicts, "FEWEST", 2)
 
 
 Right = dict[tuple[str, int | None], int]
@@ -113,7 +121,7 @@ def test_verdict_of_the_primary_contrast_needs_the_adjusted_p():
     family = [g for g in found if g.primary]
     assert [g.student for g in family] == students
     assert [g.p_holm for g in family] == pytest.approx([alone.p * len(students)] * len(students))
-    assert {g.verdict for g in family} == {"can't tell"}
+    assert {g.verdict.partition(" (")[0] for g in family} == {"can't tell"}
     at_cap = [g for g in found if (g.max_tokens, g.group) == (8, "all")]
     assert {g.verdict for g in at_cap} == {"long helps"}, "what is exploratory is not adjusted"
 
@@ -166,7 +174,7 @@ def test_verdict_stands_where_the_sign_turns_within_its_noise(long, verdict):
 def test_there_is_nothing_to_withdraw_without_a_verdict():
     found = _readings({"flexible": _twice(long=10, short=9), "strict": _twice(long=2, short=9)})
     gap = _gap(found["flexible"], "long_cot_gap")
-    assert (gap.verdict, gap.turned_by) == ("can't tell", [])
+    assert (gap.verdict, gap.turned_by) == ("can't tell (would need 440 problems)", [])
 
 
 @pytest.mark.parametrize(
@@ -300,3 +308,73 @@ def test_arm_is_held_against_the_untuned_student_in_its_best_prompt():
     assert (behind.arms, behind.delta) == (("short", "base+on"), pytest.approx(-3 / 20))
     sure = _gap(_gaps(_twice(long=3, short=9) | {("base", None): 1, ("base+on", None): 14}), "long_over_base")
     assert (sure.arms, sure.verdict) == (("long", "base+on"), "base beats long")
+
+
+TWO = {
+    "train": {"source": "lab:signs"},
+    "eval": {"easy": {"source": "lab:signs", "weight": 3}, "hard": {"source": "lab:signs"}},
+}
+
+
+def _two_benchmarks(easy: Right, hard: Right, pay: Any = None, **sections: Any) -> list[Gap]:
+    """Gaps of two benchmarks of 20 problems each, where so many are solved."""
+    study = tiny.study("some/model", problems=TWO, arms=ARMS, contrasts=CONTRASTS, evaluate={"caps": []}, **sections)
+    cells: Cells = {
+        ("t", arm, seed, b): {None: {p: float(i < n) for i, p in enumerate(IDS)}}
+        for b, right in (("easy", easy), ("hard", hard))
+        for (arm, seed), n in right.items()
+    }
+    levels = {b: {"all": set(IDS)} for b in ("easy", "hard")}
+    return gaps(study, {"flexible": cells}, levels, pay)[Under("flexible")]
+
+
+def test_the_average_over_benchmarks_is_a_benchmark_and_the_primary_one_unless_another_is_declared():
+    found = _two_benchmarks(_twice(long=14, short=7), _twice(long=5, short=8))
+    (gap,) = [g for g in found if g.primary]
+    assert (gap.name, gap.benchmark, gap.arms) == ("long_cot_gap", "average", ("long", "short"))
+    assert gap.delta == pytest.approx(0.75 * 7 / 20 - 0.25 * 3 / 20)
+    assert gap.accuracies == pytest.approx((0.75 * 14 / 20 + 0.25 * 5 / 20, 0.75 * 7 / 20 + 0.25 * 8 / 20))
+    assert (gap.problems, gap.seeds) == (40, 2)
+    declared = _two_benchmarks(
+        _twice(long=14, short=7), _twice(long=5, short=8), primary={"contrast": "mix_gain", "benchmark": "hard"}
+    )
+    assert {g.benchmark for g in declared if g.primary} <= {"hard"}
+
+
+def test_the_average_is_over_the_seeds_that_every_benchmark_has():
+    easy = _twice(long=14, short=7)
+    (gap,) = [g for g in _two_benchmarks(easy, {k: n for k, n in easy.items() if k[1] == 0}) if g.primary]
+    assert (gap.seeds, gap.verdict) == (1, "can't tell (one seed)")
+
+
+def test_benchmarks_with_too_few_problems_decide_nothing_and_are_left_out_of_the_average(monkeypatch):
+    monkeypatch.setattr(verdicts, "FEWEST", 100)
+    found = _two_benchmarks(_twice(long=18, short=2), _twice(long=18, short=2))
+    assert {g.verdict for g in found} == {"can't tell (fewer than 100 problems)"}
+    monkeypatch.setattr(verdicts, "FEWEST", 20)
+    levels = {"easy": {"all": set(IDS)}, "hard": {"all": set(IDS[:19])}}
+    study = tiny.study("some/model", problems=TWO)
+    assert [(part.benchmark, part.weight) for part in averaged(study, levels)] == [("easy", 1.0)]
+
+
+def test_a_look_is_paid_for_before_holm_and_a_verdict_that_cannot_be_paid_is_none():
+    scores = _twice(long=14, short=7)
+    free, paid, none = (
+        next(g for g in _two_benchmarks(scores, scores, pay) if g.primary)
+        for pay in (None, lambda student, hash: Paid(2, 5.0), lambda student, hash: Paid(2, math.inf))
+    )
+    assert (free.look, free.paid, free.p_holm) == (None, 1.0, free.p)
+    assert (paid.look, paid.paid, paid.p_holm) == (2, 5.0, pytest.approx(5 * free.p))
+    assert (none.look, none.paid, none.verdict) == (
+        2, 0.0, "can't tell (one look was declared, this is look 2)",
+    )  # fmt: skip
+    assert free.scores == paid.scores != ""
+
+
+def test_no_difference_does_not_stand_where_another_budget_shows_one():
+    same = {"long": 10, "short": 10, "mix": 10}
+    other = {"long": 14, "short": 7, "mix": 10}
+    for found, verdict in ((same, "no difference larger than"), (other, "can't tell (depends on the budget)")):
+        budgets = _twice(**same) | _twice("loss_tokens", **found)
+        gaps_of = _under({"flexible": budgets}, budget={"also": ["loss_tokens"]}, smallest_gap=0.3)
+        assert _gap(gaps_of[Under("flexible")], "long_cot_gap").verdict.startswith(verdict)

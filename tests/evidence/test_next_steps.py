@@ -66,7 +66,7 @@ def test_the_untuned_student_is_kept_where_every_arm_is_beaten_by_it() -> None:
 )
 def test_an_open_gap_asks_for_what_would_decide_it(needed: str, step: str) -> None:
     steps = next_steps(of(primary(verdict=f"can't tell (would need {needed})", needed=needed)))
-    assert steps == [f"To decide m, if its gap is as large as it looks, {step}"]
+    assert steps == [f"To decide m, if its gap is large enough to matter, {step}"]
 
 
 def test_that_more_problems_cannot_help_is_said() -> None:
@@ -83,6 +83,11 @@ def test_seeds_of_a_student_that_has_its_own_are_set_there() -> None:
 def test_one_seed_asks_for_more_of_them() -> None:
     (step,) = next_steps(of(primary(verdict="can't tell (one seed)", data=None, seeds=1)))
     assert step == f"Train m with 3 seeds or more (`{COMMAND} --set seeds=3`): one decides nothing."
+
+
+def test_too_few_problems_ask_for_enough_of_them() -> None:
+    few = primary(verdict="can't tell (fewer than 100 problems)", problems=40)
+    assert next_steps(of(few)) == ["Ask m 100 problems or more of signs (40 now): fewer decide nothing."]
 
 
 def test_a_gap_that_depends_on_the_reading_or_the_budget_asks_for_that() -> None:

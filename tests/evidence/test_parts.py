@@ -11,7 +11,7 @@ import tiny
 from mixdistill.evidence import stats
 from mixdistill.evidence.details import GapPart
 from mixdistill.evidence.gaps import gaps
-from mixdistill.evidence.parts import PARTS, parts
+from mixdistill.evidence.parts import PARTS, failures, parts
 from mixdistill.evidence.readings import read
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
@@ -218,3 +218,23 @@ def test_answers_that_are_no_longer_wanted_are_in_no_part(store):
     ]
     rows = taken_apart(study(), store, done)
     assert {r.rates for r in rows} == {(0, 0)}
+
+
+def test_problems_that_are_no_longer_wanted_are_in_no_part(store):
+    long = evaluated(store, "long/0", [SOLVED] * 4 + [all_read(CUT)] * 4)
+    fewer = Extent(long.wanted.author, long.wanted.problems[:4], 1)
+    done = [Unit(stage="evaluate", key=long.key, options={}, wanted=fewer), evaluated(store, "short/0", [SOLVED] * 4)]
+    found = failures(store, done)
+    assert found["t", "long", "signs", None]["does not stop"][0] == {p.id: 0 for p in PROBLEM[:4]}
+
+
+def test_rates_are_over_the_seeds_that_the_gap_is_over(store):
+    done = [
+        evaluated(store, "base", [all_read(CUT)] * 2 + [SOLVED] * 6),
+        evaluated(store, "long/0", [all_read(CUT)] * 4 + [SOLVED] * 4),
+        evaluated(store, "long/1", [SOLVED] * 8),
+        evaluated(store, "short/0", [SOLVED] * 8),
+    ]
+    rows = taken_apart(study(), store, done)
+    assert one(rows, "does not stop").rates == (0.5, 0)
+    assert one(rows, "does not stop", "long_over_base").rates == (0.25, 0.25)

@@ -13,7 +13,7 @@ from mixdistill.evidence.rows import AgreementFacts
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Decision, Outcome, Trace
-from mixdistill.units import Unit
+from mixdistill.units import Extent, Unit
 
 PROBLEM = [tiny.problem(f"What is {i}?") for i in range(4)]
 RIGHT, WRONG, NONE, CUT = Outcome.CORRECT, Outcome.INCORRECT, Outcome.NO_ANSWER, Outcome.TRUNCATED
@@ -42,7 +42,8 @@ def _evaluated(store: Store, cell: str, *caps: tuple[int | None, list[tuple[Outc
     ]
     store.seal(folder, Trace, traces, "traces")
     store.seal(folder, Decision, rows, "decisions")
-    return Unit(stage="evaluate", key=key, options={}, inputs={})
+    wanted = Extent("", tuple(p.id for p in PROBLEM), 1)
+    return Unit(stage="evaluate", key=key, options={}, inputs={}, wanted=wanted)
 
 
 def _shares(*right: int) -> dict[str, float]:

@@ -17,7 +17,10 @@ from mixdistill.types import Decision, Outcome, Problem, Trace, Usage, Verdict
 from mixdistill.units import Extent, Unit
 
 RIGHT, WRONG, NONE = Outcome.CORRECT, Outcome.INCORRECT, Outcome.NO_ANSWER
-PROBLEMS = [tiny.problem(f"What is {i}?", str(i), level="hard" if i > 1 else None) for i in range(4)]
+PROBLEMS = [
+    tiny.problem(f"What is {i}?", str(i), level="hard" if i > 1 else None).model_copy(update={"subject": "sums"})
+    for i in range(4)
+]
 ARMS = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.5, "short": 0.5}}
 
 
@@ -80,7 +83,8 @@ def test_every_trace_is_a_row_with_its_problem_and_its_whole_verdict(store):
     ]  # fmt: skip
     assert [r.problem_id for r in rows[4:]] == [p.id for p in PROBLEMS for _ in range(2)]
     row = rows[-1]
-    assert (row.prompt, row.reference, row.level, row.benchmark) == ("What is 3?", "3", "hard", "signs")
+    assert (row.prompt, row.reference, row.benchmark) == ("What is 3?", "3", "signs")
+    assert (row.level, row.subject) == ("hard", "sums")
     assert (row.answer, row.rule, row.strict) == ("correct None", "r", RIGHT)
     assert (row.reasoning, row.content, row.tokens, row.finish_reason) == ("so", "1", 7, "stop")
 
@@ -144,7 +148,7 @@ def test_a_problem_on_the_page_has_the_traces_of_every_arm_in_the_recipe_s_order
     assert [(t["arm"], t["seed"]) for t in problem["traces"]] == [
         ("base", None), ("long", 0), ("long", 1), ("short", 0), ("mix", 0),
     ]  # fmt: skip
-    assert {"place", "benchmark", "level", "id", "prompt", "reference", "traces"} == problem.keys()
+    assert {"place", "benchmark", "level", "subject", "id", "prompt", "reference", "traces"} == problem.keys()
     assert "error" not in problem["traces"][0] and "strict" not in problem["traces"][0], "nothing that says nothing"
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
 from mixdistill.errors import DataError
-from mixdistill.evidence import stats
+from mixdistill.evidence import stats, verdicts
 from mixdistill.evidence.stats import Spread, gap
 from mixdistill.types import Interval
 
@@ -164,15 +163,15 @@ def null_families(seeds, problems, pure, studies):
 
 @pytest.mark.parametrize(("seeds", "pure"), [(5, 2), (8, 4)])
 def test_a_blend_that_equals_every_pure_arm_gets_a_verdict_in_at_most_one_study_of_twenty(seeds, pure):
-    verdicts = [stats.verdict_each(gaps) for gaps in null_families(seeds, 60, pure, 500)]
-    assert np.mean([v != "can't tell" for v in verdicts]) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 500)
+    said = [verdicts.verdict_each(gaps) for gaps in null_families(seeds, 60, pure, 500)]
+    assert np.mean([v != "can't tell" for v in said]) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 500)
 
 
 def test_a_blend_that_equals_one_pure_arm_and_beats_the_other_rarely_wins():
     rng = np.random.default_rng(2)
     scores, _, _ = answers(rng, 5, 60, 0.2, abilities=(1.0, 1.0, -3.0), studies=500)
-    verdicts = [stats.verdict_each({"same": gap(x[0] - x[1]), "weak": gap(x[0] - x[2])}) for x in scores.swapaxes(0, 1)]
-    assert np.mean([v == "blend beats every pure arm" for v in verdicts]) <= 0.025 + 3 * math.sqrt(0.025 / 500)
+    said = [verdicts.verdict_each({"same": gap(x[0] - x[1]), "weak": gap(x[0] - x[2])}) for x in scores.swapaxes(0, 1)]
+    assert np.mean([v == "blend beats every pure arm" for v in said]) <= 0.025 + 3 * math.sqrt(0.025 / 500)
 
 
 def test_holm_keeps_a_family_of_null_gaps_within_one_study_of_twenty():
@@ -320,7 +319,7 @@ def test_degenerate_data_gives_numbers_or_none_but_no_nan(d):
     numbers = [estimate.delta, estimate.p, estimate.df, *(x for i in intervals for x in (i.low, i.high))]
     assert all(math.isfinite(x) for x in numbers if x is not None)
     assert all(i.low <= i.high for i in intervals)
-    assert stats.verdict("long", "short", estimate)
+    assert verdicts.verdict("long", "short", estimate)
 
 
 def test_identical_arms_have_no_gap_no_verdict_and_no_false_certainty():
@@ -330,21 +329,21 @@ def test_identical_arms_have_no_gap_no_verdict_and_no_false_certainty():
     exact = 1 - 0.025 ** (1 / 20)
     assert exact < estimate.data.high < 1.25 * exact
     assert estimate.data.low == estimate.checkpoints.low == -estimate.data.high
-    assert stats.verdict("long", "short", estimate) == "can't tell"
-    assert stats.verdict_each({"long": estimate, "short": estimate}) == "can't tell"
+    assert verdicts.verdict("long", "short", estimate) == "can't tell"
+    assert verdicts.verdict_each({"long": estimate, "short": estimate}) == "can't tell"
 
 
 def test_a_few_unanimous_problems_are_no_proof_and_many_are():
-    assert stats.verdict("long", "short", gap(np.ones((3, 4)))) == "can't tell"
-    assert stats.verdict("long", "short", gap(np.ones((3, 20)))) == "long helps"
+    assert verdicts.verdict("long", "short", gap(np.ones((3, 4)))) == "can't tell"
+    assert verdicts.verdict("long", "short", gap(np.ones((3, 20)))) == "long helps"
 
 
 def test_one_seed_gives_the_first_interval_only_and_says_so():
     estimate = gap(np.full((1, 50), 0.5))
     assert estimate.checkpoints.low > 0
     assert (estimate.data, estimate.p, estimate.df, estimate.detectable) == (None, None, None, None)
-    assert stats.verdict("long", "short", estimate) == "can't tell (one seed)"
-    assert stats.verdict_each({"long": estimate, "short": gap(wide(3, 50))}) == "can't tell (one seed)"
+    assert verdicts.verdict("long", "short", estimate) == "can't tell (one seed)"
+    assert verdicts.verdict_each({"long": estimate, "short": gap(wide(3, 50))}) == "can't tell (one seed)"
 
 
 def test_no_right_answer_among_many_still_leaves_room_above_zero():
@@ -352,54 +351,7 @@ def test_no_right_answer_among_many_still_leaves_room_above_zero():
     assert stats.mean_interval(np.ones((1, 200))).data is None
 
 
-# --- verdicts --------------------------------------------------------------------------------------------------------
-
-
-def estimate_of(low, high, p=0.01):
-    middle = (low + high) / 2
-    return replace(gap(wide(3, 50)), delta=middle, data=Interval(low=low, high=high), p=p)
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "low", "high", "p_holm", "words"),
-    [
-        ("long", "short", 0.01, 0.2, None, "long helps"),
-        ("long", "short", -0.2, -0.01, None, "short helps"),
-        ("long", "short", -0.01, 0.4, None, "can't tell"),
-        ("long", "short", 0.01, 0.2, 0.06, "can't tell"),
-        ("long", "short", 0.01, 0.2, 0.04, "long helps"),
-        ("mix", "base", 0.01, 0.2, None, "mix beats base"),
-        ("mix", "base", -0.2, -0.01, None, "base beats mix"),
-        ("base", "mix", 0.01, 0.2, None, "base beats mix"),
-    ],
-)
-def test_a_verdict_follows_the_interval_and_holm(a, b, low, high, p_holm, words):
-    assert stats.verdict(a, b, estimate_of(low, high), p_holm) == words
-
-
-def test_a_blend_must_beat_the_hardest_pure_arm():
-    gaps = {"long": estimate_of(0.2, 0.4, 0.001), "short": estimate_of(0.01, 0.1, 0.04)}
-    hardest, joint = stats.beats_each(gaps)
-    assert (hardest, joint.p, joint.delta) == ("short", 0.04, pytest.approx(0.055))
-    assert joint.data == Interval(low=0.01, high=0.1)
-    assert stats.verdict_each(gaps) == "blend beats every pure arm"
-    assert stats.verdict_each(gaps, p_holm=0.08) == "can't tell"
-    assert stats.verdict_each(gaps | {"short": estimate_of(-0.01, 0.1, 0.12)}) == "can't tell"
-    assert stats.verdict_each(gaps | {"short": estimate_of(-0.2, -0.1, 0.001)}) == "short beats the blend"
-
-
-def test_with_no_pure_arm_a_blend_has_nothing_to_beat():
-    with pytest.raises(DataError, match="no pure arm"):
-        stats.beats_each({})
-
-
-def test_the_arm_that_decides_is_the_one_surely_ahead_whatever_the_means():
-    """The mean of `long` is further ahead of the blend, and its interval holds zero."""
-    gaps = {"long": estimate_of(-0.25, 0.05, 0.2), "short": estimate_of(-0.10, -0.06, 0.0001)}
-    assert gaps["long"].delta < gaps["short"].delta
-    decides, joint = stats.beats_each(gaps)
-    assert (decides, joint.delta) == ("short", gaps["short"].delta)
-    assert stats.verdict_each(gaps) == "short beats the blend"
+# --- readings --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

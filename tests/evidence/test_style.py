@@ -58,6 +58,21 @@ def test_the_most_shifted_tokens_are_those_most_places_off_over_all_that_they_we
     assert row.shifted[0].rank - 1 > row.shifted[1].rank - 1
 
 
+def test_kind_of_a_token_is_what_it_was_more_often_where_it_was_not_the_first_choice(store):
+    asked = tiny.problem("Rooms to let?")
+    store.seal(store.folder("problems"), Problem, [*PROBLEMS[:2], asked], "signs")
+    rows = [
+        Ranked(trace_id=str(i), problem_id=p.id, follows="", tokens=["Let"], ranks=[4])
+        for i, p in enumerate([*PROBLEMS[:2], asked])
+    ]
+    store.seal(store.folder("evaluate", "t", "long", "0", "signs"), Ranked, rows, "ranks")
+    unit = Unit(stage="evaluate", key=("t", "long", "0", "signs"), options={"style": 3})
+    assert style(store, [unit])[0].shifted[0].kind == "style", "twice of three times"
+    twice = [row.model_copy(update={"problem_id": asked.id}) for row in rows[1:]]
+    store.seal(store.folder("evaluate", "t", "long", "0", "signs"), Ranked, [rows[0], *twice], "ranks")
+    assert style(store, [unit])[0].shifted[0].kind == "content"
+
+
 def test_token_that_was_written_less_than_three_times_is_not_among_them(store):
     (row,) = style(store, [ranked(store, "long/0", [9, 1, 1, 60, 1], [9, 1, 1, 60, 1])])
     assert row.shifted == []

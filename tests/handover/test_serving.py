@@ -80,3 +80,15 @@ def test_all_that_the_gate_did_is_said(tmp_path):
 def test_transformers_is_told_the_same(decoding, wanted):
     use = PLAIN._replace(max_tokens=7, decoding=decoding)
     assert serving.generation(use) == {"max_new_tokens": 7, **wanted}
+
+
+def test_the_template_around_a_problem_is_said_and_shown():
+    use = PLAIN._replace(ask="boxed", tag="/short")
+    assert serving.prompt(use) == (
+        "What is 2 + 3?\n\nReason step by step, and put your final answer within \\boxed{}.\n\n/short"
+    )
+    assert serving.words(use).startswith("every problem stands in the template `boxed`, every prompt ends in the line")
+    assert "# Every prompt is a problem in a template, which is the client's to add; README.md shows it.\n" in (
+        serving.script(use)
+    )
+    assert "template" not in serving.script(PLAIN)

@@ -38,10 +38,10 @@ HOSTILE = {
 def trace(i: int, arm: str, seed: int | None, outcome: Outcome, **fields: Any) -> ReportedTrace:
     """An answer to problem `i`."""
     known: dict[str, Any] = {
-        "place": i + 1, "benchmark": "signs", "problem_id": f"{i:016x}", "level": None, "prompt": f"What is {i}?",
-        "reference": str(i), "student": "s", "sample": 0, "strict": outcome, "answer": str(i), "rule": "boxed",
-        "explanation": None, "finish_reason": "stop", "tokens": 1_234, "reasoning": f"Let me think of {i}.",
-        "content": f"It is {i}.", "error": None,
+        "place": i + 1, "benchmark": "signs", "problem_id": f"{i:016x}", "level": None, "subject": None,
+        "prompt": f"What is {i}?", "reference": str(i), "student": "s", "sample": 0, "strict": outcome,
+        "answer": str(i), "rule": "boxed", "explanation": None, "finish_reason": "stop", "tokens": 1_234,
+        "reasoning": f"Let me think of {i}.", "content": f"It is {i}.", "error": None,
     }  # fmt: skip
     return ReportedTrace(arm=arm, seed=seed, outcome=outcome, **(known | fields))
 
@@ -59,9 +59,13 @@ def outcomes(i: int) -> dict[str, list[Outcome]]:
 
 
 def study() -> Iterator[ReportedTrace]:
-    """Two students, two benchmarks, levels 1, 2 and 10; the word Zebra stands in one trace of s and in one of m."""
+    """Two students, benchmarks and subjects, levels 1, 2 and 10; Zebra stands in one trace of s and in one of m."""
     for i in range(PROBLEMS):
-        of = {"benchmark": "amc" if i % 4 == 0 else "signs", "level": ("1", "2", "10")[i % 3]}
+        of = {
+            "benchmark": "amc" if i % 4 == 0 else "signs",
+            "level": ("1", "2", "10")[i % 3],
+            "subject": ("Algebra", "Geometry")[i % 2],
+        }
         for student in ("s", "m"):
             for arm, row in outcomes(i).items():
                 for seed, outcome in enumerate(row):
@@ -77,8 +81,20 @@ def hostile() -> Iterator[ReportedTrace]:
     for i, text in enumerate(HOSTILE.values()):
         texts = dict.fromkeys(("prompt", "reference", "answer", "rule", "explanation", "reasoning", "content"), text)
         for arm in ("long", HOSTILE["onerror"]):
-            yield trace(i, arm, 0, Outcome.INCORRECT, **texts, level=text[:200], student=HOSTILE["script"])
-        yield trace(i, "short", 0, Outcome.ERROR, **texts, level=text[:200], student=HOSTILE["script"], error=text)
+            yield trace(
+                i, arm, 0, Outcome.INCORRECT, **texts, level=text[:200], subject=text[:200], student=HOSTILE["script"]
+            )
+        yield trace(
+            i,
+            "short",
+            0,
+            Outcome.ERROR,
+            **texts,
+            level=text[:200],
+            subject=text[:200],
+            student=HOSTILE["script"],
+            error=text,
+        )
 
 
 def many(problems: int = 1_250, arms: int = 8, characters: int = 2_000) -> Iterator[ReportedTrace]:

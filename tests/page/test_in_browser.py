@@ -199,6 +199,9 @@ def test_every_filter_finds_the_problems_it_names(opened, study):
     assert found.found() == 10
     page.get_by_role("button", name="clear filters").click()
     assert found.found() == PROBLEMS
+    page.locator("#t-subject").select_option("Algebra")
+    assert found.found() == 60 and "Algebra" in found.text("#t-shown .facts-of span")
+    page.get_by_role("button", name="clear filters").click()
     for arm, outcome in (("", "truncated"), ("mix-20", "correct"), ("short", "truncated"), ("base", "incorrect")):
         page.locator("#t-arm").select_option(arm)
         page.locator("#t-outcome").select_option(outcome)

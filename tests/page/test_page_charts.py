@@ -56,6 +56,11 @@ def test_no_crossover_is_told_with_its_reason() -> None:
     assert (
         charts.crossover_words(changed(students=four)) == "No crossover is fitted: it takes four sizes of one family."
     )
+    primary = example().primary
+    assert primary is not None
+    capped = changed(primary=primary.model_copy(update={"max_tokens": 64}), details=details())
+    assert charts.crossover_words(capped) == "No crossover is fitted: the declared comparison has a token cap."
+    assert charts.size_charts(capped)[0].crossing is None
     far = details().crossovers[0].model_copy(update={"parameters": None, "low": None, "high": None})
     evidence = changed(details=details().model_copy(update={"crossovers": [far]}))
     assert charts.crossover_words(evidence).endswith("; the fitted line does not cross zero near these sizes.")

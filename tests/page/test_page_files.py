@@ -18,7 +18,7 @@ def test_every_chart_is_an_svg_and_a_png_of_twice_its_size() -> None:
         for name in (
             "gap", "size-long_cot_gap", "size-mix_gain", "blend-s-long-short", "blend-m-long-short",
             "budget-s-signs-cut", "budget-s-signs-finished", "budget-s-signs-forced", "budget-s-signs-thinking",
-            "outcomes-s", "outcomes-m",
+            "outcomes-s", "outcomes-m", "accuracy-s", "accuracy-m", "parts-s-long_cot_gap", "parts-m-long_cot_gap",
         )
     }  # fmt: skip
     for name in names:
@@ -46,7 +46,7 @@ def test_every_table_is_written_in_every_form() -> None:
 def test_names_of_students_and_arms_cannot_leave_the_folder() -> None:
     students = [s.model_copy(update={"name": "../s x"}) for s in example().students[:1]]
     scores = [s.model_copy(update={"student": "../s x"}) for s in example().scores if s.student == "s"]
-    found = files.svgs(changed(students=students, scores=scores, gaps=[]), [])
+    found = files.svgs(changed(students=students, scores=scores, gaps=[], accuracies=[]), [])
     assert set(found) == {"outcomes-..-s-x"}
 
 

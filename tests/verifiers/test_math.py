@@ -97,3 +97,22 @@ def test_the_strict_reading_wants_a_mark_and_an_end():
 
 def test_an_answer_that_is_far_too_long_is_no_answer_and_costs_nothing():
     assert judge("18", "\\boxed{" + "18+" * 100_000 + "18}").rule == "box/length"
+
+
+@pytest.mark.parametrize(
+    ("gold", "content", "outcome"),
+    [
+        ('["2"]', r"\boxed{2}", Outcome.CORRECT),
+        ('["$\\\\frac{2}{3}$"]', r"\boxed{\frac23}", Outcome.CORRECT),
+        ('["$-1$", "3"]', r"\boxed{3, -1}", Outcome.CORRECT),
+        ('["$-1$", "3"]', r"\boxed{3}", Outcome.INCORRECT),
+        ('["2"]', r"\boxed{[2]}", Outcome.CORRECT),
+    ],
+)
+def test_a_reference_that_is_a_list_wants_all_of_its_answers(gold, content, outcome):
+    assert judge(gold, content).outcome is outcome
+
+
+def test_what_only_looks_like_a_list_stays_as_it_is():
+    assert reference('["a", 2]') == '["a", 2]'
+    assert reference('["a"') == '["a"'

@@ -138,3 +138,20 @@ def test_hostile_text_takes_time_in_proportion_to_its_length(piece):
     start = time.monotonic()
     judge("5", piece * (40_000 // len(piece)))
     assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("reference", "content", "outcome"),
+    [
+        ("27.0", r"\boxed{27}", Outcome.CORRECT),
+        ("27", "The answer is 27.0.", Outcome.CORRECT),
+        ("27.0", r"\boxed{27.5}", Outcome.INCORRECT),
+        ("025", r"\boxed{25}", Outcome.CORRECT),
+        ("25", r"\boxed{025}", Outcome.CORRECT),
+        ("000", "Final Answer: 0", Outcome.CORRECT),
+        ("3159.0", r"\boxed{3{,}159}", Outcome.CORRECT),
+        ("025", r"\boxed{250}", Outcome.INCORRECT),
+    ],
+)
+def test_the_spellings_of_amc_and_aime_are_one_number(reference, content, outcome):
+    assert judge(reference, content).outcome is outcome

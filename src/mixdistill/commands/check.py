@@ -31,11 +31,13 @@ from mixdistill.commands.plans import (
     PlannedUnused,
 )
 from mixdistill.errors import RecipeError
+from mixdistill.evidence.verdicts import FEWEST
 from mixdistill.page.wording import rough_size
 from mixdistill.problems import shared, shared_line
 from mixdistill.recipe import Recipe
 from mixdistill.refusals import too_small
 from mixdistill.store import Store
+from mixdistill.students import samples
 from mixdistill.types import Unused
 
 if TYPE_CHECKING:
@@ -239,27 +241,30 @@ def _primary(study: Recipe, contrast: str) -> str | None:
 
 
 def _evaluation(study: Recipe, store: Store, found: Found) -> PlannedEvaluation:
-    models = len(evaluate.cells(study, store))
-    traces = {b: len(found.problems[b]) * study.on(b).evaluate.k for b in study.problems.eval}
+    asked = evaluate.cells(study, store)
+    problems = {b: len(found.problems[b]) for b in study.problems.eval}
+    k = {b: {s: samples(study.on(b), s) for s in study.students} for b in problems}
     return PlannedEvaluation(
-        models=models,
-        traces=traces,
-        total=models * sum(traces.values()),
+        models=len(asked),
+        traces={b: n * max(k[b].values()) for b, n in problems.items()},
+        total=sum(n * k[b][cell[0]] for b, n in problems.items() for cell in asked),
         dev=sum(a.traces for a in estimates.dev_asked(study, store, found)),
         max_tokens=study.evaluate.sampling.max_tokens,
         caps=study.evaluate.caps,
-        own=[line for name in study.problems.eval if (line := _own(study, name))],
+        own=[line for name in study.problems.eval if (line := _own(study, name, len(found.problems[name])))],
     )
 
 
-def _own(study: Recipe, name: str) -> str:
-    """What one benchmark has otherwise than the study."""
+def _own(study: Recipe, name: str, problems: int) -> str:
+    """What one benchmark has otherwise than the study, and whether it is too small for a verdict."""
     own = study.problems.eval[name]
     how = [f"verified by {own.verify.name}"] if own.verify and own.verify.chain != study.verify.chain else []
     how += [f"asked as '{own.ask}'"] if own.ask else []
     how += [f"{own.k} samples a problem"] if own.k else []
     how += [f"{key} {value:,}" for key, value in own.own.items()]
     how += ["a guard: nothing is decided on it"] if own.guard else []
+    if problems < FEWEST and not own.guard:
+        how.append(f"{problems} problems are fewer than {FEWEST}: it is shown and decides nothing")
     return f"{name}: {', '.join(how)}" if how else ""
 
 

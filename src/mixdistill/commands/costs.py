@@ -13,6 +13,7 @@ from mixdistill.commands.plans import Amount, Cost
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Source, Teacher
 from mixdistill.store import Store
+from mixdistill.students import samples
 
 ROWS = {
     "openai/gsm8k": {"train": 7473, "test": 1319},
@@ -141,14 +142,13 @@ def _evaluation(study: Recipe, store: Store, counts: dict[str, int], lengths: di
     asked = [
         (cell[0], cell[1], benchmark) for cell in evaluate.cells(study, store) for benchmark in study.problems.eval
     ]
-    limits = {benchmark: study.on(benchmark).evaluate.sampling.max_tokens for benchmark in study.problems.eval}
-    if None in limits.values() and lengths is None:
-        return Amount(value=None, basis=estimates.NO_LIMIT)
     seconds = []
     for student, arm, benchmark in asked:
-        limit = limits[benchmark]
+        limit = study.on(benchmark).evaluate.sampling.max_tokens
+        if limit is None and lengths is None:
+            return Amount(value=None, basis=estimates.NO_LIMIT)
         mean = float(limit or 0) if lengths is None else _answer(study, arm, lengths)
-        traces = counts[benchmark] * study.on(benchmark).evaluate.k
+        traces = counts[benchmark] * samples(study.on(benchmark), student)
         seconds.append(_asking(study.students[student].model, traces * min(mean, limit or mean)))
     return _hours(seconds, f"{len(asked):,} evaluations")
 

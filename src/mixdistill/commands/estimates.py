@@ -314,10 +314,16 @@ class Asking(NamedTuple):
 def _unevaluated(recipe: Recipe, store: Store, found: Found) -> list[Asking]:
     """Every evaluation that is not there."""
     from mixdistill.evaluate import cells
+    from mixdistill.students import samples
 
     how = {benchmark: recipe.on(benchmark).evaluate for benchmark in recipe.problems.eval}
     return [
-        Asking(cell[0], cell[1], len(found.problems[benchmark]) * its.k, its.sampling.max_tokens)
+        Asking(
+            cell[0],
+            cell[1],
+            len(found.problems[benchmark]) * samples(recipe.on(benchmark), cell[0]),
+            its.sampling.max_tokens,
+        )
         for cell in cells(recipe, store)
         for benchmark, its in how.items()
         if store.marker(store.folder("evaluate", *cell, benchmark)) is None

@@ -12,6 +12,7 @@ from mixdistill.dev import DEV, asked_on_dev
 from mixdistill.page.wording import dollars, pct
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Link
+from mixdistill.students import samples
 from mixdistill.types import Problem, Trace
 from mixdistill.verifiers.judge import SHOWN
 
@@ -24,10 +25,12 @@ def planned(study: Recipe, found: Found) -> list[PlannedJudge]:
 def _judge(study: Recipe, found: Found, link: Link) -> PlannedJudge:
     judge = made(link)
     of_teachers = sum(t.most_samples for t in study.teachers.values())
-    models, asked = len(study.cells()) + len(study.students), {"train": of_teachers}
+    models = {s: 1 + sum(t == s for t, *_ in study.cells()) for s in study.students}
+    asked = {"train": of_teachers}
     for name, benchmark in study.problems.eval.items():
-        how = study.on(name).evaluate
-        asked[name] = 0 if benchmark.verify else how.k * models * (1 + len(how.caps))
+        how = study.on(name)
+        of_students = sum(samples(how, s) * n for s, n in models.items())
+        asked[name] = 0 if benchmark.verify else of_students * (1 + len(how.evaluate.caps))
     if study.problems.dev:
         asked[DEV] = asked_on_dev(study)
     problems = {name: found.problems[name] for name in asked}

@@ -25,11 +25,12 @@ from mixdistill.errors import MissingExtra
 from mixdistill.files import write_atomically
 from mixdistill.page.wording import dollars, rough_time, short_number
 from mixdistill.projection import PilotTeacher, Projected, Projection
-from mixdistill.recipe import Recipe
+from mixdistill.recipe import AVERAGE, Recipe
 from mixdistill.refusals import PILOT
 from mixdistill.sections import Teacher
 from mixdistill.spending import price_of
 from mixdistill.store import Store
+from mixdistill.students import samples
 from mixdistill.types import Complexity, Interval, Outcome, Problem, Trace
 from mixdistill.units import State, drawn, plan, read_json
 from mixdistill.verify import DECISIONS
@@ -305,8 +306,10 @@ def _detectable(recipe: Recipe, found: Found) -> Projected:
     if primary is None:
         return foresight.unknown("the recipe has no contrast")
     seeds = min(len(recipe.seeds_of(student)) for student in recipe.students)
-    problems = len(found.problems[primary.benchmark])
-    return foresight.smallest_gap(seeds, problems, recipe.on(primary.benchmark).evaluate.k, primary.benchmark)
+    benchmarks = [primary.benchmark] if primary.benchmark != AVERAGE else list(recipe.weights_of_benchmarks)
+    problems = sum(len(found.problems[b]) for b in benchmarks)
+    k = min(samples(recipe.on(b), s) for b in benchmarks for s in recipe.students)
+    return foresight.smallest_gap(seeds, problems, k, primary.benchmark)
 
 
 def _warnings(recipe: Recipe, seen: Mapping[str, _Seen], group: Sequence[str], shared: Projected) -> list[str]:

@@ -96,7 +96,7 @@ def _problems(recipe: Recipe, raw: dict[str, Any], folder: Path) -> dict[str, An
             given["source"] = _write(folder / f"{name}.jsonl", rows)
         else:
             given = {**given, "limit": min(source.limit or PROBLEMS, PROBLEMS)}
-        lists[name] = {**given, **_sampled(given)}
+        lists[name] = given
     found = {name: given for name, given in lists.items() if name not in recipe.problems.eval}
     found["eval"] = {name: lists[name] for name in recipe.problems.eval}
     # Sums differ in their numbers alone.
@@ -107,12 +107,6 @@ def _benchmark(raw: dict[str, Any]) -> dict[str, Any]:
     """A benchmark's entry that writes as few and as short answers as the others."""
     sampling = {k: v for k, v in raw.get("sampling", {}).items() if k != "max_tokens"}
     return {**{k: v for k, v in raw.items() if k != "k"}, "sampling": sampling}
-
-
-def _sampled(given: dict[str, Any]) -> dict[str, Any]:
-    """What a benchmark says of its own sampling, made small."""
-    found: dict[str, Any] = {"k": min(given["k"], SAMPLES)} if given.get("k") else {}
-    return found | ({"sampling": {**given["sampling"], "max_tokens": TOKENS}} if given.get("sampling") else {})
 
 
 def _apart(raw: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +163,7 @@ def _student(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _evaluate(raw: dict[str, Any], batch: int) -> dict[str, Any]:
     found = {**raw, "sampling": {**raw.get("sampling", {}), "max_tokens": TOKENS}, "batch_size": batch}
-    found |= {"k": min(raw.get("k", 1), SAMPLES), "style": min(raw.get("style", STYLE), STYLE)}
+    found |= {"k": min(raw.get("k") or 1, SAMPLES), "style": min(raw.get("style", STYLE), STYLE)}
     return found | ({"caps": [TOKENS // 2]} if raw.get("caps") else {})
 
 

@@ -24,6 +24,7 @@ from mixdistill.evidence.gaps import Cells
 from mixdistill.evidence.gather import trainings
 from mixdistill.evidence.readings import read
 from mixdistill.evidence.unpaired import difference
+from mixdistill.evidence.verdicts import CANNOT_TELL
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Rule
@@ -204,7 +205,7 @@ def _caps(first: Side, second: Side, student: str, benchmark: str) -> list[tuple
     sides = []
     for x in (first, second):
         limit = x.limit(student, benchmark)
-        sides.append({limit: None} | {cap: cap for cap in x.recipe.evaluate.caps})
+        sides.append({limit: None} | {cap: cap for cap in x.recipe.on(benchmark).evaluate.caps})
     ours, theirs = sides
     return [(ours[n], theirs[n]) for n in ours if n in theirs] or [(None, None)]
 
@@ -286,11 +287,11 @@ def _across(
 def _verdict(word: str, a: str, b: str, found: stats.Estimate) -> str:
     """What *this data* says, whatever else differs."""
     if found.problems < 2:
-        return f"{stats.CANNOT_TELL} (one problem)"
+        return f"{CANNOT_TELL} (one problem)"
     if found.data is None:
-        return f"{stats.CANNOT_TELL} (one seed)"
+        return f"{CANNOT_TELL} (one seed)"
     if found.data.low <= 0 <= found.data.high:
-        return stats.CANNOT_TELL
+        return CANNOT_TELL
     return f"{word} in {a if found.delta > 0 else b}"
 
 

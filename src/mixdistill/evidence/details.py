@@ -134,6 +134,9 @@ class Loops(Row):
     looped: int
     share: float
     interval: Interval | None
+    """Of `share`: this data, with a single seed these checkpoints."""
+    seeds: int
+    problems: int
 
 
 class PassAt(Row):
@@ -211,12 +214,19 @@ class Look(Row):
     """ISO date and time, UTC."""
     contrast: str
     student: str
+    benchmark: str
     seeds: int
     problems: int
     delta: float
     p: float | None
     """As it stood then, before it was paid for."""
     verdict: str
+    look: int
+    """Of this student, from 1. The same scores again are no new look."""
+    paid: float
+    """What p was multiplied by; 0: nothing was left to be spent."""
+    scores: str
+    """As in `Gap`."""
 
 
 class Crossover(Row):

@@ -8,16 +8,21 @@ where it is not the same under another budget.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from mixdistill.arms import called, of_variant
 from mixdistill.evaluate import ALL
-from mixdistill.evidence import stats
+from mixdistill.evidence import averages, stats, verdicts
+from mixdistill.evidence.details import AverageGap
+from mixdistill.evidence.looks import Paid, next_price
 from mixdistill.evidence.rows import ArmAccuracy
-from mixdistill.recipe import BASE, EACH_PURE, OVER_BASE, Recipe
-from mixdistill.types import Gap, Interval, Rule, Score
+from mixdistill.evidence.verdicts import CANNOT_TELL
+from mixdistill.recipe import AVERAGE, BASE, EACH_PURE, OVER_BASE, Recipe
+from mixdistill.types import Gap, Interval, Rule, Score, content_hash
 
 Cells = dict[tuple[str, str, int | None, str], dict[int | None, dict[str, float]]]
 """(student, arm, seed, benchmark) -> token cap -> problem id -> share of its samples that are correct."""
@@ -44,14 +49,33 @@ Against = Mapping[Under, Mapping[Key, Mapping[str, stats.Estimate]]]
 """Another reading or budget -> comparison -> its estimates, by the declared names of the arms it is held against."""
 
 
-class View(NamedTuple):
-    """What one number is about: some problems of a benchmark, at one token cap."""
+class Part(NamedTuple):
+    """Some problems of one benchmark."""
 
     benchmark: str
+    weight: float
+    problems: set[str]
+
+
+class View(NamedTuple):
+    """What one number is about: some problems of a benchmark, or all of several, at one token cap."""
+
+    benchmark: str
+    """`average` for several."""
     max_tokens: int | None
     """None: the generation's own limit."""
     group: str
-    problems: set[str]
+    parts: list[Part]
+    """Weights add up to 1."""
+
+    @property
+    def few(self) -> bool:
+        """Whether there are too few problems to decide anything."""
+        return min(len(part.problems) for part in self.parts) < verdicts.FEWEST
+
+
+Pay = Callable[[str, str], Paid]
+"""(student, hash of the scores) -> what looking at them costs."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +90,8 @@ class _Comparison:
     arm: str
     each: bool
     """Whether the arm is held against every pure arm, as a blend is, and not against one that the contrast names."""
-    scores: dict[str, stats.Scores]
-    """Of the arm, and of those it is held against."""
+    scores: dict[str, list[stats.Scores]]
+    """Of the arm, and of those it is held against: part by part of the view, with the seeds that all parts have."""
     estimates: dict[str, stats.Estimate]
     """Arm it is held against -> how far it is ahead."""
 
@@ -76,20 +100,33 @@ class _Comparison:
         """What it has in common with the same comparison under another reading or budget."""
         return self.name, self.student, self.view.benchmark, self.view.max_tokens, self.view.group
 
+    @property
+    def looked_at(self) -> bool:
+        """Whether a verdict is possible, so that looking at it has a price."""
+        return self.primary and not self.view.few and all(e.p is not None for e in self.estimates.values())
 
-def gaps(recipe: Recipe, readings: Readings, levels: Levels) -> dict[Under, list[Gap]]:
+    @property
+    def hash(self) -> str:
+        """Of the scores."""
+        rows = [[{str(seed): sorted(v.items()) for seed, v in s.items()} for s in of] for of in self.scores.values()]
+        return content_hash(json.dumps(rows, sort_keys=True))
+
+
+def gaps(recipe: Recipe, readings: Readings, levels: Levels, pay: Pay | None = None) -> dict[Under, list[Gap]]:
     """Every contrast, and every arm against the untuned student, in every view that both arms were scored in, guards
     aside: under the reading and budget that count, then under every other reading, then under every other budget.
 
     The primary contrast of every student makes the family of Holm's adjustment, under each reading one; its verdicts
-    need the adjusted p. Under another budget nothing is primary.
+    need the adjusted p. Under another budget nothing is primary. With `pay`, p is first multiplied by what this look
+    at the primary contrast costs.
     """
     counting = next(iter(readings))
     ways = [*map(Under, readings), *(Under(counting, variant) for variant in recipe.variants[1:])]
     found = {way: list(_comparisons(recipe, readings[way.rule], levels, way.variant)) for way in ways}
     against = {way: {c.key: _by_declared_name(c.estimates) for c in found[way]} for way in ways[1:]}
+    looks = {c.student: pay(c.student, c.hash) for c in found[ways[0]] if pay and c.looked_at}
     return {
-        way: _of_reading(recipe, way.rule, comparisons, {} if way in against else against)
+        way: _of_reading(recipe, way, comparisons, looks, {} if way in against else against)
         for way, comparisons in found.items()
     }
 
@@ -98,10 +135,19 @@ def _by_declared_name(estimates: Mapping[str, stats.Estimate]) -> dict[str, stat
     return {of_variant(arm, ""): e for arm, e in estimates.items()}
 
 
-def _of_reading(recipe: Recipe, rule: Rule, comparisons: list[_Comparison], against: Against) -> list[Gap]:
-    adjusted = iter(stats.holm([stats.beats_each(c.estimates)[1].p for c in comparisons if c.primary]))
-    names = {benchmark: recipe.on(benchmark).verify.name for benchmark in recipe.problems.eval}
-    return [_gap(c, names[c.view.benchmark], rule, next(adjusted) if c.primary else None, against) for c in comparisons]
+def _of_reading(
+    recipe: Recipe, way: Under, comparisons: list[_Comparison], looks: Mapping[str, Paid], against: Against
+) -> list[Gap]:
+    family = [c for c in comparisons if c.primary]
+    times = [looks[c.student].times if c.student in looks else 1.0 for c in family]
+    paid = [stats.paid(stats.beats_each(c.estimates)[1].p, t) for c, t in zip(family, times, strict=True)]
+    adjusted = iter(stats.holm(paid))
+    return [
+        _gap(
+            recipe, way, c, next(adjusted) if c.primary else None, looks.get(c.student) if c.primary else None, against
+        )
+        for c in comparisons
+    ]
 
 
 class _Asked(NamedTuple):
@@ -138,7 +184,7 @@ def _compare(recipe: Recipe, correct: Cells, asked: _Asked, student: str, view: 
     arm, bases = asked.arm, _bases(correct, student)
     others = [b for other in asked.others for b in (bases if other == BASE else [other])]
     scores = {a: _scores(correct, student, a, view) for a in (arm, *others)}
-    if not others or not all(scores.values()) or not all(_comparable(scores[arm], scores[o]) for o in others):
+    if not others or not all(scores.values()) or not all(_comparable(scores[arm][0], scores[o][0]) for o in others):
         return None
     return _Comparison(
         name=asked.name,
@@ -149,8 +195,13 @@ def _compare(recipe: Recipe, correct: Cells, asked: _Asked, student: str, view: 
         arm=arm,
         each=asked.each,
         scores=scores,
-        estimates={o: stats.gap(stats.paired(scores[arm], scores[o])) for o in others},
+        estimates={o: _estimate(view, scores[arm], scores[o]) for o in others},
     )
+
+
+def _estimate(view: View, a: list[stats.Scores], b: list[stats.Scores]) -> stats.Estimate:
+    weights = [part.weight for part in view.parts]
+    return averages.gap([(w, stats.paired(x, y)) for w, x, y in zip(weights, a, b, strict=True)])
 
 
 def _bases(correct: Cells, student: str) -> list[str]:
@@ -165,28 +216,33 @@ def _is_primary(recipe: Recipe, contrast: str, view: View) -> bool:
     return (declared.contrast, declared.benchmark, declared.max_tokens) == (contrast, view.benchmark, view.max_tokens)
 
 
-def _gap(c: _Comparison, verifier: str, rule: Rule, p_holm: float | None, against: Against) -> Gap:
+def _gap(recipe: Recipe, way: Under, c: _Comparison, p_holm: float | None, look: Paid | None, against: Against) -> Gap:
     other, e = stats.beats_each(c.estimates)  # of a single arm, its own estimate
-    if c.each:
-        verdict = stats.verdict_each(_by_declared_name(c.estimates), p_holm)
-    else:
-        verdict = stats.verdict(_plain(c.arm), _plain(other), e, p_holm)
-    turned_by, depends_on = ([], []) if verdict.startswith(stats.CANNOT_TELL) else _withdrawn_by(c, against)
+    verdict = _verdict(recipe, c, p_holm)
+    open_ = verdict.startswith(CANNOT_TELL)
+    turned_by, depends_on = ([], []) if open_ else _withdrawn_by(c, verdict, recipe.smallest_gap, against)
+    counts = way.rule == recipe.verify.counts and not way.variant
+    needed = _needed(recipe, c, e, look) if counts and verdict == CANNOT_TELL else ""
     if turned_by or depends_on:
-        verdict = f"{stats.CANNOT_TELL} ({_why(turned_by, depends_on)})"
+        verdict = f"{CANNOT_TELL} ({_why(turned_by, depends_on)})"
+    elif look is not None and math.isinf(look.times) and open_:
+        verdict = f"{CANNOT_TELL} (one look was declared, this is look {look.look})"
+    elif needed:
+        verdict = f"{CANNOT_TELL} (would need {needed})"
     ours, theirs = _common_seeds(c.scores[c.arm], c.scores[other])
+    parts = e.detectable
     return Gap(
         name=c.name,
         variant=c.variant,
         student=c.student,
         benchmark=c.view.benchmark,
         arms=(c.arm, other),
-        verifier=verifier,
-        rule=rule,
+        verifier=recipe.verify.name,
+        rule=way.rule,
         max_tokens=c.view.max_tokens,
         group=c.view.group,
         primary=c.primary,
-        accuracies=(_mean(ours), _mean(theirs)),
+        accuracies=(_mean(c.view, ours), _mean(c.view, theirs)),
         delta=e.delta,
         checkpoints=e.checkpoints,
         data=e.data,
@@ -199,8 +255,34 @@ def _gap(c: _Comparison, verifier: str, rule: Rule, p_holm: float | None, agains
         depends_on=depends_on,
         problems=e.problems,
         seeds=e.seeds,
-        detectable=min(1.0, e.detectable.here) if e.detectable else None,
+        detectable=min(1.0, parts.here) if parts else None,
+        detectable_endless_problems=min(1.0, parts.endless_problems) if parts else None,
+        detectable_endless_seeds=min(1.0, parts.endless_seeds) if parts else None,
+        needed=needed,
+        scores=c.hash if c.primary else "",
+        look=look.look if look else None,
+        paid=0.0 if look and math.isinf(look.times) else look.times if look else 1.0,
     )
+
+
+def _verdict(recipe: Recipe, c: _Comparison, p: float | None) -> str:
+    """What the numbers of one comparison alone say, of enough problems."""
+    other, e = stats.beats_each(c.estimates)
+    smallest = recipe.smallest_gap
+    if c.each:
+        said = verdicts.verdict_each(_by_declared_name(c.estimates), p, smallest=smallest)
+    else:
+        said = verdicts.verdict(_plain(c.arm), _plain(other), e, p, smallest=smallest)
+    return verdicts.FEW if c.view.few and e.data is not None else said
+
+
+def _needed(recipe: Recipe, c: _Comparison, e: stats.Estimate, look: Paid | None) -> str:
+    """What would find a difference worth knowing of: of a whole benchmark, since no other one is planned for. Who looks
+    again pays for that look."""
+    if c.view.group != ALL or e.components is None or (look and math.isinf(look.times)):
+        return ""
+    tests = (len(recipe.students) if c.primary else 1) * (next_price(look.look) if look else 1)
+    return verdicts.needed(e.components, e.seeds, e.problems, recipe.smallest_gap, stats.ALPHA / tests)
 
 
 def _plain(arm: str) -> str:
@@ -208,21 +290,27 @@ def _plain(arm: str) -> str:
     return BASE if called(arm).arm == BASE else of_variant(arm, "")
 
 
-def _withdrawn_by(c: _Comparison, against: Against) -> tuple[list[Rule], list[str]]:
-    """(readings under which the sign of a comparison turns, budgets under which it is not the same)."""
-    turns = [way for way in against if _turns(c, against[way].get(c.key, {}), beyond_noise=not way.variant)]
+def _withdrawn_by(c: _Comparison, verdict: str, smallest: float, against: Against) -> tuple[list[Rule], list[str]]:
+    """(readings under which a verdict does not hold, budgets under which it does not)."""
+    equal = smallest if verdict.startswith(verdicts.NO_DIFFERENCE) else None
+    turns = [way for way in against if _turns(c, against[way].get(c.key, {}), equal, beyond_noise=not way.variant)]
     return [way.rule for way in turns if not way.variant], [way.variant for way in turns if way.variant]
 
 
-def _turns(c: _Comparison, estimates: Mapping[str, stats.Estimate], *, beyond_noise: bool) -> bool:
+def _turns(c: _Comparison, estimates: Mapping[str, stats.Estimate], equal: float | None, *, beyond_noise: bool) -> bool:
     """Whether what a verdict on `c` says does not hold under another reading or budget: a lead over an arm that is
     behind there, beyond noise. A blend that is ahead must be so of every pure arm; one that is behind, of the arm that
     beats it. Under another budget, which is a training of its own, the bare sign decides, and none is another one.
+
+    Where there is no difference larger than `equal`, there must be none there, with the same allowance for noise.
     """
     other, e = stats.beats_each(c.estimates)
+    if equal is not None:
+        found = [estimates[other]] if other in estimates else []
+        return any(abs(o.delta) - (stats.standard_error(o) if beyond_noise else 0) > equal for o in found)
     side = 1 if e.data is not None and e.data.low > 0 else -1
     found = [estimates[a] for a in (c.estimates if side > 0 else [other]) if a in estimates]
-    return any(stats.opposes(e, side) if beyond_noise else side * e.delta <= 0 for e in found)
+    return any(stats.opposes(o, side) if beyond_noise else side * o.delta <= 0 for o in found)
 
 
 def _why(turned_by: list[Rule], depends_on: list[str]) -> str:
@@ -242,7 +330,7 @@ def accuracies(recipe: Recipe, correct: Cells, scores: list[Score], levels: Leve
         by_seed = _scores(correct, student, arm, view)
         if not by_seed:
             continue
-        mean = stats.mean_interval(stats.matrix(by_seed))
+        mean = averages.mean_interval([(p.weight, stats.matrix(s)) for p, s in zip(view.parts, by_seed, strict=True)])
         found.append(
             ArmAccuracy(
                 student=student,
@@ -254,8 +342,8 @@ def accuracies(recipe: Recipe, correct: Cells, scores: list[Score], levels: Leve
                 bounds=_bounds(scores, student, arm, view),
                 checkpoints=mean.checkpoints,
                 data=mean.data,
-                seeds={seed: _mean({seed: v}) for seed, v in by_seed.items() if seed is not None},
-                problems=len(view.problems),
+                seeds={n: _mean(view, [{n: s[n]} for s in by_seed]) for n in by_seed[0] if n is not None},
+                problems=sum(len(part.problems) for part in view.parts),
             )
         )
     return found
@@ -263,39 +351,79 @@ def accuracies(recipe: Recipe, correct: Cells, scores: list[Score], levels: Leve
 
 def _bounds(scores: list[Score], student: str, arm: str, view: View) -> Interval | None:
     """Accuracy if every `error` were wrong, and if every one were right; None without errors."""
-    which = (student, arm, view.benchmark, view.max_tokens, view.group)
-    mine = [s for s in scores if (s.student, s.arm, s.benchmark, s.max_tokens, s.group) == which]
-    errors = sum(s.error for s in mine)
-    if not errors:
-        return None
-    return stats.accuracy_bounds(sum(s.correct for s in mine), errors, sum(s.examples for s in mine))
+    low = high = 0.0
+    for part in view.parts:
+        which = (student, arm, part.benchmark, view.max_tokens, view.group)
+        mine = [s for s in scores if (s.student, s.arm, s.benchmark, s.max_tokens, s.group) == which]
+        if not mine:
+            return None
+        errors, examples = sum(s.error for s in mine), sum(s.examples for s in mine)
+        bounds = stats.accuracy_bounds(sum(s.correct for s in mine), errors, examples)
+        low, high = low + part.weight * bounds.low, high + part.weight * bounds.high
+    return Interval(low=low, high=high) if high - low > 1e-12 else None
 
 
 def _views(recipe: Recipe, levels: Levels) -> list[View]:
     """Everything that is looked at."""
     caps = {b: (None, *recipe.on(b).evaluate.caps) for b in levels}
-    return [View(b, cap, group, ids) for b in levels for cap in caps[b] for group, ids in levels[b].items()]
+    each = [View(b, cap, g, [Part(b, 1.0, ids)]) for b in levels for cap in caps[b] for g, ids in levels[b].items()]
+    parts = averaged(recipe, levels)
+    common = [cap for cap in (None, *recipe.evaluate.caps) if all(cap in caps[part.benchmark] for part in parts)]
+    return each + [View(AVERAGE, cap, ALL, parts) for cap in common if parts]
 
 
-def _scores(correct: Cells, student: str, arm: str, view: View) -> stats.Scores:
-    """Seed -> problem -> score of one arm."""
-    return {
-        seed: {p: v for p, v in by_cap[view.max_tokens].items() if p in view.problems}
-        for (s, a, seed, b), by_cap in correct.items()
-        if (s, a, b) == (student, arm, view.benchmark) and view.max_tokens in by_cap
-    }
+def averaged(recipe: Recipe, levels: Levels) -> list[Part]:
+    """The benchmarks that the average is over: those with enough problems. Where none has, all of them, so that there
+    is a number; it decides nothing. None where the recipe has no two benchmarks."""
+    weights = {b: w for b, w in recipe.weights_of_benchmarks.items() if b in levels}
+    kept = {b: w for b, w in weights.items() if len(levels[b][ALL]) >= verdicts.FEWEST} or weights
+    return [Part(b, w / sum(kept.values()), levels[b][ALL]) for b, w in kept.items()]
+
+
+def average_gaps(recipe: Recipe, gaps: list[Gap], levels: Levels) -> list[AverageGap]:
+    """The gaps of the average over benchmarks, uncapped, with what they are an average of."""
+    weights = {part.benchmark: part.weight for part in averaged(recipe, levels)}
+    left_out = [b for b in recipe.weights_of_benchmarks if b not in weights]
+    shared = set(AverageGap.model_fields)
+    return [
+        AverageGap(weights=weights, left_out=left_out, **g.model_dump(include=shared))
+        for g in gaps
+        if (g.benchmark, g.max_tokens) == (AVERAGE, None)
+    ]
+
+
+def _scores(correct: Cells, student: str, arm: str, view: View) -> list[stats.Scores]:
+    """Of one arm, part by part of the view: seed -> problem -> score. The seeds that all parts have; empty where a part
+    was not scored."""
+    found = [
+        {
+            seed: {p: v for p, v in by_cap[view.max_tokens].items() if p in part.problems}
+            for (s, a, seed, b), by_cap in correct.items()
+            if (s, a, b) == (student, arm, part.benchmark) and view.max_tokens in by_cap
+        }
+        for part in view.parts
+    ]
+    common = set.intersection(*(set(scores) for scores in found))
+    return [{seed: v for seed, v in scores.items() if seed in common} for scores in found] if common else []
 
 
 def _comparable(a: stats.Scores, b: stats.Scores) -> bool:
     return None in a or None in b or bool(set(a) & set(b))
 
 
-def _common_seeds(a: stats.Scores, b: stats.Scores) -> tuple[stats.Scores, stats.Scores]:
+def _common_seeds(a: list[stats.Scores], b: list[stats.Scores]) -> tuple[list[stats.Scores], list[stats.Scores]]:
     """Both with the seeds that the gap is over, so that their means differ by it; base is held against every seed."""
-    seeds = set(a) | set(b) if None in a or None in b else set(a) & set(b)
-    return {s: v for s, v in a.items() if s in seeds}, {s: v for s, v in b.items() if s in seeds}
+    ours, theirs = set(a[0]), set(b[0])
+    seeds = ours | theirs if None in ours or None in theirs else ours & theirs
+    return [{s: v for s, v in x.items() if s in seeds} for x in a], [
+        {s: v for s, v in x.items() if s in seeds} for x in b
+    ]
 
 
-def _mean(scores: stats.Scores) -> float:
-    values = [v for by_problem in scores.values() for v in by_problem.values()]
-    return sum(values) / len(values)
+def _mean(view: View, scores: list[stats.Scores]) -> float:
+    """Accuracy over the parts of a view."""
+    mean = 0.0
+    for part, by_seed in zip(view.parts, scores, strict=True):
+        values = [v for by_problem in by_seed.values() for v in by_problem.values()]
+        mean += part.weight * sum(values) / len(values)
+    return mean

@@ -13,13 +13,14 @@ import struct
 import subprocess
 import time
 from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mixdistill import evaluate
 from mixdistill.arms import BY, called
 from mixdistill.errors import Diverged
-from mixdistill.evidence import means
+from mixdistill.evidence import looks, means
 from mixdistill.evidence.confound_table import Cell, Trained, confound_tables
 from mixdistill.evidence.confounds import OTHERWISE, confounds
 from mixdistill.evidence.curves import over_training
@@ -38,7 +39,7 @@ from mixdistill.evidence.rows import (
     TeacherFacts,
 )
 from mixdistill.evidence.solved import Solved, judged, levels_of, shared
-from mixdistill.evidence.stats import CANNOT_TELL
+from mixdistill.evidence.verdicts import CANNOT_TELL
 from mixdistill.files import versions
 from mixdistill.pipeline import sessions_seconds
 from mixdistill.problems import Shared, shared_line
@@ -63,7 +64,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
     levels = {b: _levels(store, b) for b in recipe.problems.eval}
     done = [unit for unit, s in plan(recipe, store, "evaluate") if s is State.DONE]
     answers = read(recipe, store, done)
-    found = gaps(recipe, answers.correct, levels)
+    found = gaps(recipe, answers.correct, levels, partial(looks.pay, looks.read(store), once=recipe.looks == "once"))
     if recipe.smoke:
         found = {way: [gap.model_copy(update={"verdict": NO_VERDICT}) for gap in rows] for way, rows in found.items()}
     declared, *others = found
@@ -74,7 +75,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
     cells_done = {cell_of(unit.key) for unit in done}
     evaluated = [(u, _marker(store, u)) for u in done]
     primary = recipe.primary_or_first()
-    teachers = judged(recipe, store)
+    teachers, students = judged(recipe, store), _students(recipe, store)
     evidence = Evidence(
         name=recipe.name,
         question=recipe.description,
@@ -85,7 +86,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         rule=recipe.verify.counts,
         budget=recipe.budget.unit,
         variants=recipe.variants[1:],
-        students=_students(recipe, store),
+        students=students,
         arms=_arms(recipe, cells_done),
         teachers=[_teacher(recipe, store, t) for t in teachers],
         solved=shared(teachers, levels_of(store)),
@@ -108,7 +109,9 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         dev_points=curves.points,
         dev_gaps=curves.gaps,
         moving=curves.moving,
-        details=details(recipe, store, done, answers.correct[recipe.verify.counts], found[declared], curves),
+        details=details(
+            recipe, store, done, answers.correct[recipe.verify.counts], found[declared], curves, levels, students
+        ),
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, cells_done, diverged),
         notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),

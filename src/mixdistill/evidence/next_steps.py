@@ -120,6 +120,9 @@ def _decide(evidence: Evidence, gap: Gap) -> list[str]:
         return [f"Read the answers of {student} that `{verb}` lists: its verdict depends on how they are read."]
     if gap.depends_on:
         return [f"Decide for {student} by the budget that you will train under: the sign depends on it."]
+    if "fewer than" in gap.verdict:
+        least = gap.verdict.partition("fewer than ")[2].rstrip(")")
+        return [f"Ask {student} {least} or more of {gap.benchmark} ({gap.problems:,} now): fewer decide nothing."]
     if gap.data is None and gap.problems > 1:
         return [f"Train {student} with 3 seeds or more (`{_more_seeds(evidence, student, 3)}`): one decides nothing."]
     seeds, problems = (_wanted(gap.needed, what) for what in ("seeds", "problems"))
@@ -129,7 +132,7 @@ def _decide(evidence: Evidence, gap: Gap) -> list[str]:
     steps = []
     if wanted:
         command = f": `{_more_seeds(evidence, student, seeds)}`" if seeds > gap.seeds else ""
-        steps.append(f"To decide {student}, if its gap is as large as it looks, {' and '.join(wanted)}{command}.")
+        steps.append(f"To decide {student}, if its gap is large enough to matter, {' and '.join(wanted)}{command}.")
     if "more problems cannot help" in gap.needed:
         steps.append(f"More problems cannot decide {student}: its {gap.seeds} seeds alone leave it open.")
     a, b = gap.arms
@@ -138,7 +141,7 @@ def _decide(evidence: Evidence, gap: Gap) -> list[str]:
 
 def _wanted(needed: str, what: str) -> int:
     """So many seeds or problems; 0 where none are named."""
-    found = re.search(rf"([\d,]+) {what}", needed)
+    found = re.search(rf"(?<!more than )\b([\d,]+) {what}", needed)
     return int(found[1].replace(",", "")) if found else 0
 
 

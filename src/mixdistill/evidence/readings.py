@@ -49,7 +49,7 @@ def read(recipe: Recipe, store: Store, done: list[Unit]) -> Read:
     counts: dict[tuple[str, str, str, int | None], Counter[Outcomes]] = defaultdict(Counter)
     for unit in done:
         student, arm, _, benchmark = cell = cell_of(unit.key)
-        problem_of = _problems(store, unit.key, recipe.on(benchmark).evaluate.k)
+        problem_of = _problems(store, unit.key, unit.wanted.samples)
         for rule in rules:
             correct[rule][cell] = {}
         for cap, decisions in _decisions(store, unit.key).items():

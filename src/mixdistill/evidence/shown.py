@@ -40,7 +40,8 @@ class ReportedTrace(Row):
     benchmark: str
     problem_id: str
     level: str | None
-    """Of the problem."""
+    subject: str | None
+    """Both of the problem."""
     prompt: str
     """What was asked, turns of a conversation one after the other."""
     reference: str
@@ -132,12 +133,12 @@ def _problems(recipe: Recipe, store: Store, done: list[Unit]) -> pl.DataFrame:
     """Every problem that was asked, with its place."""
     import polars as pl
 
-    columns = {"benchmark": pl.String, "problem_id": pl.String, "level": pl.String,
-               "prompt": pl.String, "reference": pl.String}  # fmt: skip
+    names = ("benchmark", "problem_id", "level", "subject", "prompt", "reference")
+    columns = dict.fromkeys(names, pl.String)
     if not done:
         return pl.DataFrame(schema={"place": pl.Int64, **columns})
     rows = [
-        (name, p.id, p.level, prompt_text(p.prompt), p.answer)
+        (name, p.id, p.level, p.subject, prompt_text(p.prompt), p.answer)
         for name in dict.fromkeys(unit.key[-1] for unit in done)
         for p in store.rows(store.folder("problems"), Problem, name)
     ]
@@ -275,7 +276,7 @@ def _line(rows: list[dict[str, Any]]) -> str:
     """A problem with its traces; what is empty is left out."""
     first = rows[0]
     found = {
-        **{name: first[name] for name in ("place", "benchmark", "level")},
+        **{name: first[name] for name in ("place", "benchmark", "level", "subject")},
         "id": first["problem_id"],
         "prompt": ends(first["prompt"]),
         "reference": ends(first["reference"]),

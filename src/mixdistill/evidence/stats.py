@@ -12,6 +12,7 @@ Formulae, sources and measured coverage: docs/method.md. Scores are in 0..1, int
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -29,7 +30,6 @@ Scores = Mapping[int | None, Mapping[str, float]]
 
 ALPHA = 0.05
 POWER = 0.8
-CANNOT_TELL = "can't tell"
 
 
 def matrix(scores: Scores) -> Array:
@@ -102,7 +102,7 @@ class Spread:
             delta=delta,
             seed_part=ms_seeds / (s * p),
             problem_part=np.maximum(ms_problems - ms_noise, 0) / (s * p),
-            checkpoint_part=_checkpoint_variance(d),
+            checkpoint_part=checkpoint_variance(d),
             components=((ms_seeds - ms_noise) / p, (ms_problems - ms_noise) / s, ms_noise),
             seeds=s,
             problems=p,
@@ -138,18 +138,18 @@ class Spread:
             return 1e-12
         return 10 ** brentq(lambda exponent: float(self.half(10**exponent)) - size, -12, 0)
 
-    def df(self) -> float:
+    def df(self, alpha: float = ALPHA) -> float:
         """Degrees of freedom with which one plain t interval of one matrix would be as wide as `half`."""
         from scipy.optimize import brentq
 
         low, high = sorted((self.seeds - 1, self.problems - 1))
         se = float(self.variance) ** 0.5
-        ratio = float(self.half()) / se if se > 0 else t_quantile(ALPHA, self.problems - 1)
-        if ratio >= t_quantile(ALPHA, low):
+        ratio = float(self.half(alpha)) / se if se > 0 else t_quantile(alpha, self.problems - 1)
+        if ratio >= t_quantile(alpha, low):
             return float(low)
-        if ratio <= t_quantile(ALPHA, high):
+        if ratio <= t_quantile(alpha, high):
             return float(high)
-        return float(brentq(lambda df: t_quantile(ALPHA, df) - ratio, low, high))
+        return float(brentq(lambda df: t_quantile(alpha, df) - ratio, low, high))
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,7 @@ class Estimate:
     detectable: Detectable | None = None
     """None also where both arms score the same everywhere."""
     components: Components | None = None
+    """Median-unbiased, so that a study planned from them is too small as often as too large."""
 
 
 def gap(d: Array) -> Estimate:
@@ -191,23 +192,28 @@ def gap(d: Array) -> Estimate:
     estimate = Estimate(delta, seed_deltas, seeds, problems, checkpoints=None)
     if problems < 2:
         return estimate
-    half = t_quantile(ALPHA, problems - 1) * float(_checkpoint_variance(d)) ** 0.5
-    estimate = replace(estimate, checkpoints=_around(delta, half))
+    half = t_quantile(ALPHA, problems - 1) * float(checkpoint_variance(d)) ** 0.5
+    estimate = replace(estimate, checkpoints=around(delta, half))
     if seeds < 2:
         return estimate
-    spread = Spread.of(d)
+    return estimated(estimate, Spread.of(d))
+
+
+def estimated(estimate: Estimate, spread: Spread) -> Estimate:
+    """An estimate with all that follows from how much one matrix spreads."""
     return replace(
         estimate,
-        data=_around(delta, float(spread.half())),
+        data=around(estimate.delta, float(spread.half())),
         p=spread.p(),
         df=spread.df(),
         detectable=_detectable(spread) if spread.variance > 0 else None,
-        components=Components(*(max(float(c), 0.0) for c in spread.components)),
+        components=_probable(spread),
     )
 
 
-def foreseen(components: Components, seeds: int, problems: int) -> float:
-    """Smallest true difference, in 0..1, that a study with these components of variance finds in 4 of 5 repetitions.
+def foreseen(components: Components, seeds: int, problems: int, alpha: float = ALPHA) -> float:
+    """Smallest true difference, in 0..1, that a study with these components of variance finds in 4 of 5 repetitions,
+    when its verdict needs p < alpha.
 
     For a plan: at least two seeds and two problems.
     """
@@ -221,18 +227,7 @@ def foreseen(components: Components, seeds: int, problems: int) -> float:
         seeds=seeds,
         problems=problems,
     )
-    return _least(float(spread.variance) ** 0.5, spread.df())
-
-
-def verdict(a: str, b: str, estimate: Estimate, p_holm: float | None = None) -> str:
-    """What may be said of arm a against arm b: by the *this data* interval (and Holm's p), never by the mean's sign."""
-    unsure = _unsure(estimate)
-    if unsure or estimate.data is None:
-        return unsure
-    if (p_holm is not None and p_holm >= ALPHA) or estimate.data.low <= 0 <= estimate.data.high:
-        return CANNOT_TELL
-    winner, loser = (a, b) if estimate.data.low > 0 else (b, a)
-    return f"{winner} beats {loser}" if "base" in (a, b) else f"{winner} helps"
+    return _least(float(spread.variance) ** 0.5, spread.df(alpha), alpha)
 
 
 def beats_each(gaps: Mapping[str, Estimate]) -> tuple[str, Estimate]:
@@ -254,7 +249,7 @@ def beats_each(gaps: Mapping[str, Estimate]) -> tuple[str, Estimate]:
     if len(ps) == len(all_gaps):
         behind = [g.p for g in all_gaps if g.p is not None and g.delta <= 0]
         p = min(1.0, min(behind) * max(1.0, len(ps) / 2)) if behind else max(ps)
-    detectable = [g.detectable for g in all_gaps if g.detectable is not None]
+    hardest = max(all_gaps, key=lambda g: g.detectable.here if g.detectable else 0.0)
     return decides, replace(
         gaps[decides],
         checkpoints=_lowest([g.checkpoints for g in all_gaps]),
@@ -262,29 +257,26 @@ def beats_each(gaps: Mapping[str, Estimate]) -> tuple[str, Estimate]:
         p=p,
         seeds=min(g.seeds for g in all_gaps),
         problems=min(g.problems for g in all_gaps),
-        detectable=max(detectable, key=lambda d: d.here) if len(detectable) == len(gaps) else None,
+        detectable=hardest.detectable if all(g.detectable for g in all_gaps) else None,
+        components=hardest.components,
     )
-
-
-def verdict_each(gaps: Mapping[str, Estimate], p_holm: float | None = None) -> str:
-    """What may be said of a blend against every pure arm (name -> blend minus that arm)."""
-    decides, joint = beats_each(gaps)
-    unsure = _unsure(joint)
-    if unsure or joint.data is None or joint.p is None:
-        return unsure
-    if (joint.p if p_holm is None else p_holm) >= ALPHA:
-        return CANNOT_TELL
-    if joint.data.low > 0:
-        return "blend beats every pure arm"
-    own = gaps[decides].data
-    return f"{decides} beats the blend" if own is not None and own.high < 0 else CANNOT_TELL
 
 
 def opposes(estimate: Estimate, side: int) -> bool:
     """Whether a difference lies on the other side of zero than `side` (1 or -1), beyond its noise: by more than a
     quarter of the width of *these checkpoints*, which is about one standard error over problems."""
+    return estimate.checkpoints is not None and -side * estimate.delta > standard_error(estimate)
+
+
+def standard_error(estimate: Estimate) -> float:
+    """Over problems, roughly: a quarter of the width of *these checkpoints*; endless where there is none."""
     own = estimate.checkpoints
-    return own is not None and -side * estimate.delta > (own.high - own.low) / 4
+    return math.inf if own is None else (own.high - own.low) / 4
+
+
+def paid(p: float | None, times: float) -> float | None:
+    """p where it is multiplied for what else was, or could have been, looked at."""
+    return None if p is None else min(1.0, p * times)
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
@@ -316,12 +308,12 @@ def mean_interval(scores: Array) -> Mean:
     seeds, problems = scores.shape
     mean, checkpoints, data = float(scores.mean()), None, None
     if problems > 1:
-        checkpoints = _wilson(
+        checkpoints = wilson(
             mean, float(scores.mean(0).var(ddof=1)) / problems, t_quantile(ALPHA, problems - 1), problems
         )
     if problems > 1 and seeds > 1:
         spread = Spread.of(scores - mean)  # centred: the floor under a difference's variance is not meant for scores
-        data = _wilson(mean, float(spread.variance), t_quantile(ALPHA, spread.df()), problems)
+        data = wilson(mean, float(spread.variance), t_quantile(ALPHA, spread.df()), problems)
     return Mean(mean, checkpoints, data)
 
 
@@ -377,7 +369,7 @@ def t_quantile(alpha: float, df: float) -> float:
     return float(-stdtrit(df, alpha / 2))
 
 
-def _checkpoint_variance(d: Array) -> Array:
+def checkpoint_variance(d: Array) -> Array:
     """Variance of the mean over problems with seeds fixed: that of per-problem means over their number.
 
     Not below what one more problem with the opposite difference would show: five problems that all say +1 are no proof,
@@ -391,7 +383,7 @@ def _checkpoint_variance(d: Array) -> Array:
     return np.maximum(d.mean(-2).var(-1, ddof=1) / problems, floor)
 
 
-def _around(centre: float, half: float) -> Interval:
+def around(centre: float, half: float) -> Interval:
     """An interval for a difference, which cannot leave -1..1."""
     return Interval(low=max(centre - half, -1.0), high=min(centre + half, 1.0))
 
@@ -401,10 +393,9 @@ def _detectable(spread: Spread) -> Detectable:
 
     They are made median-unbiased first: with three seeds one is estimated 17 % too small half of the time.
     """
-    from scipy.special import chdtri
 
     def least(variance: float, df: float) -> float:
-        return _least((max(variance, 0.0) * df / float(chdtri(df, 0.5))) ** 0.5, df)
+        return _least((max(variance, 0.0) / _median_ratio(df)) ** 0.5, df)
 
     of_seeds, of_problems, _ = (float(c) for c in spread.components)
     return Detectable(
@@ -414,18 +405,28 @@ def _detectable(spread: Spread) -> Detectable:
     )
 
 
-def _least(se: float, df: float) -> float:
-    """Shift of a noncentral t that its two-sided 5 % test finds with power 0.8, times the standard error."""
+def _median_ratio(df: float) -> float:
+    """Median of an estimated variance over the true one."""
+    from scipy.special import chdtri
+
+    return float(chdtri(df, 0.5)) / df
+
+
+def _probable(spread: Spread) -> Components:
+    """Components from mean squares that are as often too large as too small; none below zero."""
+    s, p = spread.seeds, spread.problems
+    noise = float(spread.components[2])
+    ms_seeds = s * p * float(spread.seed_part) / _median_ratio(s - 1)
+    return Components(
+        seeds=max(0.0, ms_seeds - noise) / p, problems=max(0.0, float(spread.components[1])), noise=max(0.0, noise)
+    )
+
+
+def _least(se: float, df: float, alpha: float = ALPHA) -> float:
+    """Shift of a noncentral t that its two-sided test at this level finds with power 0.8, times the standard error."""
     from scipy.special import nctdtrinc
 
-    return float(nctdtrinc(df, 1 - POWER, t_quantile(ALPHA, df))) * se
-
-
-def _unsure(estimate: Estimate) -> str:
-    """Why no verdict is possible, or an empty text."""
-    if estimate.problems < 2:
-        return f"{CANNOT_TELL} (one problem)"
-    return f"{CANNOT_TELL} (one seed)" if estimate.data is None else ""
+    return float(nctdtrinc(df, 1 - POWER, t_quantile(alpha, df))) * se
 
 
 def _lowest(intervals: Sequence[Interval | None]) -> Interval | None:
@@ -436,7 +437,7 @@ def _lowest(intervals: Sequence[Interval | None]) -> Interval | None:
     return Interval(low=min(i.low for i in known), high=min(i.high for i in known))
 
 
-def _wilson(mean: float, variance: float, t: float, problems: int) -> Interval:
+def wilson(mean: float, variance: float, t: float, problems: int) -> Interval:
     """All pi with (mean - pi)^2 <= t^2 pi (1 - pi) / n, where n trials would have the variance found."""
     trials = mean * (1 - mean) / variance if variance > 0 and 0 < mean < 1 else problems
     shrink = t * t / trials

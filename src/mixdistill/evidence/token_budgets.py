@@ -54,7 +54,7 @@ def budget_points(recipe: Recipe, store: Store, done: list[Unit]) -> list[Budget
     found: dict[Key, dict[int | None, list[Written]]] = defaultdict(dict)
     for unit in done:
         student, arm, seed, benchmark = cell_of(unit.key)
-        for (kind, at), rows in _points(recipe, store, unit).items():
+        for (kind, at), rows in _points(recipe.on(benchmark), store, unit).items():
             found[student, arm, benchmark, kind, at][seed] = rows
     return [_point(key, by_seed) for key, by_seed in found.items() if all(by_seed.values())]
 
@@ -154,7 +154,7 @@ def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells
     """Every contrast of the declared budget among the problems that both arms finished in every seed. These are chosen
     by what the arms did: it tells how much of a gap is not finishing, and says nothing of another sample of problems.
     `correct`: under the reading that counts."""
-    finished = {cell_of(unit.key): _finished(recipe, store, unit) for unit in done}
+    finished = {cell_of(unit.key): _finished(recipe.on(unit.key[-1]), store, unit) for unit in done}
     asked = [(name, pair) for name in recipe.contrasts for pair in recipe.pairs(name)]
     over = [(f"{arm}_over_base", (arm, BASE)) for arm in recipe.arms]
     return [
@@ -162,7 +162,8 @@ def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells
         for name, pair in [*asked, *over]
         for student in recipe.students
         for benchmark in recipe.problems.eval
-        for cap in (None, *recipe.evaluate.caps)
+        if benchmark not in recipe.problems.guards
+        for cap in (None, *recipe.on(benchmark).evaluate.caps)
         for row in _finished_gap(name, student, benchmark, pair, cap, finished, correct)
     ]
 

@@ -33,32 +33,19 @@ class Task(NamedTuple):
 
 def problem_rows(source: Source, verifier: str, *, count: int, first: int) -> list[dict[str, Any]]:
     """Rows with the columns of a source, for problems number `first` on: none of them has another's prompt."""
-    return [_row(source, TASKS.get(verifier, _sum), number) for number in range(first, first + count)]
-
-
-def _row(source: Source, task: Callable[[int], Task], number: int) -> dict[str, Any]:
-    prompt, answer = (_sum if source.options else task)(number)
-    row: dict[str, Any] = {source.prompt or "problem": prompt}
-    if source.level:
-        row[source.level] = 1 + number % LEVELS
-    if source.subject:
-        row[source.subject] = SUBJECTS[number % len(SUBJECTS)]
-    if isinstance(source.answer, list):  # the keys of a JSON object
-        return row | {column: json.loads(answer)[column] for column in source.answer}
-    if source.options:
-        return row | _offered(source, int(answer))
-    if source.answer_after:
-        answer = f"I count on from {number}.\n{source.answer_after} {answer}"
-    return row | {source.answer or "answer": answer}
-
-
-def _offered(source: Source, right: int) -> dict[str, Any]:
-    """Options in columns of their own, one of which is the answer's; or all in one column."""
-    answer = source.answer if isinstance(source.answer, str) else "answer"
-    if isinstance(source.options, list):
-        row = {column: str(right + place + 1) for place, column in enumerate(source.options)}
-        return row | {answer: str(right)}
-    return {str(source.options): [str(right + place) for place in range(4)], answer: "A"}
+    task = _sum if source.options else TASKS.get(verifier, _sum)
+    rows = []
+    for number in range(first, first + count):
+        prompt, answer = task(number)
+        if source.answer_after:
+            answer = f"I count on from {number}.\n{source.answer_after} {answer}"
+        row: dict[str, Any] = {source.prompt or "problem": prompt, **_answer(source, answer)}
+        if source.level:
+            row[source.level] = 1 + number % LEVELS
+        if source.subject:
+            row[source.subject] = SUBJECTS[number % len(SUBJECTS)]
+        rows.append(row)
+    return rows
 
 
 def trace_rows(
@@ -125,11 +112,6 @@ def _program(number: int) -> Task:
 def _instruction(number: int) -> Task:
     asked = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
     return Task(f"Praise the number {number} without a comma.", json.dumps(asked))
-
-
-def _instruction(number: int) -> Task:
-    rules = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
-    return Task(f"Write a sentence about the number {number}, without commas.", json.dumps(rules))
 
 
 TASKS: dict[str, Callable[[int], Task]] = {

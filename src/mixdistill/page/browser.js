@@ -5,9 +5,10 @@
   const WORDS = { correct: "correct", incorrect: "incorrect", no_answer: "no answer found", truncated: "cut before an answer", error: "verifier failed" };
   const SIGNS = { correct: "✓", incorrect: "✗", no_answer: "?", truncated: "…", error: "!" };
   const ENDED = { stop: "ended by itself", length: "cut at the limit", content_filter: "stopped by a filter", unknown: "end not known" };
+  const OF_PROBLEM = ["benchmark", "level", "subject"], FILTERS = [...OF_PROBLEM, "arm", "outcome"];
   const at = (name) => document.getElementById(`t-${name}`);
   const trouble = document.getElementById("traces-trouble"); // until there is none
-  const state = { student: "", benchmark: "", level: "", arm: "", outcome: "", query: "", a: "", b: "", which: "all", seed: null, sample: 0 };
+  const state = { student: "", benchmark: "", level: "", subject: "", arm: "", outcome: "", query: "", a: "", b: "", which: "all", seed: null, sample: 0 };
   let shared, problems = [], found = [], current = null, page = 0;
 
   // -- data ----------------------------------------------------------------------------------------------------------
@@ -69,7 +70,7 @@
     const counts = { all: 0, a: 0, b: 0, same: 0 };
     const hits = [];
     for (const problem of problems) {
-      if ((state.benchmark && problem.benchmark !== state.benchmark) || (state.level && problem.level !== state.level)) continue;
+      if (OF_PROBLEM.some((name) => state[name] && problem[name] !== state[name])) continue;
       if (!suiting(problem)) continue;
       const ahead = lead(problem), side = sideOf(ahead);
       counts.all += 1;
@@ -89,7 +90,7 @@
       button.replaceChildren(element("span", "", names[which]), " ", element("b", "", count(counts[which])));
       button.setAttribute("aria-pressed", String(state.which === which));
     }
-    at("clear").hidden = !(state.query || state.benchmark || state.level || state.arm || state.outcome || state.which !== "all");
+    at("clear").hidden = !state.query && state.which === "all" && !FILTERS.some((name) => state[name]);
     choose(found.includes(current) ? current : found[0] || null);
   }
 
@@ -199,7 +200,7 @@
     at("previous").disabled = place <= 0;
     at("next").disabled = place >= found.length - 1;
     const facts = element("p", "facts-of");
-    for (const fact of [problem.benchmark, problem.level === null ? "" : `level ${problem.level}`, `place ${count(problem.place)}`, `id ${problem.id}`])
+    for (const fact of [problem.benchmark, problem.level === null ? "" : `level ${problem.level}`, problem.subject, `place ${count(problem.place)}`, `id ${problem.id}`])
       if (fact) facts.append(element("span", "", fact));
     const arms = problem.of.get(state.student), cards = element("div", "cards");
     const named = [state.a, state.b, ...shared.arms.filter((arm) => arm !== state.a && arm !== state.b)];
@@ -319,8 +320,9 @@
   }
 
   function clear() {
-    Object.assign(state, { query: "", benchmark: "", level: "", arm: "", outcome: "", which: "all" });
-    for (const name of ["search", "benchmark", "level", "arm", "outcome"]) at(name).value = "";
+    Object.assign(state, { query: "", which: "all" });
+    for (const name of FILTERS) state[name] = at(name).value = "";
+    at("search").value = "";
     update();
     at("search").focus();
   }
@@ -385,11 +387,11 @@
     if (!problems.length) throw new Error("none is in it");
     state.student = shared.students[0];
     [state.a, state.b] = shared.pair || [shared.arms[0], shared.arms[0]];
-    const levels = distinct(problems.map((p) => p.level)).sort((x, y) => x.localeCompare(y, "en", { numeric: true }));
+    const all = (name) => distinct(problems.map((p) => p[name])).sort((x, y) => x.localeCompare(y, "en", { numeric: true }));
     const seen = new Set(problems.flatMap((p) => p.traces.map((t) => t.outcome)));
     options("student", shared.students);
     options("benchmark", shared.benchmarks, "any");
-    options("level", levels, "any");
+    for (const name of ["level", "subject"]) options(name, all(name), "any");
     options("arm", shared.arms, "any");
     options("outcome", Object.keys(WORDS).filter((o) => seen.has(o)), "any");
     for (const name of ["a", "b"]) options(name, shared.arms);

@@ -124,20 +124,24 @@ class Chart:
         return ". ".join([*said, *(r.text for r in self.references)]) + "."
 
 
-def _ends(axis: Axis, interval: Interval | None) -> Ends | None:
-    return Ends(_y(axis, interval.high), _y(axis, interval.low)) if interval else None
+def spread(axis: Axis, interval: Interval | None) -> Ends | None:
+    """Where an interval begins and ends."""
+    return Ends(place(axis, interval.high), place(axis, interval.low)) if interval else None
 
 
-def _y(axis: Axis, value: float) -> float:
+def place(axis: Axis, value: float) -> float:
+    """Where a value stands; larger ones are further up."""
     return round(100 - axis.at(value), 3)
 
 
-def _gap_ticks(axis: Axis) -> list[Tick]:
-    return [Tick(_y(axis, t), "0" if t == 0 else points(t).replace(".0", "")) for t in axis.ticks]
+def gap_ticks(axis: Axis) -> list[Tick]:
+    """Of differences, in points."""
+    return [Tick(place(axis, t), "0" if t == 0 else points(t).replace(".0", "")) for t in axis.ticks]
 
 
-def _share_ticks(axis: Axis) -> list[Tick]:
-    return [Tick(_y(axis, t), f"{100 * t:.3g}") for t in axis.ticks]
+def share_ticks(axis: Axis) -> list[Tick]:
+    """Of shares, in percent."""
+    return [Tick(place(axis, t), f"{100 * t:.3g}") for t in axis.ticks]
 
 
 # -- the gap against size ----------------------------------------------------------------------------------------------
@@ -174,16 +178,14 @@ def _size_chart(evidence: Evidence, gaps: Sequence[Gap]) -> Chart | None:
     axis = Axis.over([*ends, *(g.delta for g in gaps)], floor=-1, ceiling=1, wanted=5)
     marks = [
         Mark(
-            x(sizes[g.student]), _y(axis, g.delta), _ends(axis, g.data), _ends(axis, g.checkpoints),
+            x(sizes[g.student]), place(axis, g.delta), spread(axis, g.data), spread(axis, g.checkpoints),
             f"{g.student} ({short_number(sizes[g.student])} parameters) {points(g.delta)} points, this data "
             f"{span(g.data)}, these checkpoints {span(g.checkpoints)}, {verdict_word(g)}",
             label=g.student, open=verdict_word(g).startswith("can't tell"),
         )
         for g in gaps
     ]  # fmt: skip
-    crossover = next(
-        (c for c in evidence.details.crossovers if (c.name, c.benchmark) == (first.name, first.benchmark)), None
-    )
+    crossover = _crossover(evidence, first.name, first.benchmark, first.max_tokens)
     arms = {g.arms for g in gaps}
     a, b = arms.pop() if len(arms) == 1 else ("first", "second arm")
     return Chart(
@@ -193,23 +195,31 @@ def _size_chart(evidence: Evidence, gaps: Sequence[Gap]) -> Chart | None:
         x_title="parameters (logarithmic)",
         y_title=f"accuracy of {a} minus {b}, points",
         x_ticks=[Tick(x(sizes[g.student]), short_number(sizes[g.student])) for g in gaps],
-        y_ticks=_gap_ticks(axis),
+        y_ticks=gap_ticks(axis),
         series=[Series(first.name, 0, marks)],
         references=[],
-        fit=_fit(crossover, axis, x, (10**low, 10**high)) if crossover else None,
+        fit=_fit(crossover, axis, x, [sizes[s] for s in crossover.students if s in sizes]) if crossover else None,
         crossing=_crossing(crossover, x) if crossover else None,
-        zero=_y(axis, 0),
+        zero=place(axis, 0),
     )
 
 
+def _crossover(evidence: Evidence, name: str, benchmark: str, max_tokens: int | None) -> Crossover | None:
+    """Of a contrast; there is none under a token cap, and the first family's where there are several."""
+    found = (c for c in evidence.details.crossovers if (c.name, c.benchmark) == (name, benchmark))
+    return next(found, None) if max_tokens is None else None
+
+
 def _fit(
-    crossover: Crossover, axis: Axis, x: Callable[[float], float], sizes: tuple[float, float]
+    crossover: Crossover, axis: Axis, x: Callable[[float], float], sizes: Sequence[float]
 ) -> tuple[float, float, float, float] | None:
-    """The fitted line over the sizes that there are; None where its crossing lies far outside of them."""
-    if crossover.parameters is None:
+    """The fitted line over the sizes of its students; None where its crossing lies far outside of them."""
+    if crossover.parameters is None or not sizes:
         return None
     zero = math.log10(crossover.parameters)
-    (x1, y1), (x2, y2) = ((x(s), _y(axis, crossover.slope * (math.log10(s) - zero))) for s in sizes)
+    (x1, y1), (x2, y2) = (
+        (x(s), place(axis, crossover.slope * (math.log10(s) - zero))) for s in (min(sizes), max(sizes))
+    )
     return x1, y1, x2, y2
 
 
@@ -224,16 +234,16 @@ def _crossing(crossover: Crossover, x: Callable[[float], float]) -> tuple[float,
 
 def crossover_words(evidence: Evidence) -> str:
     """Where the gap of the primary contrast crosses zero, or why that is not said."""
-    name = evidence.primary.contrast if evidence.primary else ""
-    found = next((c for c in evidence.details.crossovers if c.name == name), None)
+    wanted = evidence.primary
+    found = _crossover(evidence, wanted.contrast, wanted.benchmark, wanted.max_tokens) if wanted else None
     if found is None:
         sizes = len({s.parameters for s in evidence.students if s.parameters})
-        return (
-            f"No crossover is fitted: that takes four sizes of one family, and here "
-            f"{'is one' if sizes == 1 else f'are {sizes}'}."
-            if sizes < 4
-            else "No crossover is fitted: it takes four sizes of one family."
-        )
+        if wanted and wanted.max_tokens is not None:
+            return "No crossover is fitted: the declared comparison has a token cap."
+        if sizes >= 4:
+            return "No crossover is fitted: it takes four sizes of one family."
+        here = "is one" if sizes == 1 else f"are {sizes}"
+        return f"No crossover is fitted: that takes four sizes of one family, and here {here}."
     slope = f"Over {len(found.students)} sizes the gap changes by {points(found.slope)} points for a student ten times "
     slope += f"as large ({span(found.slope_interval)})"
     if found.parameters is None:
@@ -285,7 +295,8 @@ def _blend_chart(
     first, (a, b) = arms[0], pair
     marks = [
         Mark(
-            round(6 + 88 * inside[row.arm], 3), _y(axis, row.mean), _ends(axis, row.data), _ends(axis, row.checkpoints),
+            round(6 + 88 * inside[row.arm], 3), place(axis, row.mean), spread(axis, row.data),
+            spread(axis, row.checkpoints),
             f"{row.arm} ({_both_units(evidence, row, a)}) {pct(row.mean)} correct, this data {pct_span(row.data)}, "
             f"these checkpoints {pct_span(row.checkpoints)}",
             label=row.arm,
@@ -301,9 +312,9 @@ def _blend_chart(
         x_title=f"share of {a} by {unit}, %; the rest is {b}",
         y_title="correct, %",
         x_ticks=[Tick(round(6 + 88 * share, 3), f"{100 * share:.3g}") for share in ticks],
-        y_ticks=_share_ticks(axis),
+        y_ticks=share_ticks(axis),
         series=[Series(f"{first.student}, {len(first.seeds)} seed{'s' * (len(first.seeds) != 1)}", 0, marks)],
-        references=[Reference(_y(axis, base.mean), f"{base.arm}, untuned {pct(base.mean)}")] if base else [],
+        references=[Reference(place(axis, base.mean), f"{base.arm}, untuned {pct(base.mean)}")] if base else [],
     )
 
 
@@ -360,7 +371,7 @@ def _budget_chart(evidence: Evidence, found: Sequence[BudgetPoint], kind: str, *
         x_title=x_title,
         y_title="finished, %" if finished else "correct, %",
         x_ticks=_apart([Tick(_across(at, highest), _at(at, kind)) for at in ticks]),
-        y_ticks=_share_ticks(axis),
+        y_ticks=share_ticks(axis),
         series=[
             Series(
                 arm,
@@ -407,8 +418,8 @@ def _budget_mark(point: BudgetPoint, axis: Axis, highest: float, *, finished: bo
     interval = pct_span(data or checkpoints)
     return Mark(
         _across(point.at, highest),
-        _y(axis, value),
-        _ends(axis, data),
-        _ends(axis, checkpoints),
+        place(axis, value),
+        spread(axis, data),
+        spread(axis, checkpoints),
         f"{at} {pct(value)} ({interval})",
     )

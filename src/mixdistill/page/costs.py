@@ -5,34 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mixdistill.arms import called
-from mixdistill.page.wording import number, rough_time
+from mixdistill.page.wording import short_number
 
 if TYPE_CHECKING:
     from mixdistill.evidence.details import AnswerCost
     from mixdistill.evidence.rows import Evidence
-    from mixdistill.types import Interval
 
 __all__ = ["costs_words"]
 
 
 def costs_words(evidence: Evidence) -> list[str]:
     """Tokens of 1,000 answers of each arm on the primary benchmark, a line per student; nothing where none was
-    measured."""
+    measured. Their intervals are in the table."""
     wanted = evidence.primary.benchmark if evidence.primary else None
     rows = [c for c in evidence.details.costs if wanted in (None, c.benchmark) and not called(c.arm).variant]
-    students = [s.name for s in evidence.students]
-    lines = []
-    for student in students:
-        mine = [row for row in rows if row.student == student]
-        if mine:
-            lines.append(f"{student}: {', '.join(map(_said, mine))}.")
-    return lines
+    of = {s.name: [row for row in rows if row.student == s.name] for s in evidence.students}
+    return [f"{student}: {', '.join(map(_said, mine))} tokens" for student, mine in of.items() if mine]
 
 
 def _said(row: AnswerCost) -> str:
-    time = "" if row.seconds is None else f" in {rough_time(row.seconds)}"
-    return f"{row.arm} {number(round(row.tokens))} tokens{_between(row.interval)}{time}"
-
-
-def _between(interval: Interval | None) -> str:
-    return f" ({number(round(interval.low))}\N{EN DASH}{number(round(interval.high))})" if interval else ""
+    return f"{row.arm} {short_number(row.tokens)}"

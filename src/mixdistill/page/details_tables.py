@@ -269,12 +269,15 @@ def looks(evidence: Evidence) -> Table:
     """Every time that the study was looked at."""
     return table(
         "looks",
-        "Every look at the declared comparison, with the p it had then",
+        "Every look at the declared comparison, with the p it had then and what that was multiplied by for the looks",
         evidence.details.looks,
         Column("when", WORDS, lambda row: row.when),
         Column("contrast", WORDS, lambda row: row.contrast),
-        STUDENT, SEEDS, PROBLEMS,
+        STUDENT, BENCHMARK,
+        Column("look", COUNT, lambda row: row.look),
+        SEEDS, PROBLEMS,
         Column("gap then", PRINTED, lambda row: row.delta),
         Column("p then", PLAIN, lambda row: row.p),
+        Column("p was paid for", WORDS, lambda row: f"× {row.paid:g}" if row.paid else "nothing left"),
         Column("verdict then", WORDS, lambda row: row.verdict),
     )  # fmt: skip

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mixdistill.page import contents, figures, render, tables
+from mixdistill.page import contents, copies, figures, render, tables
 
 if TYPE_CHECKING:
     from mixdistill.evidence.rows import Evidence
@@ -23,7 +23,7 @@ def svgs(evidence: Evidence, declared: Sequence[Gap]) -> dict[str, str]:
     """File name without its ending -> picture. That of the gaps shows the declared ones."""
     picture = evidence.model_copy(update={"gaps": list(declared)})
     found = {"gap": render.flat(render.gap_svg(picture))} if declared else {}
-    for charts in contents.plots(evidence).values():
+    for charts in (*contents.plots(evidence).values(), copies.copies(evidence)):
         found |= {_named(chart.name): render.flat(render.chart_svg(chart)) for chart in charts}
     for figure in figures.outcome_figures(evidence):
         for panel in figure.panels[:1]:

@@ -87,6 +87,8 @@ def gaps(evidence: Evidence) -> Table:
         Column("p", PLAIN, lambda g: g.p),
         Column("p (Holm)", PLAIN, lambda g: g.p_holm),
         Column("detectable", DETECTABLE, lambda g: g.detectable),
+        Column("with endless problems", DETECTABLE, lambda g: g.detectable_endless_problems),
+        Column("with endless seeds", DETECTABLE, lambda g: g.detectable_endless_seeds),
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "headline",
     "is_primary",
     "listed",
+    "look_words",
     "number",
     "pct",
     "pct_span",
@@ -157,8 +158,26 @@ def _reach(evidence: Evidence, gap: Gap) -> str:
         told = [f"{points(o.delta) if o and o.delta * gap.delta <= 0 else 'not'} {how}" for how, o in there]
         return f"{points(gap.delta)} points, but {listed(told)}"
     if gap.p_holm is not None and not gap.data.low <= 0 <= gap.data.high:
-        return f"{points(gap.delta)} points, but Holm's p over all students is {gap.p_holm:.2g}"
-    return f"anything from {span(gap.data)} points"
+        if gap.look is None:
+            return f"{points(gap.delta)} points, but Holm's p over all students is {gap.p_holm:.2g}"
+        return f"{points(gap.delta)} points, but p is {gap.p_holm:.2g} when this look and all students are paid for"
+    why = f"; would need {gap.needed}" if gap.needed else f"; {few}" if (few := _few(gap)) else ""
+    return f"anything from {span(gap.data)} points{why}"
+
+
+def _few(gap: Gap) -> str:
+    """That there are too few problems for any verdict, in the verdict's own words."""
+    return gap.verdict.partition("(")[2].rstrip(")") if "fewer than" in gap.verdict else ""
+
+
+def look_words(gap: Gap) -> str:
+    """How often a study was looked at, and what that cost; nothing of what has no price."""
+    if gap.look is None:
+        return ""
+    times = f"p × {gap.paid:g}" if gap.paid else "nothing is left, so that there is no verdict"
+    if (gap.look, gap.paid) == (1, 1):
+        return "The only look at this study, as declared: nothing is paid for others."
+    return f"Look {gap.look} at this study, paid for: {times}."
 
 
 class Higher(NamedTuple):
@@ -278,6 +297,7 @@ def reach(evidence: Evidence) -> list[str]:
                 f"A true gap of {100 * gap.detectable:.1f} points or more would be found in 4 of 5 repetitions; "
                 "a smaller one would often be missed."
             )
+        text += f" {look_words(gap)}"
         if decision(gap) == "open":
             text += " To be unable to tell is not to find no difference."
         lines.append(text.strip())

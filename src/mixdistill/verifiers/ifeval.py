@@ -161,8 +161,8 @@ def _words(text: str, s: Settings) -> bool:
 def _nth_paragraph(text: str, s: Settings) -> bool:
     """Paragraphs are parted by an empty line."""
     parts = text.split("\n\n")
-    there = sum(bool(part.strip()) for part in parts)
-    if s["nth_paragraph"] > there or not (part := parts[s["nth_paragraph"] - 1].strip()):
+    there, nth = sum(bool(part.strip()) for part in parts), int(s["nth_paragraph"])
+    if nth > there or not (part := parts[nth - 1].strip()):
         return False
     first = re.split(r"[.,?!'\"]", part.split()[0].lstrip("'\"").lower(), maxsplit=1)[0]
     return there == s["num_paragraphs"] and first == s["first_word"].lower()
