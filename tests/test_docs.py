@@ -69,6 +69,7 @@ NAMES = (
     "paper",
     "published-confound",
     "report",
+    "evaluation",
 )
 COMPLETE = (
     "extending",
@@ -110,6 +111,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "code": {"yaml", "json"},
         "decontamination": {"yaml"},
         "benchmarks": {"yaml"},
+        "evaluation": {"yaml"},
         "mixing": {"yaml", "json"},
         "verdicts": {"console", "text"},
         "training": set(),

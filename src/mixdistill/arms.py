@@ -1,8 +1,9 @@
-"""What an arm is called: `mix`; trained once more under another budget `mix@loss_tokens`; asked otherwise `mix+short`.
+"""What an arm is called: `mix`; trained once more under another budget `mix@loss_tokens`; asked otherwise `mix+short`;
+asked in other words `mix~carefully`.
 
 A *variant* is the same arm under a budget that differs in one thing; a *mode* is a way of asking one and the same
 model.
-Names in a recipe hold neither `@` nor `+`, so the parts of a name are always told apart.
+Names in a recipe hold neither `@`, `+` nor `~`, so the parts of a name are always told apart.
 """
 
 from __future__ import annotations
@@ -24,21 +25,25 @@ class Called(NamedTuple):
     """An entry of `budget.also`; "" for the arm as it was declared."""
     mode: str = ""
     """The teacher whose tag the prompts carry, or how an untuned student is asked; "" for the arm's own way."""
+    wording: str = ""
+    """A paraphrase of what is asked; "" for the study's own words."""
 
     def __str__(self) -> str:
-        return self.arm + (f"@{self.variant}" if self.variant else "") + (f"+{self.mode}" if self.mode else "")
+        parts = (("@", self.variant), ("+", self.mode), ("~", self.wording))
+        return self.arm + "".join(sign + part for sign, part in parts if part)
 
     @property
     def trained(self) -> str:
         """The name of its training: every mode asks the same model."""
-        return str(self._replace(mode=""))
+        return str(self._replace(mode="", wording=""))
 
 
 def called(name: str) -> Called:
     """The parts of a name."""
-    rest, _, mode = name.partition("+")
+    rest, _, wording = name.partition("~")
+    rest, _, mode = rest.partition("+")
     arm, _, variant = rest.partition("@")
-    return Called(arm, variant, mode)
+    return Called(arm, variant, mode, wording)
 
 
 def of_variant(name: str, variant: str) -> str:

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mixdistill import forcing, loops, prompts, ranks, resolve
+from mixdistill import forcing, loops, paraphrases, prompts, ranks, resolve
 from mixdistill.arms import Called, called
 from mixdistill.chain import grading_options
 from mixdistill.collect import TABLE as TRACES
@@ -39,7 +39,10 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
     benchmarks = {name: _benchmark(store, name) for name in recipe.problems.eval}
     grading = {name: grading_options(recipe.on(name)) for name in benchmarks}
     asked = cells(recipe, store)
-    return [_unit(recipe, store, cell, name, *b, grading[name]) for cell in asked for name, b in benchmarks.items()]
+    found = [_unit(recipe, store, cell, name, *b, grading[name]) for cell in asked for name, b in benchmarks.items()]
+    other = paraphrases.benchmark(recipe)
+    worded = paraphrases.cells(recipe)
+    return found + [_unit(recipe, store, cell, other, *benchmarks[other], grading[other]) for cell in worded]
 
 
 def cells(recipe: Recipe, store: Store) -> list[tuple[str, ...]]:
@@ -51,7 +54,7 @@ def cells(recipe: Recipe, store: Store) -> list[tuple[str, ...]]:
 def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Sample one student on one benchmark, grade the traces at every cap, count."""
     *cell, benchmark = unit.key
-    ask, recipe = recipe.problems.eval[benchmark].ask, recipe.on(benchmark)
+    ask, recipe = paraphrases.ask(recipe, cell[1], benchmark), recipe.on(benchmark)
     folder, evaluate = store.folder("evaluate", *unit.key), recipe.evaluate
     problems = store.read(store.folder("problems"), Problem, benchmark)
     weights = next(v for k, v in unit.inputs.items() if k.startswith("train/"))
@@ -69,7 +72,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         chat_template_kwargs=_template_kwargs(recipe, cell),
         tag=recipe.tag_of(cell[1]),
         ask=ask,
-        points=forcing.points(evaluate),
+        points=() if called(cell[1]).wording else forcing.points(evaluate),
     )
     _refuse_other_template(store, asked, cell)
     answered = answer(recipe, store, asked)
@@ -99,7 +102,8 @@ def _unit(
     answers: str,
     graded: tuple[dict[str, Any], dict[str, str]],
 ) -> Unit:
-    ask, recipe = recipe.problems.eval[benchmark].ask, recipe.on(benchmark)
+    ask, recipe = paraphrases.ask(recipe, cell[1], benchmark), recipe.on(benchmark)
+    k, early = _samples(recipe, cell), {} if called(cell[1]).wording else forcing.options(recipe)
     student, evaluate = recipe.students[cell[0]], recipe.evaluate
     untuned = _untuned(cell)
     if untuned:
@@ -115,13 +119,13 @@ def _unit(
             "sampling": _sampling_options(recipe, cell) | prompts.identity(ask),
             **grading,
             "caps": list(evaluate.caps),
-            **forcing.options(recipe),
-            "k": samples(recipe, cell[0]),
+            **early,
+            "k": k,
             "stage": VERSION,
             **ranks.options(recipe, cell, benchmark),
         },
         inputs={trained: weights, "problems": answers},
-        wanted=Extent(author(cell), problems, samples(recipe, cell[0])),
+        wanted=Extent(author(cell), problems, k),
         table=TRACES,
         cost=2.0 if untuned else 1.0,
         given=given | ({trained: student.model} if untuned else {}),
@@ -138,6 +142,11 @@ def bases(recipe: Recipe, store: Store, student: str) -> list[str]:
     return [BASE, *(str(Called(BASE, mode=way)) for way in ways)]
 
 
+def _samples(recipe: Recipe, cell: Sequence[str]) -> int:
+    """How often each problem is asked: in other words once."""
+    return 1 if called(cell[1]).wording else samples(recipe, cell[0])
+
+
 def _untuned(cell: Sequence[str]) -> bool:
     return called(cell[1]).arm == BASE
 
@@ -151,6 +160,8 @@ def _template_kwargs(recipe: Recipe, cell: Sequence[str]) -> dict[str, Any]:
 
 def _refuse_other_template(store: Store, asked: Asked, cell: Sequence[str]) -> None:
     """Raises StageError where a training's student would be asked with another template than it was trained with."""
+    if called(cell[1]).wording:
+        paraphrases.refuse_unknown(asked, Template.load(asked.model, chat_template_kwargs=asked.chat_template_kwargs))
     trained = None if _untuned(cell) else store.marker(store.folder("train", *_training(cell)))
     if trained is not None:
         now = Template.load(asked.model, chat_template_kwargs=asked.chat_template_kwargs).fingerprint

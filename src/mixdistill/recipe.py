@@ -170,7 +170,7 @@ class Recipe(Section):
 
     def pure_arms(self, arm: str) -> list[str]:
         """The pure arms of the teachers that `arm` blends, of the same variant."""
-        name, variant, _ = called(arm)
+        name, variant, *_ = called(arm)
         teachers = {t for t, w in self.arms[name].weights.items() if w > 0}
         return [of_variant(a, variant) for a, spec in self.arms.items() if a != name and _pure(spec) in teachers]
 

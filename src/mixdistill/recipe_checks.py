@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mixdistill import asking, prompts, resolve
+from mixdistill import asking, paraphrases, prompts, resolve
 from mixdistill.arms import SELF, called
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
 from mixdistill.evidence import published
@@ -317,6 +317,7 @@ def _check_limits(recipe: Recipe) -> list[str]:
                 f"evaluate.caps: must be below evaluate.sampling.max_tokens={limit} (got {cap}); "
                 "leave it out, or raise max_tokens"
             )
+    found += paraphrases.findings(recipe) if recipe.evaluate.paraphrases else []
     if recipe.evaluate.forced and not recipe.evaluate.caps:
         found.append("evaluate.forced: needs evaluate.caps, at which answers are asked for; name some")
     return found

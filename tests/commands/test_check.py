@@ -69,6 +69,7 @@ def test_the_whole_plan_reads_like_this(raw):
         "contrasts   long_cot_gap  long - short     primary, on signs\n"
         "            mix_gain      mix - each_pure\n"
         "evaluation  128 traces: 16 models x (8 of signs), at most 64 tokens each, also cut at 32\n"
+        "              signs: 4 problems are fewer than 100: it is shown and decides nothing\n"
         "time        training    about 1 s on 2 cores\n"
         "            evaluation  about 1 s where students write as long as their teachers\n"
         "                        at most 1 s at the limit of tokens\n"

@@ -86,8 +86,8 @@ def test_one_seed_asks_for_more_of_them() -> None:
 
 
 def test_too_few_problems_ask_for_enough_of_them() -> None:
-    few = primary(verdict="can't tell (fewer than 100 problems)", problems=40)
-    assert next_steps(of(few)) == ["Ask m 100 problems or more of signs (40 now): fewer decide nothing."]
+    few = [primary(s, verdict="can't tell (fewer than 100 problems)", problems=40) for s in ("s", "m")]
+    assert next_steps(of(*few)) == ["Ask 100 problems or more of signs (40 now): fewer decide nothing."]
 
 
 def test_a_gap_that_depends_on_the_reading_or_the_budget_asks_for_that() -> None:

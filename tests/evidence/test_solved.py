@@ -50,6 +50,12 @@ def test_equally_hard_problems_are_no_easier_where_all_solved_them_though_every_
     assert (last.pass_rate, last.pass_rate_overall) == (0.5, 0.5)
     assert last.easier is not None
     assert last.easier.low < 0 < last.easier.high
+    there = last.intervals["pass_rate"]
+    assert (there.low + there.high) / 2 == pytest.approx(0.5)
+    assert 0.08 < (there.high - there.low) / 2 < 0.15, "half of fifty problems, of two teachers"
+    overall = last.intervals["pass_rate_overall"]
+    assert overall.high - overall.low < there.high - there.low, "of all problems it is surer"
+    assert set(last.intervals) == {"pass_rate", "pass_rate_overall", "tokens: a", "tokens: b"}
 
 
 def test_problems_that_teachers_agree_on_are_easier_where_all_solved_them():

@@ -135,6 +135,18 @@ def test_continuing_the_first_tokens_of_a_greedy_answer_gives_the_rest_of_it(tea
     assert all(c.reasoning == "" and c.content for c in rest), "and it is not split"
 
 
+def test_an_engine_that_is_kept_serves_one_list_after_another_and_ends_with_the_block(teacher: str):
+    wanted = requests(3)
+    with VLLM(teacher, **FAST) as backend:
+        once, engine = answers(backend, wanted), backend._llm
+        rows = backend.generate(wanted)
+        next(rows)
+        rows.close()
+        assert ids(answers(backend, wanted)) == ids(once)
+        assert backend._llm is engine
+    assert "_llm" not in vars(backend)
+
+
 def test_what_cannot_be_loaded_is_said_in_a_line(teacher: str, tmp_path: Path):
     with pytest.raises(DataError, match=r"give a model folder|give a folder or hub id"):
         list(VLLM(str(tmp_path / "missing"), **FAST).generate(requests(1)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from mixdistill import evaluate, prompts, recipe, resolve
+from mixdistill import evaluate, paraphrases, prompts, recipe, resolve
 from mixdistill.commands import costs, estimates, faults, judging, memory, trainings
 from mixdistill.commands import smoke as smoke_run
 from mixdistill.commands.faults import Found
@@ -247,7 +247,7 @@ def _evaluation(study: Recipe, store: Store, found: Found) -> PlannedEvaluation:
     return PlannedEvaluation(
         models=len(asked),
         traces={b: n * max(k[b].values()) for b, n in problems.items()},
-        total=sum(n * k[b][cell[0]] for b, n in problems.items() for cell in asked),
+        total=sum(n * k[b][cell[0]] for b, n in problems.items() for cell in asked) + _worded(study, problems),
         dev=sum(a.traces for a in estimates.dev_asked(study, store, found)),
         max_tokens=study.evaluate.sampling.max_tokens,
         caps=study.evaluate.caps,
@@ -280,6 +280,11 @@ def _asked_otherwise(study: Recipe) -> list[str]:
         f"problems.train: {how}, and {', '.join(named)} ask{'s' * (len(named) == 1)} {ways}: students are examined in "
         "other words than they were trained on; set problems.train.ask to the same, where that is meant"
     ]
+
+
+def _worded(study: Recipe, problems: dict[str, int]) -> int:
+    """Traces of the primary benchmark in other words."""
+    return problems[paraphrases.benchmark(study)] * len(paraphrases.cells(study))
 
 
 def _warnings(folder: str, disk: Disk) -> list[str]:

@@ -6,7 +6,7 @@ that nobody has seen are assumed; each of these is said. No rate was measured on
 
 from __future__ import annotations
 
-from mixdistill import evaluate
+from mixdistill import evaluate, paraphrases
 from mixdistill.arms import BASE, called
 from mixdistill.commands import estimates
 from mixdistill.commands.plans import Amount, Cost
@@ -142,13 +142,15 @@ def _evaluation(study: Recipe, store: Store, counts: dict[str, int], lengths: di
     asked = [
         (cell[0], cell[1], benchmark) for cell in evaluate.cells(study, store) for benchmark in study.problems.eval
     ]
+    asked += [(cell[0], cell[1], paraphrases.benchmark(study)) for cell in paraphrases.cells(study)]
     seconds = []
     for student, arm, benchmark in asked:
         limit = study.on(benchmark).evaluate.sampling.max_tokens
         if limit is None and lengths is None:
             return Amount(value=None, basis=estimates.NO_LIMIT)
         mean = float(limit or 0) if lengths is None else _answer(study, arm, lengths)
-        traces = counts[benchmark] * samples(study.on(benchmark), student)
+        k = 1 if called(arm).wording else samples(study.on(benchmark), student)
+        traces = counts[benchmark] * k
         seconds.append(_asking(study.students[student].model, traces * min(mean, limit or mean)))
     return _hours(seconds, f"{len(asked):,} evaluations")
 

@@ -181,7 +181,9 @@ def _comparisons(recipe: Recipe, correct: Cells, levels: Levels, variant: str) -
 
 def _compare(recipe: Recipe, correct: Cells, asked: _Asked, student: str, view: View) -> _Comparison | None:
     """None where an arm was not scored, or not on a seed of the other."""
-    arm, bases = asked.arm, _bases(correct, student)
+    # In other words the untuned student was asked the primary benchmark alone.
+    arm, there = asked.arm, {a for s, a, _, b in correct if (s, b) == (student, view.benchmark)}
+    bases = [base for base in _bases(correct, student) if base in there or not called(base).wording]
     others = [b for other in asked.others for b in (bases if other == BASE else [other])]
     scores = {a: _scores(correct, student, a, view) for a in (arm, *others)}
     if not others or not all(scores.values()) or not all(_comparable(scores[arm][0], scores[o][0]) for o in others):

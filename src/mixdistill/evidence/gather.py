@@ -20,7 +20,7 @@ from typing import Any
 from mixdistill import evaluate
 from mixdistill.arms import BY, called
 from mixdistill.errors import Diverged
-from mixdistill.evidence import looks, means
+from mixdistill.evidence import looks, means, paraphrased
 from mixdistill.evidence.confound_table import Cell, Trained, confound_tables
 from mixdistill.evidence.confounds import OTHERWISE, confounds
 from mixdistill.evidence.curves import over_training
@@ -62,8 +62,10 @@ SMOKE = Confound(
 def gather(recipe: Recipe, store: Store) -> Evidence:
     """Everything the report shows."""
     levels = {b: _levels(store, b) for b in recipe.problems.eval}
-    done = [unit for unit, s in plan(recipe, store, "evaluate") if s is State.DONE]
+    finished = [unit for unit, s in plan(recipe, store, "evaluate") if s is State.DONE]
+    done, worded = paraphrased.parted(finished)
     answers = read(recipe, store, done)
+    words = paraphrased.read_all(recipe, store, [*done, *worded])
     found = gaps(recipe, answers.correct, levels, partial(looks.pay, looks.read(store), once=recipe.looks == "once"))
     if recipe.smoke:
         found = {way: [gap.model_copy(update={"verdict": NO_VERDICT}) for gap in rows] for way, rows in found.items()}
@@ -110,11 +112,22 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         dev_gaps=curves.gaps,
         moving=curves.moving,
         details=details(
-            recipe, store, done, answers.correct[recipe.verify.counts], found[declared], curves, levels, students
+            recipe,
+            store,
+            done,
+            answers.correct[recipe.verify.counts],
+            found[declared],
+            curves,
+            levels,
+            students,
+            words.rows,
         ),
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, cells_done, diverged),
-        notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),
+        notes=words.notes
+        + _failed_requests(store, done)
+        + _without_dev(curves.left_out)
+        + _notes(recipe, store, cells_done),
         command=_command(store),
         recipe=render(recipe),
         versions=versions() | _commit(),

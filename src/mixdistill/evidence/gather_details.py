@@ -6,7 +6,7 @@ from mixdistill.evidence import looks
 from mixdistill.evidence.costs import costs
 from mixdistill.evidence.crossover import crossovers
 from mixdistill.evidence.curves import Curves
-from mixdistill.evidence.details import Details
+from mixdistill.evidence.details import Details, Paraphrased
 from mixdistill.evidence.ended import ended
 from mixdistill.evidence.forgotten import forgotten
 from mixdistill.evidence.gaps import Cells, Levels, average_gaps
@@ -31,6 +31,7 @@ def details(
     curves: Curves,
     levels: Levels,
     students: list[StudentFacts],
+    words: list[Paraphrased],
 ) -> Details:
     """`done`: the evaluations that count; `correct` and `gaps`: those of the reading and the budget that count.
     Without `next_steps`, which follow from everything."""
@@ -38,6 +39,7 @@ def details(
         ended=ended(store, done),
         budget_points=budget_points(recipe, store, done),
         finished_gaps=finished_gaps(recipe, store, done, correct),
+        paraphrased=words,
         loops=looped(store, done),
         pass_at=pass_at(done, correct),
         parts=parts(store, done, gaps),

@@ -16,6 +16,8 @@ from mixdistill.page.wording import base_is_higher, decision, is_primary, listed
 from mixdistill.types import Gap, Outcome
 from mixdistill.yaml_text import parse_yaml
 
+FEWER = "fewer than "
+"""In a verdict that is not given for want of problems."""
 MANY_CUT = 0.2
 """Share of an arm's answers."""
 
@@ -28,6 +30,7 @@ def next_steps(evidence: Evidence) -> list[str]:
     return [
         *_not_there(evidence, gaps),
         *_unfair(evidence, gaps),
+        *_too_few(gaps),
         *(step for gap in gaps for step in _of_student(evidence, gap)),
         *_undertrained(evidence),
         *_cut(evidence),
@@ -57,6 +60,15 @@ def _unfair(evidence: Evidence, gaps: list[Gap]) -> list[str]:
         return []
     what = listed(list(dict.fromkeys(red)))
     return [f"Make the arms alike before you act on a gap between them: they differ in more than data ({what})."]
+
+
+def _too_few(gaps: list[Gap]) -> list[str]:
+    """Where nothing can be decided for want of problems, that of all students in one."""
+    few = [gap for gap in gaps if FEWER in gap.verdict]
+    if not few:
+        return []
+    least, first = few[0].verdict.partition(FEWER)[2].rstrip(")"), few[0]
+    return [f"Ask {least} or more of {first.benchmark} ({first.problems:,} now): fewer decide nothing."]
 
 
 def _of_student(evidence: Evidence, gap: Gap) -> list[str]:
@@ -120,9 +132,8 @@ def _decide(evidence: Evidence, gap: Gap) -> list[str]:
         return [f"Read the answers of {student} that `{verb}` lists: its verdict depends on how they are read."]
     if gap.depends_on:
         return [f"Decide for {student} by the budget that you will train under: the sign depends on it."]
-    if "fewer than" in gap.verdict:
-        least = gap.verdict.partition("fewer than ")[2].rstrip(")")
-        return [f"Ask {student} {least} or more of {gap.benchmark} ({gap.problems:,} now): fewer decide nothing."]
+    if FEWER in gap.verdict:
+        return []
     if gap.data is None and gap.problems > 1:
         return [f"Train {student} with 3 seeds or more (`{_more_seeds(evidence, student, 3)}`): one decides nothing."]
     seeds, problems = (_wanted(gap.needed, what) for what in ("seeds", "problems"))

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from mixdistill import forcing
+from mixdistill.arms import called
 from mixdistill.evidence import stats
 from mixdistill.evidence.answers import answers
 from mixdistill.evidence.details import BudgetPoint, FinishedGap
@@ -54,6 +55,8 @@ def budget_points(recipe: Recipe, store: Store, done: list[Unit]) -> list[Budget
     found: dict[Key, dict[int | None, list[Written]]] = defaultdict(dict)
     for unit in done:
         student, arm, seed, benchmark = cell_of(unit.key)
+        if called(arm).wording:
+            continue
         for (kind, at), rows in _points(recipe.on(benchmark), store, unit).items():
             found[student, arm, benchmark, kind, at][seed] = rows
     return [_point(key, by_seed) for key, by_seed in found.items() if all(by_seed.values())]

@@ -159,6 +159,8 @@ def loops(evidence: Evidence) -> Table:
         Column("answers", COUNT, lambda r: r.answers),
         Column("looped", COUNT, lambda r: r.looped),
         *measured("share", SHARE, lambda r: r.share, lambda r: r.interval),
+        PROBLEMS,
+        SEEDS,
         heads=2,
     )  # fmt: skip
 
