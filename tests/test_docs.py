@@ -24,8 +24,8 @@ import tiny
 from mixdistill import cli, export, fragments, mix, problems, prompts, resolve
 from mixdistill.backends.recorded import Recorded
 from mixdistill.commands import compare as comparing
+from mixdistill.commands import costs, plan_text, sheets
 from mixdistill.commands import lm_eval as crosschecking
-from mixdistill.commands import sheets
 from mixdistill.commands import ship as ship_verb
 from mixdistill.errors import DataError, RecipeError
 from mixdistill.evidence import kinds, readings, style
@@ -36,8 +36,8 @@ from mixdistill.handover import configurations, gate
 from mixdistill.mixing import mixtures
 from mixdistill.page import anatomy, contents, files
 from mixdistill.pipeline import STAGES
-from mixdistill.recipe import Recipe, build, load, parse_yaml, render
-from mixdistill.sections import Problems, Source, Train
+from mixdistill.recipe import Recipe, build, load, parse_yaml, render, shipped
+from mixdistill.sections import Problems, Published, Source, Train
 from mixdistill.store import Store
 from mixdistill.types import Outcome, Problem, Request, Trace, prompt_text
 from mixdistill.units import Extent, Unit
@@ -68,6 +68,8 @@ NAMES = (
     "compare",
     "lm-eval",
     "benchmarks",
+    "paper",
+    "published-confound",
     "report",
     "evaluation",
 )
@@ -123,6 +125,8 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "anatomy": {"yaml", "text"},
         "compare": {"console", "text"},
         "lm-eval": {"console", "text"},
+        "paper": {"yaml", "console"},
+        "published-confound": set(),
         "report": {"python"},
     }
 
@@ -610,3 +614,35 @@ def test_the_table_of_benchmarks_is_what_is_shipped():
         for name, f in shipped.items()
     }
     assert all(f"`{f['source']}`" in PAGES["benchmarks"] for f in shipped.values())
+
+
+def test_the_paper_page_lists_every_recipe_of_the_paper_with_its_size_and_cost():
+    found = []
+    for name in shipped():
+        if name.startswith("paper/"):
+            study = load(name)
+            cost = costs.cost(study, costs.known_rows(study), {}, Store(ROOT / "no-such-run"))
+            hours = [plan_text.hours(a.value).removeprefix("about ") for a in (cost.training, cost.evaluation)]
+            size = f"{len(study.students)}, {len(study.arms)}, {len(study.cells())}"
+            found.append((name, size, " + ".join(hours)))
+    rows = re.findall(r"^\| `(paper/[^`]+)` \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", PAGES["paper"], re.MULTILINE)
+    assert sorted(rows) == sorted(found)
+
+
+def test_the_recipes_of_the_paper_page_are_recipes(tmp_path: Path):
+    own, numbers = blocks("paper", "yaml")
+    (tmp_path / "my.yaml").write_text(own, encoding="utf-8")
+    made = load(tmp_path / "my.yaml")
+    assert (list(made.students), made.published) == (["mine"], [])
+    assert len(made.arms) == len(load("paper/table-3-controlled").arms)
+    shown = [Published(**row) for row in parse_yaml(numbers, "paper")["published"]]
+    known = [*load("paper/table-1-controlled").published, *load("paper/table-3-controlled").published]
+    assert all(row in known for row in shown)
+
+
+def test_the_page_of_the_published_confound_speaks_of_the_shipped_recipe():
+    study, page = load("published-confound"), " ".join(PAGES["published-confound"].split())
+    assert all(f"`{name}`" in page for name in (*study.arms, *list(study.contrasts)[:3]))
+    assert study.arms["mix-published"].budget == {"per_update": 530}
+    assert f"student `s`, {study.problems.train.limit:,} problems, two epochs, cosine without warm-up" in page
+    assert (study.seeds, study.train.num_train_epochs, study.train.warmup_ratio) == (5, 2, 0)

@@ -19,8 +19,8 @@ from mixdistill.recipe import SHELVES, Recipe, load, render, shipped
 from mixdistill.types import Example, Score
 
 FOLDER = Path(mixdistill.__file__).parent / "recipes"
-FILES = sorted(p for shelf in SHELVES if (FOLDER / shelf).is_dir() for p in (FOLDER / shelf).iterdir() if p.is_file())
-COUNT = 10
+FILES = sorted(p for shelf in SHELVES for p in (FOLDER / shelf).iterdir() if p.is_file())
+COUNT = 23
 """Raise this when a recipe is added, after reading what the tests say of it."""
 
 
@@ -152,17 +152,39 @@ def test_openr1_gives_a_long_and_a_short_teacher_without_a_server(tmp_path: Path
         assert len({e.problem_id for e in examples}) == 16, "those that both solve"
 
 
-def test_published_mix_turns_red_what_its_header_says():
-    """As the recipe would train 5,329 problems, which is how many rows the published sets have."""
-    recipe = load("paper-mix-as-published")
-    cells = {("qwen-3b", arm, 42): _published(recipe, arm, rows=5329) for arm in recipe.arms}
-    assert [m["facts"]["updates"] for m in cells.values()] == [666, 666, 20]
-    (table,) = confound_tables(recipe, cells)
+PUBLISHED = "paper/table-3-as-published"
+ROWS = {"mix-long": 5329, "mix-large": 4494}
+"""What the published sets come to without the hundredth that was held out."""
+
+
+@pytest.mark.parametrize(("mix", "pure", "updates"), [("mix-long", 666, 20), ("mix-large", 561, 11)])
+def test_published_mix_turns_red_what_its_header_says(mix: str, pure: int, updates: int):
+    recipe = load(PUBLISHED)
+    arms = recipe.group_of(mix)
+    cells = {("qwen-3b", arm, 42): _published(recipe, arm, rows=ROWS[mix]) for arm in arms}
+    assert [cells["qwen-3b", arm, 42]["facts"]["updates"] for arm in arms] == [pure, pure, updates]
+    (table,) = [t for t in confound_tables(recipe, cells) if t.student == "qwen-3b" and mix in t.rows[0].values]
     red = [row.name for row in table.rows if row.state == "red"]
-    header = (FOLDER / "paper-mix-as-published.yaml").read_text(encoding="utf-8")
-    assert f"# mixdistill marks red: {', '.join(red)};\n" in header
+    assert f"# mixdistill marks red: {', '.join(red)};\n" in shipped()[PUBLISHED].read_text(encoding="utf-8")
     (alarm,) = alarms(recipe, cells)
-    assert (alarm.severity, alarm.values) == ("red", {"mix-long": "20 updates, no warm-up"})
+    assert (alarm.severity, alarm.values) == ("red", {mix: f"{updates} updates, no warm-up"})
+
+
+def test_a_recipe_as_published_is_the_controlled_one_but_for_its_training_and_decoding():
+    for name in shipped():
+        if not name.endswith("-as-published"):
+            continue
+        theirs, ours = load(name), load(name.replace("as-published", "controlled"))
+        assert theirs.teachers == ours.teachers and theirs.published == ours.published
+        assert list(theirs.students) == list(ours.students)
+        assert {a: arm.weights for a, arm in theirs.arms.items()} == {a: arm.weights for a, arm in ours.arms.items()}
+        assert (theirs.contrasts, theirs.primary) == (ours.contrasts, ours.primary)
+        assert (theirs.seeds, ours.seeds) == ([42], 5)
+        assert theirs.problems.dev is None and ours.problems.dev is not None
+        assert not any(arm.train or arm.budget for arm in ours.arms.values()), (
+            "controlled: no arm has settings of its own"
+        )
+        assert (theirs.train.overlong, ours.train.overlong) == ("truncate", "drop")
 
 
 def _published(recipe: Recipe, arm: str, rows: int) -> dict[str, Any]:
@@ -180,6 +202,6 @@ def _published(recipe: Recipe, arm: str, rows: int) -> dict[str, Any]:
         peak_learning_rate=train.learning_rate,
         learning_rate_integral=updates * train.learning_rate / 2,
         warmup_updates=0,
-        truncated=0 if arm == "short" else 50,
+        truncated=50 if arm in ("long", "mix-long", "mix-large") else 0,
         teacher_share_mean=recipe.weights(arm, "qwen-3b"),
     )

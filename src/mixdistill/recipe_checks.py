@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from mixdistill import asking, paraphrases, prompts, resolve
 from mixdistill.arms import SELF, called
 from mixdistill.errors import MixdistillError, did_you_mean, one_line, said
+from mixdistill.evidence import published
 from mixdistill.mixing import mixtures
 from mixdistill.problems import key_of
 from mixdistill.recipe import AVERAGE, BASE, EACH_PURE, OVER_BASE, Recipe, self_of
@@ -99,6 +100,7 @@ def cross_check(recipe: Recipe) -> list[str]:
     found += _check_benchmarks(recipe)
     found += _check_limits(recipe)
     found += _check_dev(recipe)
+    found += published.findings(recipe)
     found += _check_chain(recipe)
     for metric in recipe.analyze.metrics:
         found += _check_reference("analyze.metrics", "metric", metric)

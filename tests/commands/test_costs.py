@@ -105,3 +105,14 @@ def test_the_lab_costs_nothing_and_a_real_study_does(tmp_path: Path):
     assert (total(load("demo"), tmp_path).training.value or 1) < 0.01
     real = total(load("long-vs-short"), tmp_path)
     assert 500 < (real.teachers.value or 0) < 1000 and 10 < (real.training.value or 0) < 50
+
+
+def test_published_traces_are_as_many_and_as_long_as_their_files_say(tmp_path: Path):
+    found = total(load("paper/figure-8-as-published"), tmp_path)
+    rows = 5383 * 2
+    tokens = (1300 + 100) + (400 + 100) + (0.2 * 1300 + 0.8 * 400 + 100)
+    assert found.training.value == pytest.approx(6 * 3e9 * rows * tokens / 1e14 / 3600)
+    assert found.assumed[1:] == [
+        "long: 1,300 tokens a trace, assumed by the size of its file",
+        "short: 400 tokens a trace, assumed by the size of its file",
+    ]

@@ -25,11 +25,19 @@ ROWS = {
     "math-ai/aime25": {"test": 30},
     "HuggingFaceH4/aime_2024": {"train": 30},
     "Hothan/OlympiadBench": {"train": 674},
+    "DigitalLearningGmbH/MATH-lighteval": {"train": 7500, "test": 5000},
     "Idavidrein/gpqa": {"train": 198},
     "TIGER-Lab/MMLU-Pro": {"test": 12032},
     "google/IFEval": {"train": 541},
 }
 """Rows of well-known data sets on the hub: id -> split -> how many, in the subset that is usually taken."""
+TRACES = {
+    "UWNSL/MATH_training_split_long_cot": (5383, 1300),
+    "UWNSL/MATH_training_split_short_cot": (5383, 400),
+    "UWNSL/MATH_training_split_distill_large_teacher": (4539, 400),
+    "UWNSL/MATH_training_split_distill_small_teacher": (4539, 400),
+}
+"""Published traces -> (how many, tokens of one, worked out from the size of the file)."""
 ASSUMED_LENGTH = 1000
 """Tokens of a trace that nobody has seen, of a teacher without a limit."""
 ASSUMED_SHARE = 4
@@ -86,6 +94,10 @@ def _length(teacher: Teacher, known: Amount | None) -> Amount:
     """Tokens of one trace, assumed where nobody knows."""
     if known is not None and known.value:
         return known
+    if (path := teacher.options.get("path")) in TRACES:
+        return Amount(
+            value=TRACES[path][1], basis=f"{TRACES[path][1]:,} tokens a trace, assumed by the size of its file"
+        )
     limit = teacher.sampling.max_tokens
     if limit is None:
         return Amount(value=ASSUMED_LENGTH, basis=f"{ASSUMED_LENGTH:,} tokens a trace, assumed")
@@ -107,14 +119,21 @@ def _hours(seconds: list[float | str], basis: str) -> Amount:
 
 
 def _training(study: Recipe, problems: int, lengths: dict[str, Amount]) -> Amount:
-    work = estimates.Work(study, problems, ASSUMED_PROMPT, lengths)
     tries = study.tune.learning_rate if study.tune else ()
     trials = [(student, arm, 0) for student in study.students for arm in study.trained for _ in tries]
-    done = [work.training(cell) for cell in [*study.cells(), *trials]]
+    done = []
+    for cell in [*study.cells(), *trials]:
+        rows = min([problems, *(_recorded(study.teachers[t], problems) for t in study.weights(cell[1], cell[0]))])
+        done.append(estimates.Work(study, rows, ASSUMED_PROMPT, lengths).training(cell))
     rate = estimates.TRAIN_RATE["GPU"]
     return _hours(
         [w if isinstance(w, str) else w / rate for w in done], f"{len(done):,} trainings, every problem solved"
     )
+
+
+def _recorded(teacher: Teacher, problems: int) -> int:
+    """Problems that a teacher has a trace of, as far as that is known."""
+    return TRACES.get(str(teacher.options.get("path")), (problems, 0))[0]
 
 
 def _evaluation(study: Recipe, store: Store, counts: dict[str, int], lengths: dict[str, Amount] | None) -> Amount:

@@ -34,6 +34,8 @@ MODEL = "lab:bytes"
 EPOCHS = 2
 TOKENS = 16
 """Of an answer, at most."""
+STYLE = 4
+"""Traces of an arm whose tokens are ranked, at most."""
 SAMPLES = 2
 """Of a problem, at most."""
 ENDING = "-smoke"
@@ -161,7 +163,7 @@ def _student(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _evaluate(raw: dict[str, Any], batch: int) -> dict[str, Any]:
     found = {**raw, "sampling": {**raw.get("sampling", {}), "max_tokens": TOKENS}, "batch_size": batch}
-    found |= {"k": min(raw.get("k", 1), SAMPLES)}
+    found |= {"k": min(raw.get("k") or 1, SAMPLES), "style": min(raw.get("style", STYLE), STYLE)}
     return found | ({"caps": [TOKENS // 2]} if raw.get("caps") else {})
 
 
@@ -177,13 +179,12 @@ def _shorten(recipe: Recipe, raw: dict[str, Any], prompt: int, tokens: int) -> N
     """Trainings of two updates at most, with limits of length in proportion to those of the recipe. `prompt`: bytes of
     the longest; `tokens`: of all traces of the teacher that has the fewest."""
     lengths = [recipe.train_of(s, a).max_length for s in raw["students"] for a in recipe.arms]
-    room = prompt + fixtures.LONG + MARGIN
+    cuts = recipe.train.overlong == "truncate"
+    room = prompt + fixtures.LONG + (0 if cuts else MARGIN)  # rows are cut where the recipe has them cut
     epochs = min(recipe.train.num_train_epochs, EPOCHS)
     by_tokens = recipe.budget.unit == "loss_tokens"
     per_update = max(room, int(tokens * epochs / UPDATES)) if by_tokens else math.ceil(PROBLEMS * epochs / UPDATES)
-    # Rows are cut under smoke where the recipe has them cut, and else none is too long.
-    whole = max(lengths) if recipe.train.overlong == "truncate" else min(lengths)
-    scale = Scale(room / whole, epochs / recipe.train.num_train_epochs)
+    scale = Scale(room / (max if cuts else min)(lengths), epochs / recipe.train.num_train_epochs)
     longest = {"max_length": recipe.train.max_length, "num_train_epochs": recipe.train.num_train_epochs}
     raw["train"] = _train({**longest, **raw.get("train", {})}, scale)
     raw["budget"] = {**raw.get("budget", {}), "per_update": per_update}

@@ -11,6 +11,7 @@ from mixdistill.evidence.ended import ended
 from mixdistill.evidence.forgotten import forgotten
 from mixdistill.evidence.gaps import Cells, Levels, average_gaps
 from mixdistill.evidence.parts import parts
+from mixdistill.evidence.published import published
 from mixdistill.evidence.rows import StudentFacts
 from mixdistill.evidence.samples import looped, pass_at
 from mixdistill.evidence.style import style
@@ -44,6 +45,7 @@ def details(
         costs=costs(store, done),
         style=style(store, done),
         forgotten=forgotten(recipe, correct),
+        published=published(recipe, correct),
         averages=average_gaps(recipe, gaps, levels),
         looks=looks.together(looks.read(store), gaps),
         crossovers=crossovers(gaps, students),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from mixdistill.sections import Source
 from mixdistill.types import Problem, prompt_text
 
-LONG, SHORT = 320, 80
+LONG, SHORT = 320, 40
 """Bytes of reasoning, at least."""
 LEVELS = 5
 SUBJECTS = ("algebra", "geometry")
