@@ -1,15 +1,35 @@
 """Two copies of one finished run, and ways to make one of them another run, behind the back of its markers."""
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+import tiny
 from mixdistill.evidence import stats
 from mixdistill.evidence.compare import Side, compare, side
 from mixdistill.evidence.compared import Across, Compared
-from mixdistill.recipe import load
+from mixdistill.pipeline import STAGES
+from mixdistill.recipe import load, render
 from mixdistill.store import Store
+
+PROBLEMS = 10
+
+
+def finished(folder: Path) -> Path:
+    """A tiny study of two seeds with everything done but for its page."""
+    study = tiny.study(tiny.student(folder / "student"), seeds=2, problems=tiny.problem_sets(24, PROBLEMS))
+    store, _ = tiny.run(study, folder / "run", *STAGES[:-1])
+    (store.root / "recipe.yaml").write_text(render(study))
+    return store.root
+
+
+def copies(run: Path, folder: Path) -> tuple[Store, Store]:
+    """Two copies of a run: their trainings are the very same."""
+    first, second = (Store(Path(shutil.copytree(run, folder / name))) for name in ("one", "two"))
+    return first, second
 
 
 def sides(runs: tuple[Store, Store]) -> tuple[Side, Side]:

@@ -1,6 +1,7 @@
 """Two runs against each other: what is paired, which problems count, what is checked, what is refused."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,17 @@ from mixdistill.evidence.compared import Compared
 from mixdistill.evidence.unpaired import difference
 from mixdistill.store import Store
 from mixdistill.types import Problem
-from two_runs import against, edit, otherwise_trained, recipe, row, scores, sides
+from two_runs import PROBLEMS, against, copies, edit, finished, otherwise_trained, recipe, row, scores, sides
 
-PROBLEMS = 10
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory) -> Path:
+    return finished(tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture
+def runs(finished_run: Path, tmp_path: Path) -> tuple[Store, Store]:
+    return copies(finished_run, tmp_path)
 
 
 def test_seeds_of_one_number_are_a_pair_where_they_stand_for_the_same_draw(runs):

@@ -1,14 +1,26 @@
 """What besides the data differs between two runs: every row is there, and turns where it is planted."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mixdistill.evidence.compared import Compared
 from mixdistill.evidence.rows import ConfoundRow
-from two_runs import against, edit, recipe
+from mixdistill.store import Store
+from two_runs import against, copies, edit, finished, recipe
 
 GRADED = {"verify.verifier": "other", "verifier_version": "99"}
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory) -> Path:
+    return finished(tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture
+def runs(finished_run: Path, tmp_path: Path) -> tuple[Store, Store]:
+    return copies(finished_run, tmp_path)
 
 
 def _unlike(found: Compared) -> list[tuple[str, str]]:
