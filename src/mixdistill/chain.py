@@ -21,9 +21,9 @@ from mixdistill.asking import Questions, asks
 from mixdistill.collect import STOPPED
 from mixdistill.errors import StageError, Stopped
 from mixdistill.recipe import Recipe
-from mixdistill.sections import Link, Rule
+from mixdistill.sections import Link
 from mixdistill.store import Store
-from mixdistill.types import Decision, Outcome, Problem, Row, Trace, Verdict, content_hash
+from mixdistill.types import Decision, Outcome, Problem, Row, Rule, Trace, Verdict, content_hash
 
 VERDICTS, DECISIONS = "verdicts", "decisions"
 AT_ONCE = 64
