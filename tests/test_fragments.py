@@ -200,7 +200,6 @@ def test_a_list_of_names_is_short_for_them():
     assert list(of.problems.eval) == ["gsm8k", "math500"]
     gsm8k = of.problems.eval["gsm8k"]
     assert (gsm8k.source, gsm8k.subset, gsm8k.split, gsm8k.ask) == ("openai/gsm8k", "main", "test", "boxed")
-    assert of.primary_or_first().benchmark == "gsm8k"
 
 
 def study_of(benchmarks: Any, **sections: Any) -> Recipe:

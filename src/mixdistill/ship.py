@@ -100,7 +100,9 @@ def supported(recipe: Recipe, store: Store, student: str, max_tokens: int | None
     them. At the cap where it was scored there, else at the generation's own limit.
     """
     primary = recipe.primary_or_first()
-    benchmark = primary.benchmark if primary else next(iter(recipe.problems.eval))
+    # Of an average, its first benchmark: arms are ranked on answers to one list of problems.
+    deciding = next(name for name in recipe.problems.eval if name not in recipe.problems.guards)
+    benchmark = primary.benchmark if primary and primary.benchmark in recipe.problems.eval else deciding
     cap = max_tokens if max_tokens in recipe.on(benchmark).evaluate.caps else None
     found: dict[str, list[float]] = defaultdict(list)
     for unit, state in plan(recipe, store, "evaluate"):
