@@ -133,7 +133,7 @@ def details() -> Details:
         finished_gaps=[FinishedGap(**gap, benchmark="signs", max_tokens=None, delta=0.03, of=500, **known(0.03))],
         parts=parts(),
         undertrained=[GapUndertrained(**gap, since=0.75, delta=0.03, **known(0.03))],
-        loops=[Loops(**arm, answers=2_500, looped=310, share=0.124, interval=about(0.124, 0.03), seeds=5, problems=500)],
+        loops=[Loops(**arm, answers=2_500, looped=310, share=0.12, interval=about(0.12, 0.03), seeds=5, problems=500)],
         pass_at=[PassAt(**arm, samples=8, k=k, mean=mean, **known(mean)) for k, mean in ((1, 0.274), (8, 0.61))],
         paraphrased=[
             Paraphrased(**arm, wording=w, mean=m, **known(m)) for w, m in (("", 0.274), ("terse", 0.25))
