@@ -14,6 +14,7 @@ from mixdistill.evidence import stats
 from mixdistill.evidence.answers import answers
 from mixdistill.evidence.details import GapPart, Part
 from mixdistill.evidence.readings import RULES, cell_of
+from mixdistill.recipe import AVERAGE
 from mixdistill.store import Store
 from mixdistill.types import Gap, Outcome
 from mixdistill.units import Unit
@@ -30,10 +31,11 @@ Failures = dict[tuple[str, str, str, int | None], dict[Part, dict[int | None, di
 
 
 def parts(store: Store, done: list[Unit], gaps: list[Gap]) -> list[GapPart]:
-    """The parts of every gap over all problems between arms of the declared budget, read as the reading that counts
-    does; those of one gap add up to it."""
+    """The parts of every gap over all problems of a benchmark between arms of the declared budget, read as the reading
+    that counts does; those of one gap add up to it."""
     failed = failures(store, done)
-    return [row for gap in gaps if gap.group == ALL and not gap.variant for row in _taken_apart(gap, failed)]
+    whole = [gap for gap in gaps if gap.group == ALL and gap.benchmark != AVERAGE and not gap.variant]
+    return [row for gap in whole for row in _taken_apart(gap, failed)]
 
 
 def failures(store: Store, done: list[Unit]) -> Failures:
