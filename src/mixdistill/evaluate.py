@@ -40,7 +40,7 @@ def units(recipe: Recipe, store: Store) -> list[Unit]:
     grading = {name: grading_options(recipe.on(name)) for name in benchmarks}
     asked = cells(recipe, store)
     found = [_unit(recipe, store, cell, name, *b, grading[name]) for cell in asked for name, b in benchmarks.items()]
-    other = paraphrases.benchmark(recipe)
+    other = recipe.deciding_benchmark
     worded = paraphrases.cells(recipe)
     return found + [_unit(recipe, store, cell, other, *benchmarks[other], grading[other]) for cell in worded]
 

@@ -28,20 +28,12 @@ def shipped(ask: str) -> dict[str, Path]:
     return {p.stem: p for p in sorted((FOLDER / ask).glob("*.txt"))} if ask.isalnum() else {}
 
 
-def benchmark(recipe: Recipe) -> str:
-    """The one that is asked in other words: the primary comparison's; of an average, the first that is in it."""
-    primary, known = recipe.primary_or_first(), recipe.problems.eval
-    if primary and primary.benchmark in known:
-        return primary.benchmark
-    return next((name for name in known if name not in recipe.problems.guards), next(iter(known)))
-
-
 def wordings(recipe: Recipe) -> dict[str, str]:
     """Name -> template, by name or file. Raises RecipeError where there are no such wordings."""
     wanted = recipe.evaluate.paraphrases
     if isinstance(wanted, list):
         return {_name(file): file for file in wanted}
-    source = recipe.problems.eval[benchmark(recipe)]
+    source = recipe.problems.eval[recipe.deciding_benchmark]
     ask = source.ask or prompts.PLAIN
     if wanted and source.source.startswith("lab:"):
         raise RecipeError(

@@ -55,8 +55,7 @@ def options(recipe: Recipe, cell: Sequence[str], benchmark: str) -> dict[str, in
     """What of `evaluate.style` is an evaluation's: of the primary benchmark, of the untuned student and of every arm's
     first seed. Others have no such option, and stay what they are whatever it says."""
     student, arm, *seed = cell
-    primary = recipe.primary_or_first()
-    wanted = benchmark == (primary.benchmark if primary else next(iter(recipe.problems.eval)))
+    wanted = benchmark == recipe.deciding_benchmark
     first = arm == BASE or (arm in recipe.arms and int(seed[0]) == recipe.seeds_of(student)[0])
     return {OPTION: recipe.evaluate.style} if wanted and first and recipe.evaluate.style else {}
 

@@ -214,9 +214,20 @@ class Recipe(Section):
                 return self.primary.model_copy(update={"max_tokens": None})
         if self.primary or not self.contrasts:
             return self.primary
-        deciding = (name for name in self.problems.eval if name not in self.problems.guards)
-        benchmark = AVERAGE if self.weights_of_benchmarks else next(deciding)
+        benchmark = AVERAGE if self.weights_of_benchmarks else self._no_guards[0]
         return Primary(contrast=next(iter(self.contrasts)), benchmark=benchmark)
+
+    @property
+    def deciding_benchmark(self) -> str:
+        """The primary comparison's benchmark; of an average the first that is in it. What is measured on one list of
+        problems alone is measured on this one."""
+        primary = self.primary_or_first()
+        return primary.benchmark if primary and primary.benchmark in self.problems.eval else self._no_guards[0]
+
+    @property
+    def _no_guards(self) -> list[str]:
+        """Benchmarks that may decide something; all of them where all are guards."""
+        return [name for name in self.problems.eval if name not in self.problems.guards] or list(self.problems.eval)
 
     @property
     def weights_of_benchmarks(self) -> dict[str, float]:

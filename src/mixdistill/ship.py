@@ -99,10 +99,8 @@ def supported(recipe: Recipe, store: Store, student: str, max_tokens: int | None
     """(benchmark, the arms by their mean accuracy on it, the best first; of equal ones the simpler). Base is among
     them. At the cap where it was scored there, else at the generation's own limit.
     """
-    primary = recipe.primary_or_first()
-    # Of an average, its first benchmark: arms are ranked on answers to one list of problems.
-    deciding = next(name for name in recipe.problems.eval if name not in recipe.problems.guards)
-    benchmark = primary.benchmark if primary and primary.benchmark in recipe.problems.eval else deciding
+    # Arms are ranked on answers to one list of problems.
+    benchmark = recipe.deciding_benchmark
     cap = max_tokens if max_tokens in recipe.on(benchmark).evaluate.caps else None
     found: dict[str, list[float]] = defaultdict(list)
     for unit, state in plan(recipe, store, "evaluate"):

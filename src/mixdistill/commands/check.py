@@ -284,7 +284,7 @@ def _asked_otherwise(study: Recipe) -> list[str]:
 
 def _worded(study: Recipe, problems: dict[str, int]) -> int:
     """Traces of the primary benchmark in other words."""
-    return problems[paraphrases.benchmark(study)] * len(paraphrases.cells(study))
+    return problems[study.deciding_benchmark] * len(paraphrases.cells(study))
 
 
 def _warnings(folder: str, disk: Disk) -> list[str]:

@@ -142,7 +142,7 @@ def _evaluation(study: Recipe, store: Store, counts: dict[str, int], lengths: di
     asked = [
         (cell[0], cell[1], benchmark) for cell in evaluate.cells(study, store) for benchmark in study.problems.eval
     ]
-    asked += [(cell[0], cell[1], paraphrases.benchmark(study)) for cell in paraphrases.cells(study)]
+    asked += [(cell[0], cell[1], study.deciding_benchmark) for cell in paraphrases.cells(study)]
     seconds = []
     for student, arm, benchmark in asked:
         limit = study.on(benchmark).evaluate.sampling.max_tokens

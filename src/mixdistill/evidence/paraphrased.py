@@ -39,7 +39,7 @@ def read_all(recipe: Recipe, store: Store, units: list[Unit]) -> Words:
     """Every arm of the declared budget under every wording, the study's own first; nothing without others."""
     if not recipe.evaluate.paraphrases:
         return Words([], [])
-    benchmark, names = paraphrases.benchmark(recipe), ["", *paraphrases.wordings(recipe)]
+    benchmark, names = recipe.deciding_benchmark, ["", *paraphrases.wordings(recipe)]
     there = [unit for unit in units if cell_of(unit.key)[3] == benchmark]
     correct = read(recipe, store, there).correct[recipe.verify.counts]
     found: dict[str, dict[str, stats.Scores]] = {s: _arms(recipe, correct, s) for s in recipe.students}
