@@ -310,6 +310,17 @@ def test_arm_is_held_against_the_untuned_student_in_its_best_prompt():
     assert (sure.arms, sure.verdict) == (("long", "base+on"), "base beats long")
 
 
+def test_several_ways_of_asking_the_untuned_student_are_paid_for_where_one_of_them_beats_an_arm():
+    one = _twice(long=1, short=1) | {("base", None): 5}
+    alone = _gap(_gaps(one), "long_over_base")
+    assert (alone.verdict, alone.p) == ("base beats long", pytest.approx(0.042, abs=1e-3))
+    four = _gap(_gaps(one | {(f"base+{way}", None): 1 for way in "abc"}), "long_over_base")
+    assert (four.arms, four.data, four.delta) == (("long", "base"), alone.data, alone.delta)
+    assert (four.verdict.partition(" (")[0], four.p) == ("can't tell", pytest.approx(2 * alone.p))
+    ahead = _twice(long=9, short=9) | {(f"base{way}", None): 1 for way in ("", "+a", "+b", "+c")}
+    assert _gap(_gaps(ahead), "long_over_base").verdict == "long beats base"
+
+
 TWO = {
     "train": {"source": "lab:signs"},
     "eval": {"easy": {"source": "lab:signs", "weight": 3}, "hard": {"source": "lab:signs"}},

@@ -221,8 +221,12 @@ def _is_primary(recipe: Recipe, contrast: str, view: View) -> bool:
 def _gap(recipe: Recipe, way: Under, c: _Comparison, p_holm: float | None, look: Paid | None, against: Against) -> Gap:
     other, e = stats.beats_each(c.estimates)  # of a single arm, its own estimate
     verdict = _verdict(recipe, c, p_holm)
-    open_ = verdict.startswith(CANNOT_TELL)
-    turned_by, depends_on = ([], []) if open_ else _withdrawn_by(c, verdict, recipe.smallest_gap, against)
+    spent = look is not None and math.isinf(look.times)
+    turned_by, depends_on = (
+        ([], [])
+        if spent or verdict.startswith(CANNOT_TELL)
+        else _withdrawn_by(c, verdict, recipe.smallest_gap, against)
+    )
     counts = way.rule == recipe.verify.counts and not way.variant
     needed = _needed(recipe, c, e, look) if counts and verdict == CANNOT_TELL else ""
     if turned_by or depends_on:
@@ -274,7 +278,9 @@ def _verdict(recipe: Recipe, c: _Comparison, p: float | None) -> str:
     if c.each:
         said = verdicts.verdict_each(_by_declared_name(c.estimates), p, smallest=smallest)
     else:
-        said = verdicts.verdict(_plain(c.arm), _plain(other), e, p, smallest=smallest)
+        # Where the untuned student was asked in several ways, the interval alone does not pay for there being several.
+        joint = p if len(c.estimates) == 1 or p is not None else e.p
+        said = verdicts.verdict(_plain(c.arm), _plain(other), e, joint, smallest=smallest)
     return verdicts.FEW if c.view.few and e.data is not None else said
 
 
