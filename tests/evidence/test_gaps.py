@@ -382,6 +382,16 @@ def test_a_look_is_paid_for_before_holm_and_a_verdict_that_cannot_be_paid_is_non
     assert free.scores == paid.scores != ""
 
 
+def test_a_spent_look_gives_no_verdict_not_even_that_there_is_no_difference():
+    same = _twice(long=10, short=10)
+    free, spent = (
+        next(g for g in _two_benchmarks(same, same, pay, smallest_gap=0.3) if g.primary)
+        for pay in (None, lambda student, hash: Paid(2, math.inf))
+    )
+    assert free.verdict.startswith("no difference larger than")
+    assert spent.verdict == "can't tell (one look was declared, this is look 2)"
+
+
 def test_no_difference_does_not_stand_where_another_budget_shows_one():
     same = {"long": 10, "short": 10, "mix": 10}
     other = {"long": 14, "short": 7, "mix": 10}

@@ -231,7 +231,7 @@ def _gap(recipe: Recipe, way: Under, c: _Comparison, p_holm: float | None, look:
     needed = _needed(recipe, c, e, look) if counts and verdict == CANNOT_TELL else ""
     if turned_by or depends_on:
         verdict = f"{CANNOT_TELL} ({_why(turned_by, depends_on)})"
-    elif look is not None and math.isinf(look.times) and open_:
+    elif look is not None and spent:
         verdict = f"{CANNOT_TELL} (one look was declared, this is look {look.look})"
     elif needed:
         verdict = f"{CANNOT_TELL} (would need {needed})"
