@@ -382,6 +382,28 @@ def test_a_look_is_paid_for_before_holm_and_a_verdict_that_cannot_be_paid_is_non
     assert free.scores == paid.scores != ""
 
 
+def test_what_could_be_found_pays_for_the_look_and_for_every_student():
+    scores = {("long", 0): 14, ("long", 1): 12, ("long", 2): 13} | {("short", seed): 7 for seed in range(3)}
+    alone = _gap(_gaps(scores), "long_cot_gap")
+    found = _gaps(scores, students=["a", "b"])
+    of_two = next(g for g in found if g.primary)
+    at_cap = next(g for g in found if (g.name, g.max_tokens, g.group) == ("long_cot_gap", 8, "all"))
+    assert alone.detectable is not None and of_two.detectable is not None
+    assert of_two.detectable > 1.1 * alone.detectable
+    assert at_cap.detectable == alone.detectable, "what is exploratory pays for nothing"
+    first, second, spent = (
+        next(g for g in _two_benchmarks(scores, scores, lambda student, hash, t=t: Paid(1, t)) if g.primary).detectable
+        for t in (1.0, 2.0, math.inf)
+    )
+    assert first is not None and second is not None and second > 1.1 * first
+    assert spent is None
+    same = next(g for g in _two_benchmarks(scores, scores, None, students=TWINS) if g.primary).detectable
+    assert same == second, "two students cost what doubling p does"
+
+
+TWINS = {name: {"model": "some/model"} for name in ("t", "u")}
+
+
 def test_a_spent_look_gives_no_verdict_not_even_that_there_is_no_difference():
     same = _twice(long=10, short=10)
     free, spent = (

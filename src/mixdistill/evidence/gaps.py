@@ -236,7 +236,7 @@ def _gap(recipe: Recipe, way: Under, c: _Comparison, p_holm: float | None, look:
     elif needed:
         verdict = f"{CANNOT_TELL} (would need {needed})"
     ours, theirs = _common_seeds(c.scores[c.arm], c.scores[other])
-    parts = e.detectable
+    parts = _detectable(recipe, c, e, look)
     return Gap(
         name=c.name,
         variant=c.variant,
@@ -282,6 +282,14 @@ def _verdict(recipe: Recipe, c: _Comparison, p: float | None) -> str:
         joint = p if len(c.estimates) == 1 or p is not None else e.p
         said = verdicts.verdict(_plain(c.arm), _plain(other), e, joint, smallest=smallest)
     return verdicts.FEW if c.view.few and e.data is not None else said
+
+
+def _detectable(recipe: Recipe, c: _Comparison, e: stats.Estimate, look: Paid | None) -> stats.Detectable | None:
+    """What would be found by a test that pays for this look and, as Holm's first step, for every student."""
+    times = look.times if look else 1.0
+    if e.detectable is None or e.spread is None or math.isinf(times):
+        return None
+    return stats.detectable(e.spread, stats.ALPHA / (len(recipe.students) * times)) if c.primary else e.detectable
 
 
 def _needed(recipe: Recipe, c: _Comparison, e: stats.Estimate, look: Paid | None) -> str:
