@@ -94,6 +94,15 @@ def test_a_larger_gap_under_another_reading_is_told_by_its_size() -> None:
     assert "m (+20.2 points, but +30.2 under strict)" in render.headline(study)
 
 
+def test_a_gap_that_turns_with_the_wording_is_said_where_the_wordings_are() -> None:
+    details = example().details.model_copy(update={"turned_wordings": ["It turns when asked as way."]})
+    page, text = render.html(changed(details=details)), render.markdown(changed(details=details))
+    for shown in (page, text):
+        assert shown.index("In other words") < shown.index("It turns when asked as way.")
+    robust = page[page.index('<section id="robust"') :].partition("</section>")[0]
+    assert "It turns when asked as way." in robust
+
+
 def test_what_could_be_found_is_said_of_enough_problems_alone() -> None:
     found = "would be found in 4 of 5 repetitions"
     assert [found in line for line in wording.reach(example())] == [True, True]
