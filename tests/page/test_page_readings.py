@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import study_details
 from mixdistill.evidence.rows import Evidence
 from mixdistill.page import figures, render, wording
 from mixdistill.types import Rule
@@ -95,11 +96,11 @@ def test_a_larger_gap_under_another_reading_is_told_by_its_size() -> None:
 
 
 def test_a_gap_that_turns_with_the_wording_is_said_where_the_wordings_are() -> None:
-    details = example().details.model_copy(update={"turned_wordings": ["It turns when asked as way."]})
+    details = study_details.details().model_copy(update={"turned_wordings": ["It turns when asked as way."]})
     page, text = render.html(changed(details=details)), render.markdown(changed(details=details))
     for shown in (page, text):
         assert shown.index("In other words") < shown.index("It turns when asked as way.")
-    robust = page[page.index('<section id="robust"') :].partition("</section>")[0]
+    robust = page[page.index('<section id="robust"') :].partition('<section id="limits"')[0]
     assert "It turns when asked as way." in robust
 
 
