@@ -54,6 +54,15 @@ def test_headline_says_what_keeps_a_gap_open_whose_interval_leaves_out_zero() ->
     assert f"can't tell long from short for s ({minus}14.2 points, but Holm's p over all students is 0.076)" in line
 
 
+def test_headline_says_too_few_problems_before_any_p_and_no_p_that_keeps_nothing_open() -> None:
+    evidence, clear = example(), {"delta": 1.0, "data": Interval(low=0.9, high=1.0), "p_holm": 0.00038}
+    few = evidence.gaps[0].model_copy(update=clear | {"verdict": "can't tell (fewer than 100 problems)"})
+    line = render.headline(evidence.model_copy(update={"gaps": [few, *evidence.gaps[1:]]}))
+    assert "for s (anything from +90.0 to +100.0 points; fewer than 100 problems)" in line
+    few = few.model_copy(update={"p_holm": 0.4})
+    assert "Holm" not in render.headline(evidence.model_copy(update={"gaps": [few, *evidence.gaps[1:]]}))
+
+
 def test_headline_names_students_without_a_measurement() -> None:
     assert render.headline(decided(example(), s=(0.1, "long helps"))).endswith("; m was not measured.")
 

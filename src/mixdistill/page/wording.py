@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mixdistill.arms import BASE, BY, called
+from mixdistill.evidence.stats import ALPHA
 
 if TYPE_CHECKING:
     from mixdistill.evidence.rows import Evidence, SharedStep
@@ -157,7 +158,8 @@ def _reach(evidence: Evidence, gap: Gap) -> str:
         there += [(BY[variant], others.get(variant)) for variant in gap.depends_on]
         told = [f"{points(o.delta) if o and o.delta * gap.delta <= 0 else 'not'} {how}" for how, o in there]
         return f"{points(gap.delta)} points, but {listed(told)}"
-    if gap.p_holm is not None and not gap.data.low <= 0 <= gap.data.high:
+    clear = not gap.data.low <= 0 <= gap.data.high
+    if clear and gap.p_holm is not None and gap.p_holm >= ALPHA and not _few(gap):
         if gap.look is None:
             return f"{points(gap.delta)} points, but Holm's p over all students is {gap.p_holm:.2g}"
         return f"{points(gap.delta)} points, but p is {gap.p_holm:.2g} when this look and all students are paid for"
