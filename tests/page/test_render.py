@@ -215,9 +215,22 @@ def test_the_primary_comparison_is_drawn_first() -> None:
     assert [gap.student for gap in first.panels[0].rows] == ["s", "m"]
 
 
-def test_scores_under_another_rule_never_enter_the_figures() -> None:
-    other = [score.model_copy(update={"verifier": "flexible"}) for score in scores()]
-    assert figures.outcome_figures(changed(scores=[*scores(), *other])) == figures.outcome_figures(example())
+def test_a_benchmark_with_a_verifier_of_its_own_is_drawn_like_the_others() -> None:
+    own = {"benchmark": "gpqa", "verifier": "choice"}
+    study = changed(
+        scores=[*scores(), *(score.model_copy(update=own) for score in scores())],
+        gaps=[*gaps(), *(gap.model_copy(update=own | {"primary": False}) for gap in gaps())],
+    )
+    panels = figures.outcome_figures(study)[0].panels
+    assert [panel.benchmark for panel in panels] == ["signs", "signs", "gpqa", "gpqa"]
+    assert [len(panel.rows) for panel in panels] == [4, 4, 4, 4]
+    assert [p.benchmark for p in figures.gap_figures(study)[0].panels] == ["signs", "signs", "gpqa", "gpqa"]
+
+
+def test_the_declared_comparison_is_so_whoever_grades_its_benchmark() -> None:
+    study = changed(verifier="choice", gaps=[gap.model_copy(update={"verifier": "choice"}) for gap in gaps()])
+    assert [wording.is_primary(study, gap) for gap in study.gaps[:3]] == [True, True, False]
+    assert "verifier <b>choice</b>" in render.html(study)
 
 
 def test_outcome_bars_add_up_to_every_answer() -> None:

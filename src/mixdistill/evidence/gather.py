@@ -84,7 +84,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         smoke=recipe.smoke,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         primary=Primary(**primary.model_dump()) if primary else None,
-        verifier=recipe.verify.name,
+        verifier=recipe.verifier_on(primary.benchmark if primary else recipe.deciding_benchmark),
         rule=recipe.verify.counts,
         budget=recipe.budget.unit,
         variants=recipe.variants[1:],

@@ -326,7 +326,7 @@ class Evidence(Row):
     primary: Primary | None
     """None: nothing was declared, so everything is exploratory."""
     verifier: str
-    """The verifier, or the chain, that decides."""
+    """The verifier, or the chain, of the benchmark that decides."""
     rule: Rule
     """The reading of the answers that counts."""
     budget: Literal["examples", "loss_tokens"]

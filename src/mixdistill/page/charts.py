@@ -154,7 +154,7 @@ def size_charts(evidence: Evidence) -> list[Chart]:
     gaps = [
         gap
         for gap in evidence.gaps
-        if gap.group == "all" and gap.verifier == evidence.verifier and called(gap.arms[1]).arm != BASE
+        if gap.group == "all" and called(gap.arms[1]).arm != BASE
         if wanted is None or (gap.benchmark, gap.max_tokens) == (wanted.benchmark, wanted.max_tokens)
     ]
     names = sorted(dict.fromkeys(g.name for g in gaps), key=lambda n: wanted is None or n != wanted.contrast)

@@ -78,7 +78,7 @@ def is_primary(evidence: Evidence, gap: Gap) -> bool:
     return (
         wanted is not None
         and (gap.name, gap.benchmark, gap.max_tokens) == (wanted.contrast, wanted.benchmark, wanted.max_tokens)
-        and (gap.group, gap.verifier) == ("all", evidence.verifier)
+        and gap.group == "all"
     )
 
 
@@ -211,7 +211,7 @@ def base_is_higher(evidence: Evidence, student: str) -> Higher | None:
     beaten = {
         arm
         for gap in (*evidence.gaps, *evidence.gaps_by_variant)
-        if gap.student == student and gap.group == "all" and gap.verifier == evidence.verifier
+        if gap.student == student and gap.group == "all"
         if (gap.benchmark, gap.max_tokens) == (base.benchmark, base.max_tokens)
         for arm, other, side in ((*gap.arms, "second"), (*gap.arms[::-1], "first"))
         if called(other).arm == BASE and decision(gap) == side
