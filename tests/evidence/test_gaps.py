@@ -320,7 +320,9 @@ def _two_benchmarks(
     easy: Right, hard: Right, pay: Any = None, problems: dict[str, Any] = TWO, **sections: Any
 ) -> list[Gap]:
     """Gaps of two benchmarks of 20 problems each, where so many are solved."""
-    study = tiny.study("some/model", problems=problems, arms=ARMS, contrasts=CONTRASTS, evaluate={"caps": []}, **sections)
+    study = tiny.study(
+        "some/model", problems=problems, arms=ARMS, contrasts=CONTRASTS, evaluate={"caps": []}, **sections
+    )
     cells: Cells = {
         ("t", arm, seed, b): {None: {p: float(i < n) for i, p in enumerate(IDS)}}
         for b, right in (("easy", easy), ("hard", hard))

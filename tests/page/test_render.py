@@ -106,7 +106,7 @@ def test_headline_advises_the_base_model_only_where_every_arm_is_beaten_by_inter
 
 def test_headline_without_the_primary_contrast_says_so() -> None:
     line = render.headline(changed(gaps=[gap for gap in gaps() if not gap.primary]))
-    assert line.startswith("No verdict: long_cot_gap on signs was not measured (1 of 24 cells missing).")
+    assert line.startswith("No verdict: long_cot_gap on signs was not measured (1 of 24 trainings missing).")
     assert "exploratory" in render.headline(changed(primary=None))
 
 

@@ -21,12 +21,14 @@ __all__ = [
     "between",
     "cap",
     "caution",
+    "deciding_benchmarks",
     "decision",
     "duration",
     "headline",
     "is_primary",
     "listed",
     "look_words",
+    "missing_words",
     "number",
     "pct",
     "pct_span",
@@ -48,6 +50,8 @@ __all__ = [
 ]
 
 UNITS = ("examples", "loss_tokens")
+AVERAGE = "average"
+"""The benchmark that stands for all of them together."""
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -103,7 +107,7 @@ def result(evidence: Evidence) -> str:
     where = f"{wanted.benchmark}{'' if wanted.max_tokens is None else ', ' + cap(wanted.max_tokens)}"
     gaps = [gap for gap in evidence.gaps if is_primary(evidence, gap)]
     if not gaps:
-        lost = f" ({len(evidence.missing)} of {evidence.cells_wanted} cells missing)" if evidence.missing else ""
+        lost = f" ({missing} missing)" if (missing := missing_words(evidence)) else ""
         return f"No verdict: {wanted.contrast} on {where} was not measured{lost}."
     higher = {student.name: found for student in evidence.students if (found := base_is_higher(evidence, student.name))}
     kept = {name: f"keep the untuned {name}: {scores}" for name, (scores, sure) in higher.items() if sure}
@@ -282,9 +286,27 @@ def caution(evidence: Evidence) -> str:
     return "Not a fair comparison: the arms differ in more than their data."
 
 
-def listed(items: Sequence[str]) -> str:
+def missing_words(evidence: Evidence, *, diverged: bool = True) -> str:
+    """What is not there: `1 of 24 trainings`, `evaluations of 2 cells`, or both; empty where nothing is missing.
+    `diverged`: with the trainings that went wrong for good."""
+    lost = max(0, min(evidence.cells_wanted - len(evidence.cells), len(evidence.missing)))
+    unasked, lost = len(evidence.missing) - lost, lost - (0 if diverged else len(evidence.diverged))
+    trainings = f"{lost} of {evidence.cells_wanted} trainings" if lost > 0 else ""
+    evaluations = f"evaluations of {unasked} cell{'s' * (unasked > 1)}" if unasked > 0 else ""
+    return " and ".join(filter(None, [trainings, evaluations]))
+
+
+def deciding_benchmarks(evidence: Evidence) -> list[str]:
+    """The benchmarks that the primary comparison is measured on: of an average, those that are in it."""
+    if evidence.primary is None:
+        return []
+    weights = next((row.weights for row in evidence.details.averages), {})
+    return list(weights) if evidence.primary.benchmark == AVERAGE else [evidence.primary.benchmark]
+
+
+def listed(items: Sequence[str], last: str = "and") -> str:
     """Items in one phrase: a, b and c."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"
 
 
 def reach(evidence: Evidence) -> list[str]:
