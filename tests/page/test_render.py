@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from mixdistill.evidence.rows import Confound, Evidence, SharedFacts
-from mixdistill.page import figures, render, wording
+from mixdistill.page import contents, figures, render, tables, wording
 from mixdistill.types import Interval
 from study import accuracies, changed, example, gap, gaps, scores, solved
 
@@ -200,6 +200,17 @@ def test_every_gap_is_a_row_of_the_markdown_and_of_the_page() -> None:
         line = next(line for line in text.splitlines() if f"{each.name} | {row}" in line)
         assert wording.points(each.delta) in line and wording.span(each.data) in line and each.verdict in line
         assert f"<td>{wording.span(each.data)}</td>" in page
+
+
+def test_a_long_table_is_cut_on_the_page_and_whole_in_its_files() -> None:
+    rows = [accuracies()[0].model_copy(update={"group": f"level-{i:03}"}) for i in range(130)]
+    study = changed(accuracies=rows)
+    page = render.html(study)
+    assert '<td class="words">level-099</td>' in page and "level-100" not in page
+    assert '<p class="rest">100 of 130 rows; the rest is in <code>tables/accuracies.csv</code>.</p>' in page
+    assert "level-129" in tables.csv_text(contents.tables(study)["accuracies"]) and "level-129" in render.markdown(
+        study
+    )
 
 
 def test_both_intervals_of_every_gap_are_in_the_text_alternative_of_its_figure() -> None:
