@@ -244,6 +244,12 @@ def test_the_declared_comparison_is_so_whoever_grades_its_benchmark() -> None:
     assert "verifier <b>choice</b>" in render.html(study)
 
 
+def test_an_untuned_student_asked_otherwise_has_no_seeds_to_count() -> None:
+    base = next(row for row in accuracies() if row.arm == "base").model_copy(update={"arm": "base+thinking"})
+    page = render.html(changed(accuracies=[base, *accuracies()]))
+    assert "<b>base+thinking</b> <small>untuned</small>" in page and "0 seed" not in page
+
+
 def test_outcome_bars_add_up_to_every_answer() -> None:
     for figure in figures.outcome_figures(example()):
         for panel in figure.panels:
