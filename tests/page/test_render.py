@@ -110,6 +110,13 @@ def test_headline_without_the_primary_contrast_says_so() -> None:
     assert "exploratory" in render.headline(changed(primary=None))
 
 
+def test_the_page_says_what_is_missing_and_takes_no_evaluation_for_a_training() -> None:
+    assert '<a href="#missing">1 of 24 trainings missing</a>' in render.html(example())
+    page = render.html(changed(cells_wanted=23, missing=["m/long/0: not evaluated on ifeval; run the recipe again"]))
+    assert '<a href="#missing">evaluations of 1 cell missing</a>' in page
+    assert '<h3 id="missing">Missing: evaluations of 1 cell</h3>' in page
+
+
 def test_headline_warns_of_a_red_confound_in_the_arms_compared_and_of_no_other() -> None:
     assert render.headline(example()).endswith("Not a fair comparison: the arms differ in more than their data.")
     stale = Confound(severity="red", text="x", field="recipe", values={"long": "seed 0"})

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mixdistill.page.wording import deciding_benchmarks, gap_key, is_primary, points, span
+from mixdistill.page.measured import deciding_benchmarks
+from mixdistill.page.wording import gap_key, is_primary, points, span
 
 if TYPE_CHECKING:
     from mixdistill.evidence.details import GapPart, GapUndertrained

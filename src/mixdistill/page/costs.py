@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mixdistill.arms import called
-from mixdistill.page.wording import deciding_benchmarks, short_number
+from mixdistill.page.measured import deciding_benchmarks
+from mixdistill.page.wording import short_number
 
 if TYPE_CHECKING:
     from mixdistill.evidence.details import AnswerCost

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from mixdistill.arms import BASE, called
 from mixdistill.page.budgets import gap_budgets
-from mixdistill.page.wording import deciding_benchmarks, gap_key, is_primary
+from mixdistill.page.measured import deciding_benchmarks
+from mixdistill.page.wording import gap_key, is_primary
 from mixdistill.types import Outcome, Rule, Score
 
 if TYPE_CHECKING:

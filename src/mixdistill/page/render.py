@@ -21,6 +21,7 @@ from mixdistill.page import (
     costs,
     differences,
     figures,
+    measured,
     tables,
     training,
     wording,
@@ -58,7 +59,7 @@ def _environment(kind: Literal["markup", "markdown"]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    modules = (wording, budgets, differences, figures, training, costs, charts)
+    modules = (wording, measured, budgets, differences, figures, training, costs, charts)
     words: dict[str, Any] = {name: getattr(module, name) for module in modules for name in module.__all__}
     words["anatomy_words"], words["MOST_ROWS"] = anatomy.anatomy_words, MOST_ROWS
     environment.globals.update(words)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mixdistill.arms import BASE, BY, called
 from mixdistill.evidence.stats import ALPHA
+from mixdistill.page.measured import missing_words
 
 if TYPE_CHECKING:
     from mixdistill.evidence.rows import Evidence, SharedStep
@@ -21,14 +22,12 @@ __all__ = [
     "between",
     "cap",
     "caution",
-    "deciding_benchmarks",
     "decision",
     "duration",
     "headline",
     "is_primary",
     "listed",
     "look_words",
-    "missing_words",
     "number",
     "pct",
     "pct_span",
@@ -50,8 +49,6 @@ __all__ = [
 ]
 
 UNITS = ("examples", "loss_tokens")
-AVERAGE = "average"
-"""The benchmark that stands for all of them together."""
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -284,24 +281,6 @@ def caution(evidence: Evidence) -> str:
     if all(confound.field == "recipe" for confound in red):
         return "Not this recipe's comparison: the arms were trained otherwise than it now says."
     return "Not a fair comparison: the arms differ in more than their data."
-
-
-def missing_words(evidence: Evidence, *, diverged: bool = True) -> str:
-    """What is not there: `1 of 24 trainings`, `evaluations of 2 cells`, or both; empty where nothing is missing.
-    `diverged`: with the trainings that went wrong for good."""
-    lost = max(0, min(evidence.cells_wanted - len(evidence.cells), len(evidence.missing)))
-    unasked, lost = len(evidence.missing) - lost, lost - (0 if diverged else len(evidence.diverged))
-    trainings = f"{lost} of {evidence.cells_wanted} trainings" if lost > 0 else ""
-    evaluations = f"evaluations of {unasked} cell{'s' * (unasked > 1)}" if unasked > 0 else ""
-    return " and ".join(filter(None, [trainings, evaluations]))
-
-
-def deciding_benchmarks(evidence: Evidence) -> list[str]:
-    """The benchmarks that the primary comparison is measured on: of an average, those that are in it."""
-    if evidence.primary is None:
-        return []
-    weights = next((row.weights for row in evidence.details.averages), {})
-    return list(weights) if evidence.primary.benchmark == AVERAGE else [evidence.primary.benchmark]
 
 
 def listed(items: Sequence[str], last: str = "and") -> str:
