@@ -19,7 +19,7 @@ from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import StageError, StoreError
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import MARKER, Store
-from mixdistill.students import Asked, answer, backend_options, base_modes, sampled_with, samples
+from mixdistill.students import Asked, answer, backend_options, base_modes, engine_name, sampled_with, samples, swaps
 from mixdistill.template_checks import same_template
 from mixdistill.tokens import WAYS, Template, switched
 from mixdistill.training.finetune import MODEL
@@ -73,6 +73,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         tag=recipe.tag_of(cell[1]),
         ask=ask,
         points=() if called(cell[1]).wording else forcing.points(evaluate),
+        swapped=swaps(recipe, cell[0]),
     )
     _refuse_other_template(store, asked, cell)
     answered = answer(recipe, store, asked)
@@ -128,6 +129,7 @@ def _unit(
         wanted=Extent(author(cell), problems, k),
         table=TRACES,
         cost=2.0 if untuned else 1.0,
+        together=engine_name(recipe, cell[0]) if swaps(recipe, cell[0]) else "",
         given=given | ({trained: student.model} if untuned else {}),
     )
 
@@ -190,7 +192,7 @@ def _column(store: Store, name: str, column: str) -> list[str | None]:
 def _sampling_options(recipe: Recipe, cell: Sequence[str]) -> dict[str, Any]:
     return {
         "sampling": recipe.evaluate.sampling.model_dump(),
-        **sampled_with(recipe.students[cell[0]]),
+        **sampled_with(recipe.students[cell[0]], swapped=swaps(recipe, cell[0])),
         **backend_options(recipe, cell[0]),
         "chat_template_kwargs": _template_kwargs(recipe, cell),
         "seed": _seed(cell),

@@ -435,6 +435,8 @@ def _check_serve(where: str, teacher: Teacher) -> list[str]:
 
 def _check_sampler(where: str, student: Student) -> list[str]:
     """What samples a student: one backend or server, with options that it takes."""
+    if not student.adapters and (student.serve or student.backend != "vllm"):
+        return [f"{where}.adapters: false changes nothing where no `backend: vllm` samples them; leave it out"]
     if student.serve is not None:
         clash = next((key for key in ("backend", "backend_options") if key in student.model_fields_set), None)
         return [f"{where}.{clash}: serve samples this student; leave one of the two out"] if clash else []

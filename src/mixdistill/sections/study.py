@@ -29,6 +29,9 @@ class Student(Section):
     """Options of that backend; its precision is that of the training."""
     serve: Served | None = None
     """`vllm`: a server is started for each of its evaluations instead."""
+    adapters: bool = True
+    """Of a student that `backend: vllm` samples and that is trained with adapters in all its arms: its base is loaded
+    once, and the adapters are swapped on it. False: the merged weights of each training are loaded."""
 
 
 class Arm(OpenSection):
