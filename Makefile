@@ -43,7 +43,7 @@ soak: $(STAMP) ## killed before every durable operation, 100 times in whole demo
 	$(BIN)/python tests/faults/fuzz.py
 	$(BIN)/python tests/faults/fuzz.py --inputs 400000 --verifiers choice exact numeric json
 
-bench: $(STAMP) ## speed ratios against named peers, side by side in one run; how often a study of nothing says "helps" (two hours)
+bench: $(STAMP) ## speed ratios against named peers, side by side in one run; how often a study of nothing says "helps", and a study of something the same again (three hours)
 	$(BIN)/python benchmarks/generation.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/teachers.py --transports
@@ -54,6 +54,9 @@ bench: $(STAMP) ## speed ratios against named peers, side by side in one run; ho
 	$(BIN)/python benchmarks/still_moving.py
 	$(BIN)/python benchmarks/sign_rule.py
 	$(BIN)/python benchmarks/null_studies.py
+	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/unpaired_seeds.py
+	$(BIN)/python benchmarks/replication.py --studies 22 --seeds 4
 
 verify-data: $(STAMP) ## how reliable verdicts are, and how fast, on real problems and traces (DATA=folder, see benchmarks/answers.py)
 	$(BIN)/python benchmarks/answers.py --data $(DATA) $(ARGS)

@@ -118,7 +118,8 @@ NAME = "cannot be a name; use letters, digits, '.', '_' and '-', at most 64 of t
     [
         ("train", {"learning_rat": 1}, "train.learning_rat: unknown key; did you mean 'learning_rate'?"),
         ("a\nb", 1, "a\\nb: unknown key; known: analyze, arms, budget, contrasts, description, error_rate, evaluate, "
-         "name, primary, problems, seeds, spend, students, teachers, train, tune, verify"),
+         "looks, name, primary, problems, published, seeds, smallest_gap, smoke, spend, students, teachers, train, "
+         "tune, verify"),
         ("seeds", "three", "seeds: must be a whole number or a list of them (got 'three')"),
         ("problems", "x" * 200, "problems: input should be a valid dictionary or instance of Problems "
          f"(got '{'x' * 76}...)"),

@@ -55,7 +55,7 @@ def test_a_misspelt_built_in_is_suggested(kind: str, got: str, meant: str):
 def test_a_name_like_nothing_lists_what_is_known():
     with pytest.raises(
         RecipeError,
-        match=r"; known: choice, code, exact, json, judge, math, numeric, signs \(your own: package\.module:name or",
+        match=r"; known: choice, code, exact, ifeval, json, judge, math, numeric, signs \(your own: ",
     ):
         resolve.reference("verifier", "zzzzz")
 

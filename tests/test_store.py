@@ -63,6 +63,10 @@ ROWS: list[t.Row] = [
     t.Fit(trace_id="t", problem_id="p", template="f", prompt_tokens=3, loss_tokens=4, reason=None),
     t.Origin(example=0, problem_id="p", trace_id="t", teacher="a", sample=1, tag="", prompt_tokens=3, loss_tokens=4,
              stage=0, updates=2),
+    t.Forced(trace_id="t", problem_id="p", sample=0, kind="thinking", at=0.25, answer_id=None, tokens=7,
+             outcome=t.Outcome.NO_ANSWER),
+    t.Looped(trace_id="t", problem_id="p", sample=0, unit=ODD, times=19.5),
+    t.Ranked(trace_id="t", problem_id="p", follows="f", tokens=[ODD, ""], ranks=[1, 151_000]),
 ]  # fmt: skip
 
 

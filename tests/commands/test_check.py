@@ -475,8 +475,9 @@ def test_what_a_benchmark_has_of_its_own_is_said_and_counted(raw):
     found = planned(raw)
     assert found.evaluation.traces == {"signs": 4, "mine": 12}
     assert found.evaluation.own == [
+        "signs: 4 problems are fewer than 100: it is shown and decides nothing",
         "mine: verified by exact, asked as 'boxed', 3 samples a problem, temperature 0.6, max_tokens 32, a guard: "
-        "nothing is decided on it"
+        "nothing is decided on it",
     ]
     assert "mine: verified by exact" in text(found).plain
     longer = planned(raw | {"evaluate": {"sampling": {"max_tokens": 640}}})

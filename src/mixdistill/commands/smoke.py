@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill import resolve, tables
+from mixdistill import prompts, resolve, tables
 from mixdistill.arms import SELF
 from mixdistill.commands import fake, gold
 from mixdistill.commands.run import carry_out as carry_out_recipe
@@ -70,7 +70,8 @@ def smoked(recipe: Recipe, folder: Path) -> Recipe:
     study = build({k: v for k, v in raw.items() if v is not None}, resolved=False)
     train = load_all(study.problems)[0]["train"]
     raw["teachers"], tokens = _teachers(recipe, kept, train, study, folder)
-    _shorten(recipe, raw, max((len(prompt_text(p.prompt).encode()) for p in train), default=0), tokens)
+    ask = prompts.asking(recipe.problems.train.ask)
+    _shorten(recipe, raw, max((len(prompt_text(ask(p.prompt)).encode()) for p in train), default=0), tokens)
     return build({k: v for k, v in raw.items() if v is not None})
 
 
