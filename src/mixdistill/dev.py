@@ -15,7 +15,7 @@ from mixdistill.chain import grading_options
 from mixdistill.files import file_hash
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
-from mixdistill.students import Asked, answer, backend_options, sampled_with, swaps
+from mixdistill.students import Asked, answer, backend_options, here, sampled_with, swaps
 from mixdistill.training import snapshots
 from mixdistill.types import Outcome, Problem
 
@@ -56,6 +56,7 @@ def options(recipe: Recipe, student: str, arm: str) -> tuple[dict[str, Any], dic
 
 
 def _sampling(recipe: Recipe, student: str, arm: str) -> dict[str, Any]:
+    recipe = here(recipe, student)
     return {
         "sampling": recipe.evaluate.sampling.model_dump(),
         **sampled_with(recipe.students[student], swapped=swaps(recipe, student)),
@@ -92,6 +93,7 @@ def score(recipe: Recipe, store: Store, cell: Cell, update: int, model: Path, fo
     is not sampled again. Raises StageError above the recipe's error rate.
     """
     student, arm, seed = cell
+    recipe = here(recipe, student)
     make_room()
     asked = Asked(
         student=student,

