@@ -54,6 +54,15 @@ def test_headline_says_what_keeps_a_gap_open_whose_interval_leaves_out_zero() ->
     assert f"can't tell long from short for s ({minus}14.2 points, but Holm's p over all students is 0.076)" in line
 
 
+def test_headline_says_too_few_problems_before_any_p_and_no_p_that_keeps_nothing_open() -> None:
+    evidence, clear = example(), {"delta": 1.0, "data": Interval(low=0.9, high=1.0), "p_holm": 0.00038}
+    few = evidence.gaps[0].model_copy(update=clear | {"verdict": "can't tell (fewer than 100 problems)"})
+    line = render.headline(evidence.model_copy(update={"gaps": [few, *evidence.gaps[1:]]}))
+    assert "for s (anything from +90.0 to +100.0 points; fewer than 100 problems)" in line
+    few = few.model_copy(update={"p_holm": 0.4})
+    assert "Holm" not in render.headline(evidence.model_copy(update={"gaps": [few, *evidence.gaps[1:]]}))
+
+
 def test_headline_names_students_without_a_measurement() -> None:
     assert render.headline(decided(example(), s=(0.1, "long helps"))).endswith("; m was not measured.")
 
@@ -97,7 +106,7 @@ def test_headline_advises_the_base_model_only_where_every_arm_is_beaten_by_inter
 
 def test_headline_without_the_primary_contrast_says_so() -> None:
     line = render.headline(changed(gaps=[gap for gap in gaps() if not gap.primary]))
-    assert line.startswith("No verdict: long_cot_gap on signs was not measured (1 of 24 cells missing).")
+    assert line.startswith("No verdict: long_cot_gap on signs was not measured (1 of 24 trainings missing).")
     assert "exploratory" in render.headline(changed(primary=None))
 
 
@@ -206,9 +215,22 @@ def test_the_primary_comparison_is_drawn_first() -> None:
     assert [gap.student for gap in first.panels[0].rows] == ["s", "m"]
 
 
-def test_scores_under_another_rule_never_enter_the_figures() -> None:
-    other = [score.model_copy(update={"verifier": "flexible"}) for score in scores()]
-    assert figures.outcome_figures(changed(scores=[*scores(), *other])) == figures.outcome_figures(example())
+def test_a_benchmark_with_a_verifier_of_its_own_is_drawn_like_the_others() -> None:
+    own = {"benchmark": "gpqa", "verifier": "choice"}
+    study = changed(
+        scores=[*scores(), *(score.model_copy(update=own) for score in scores())],
+        gaps=[*gaps(), *(gap.model_copy(update=own | {"primary": False}) for gap in gaps())],
+    )
+    panels = figures.outcome_figures(study)[0].panels
+    assert [panel.benchmark for panel in panels] == ["signs", "signs", "gpqa", "gpqa"]
+    assert [len(panel.rows) for panel in panels] == [4, 4, 4, 4]
+    assert [p.benchmark for p in figures.gap_figures(study)[0].panels] == ["signs", "signs", "gpqa", "gpqa"]
+
+
+def test_the_declared_comparison_is_so_whoever_grades_its_benchmark() -> None:
+    study = changed(verifier="choice", gaps=[gap.model_copy(update={"verifier": "choice"}) for gap in gaps()])
+    assert [wording.is_primary(study, gap) for gap in study.gaps[:3]] == [True, True, False]
+    assert "verifier <b>choice</b>" in render.html(study)
 
 
 def test_outcome_bars_add_up_to_every_answer() -> None:

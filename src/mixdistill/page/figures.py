@@ -80,7 +80,7 @@ class Figure:
 def gap_figures(evidence: Evidence) -> list[Figure]:
     """One figure per contrast, one panel per benchmark and cap; the primary first, students in order of size."""
     order = {student.name: i for i, student in enumerate(evidence.students)}
-    shown = [gap for gap in evidence.gaps if (gap.group, gap.verifier) == ("all", evidence.verifier)]
+    shown = [gap for gap in evidence.gaps if gap.group == "all"]
     shown.sort(key=lambda gap: not is_primary(evidence, gap))
     figures = []
     for name in dict.fromkeys(gap.name for gap in shown):
@@ -235,7 +235,7 @@ class OutcomeBar:
 
 def outcome_figures(evidence: Evidence) -> list[Figure]:
     """One figure per student, one panel per benchmark and cap, a bar per arm of the declared budget."""
-    shown = [score for score in evidence.scores if (score.group, score.verifier) == ("all", evidence.verifier)]
+    shown = [score for score in evidence.scores if score.group == "all"]
     axis = Axis(0, 1, (0, 0.25, 0.5, 0.75, 1))
     figures = []
     for student in evidence.students:
