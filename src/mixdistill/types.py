@@ -389,7 +389,8 @@ class Gap(Row):
     problems: int
     seeds: int
     detectable: float | None
-    """Smallest true difference this study would find in 4 of 5 repetitions (power 0.8, alpha 0.05)."""
+    """Smallest true difference this study would find in 4 of 5 repetitions (power 0.8, alpha 0.05; of a primary gap
+    after this look and all students are paid for). None also where nothing is left to be spent."""
     detectable_endless_problems: float | None = None
     """The same with these seeds and any number of problems: where it is the larger part, more seeds help."""
     detectable_endless_seeds: float | None = None

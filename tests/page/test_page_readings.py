@@ -83,6 +83,14 @@ def test_a_blend_that_another_arm_beats_under_another_reading_is_told_by_the_arm
     assert f"m ({MINUS}14.0 points, but not under strict)" in render.headline(study)
 
 
+def test_what_could_be_found_is_said_of_enough_problems_alone() -> None:
+    found = "would be found in 4 of 5 repetitions"
+    assert [found in line for line in wording.reach(example())] == [True, True]
+    s, m, *rest = gaps()
+    few = s.model_copy(update={"verdict": "can't tell (fewer than 100 problems)"})
+    assert [found in line for line in wording.reach(changed(gaps=[few, m, *rest]))] == [False, True]
+
+
 def test_the_primary_contrast_is_drawn_by_student_and_reading_the_strictest_first() -> None:
     figure = figures.reading_figure(example())
     assert [panel.title for panel in figure.panels] == ["s", "m"]

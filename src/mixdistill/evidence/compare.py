@@ -83,10 +83,11 @@ def side(letter: str, root: Path, recipe: Recipe) -> Side:
     evaluated = {key: marker for key, marker in markers.items() if marker is not None}
     if not evaluated:
         raise StoreError(f"{root}: nothing is evaluated yet; carry it out first: mixdistill run {root / 'recipe.yaml'}")
-    sampled = {key: Extent("", (), marker["options"]["k"]) for key, marker in evaluated.items()}
-    answers = read(recipe, store, [Unit("evaluate", key, {}, wanted=wanted) for key, wanted in sampled.items()])
+    asked = {b: store.problem_ids(b) for b in recipe.problems.eval}
+    wanted = {key: Extent("", asked[key[-1]], marker["options"]["k"]) for key, marker in evaluated.items()}
+    answers = read(recipe, store, [Unit("evaluate", key, {}, wanted=extent) for key, extent in wanted.items()])
     correct = {**answers.correct, **{rule: answers.correct[like] for rule, like in answers.alike.items()}}
-    ids = {b: frozenset(store.problem_ids(b)) for b in recipe.problems.eval}
+    ids = {b: frozenset(of) for b, of in asked.items()}
     return Side(letter, root, recipe, correct, ids, trainings(recipe, store), evaluated, len(keys))
 
 

@@ -295,7 +295,7 @@ def reach(evidence: Evidence) -> list[str]:
         text = f"{gap.student}: {gap.seeds} seed{'s' * (gap.seeds != 1)}, {gap.problems:,} problems. "
         if gap.data is None:
             text += "One seed says nothing of what this data would do again; only these checkpoints are compared."
-        elif gap.detectable is not None:
+        elif gap.detectable is not None and not _few(gap):
             text += (
                 f"A true gap of {100 * gap.detectable:.1f} points or more would be found in 4 of 5 repetitions; "
                 "a smaller one would often be missed."
