@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from mixdistill.arms import BASE, BY, called
+from mixdistill.arms import BASE, BY, called, of_variant
 from mixdistill.evidence.stats import ALPHA
 from mixdistill.page.measured import missing_words
 
@@ -157,7 +157,7 @@ def _reach(evidence: Evidence, gap: Gap) -> str:
         there = [(f"under {rule}", under(evidence, gap, rule)) for rule in gap.turned_by]
         others = {g.variant: g for g in evidence.gaps_by_variant if gap_key(g) == gap_key(gap)}
         there += [(BY[variant], others.get(variant)) for variant in gap.depends_on]
-        told = [f"{points(o.delta) if o and o.delta * gap.delta <= 0 else 'not'} {how}" for how, o in there]
+        told = [f"{points(o.delta) if o and by_size(gap, o) else 'not'} {how}" for how, o in there]
         return f"{points(gap.delta)} points, but {listed(told)}"
     clear = not gap.data.low <= 0 <= gap.data.high
     if clear and gap.p_holm is not None and gap.p_holm >= ALPHA and not _few(gap):
@@ -166,6 +166,12 @@ def _reach(evidence: Evidence, gap: Gap) -> str:
         return f"{points(gap.delta)} points, but p is {gap.p_holm:.2g} when this look and all students are paid for"
     why = f"; would need {gap.needed}" if gap.needed else f"; {few}" if (few := _few(gap)) else ""
     return f"anything from {span(gap.data)} points{why}"
+
+
+def by_size(gap: Gap, other: Gap) -> bool:
+    """Whether the two numbers say how the same gap differs under another reading or budget: it has another sign there,
+    or is against the same arm. Else it is against another arm, which is what matters."""
+    return other.delta * gap.delta <= 0 or of_variant(other.arms[1], "") == of_variant(gap.arms[1], "")
 
 
 def _few(gap: Gap) -> str:
@@ -254,6 +260,8 @@ def _turn(gap: Gap, other: Gap) -> str:
     """A gap and the same one under a reading that turns it."""
     if other.delta * gap.delta < 0:
         text = f"Under {other.rule} the gap of {gap.student} turns from {points(gap.delta)} to {points(other.delta)}"
+    elif by_size(gap, other):
+        text = f"Under {other.rule} the gap of {gap.student} is {points(other.delta)} points, not {points(gap.delta)}"
     else:
         text = f"Under {other.rule} it is {other.arms[1]}, not {gap.arms[1]}, that {gap.student} learns most from"
     if other.rule in gap.turned_by:
