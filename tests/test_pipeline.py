@@ -805,3 +805,18 @@ def test_every_stage_is_a_module_with_units_and_run():
         module = units.module(stage)
         assert callable(module.units)
         assert callable(module.run)
+
+
+def test_the_largest_units_come_first_and_those_of_one_engine_after_one_another():
+    told = [
+        ("base/a", 2, "a"),
+        ("base/b", 2, "b"),
+        ("c", 3, ""),
+        ("d", 1.5, ""),
+        ("e", 2, ""),
+        ("a", 1, "a"),
+        ("b", 1, "b"),
+    ]
+    made = [Unit(stage="evaluate", key=(name,), options={}, cost=cost, together=shares) for name, cost, shares in told]
+    order = [unit.key[0] for unit in pipeline.in_order(made)]
+    assert order == ["c", "base/a", "a", "base/b", "b", "e", "d"]

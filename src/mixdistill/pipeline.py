@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from mixdistill import interrupt, resolve
 from mixdistill.arms import BASE
 from mixdistill.asking import asks
+from mixdistill.backends import engines
 from mixdistill.errors import MixdistillError, Refused, StageError, Stopped, StoreError, said
 from mixdistill.executor import Local, never
 from mixdistill.files import file_hash, versions, write_atomically
@@ -226,7 +227,7 @@ def _run_stage(
             failures.append(f"{unit.label}: not run; {missing} is missing")
         elif s is State.DONE:  # killed after the marker
             (store.folder(unit.stage, *unit.key) / STARTED).unlink(missing_ok=True)
-    todo = sorted((u for u, s in planned if s not in (State.DONE, State.BLOCKED)), key=lambda u: -u.cost)
+    todo = in_order(u for u, s in planned if s not in (State.DONE, State.BLOCKED))
     jobs = [(stage, unit, recipe, store) for unit in todo]
 
     def idle() -> None:
@@ -248,6 +249,17 @@ def _run_stage(
         if asked():
             raise KeyboardInterrupt
     return failures
+
+
+def in_order(units: Iterable[Unit]) -> list[Unit]:
+    """The largest first, and after it those that share its engine."""
+    units, cost, place = list(units), dict[str, float](), dict[str, int]()
+    names = [unit.together or unit.label for unit in units]
+    for i, (name, unit) in enumerate(zip(names, units, strict=True)):
+        cost[name] = max(cost.get(name, 0.0), unit.cost)
+        place.setdefault(name, i)
+    order = sorted(zip(names, units, strict=True), key=lambda pair: (-cost[pair[0]], place[pair[0]], -pair[1].cost))
+    return [unit for _, unit in order]
 
 
 def processes(recipe: Recipe) -> int:
@@ -289,7 +301,8 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
     start = time.monotonic()
     (folder / TRACEBACK).unlink(missing_ok=True)
     try:
-        done: Done = module(stage).run(unit, recipe, store)
+        with engines.shared(unit.together):
+            done: Done = module(stage).run(unit, recipe, store)
     except Exception as caught:
         if isinstance(caught, Stopped):  # no failure: the next run goes on
             raise

@@ -327,9 +327,13 @@ TWO = {
 }
 
 
-def _two_benchmarks(easy: Right, hard: Right, pay: Any = None, **sections: Any) -> list[Gap]:
+def _two_benchmarks(
+    easy: Right, hard: Right, pay: Any = None, problems: dict[str, Any] = TWO, **sections: Any
+) -> list[Gap]:
     """Gaps of two benchmarks of 20 problems each, where so many are solved."""
-    study = tiny.study("some/model", problems=TWO, arms=ARMS, contrasts=CONTRASTS, evaluate={"caps": []}, **sections)
+    study = tiny.study(
+        "some/model", problems=problems, arms=ARMS, contrasts=CONTRASTS, evaluate={"caps": []}, **sections
+    )
     cells: Cells = {
         ("t", arm, seed, b): {None: {p: float(i < n) for i, p in enumerate(IDS)}}
         for b, right in (("easy", easy), ("hard", hard))
@@ -350,6 +354,14 @@ def test_the_average_over_benchmarks_is_a_benchmark_and_the_primary_one_unless_a
         _twice(long=14, short=7), _twice(long=5, short=8), primary={"contrast": "mix_gain", "benchmark": "hard"}
     )
     assert {g.benchmark for g in declared if g.primary} <= {"hard"}
+
+
+def test_a_gap_names_who_graded_its_benchmark_and_the_average_all_that_did():
+    own = {**TWO["eval"], "hard": {"source": "lab:signs", "verify": {"verifier": "choice"}}}
+    found = _two_benchmarks(_twice(long=14, short=7), _twice(long=5, short=8), problems={**TWO, "eval": own})
+    study = tiny.study("some/model", problems=TWO)
+    name = study.verify.name
+    assert {g.benchmark: g.verifier for g in found} == {"easy": name, "hard": "choice", "average": f"{name}, choice"}
 
 
 def test_the_average_is_over_the_seeds_that_every_benchmark_has():

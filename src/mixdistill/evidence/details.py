@@ -242,9 +242,9 @@ class Crossover(Row):
     parameters: float | None
     """Number of weights at which the fitted gap is zero; None where it lies far outside the sizes."""
     low: float | None
-    """Lower end of its 95 % interval in weights (Fieller); None: unbounded."""
+    """Lower end of its 95 % interval in weights (Fieller); None: more than ten times below the sizes, or nowhere."""
     high: float | None
-    """Upper end; None: unbounded."""
+    """Upper end; None: more than ten times above the sizes, or nowhere."""
 
 
 class ShiftedToken(Row):

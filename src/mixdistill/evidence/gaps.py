@@ -243,7 +243,7 @@ def _gap(recipe: Recipe, way: Under, c: _Comparison, p_holm: float | None, look:
         student=c.student,
         benchmark=c.view.benchmark,
         arms=(c.arm, other),
-        verifier=recipe.verify.name,
+        verifier=recipe.verifier_on(c.view.benchmark),
         rule=way.rule,
         max_tokens=c.view.max_tokens,
         group=c.view.group,

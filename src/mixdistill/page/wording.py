@@ -10,6 +10,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mixdistill.arms import BASE, BY, called, of_variant
+from mixdistill.evidence.stats import ALPHA
+from mixdistill.page.measured import missing_words
 
 if TYPE_CHECKING:
     from mixdistill.evidence.rows import Evidence, SharedStep
@@ -77,7 +79,7 @@ def is_primary(evidence: Evidence, gap: Gap) -> bool:
     return (
         wanted is not None
         and (gap.name, gap.benchmark, gap.max_tokens) == (wanted.contrast, wanted.benchmark, wanted.max_tokens)
-        and (gap.group, gap.verifier) == ("all", evidence.verifier)
+        and gap.group == "all"
     )
 
 
@@ -102,7 +104,7 @@ def result(evidence: Evidence) -> str:
     where = f"{wanted.benchmark}{'' if wanted.max_tokens is None else ', ' + cap(wanted.max_tokens)}"
     gaps = [gap for gap in evidence.gaps if is_primary(evidence, gap)]
     if not gaps:
-        lost = f" ({len(evidence.missing)} of {evidence.cells_wanted} cells missing)" if evidence.missing else ""
+        lost = f" ({missing} missing)" if (missing := missing_words(evidence)) else ""
         return f"No verdict: {wanted.contrast} on {where} was not measured{lost}."
     higher = {student.name: found for student in evidence.students if (found := base_is_higher(evidence, student.name))}
     kept = {name: f"keep the untuned {name}: {scores}" for name, (scores, sure) in higher.items() if sure}
@@ -157,7 +159,8 @@ def _reach(evidence: Evidence, gap: Gap) -> str:
         there += [(BY[variant], others.get(variant)) for variant in gap.depends_on]
         told = [f"{points(o.delta) if o and by_size(gap, o) else 'not'} {how}" for how, o in there]
         return f"{points(gap.delta)} points, but {listed(told)}"
-    if gap.p_holm is not None and not gap.data.low <= 0 <= gap.data.high:
+    clear = not gap.data.low <= 0 <= gap.data.high
+    if clear and gap.p_holm is not None and gap.p_holm >= ALPHA and not _few(gap):
         if gap.look is None:
             return f"{points(gap.delta)} points, but Holm's p over all students is {gap.p_holm:.2g}"
         return f"{points(gap.delta)} points, but p is {gap.p_holm:.2g} when this look and all students are paid for"
@@ -215,7 +218,7 @@ def base_is_higher(evidence: Evidence, student: str) -> Higher | None:
     beaten = {
         arm
         for gap in (*evidence.gaps, *evidence.gaps_by_variant)
-        if gap.student == student and gap.group == "all" and gap.verifier == evidence.verifier
+        if gap.student == student and gap.group == "all"
         if (gap.benchmark, gap.max_tokens) == (base.benchmark, base.max_tokens)
         for arm, other, side in ((*gap.arms, "second"), (*gap.arms[::-1], "first"))
         if called(other).arm == BASE and decision(gap) == side
@@ -288,9 +291,9 @@ def caution(evidence: Evidence) -> str:
     return "Not a fair comparison: the arms differ in more than their data."
 
 
-def listed(items: Sequence[str]) -> str:
+def listed(items: Sequence[str], last: str = "and") -> str:
     """Items in one phrase: a, b and c."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"
 
 
 def reach(evidence: Evidence) -> list[str]:
