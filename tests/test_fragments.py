@@ -222,6 +222,17 @@ def test_an_entry_wins_over_evaluate_and_that_over_the_fragment():
     assert decoding({"k": 3, "sampling": {"max_tokens": 9}}, {"k": 2, "sampling": {"temperature": 0}}) == (3, 0, 9)
 
 
+def test_greedy_requests_ask_a_problem_once():
+    def asked(entry, evaluate):
+        found = study_of({"a": {"benchmark": "aime24", **entry}}, evaluate=evaluate).on("a").evaluate
+        return found.k, found.sampling.temperature, found.sampling.top_p
+
+    greedy = {"sampling": {"temperature": 0}}
+    assert asked({}, greedy) == asked(greedy, {}) == (None, 0, None)
+    assert asked({"sampling": {"temperature": 0.8}}, greedy) == (16, 0.8, 0.95)
+    assert asked({"k": 3}, greedy) == (3, 0, None)
+
+
 def test_caps_beyond_a_benchmarks_own_limit_are_not_its():
     of = study_of(["gsm8k", "aime24"], evaluate={"caps": [1024, 8192]})
     assert (of.on("gsm8k").evaluate.caps, of.on("aime24").evaluate.caps) == ([1024], [1024, 8192])
