@@ -233,6 +233,27 @@ def test_greedy_requests_ask_a_problem_once():
     assert asked({"k": 3}, greedy) == (3, 0, None)
 
 
+CHAIN = {"verifier": ["math", "judge"], "timeout": 7, "deadline": 60, "judge": {"model": "owner/m"}}
+
+
+def test_a_study_s_chain_judges_every_benchmark_that_its_first_verifier_does():
+    of = study_of(["gsm8k", "olympiadbench", "gpqa-diamond"], verify=CHAIN)
+    for name, options in {"gsm8k": {}, "olympiadbench": {"lists": True}}.items():
+        verify = of.on(name).verify
+        assert (verify.name, verify.deadline, verify.counts) == ("math+judge", 60, "judge")
+        assert verify.chain[0].options == {"timeout": 7, **options}
+        assert verify.chain[1] == of.verify.chain[1]
+    assert of.on("gpqa-diamond").verify.name == "choice"
+    own = study_of(own_of("math", timeout=3, deadline=9), verify=CHAIN).on("a").verify
+    assert (own.name, own.deadline, own.chain[0].options) == ("math+judge", 9, {"timeout": 3})
+    again = recipe.build(recipe.parse_yaml(recipe.render(of), "again"))
+    assert again.on("olympiadbench") == of.on("olympiadbench")
+
+
+def own_of(verifier: str, **options: Any) -> Row:
+    return own(verify={"verifier": verifier, **options})
+
+
 def test_caps_beyond_a_benchmarks_own_limit_are_not_its():
     of = study_of(["gsm8k", "aime24"], evaluate={"caps": [1024, 8192]})
     assert (of.on("gsm8k").evaluate.caps, of.on("aime24").evaluate.caps) == ([1024], [1024, 8192])
