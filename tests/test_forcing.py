@@ -3,8 +3,9 @@
 import pytest
 
 import tiny
-from mixdistill import forcing
+from mixdistill import forcing, students
 from mixdistill.forcing import Point, cut_at
+from mixdistill.sections import Student
 from mixdistill.store import Store
 from mixdistill.tokens import Template
 from mixdistill.types import Completion, Forced, Outcome, Trace, Usage
@@ -192,6 +193,37 @@ class Solver:
                     usage=Usage(completion_tokens=len(ids)),
                 ),
             )
+
+
+@pytest.mark.parametrize("most", [{"backend": "vllm", "backend_options": {"max_model_len": 28}}, {}])
+def test_a_beginning_leaves_room_in_the_context_that_the_engine_is_started_with(
+    model, template, tmp_path, monkeypatch, most
+):
+    asked = []
+
+    class Asked(Solver):
+        def generate(self, requests):
+            asked.extend(requests)
+            yield from super().generate(asked[-len(requests) :])
+
+    monkeypatch.setattr("mixdistill.students.make_backend", lambda *a: Asked(template))
+    recipe = tiny.study(
+        model, **ONE, students={"t": {"model": model, **most}}, evaluate={"thinking": [1], "force_tokens": 5}
+    )
+    _base(recipe, tmp_path)
+    longest = max(len(template.prompt_ids(r.prompt)) + len(r.prefix_ids) + 5 for r in asked if r.begun)
+    assert (longest <= 28) is bool(most)
+
+
+def test_the_engine_s_context_counts_however_it_is_started():
+    def context(of_model, **student):
+        return students._context(Student(model="m", **student), of_model)
+
+    served = {"serve": {"engine": "vllm", "max_model_len": 4096}}
+    assert [context(n, **served) for n in (32768, 2048, None)] == [4096, 2048, 4096]
+    assert context(32768, serve={"engine": "vllm"}) == 32768
+    assert context(32768, backend="vllm", backend_options={"max_model_len": 4096}) == 4096
+    assert context(None) is None
 
 
 def test_a_forced_answer_is_graded_with_what_it_goes_on_from(model, template, tmp_path, monkeypatch):

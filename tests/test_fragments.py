@@ -278,6 +278,28 @@ def own(**keys: Any) -> Row:
 
 FINDINGS: list[tuple[Any, Row, str]] = [
     (
+        {"mine": "ifeval"},
+        {},
+        "problems.eval.mine: must be a section; of a shipped benchmark write {benchmark: ifeval} (got 'ifeval')",
+    ),
+    (
+        ["gsm8k", {"a": 1}],
+        {},
+        "problems.eval: must be a section of benchmarks by name, or a list of the names of shipped ones, as [gsm8k, "
+        "math500] (got ['gsm8k', {'a': 1}])",
+    ),
+    (
+        ["gsm8k"],
+        {"evaluate": {"paraphrases": 4}},
+        "evaluate.paraphrases: must be 0 to 3, or a list of templates (got 4)",
+    ),
+    (
+        ["gsm8k"],
+        {"evaluate": {"paraphrases": [str(FOLDER / "gsm8k.yaml")]}},
+        f"evaluate.paraphrases: {FOLDER / 'gsm8k.yaml'}: what a student is asked must contain {{problem}} (got "
+        f"{(FOLDER / 'gsm8k.yaml').read_text()[:40]!r}); add it",
+    ),
+    (
         ["gsm8q"],
         {},
         "problems.eval.gsm8q: no benchmark 'gsm8q' is shipped; did you mean 'gsm8k'? (got {'benchmark': 'gsm8q'})",

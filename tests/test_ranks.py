@@ -269,14 +269,31 @@ def test_answers_of_a_server_that_gives_no_tokens_are_ranked_as_the_template_wri
     assert ranks.tables(study(model), Store(tmp_path), failed, nothing, 4)[ranks.TABLE]["rows"] == 0
 
 
-def test_running_out_of_memory_says_what_to_do(model, root, monkeypatch):
+def test_an_evaluation_is_not_lost_to_a_ranking_that_fails(model, root, monkeypatch):
+    tiny.run(study(model), root, "evaluate")
+
     def no_memory(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(ranks, "rank", no_memory)
-    lines = tiny.failures(study(model), root, "evaluate")
-    assert any(
-        "out of memory while its tokens are ranked under the untuned student; lower train.micro_batch_tokens, or set "
-        "evaluate.style: 0" in line
-        for line in lines
-    ), lines
+    def no_weights(*_: Any) -> Any:
+        raise OSError("no weights")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ranks, "rank", no_memory)
+        store, _ = tiny.run(study(model, evaluate={"style": 9}), root, "evaluate")
+    folder = store.folder("evaluate", "t", "short", "0", "signs")
+    marker = store.marker(folder)
+    assert marker is not None
+    assert marker["facts"]["style"] == (
+        "evaluate/t/short/0/signs: out of memory while its tokens are ranked under the untuned student; lower "
+        "train.micro_batch_tokens and change evaluate.style to try again, or set it to 0"
+    )
+    assert ("scores" in marker["tables"], ranks.TABLE in marker["tables"]) == (True, False)
+    assert ranked(store, "short/0") == []
+    with monkeypatch.context() as patched:
+        patched.setattr(ranks, "load", no_weights)
+        store, _ = tiny.run(study(model, evaluate={"style": 8}), root, "evaluate")
+    assert (store.marker(folder) or {})["facts"]["style"] == "OSError: no weights"
+    store, _ = tiny.run(study(model), root, "evaluate")
+    assert len(ranked(store, "short/0")) == 6
+    assert "style" not in (store.marker(folder) or {})["facts"]

@@ -86,9 +86,9 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     tables = {**answered.tables, SCORES: store.seal(folder, Score, scores, SCORES)}
     tables[loops.TABLE] = store.seal(folder, Looped, loops.looped(answered.traces), loops.TABLE)
     answered.judged.check_errors(unit.label)
-    tables |= ranks.tables(recipe, store, asked, answered, unit.options.get(ranks.OPTION, 0))
-    whole = scores[0]
-    return Done(counts={o.value: getattr(whole, o.value) for o in Outcome}, tables=tables, facts=answered.facts)
+    ranked, unranked = ranks.or_why_not(recipe, store, asked, answered, unit.options.get(ranks.OPTION, 0))
+    counts = {o.value: getattr(scores[0], o.value) for o in Outcome}
+    return Done(counts=counts, tables=tables | ranked, facts=answered.facts | unranked)
 
 
 def author(cell: Iterable[str]) -> str:

@@ -60,7 +60,7 @@ def findings(recipe: Recipe) -> list[str]:
     try:
         found = wordings(recipe)
         for file in found.values():
-            prompts.template(file)
+            prompts.template(file, prompts.STUDENT)
     except RecipeError as e:
         text = str(e)
         return [text if text.startswith("evaluate.paraphrases") else f"evaluate.paraphrases: {text}"]

@@ -49,6 +49,7 @@ class Kind(NamedTuple):
 
 
 TEACHER = Kind("a teacher prompt", ("problem",), "problem", "teacher_prompts")
+STUDENT = TEACHER._replace(called="what a student is asked")
 JUDGE = Kind("a judge's prompt", ("answer", "problem", "reference", "content"), "answer", "judge_prompts")
 _PROBE = "1 + 1 = ?"
 """Stands for a problem where a template is tried out."""
@@ -160,7 +161,7 @@ def template(name: str, kind: Kind = TEACHER) -> tuple[str, bool]:
 
     A Jinja file is tried out. Raises RecipeError where it is no prompt.
     """
-    plain = [PLAIN] if kind is TEACHER else []
+    plain = [PLAIN] if kind.folder == TEACHER.folder else []
     if name in plain:
         return "{problem}", False
     path = shipped(kind).get(name) or Path(resolve.from_environment(name)).expanduser()

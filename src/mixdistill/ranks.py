@@ -16,7 +16,7 @@ from mixdistill.arms import BASE
 from mixdistill.backends.decoding import cache_name
 from mixdistill.backends.engines import make_room
 from mixdistill.backends.transformers import load
-from mixdistill.errors import StageError
+from mixdistill.errors import MixdistillError, StageError, Stopped, said
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.students import Answered, Asked, backend_options
@@ -59,6 +59,20 @@ def options(recipe: Recipe, cell: Sequence[str], benchmark: str) -> dict[str, in
     wanted = benchmark == recipe.deciding_benchmark
     first = arm == BASE or (arm in recipe.arms and int(seed[0]) == recipe.seeds_of(student)[0])
     return {OPTION: recipe.evaluate.style} if wanted and first and recipe.evaluate.style else {}
+
+
+def or_why_not(
+    recipe: Recipe, store: Store, asked: Asked, answered: Answered, traces: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """(as `tables`, nothing) or (nothing, why not, as a fact): an evaluation that is sampled and graded is not lost to
+    what is measured of it besides."""
+    try:
+        return tables(recipe, store, asked, answered, traces), {}
+    except Stopped:
+        raise
+    except (MixdistillError, OSError, MemoryError, RuntimeError, ValueError) as e:
+        store.set_aside(asked.folder / f"{TABLE}.parquet")  # it may be of other answers
+        return {}, {OPTION: said(e, 300)}
 
 
 def tables(recipe: Recipe, store: Store, asked: Asked, answered: Answered, traces: int) -> dict[str, Any]:
@@ -124,7 +138,7 @@ def _ranked(
     except torch.OutOfMemoryError as e:
         raise StageError(
             f"{asked.label}: out of memory while its tokens are ranked under the untuned student; lower "
-            "train.micro_batch_tokens, or set evaluate.style: 0"
+            "train.micro_batch_tokens and change evaluate.style to try again, or set it to 0"
         ) from e
 
 

@@ -39,6 +39,12 @@ def findings(error: ValidationError, root: type[BaseModel]) -> list[str]:
                 lines.append(f"{place}: must be a whole number or a list of them (got {_shown(e['input'])})")
             seeds.add(place)
             continue
+        if {"constrained-int", "list[str]"} & set(e["loc"]):  # those that `evaluate.paraphrases` may be, likewise
+            place = place.partition(".constrained-int")[0].partition(".list[str]")[0]
+            if place not in seeds:
+                lines.append(f"{place}: must be 0 to 3, or a list of templates (got {_shown(e['input'])})")
+            seeds.add(place)
+            continue
         if e["type"] == "extra_forbidden":
             lines.append(f"{place}: unknown key{did_you_mean(str(e['loc'][-1]), _known_keys(root, e['loc'][:-1]))}")
         elif e["type"] == "missing":
@@ -253,7 +259,7 @@ def _check_benchmarks(recipe: Recipe) -> list[str]:
     for name, source in recipe.problems.lists.items():
         try:
             if source.ask is not None and not resolve.unset(source.ask):
-                prompts.template(source.ask)
+                prompts.template(source.ask, prompts.STUDENT)
         except MixdistillError as e:
             found.append(f"{key_of(name)}.ask: {e}")
     for name, benchmark in recipe.problems.eval.items():

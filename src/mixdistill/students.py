@@ -116,7 +116,8 @@ def answer(recipe: Recipe, store: Store, asked: Asked) -> Answered:
         collected = _sample(recipe, store, asked, backend)
         rows = store.rows(asked.folder, Trace, TRACES)
         traces = [t for t in rows if t.problem_id in problems and t.sample < asked.k]
-        cuts = _ask_early(recipe, store, asked, backend, traces, template, decoding.settings.get("context"))
+        context = _context(recipe.students[asked.student], decoding.settings.get("context"))
+        cuts = _ask_early(recipe, store, asked, backend, traces, template, context)
     answered = [t for t in traces if t.error is None]
 
     def seen() -> Iterator[Seen]:
@@ -143,6 +144,12 @@ def answer(recipe: Recipe, store: Store, asked: Asked) -> Answered:
             **judged.facts(),
         },
     )
+
+
+def _context(student: Student, of_model: int | None) -> int | None:
+    """Most tokens of prompt and completion together: the model's, or fewer where its engine is started with fewer."""
+    of_engine = student.serve.max_model_len if student.serve else student.backend_options.get("max_model_len")
+    return min((n for n in (of_model, of_engine) if n is not None), default=None)
 
 
 def _ask_early(

@@ -484,6 +484,13 @@ def test_what_a_benchmark_has_of_its_own_is_said_and_counted(raw):
     assert (found.time.evaluation_at_most.value or 0) < (longer.time.evaluation_at_most.value or 0)
 
 
+def test_a_benchmark_that_a_studys_judge_never_sees_is_named(judged):
+    raw = judged()
+    raw["problems"]["eval"]["mine"] = {**raw["problems"]["eval"]["signs"], "skip": 4, "verify": {"verifier": "exact"}}
+    (line,) = [line for line in planned(raw).evaluation.own if line.startswith("mine: ")]
+    assert line.startswith("mine: verified by exact alone, never seen by judge, ")
+
+
 def test_students_that_are_examined_in_other_words_than_they_were_trained_on_are_a_warning(raw):
     raw["problems"]["eval"]["signs"]["ask"] = "boxed"
     line = (
@@ -491,7 +498,9 @@ def test_students_that_are_examined_in_other_words_than_they_were_trained_on_are
         "trained on; set problems.train.ask to the same, where that is meant"
     )
     assert line in planned(raw).warnings
-    raw["problems"]["train"]["ask"] = "boxed"
+    raw["problems"]["eval"]["signs"]["ask"] = "plain"
+    assert not [w for w in planned(raw).warnings if "other words" in w], "that is the problem alone, too"
+    raw["problems"]["eval"]["signs"]["ask"] = raw["problems"]["train"]["ask"] = "boxed"
     assert not [w for w in planned(raw).warnings if "other words" in w]
     raw["problems"]["eval"]["guarded"] = {**raw["problems"]["eval"]["signs"], "ask": "choice", "skip": 4, "guard": True}
     assert not [w for w in planned(raw).warnings if "other words" in w], "a guard is asked as it always was"

@@ -58,6 +58,17 @@ def test_sizes_are_read_off_names_and_rows_off_a_table(far: Recipe, tmp_path: Pa
     ]
 
 
+def test_traces_until_some_are_right_cost_between_samples_and_max_samples(far: Recipe, tmp_path: Path):
+    until = far.teachers["long"].model_copy(update={"until_correct": 1, "samples": 1, "max_samples": 16})
+    found = total(far.model_copy(update={"teachers": {**far.teachers, "long": until}}), tmp_path)
+    assert (found.tokens.value, found.tokens.basis) == (
+        1000 * 2000,
+        "long; at most 32M, were every problem asked max_samples times",
+    )
+    assert found.teachers.value == pytest.approx(2 * 32e9 * 16 * 2e6 / 4e12 / 3600)
+    assert found.assumed[-1] == "long: GPU-hours of max_samples=16 a problem"
+
+
 def test_lengths_that_are_known_are_not_assumed(far: Recipe, tmp_path: Path):
     found = total(far, tmp_path, long=Amount(value=500, basis="mean of 50"), short=Amount(value=50, basis="mean of 50"))
     assert found.tokens.value == 1000 * 4 * 500

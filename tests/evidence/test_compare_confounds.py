@@ -67,7 +67,7 @@ def test_what_the_arms_of_both_runs_differ_in_alike_is_no_difference_of_the_runs
     ("part", "values", "rows"),
     [
         ("options", GRADED, [("evaluation: verifier version", "red"), ("evaluation: verifier", "red")]),
-        ("options", {"stage": "99"}, [("evaluation: version of the stage", "red")]),
+        ("options", {"stage": "99"}, [("evaluation: version of the stage", "note")]),
         ("options", {"verify.rule": "strict", "verify.deadline": 1.0}, []),
         ("options", {"k": 4}, [("evaluation: samples per problem", "note")]),
         ("facts", {"template": "other"}, [("evaluation: template", "red")]),

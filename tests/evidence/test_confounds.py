@@ -56,6 +56,14 @@ def test_arms_that_differ_in_nothing_have_no_confound():
     assert _find(study("loss_tokens")) == []
 
 
+def test_a_style_shift_that_was_not_measured_is_a_note():
+    unit, made = _evaluated("long")
+    made["facts"]["style"] = "OSError: no weights"
+    (found,) = _find(evaluated=[_evaluated("base"), (unit, made)])
+    assert (found.severity, found.field, found.values) == ("note", "style", {"long": "OSError: no weights"})
+    assert found.text == "The style shift was not measured; the answers are sampled and graded all the same."
+
+
 def test_loss_tokens_are_a_note_by_examples_and_red_by_loss_tokens():
     assert _fields(_find(loss_tokens=90_000)) == [("loss tokens", "note")]
     assert _fields(_find(study("loss_tokens"), loss_tokens=90_000)) == [("loss tokens", "red")]

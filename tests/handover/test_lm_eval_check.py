@@ -76,12 +76,17 @@ def test_another_prompt_is_shown_where_it_parts(samples, checked):
     assert only(checked(samples)) == ("prompt", f"{prompt!r} here, {'Be brief.' + chr(10) + prompt!r} there")
 
 
-def test_tokens_that_the_tokenizer_adds_to_the_prompt_are_named(made: Evaluated, samples, checked):
+def _adding(made: Evaluated) -> Evaluated:
+    """With a tokenizer that puts a token before every prompt."""
     from tokenizers.processors import TemplateProcessing
 
     tokenizer = tiny.word_tokenizer()
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<pad> $A", special_tokens=[("<pad>", 0)])
-    adding = replace(made, template=replace(made.template, tokenizer=tokenizer))
+    return replace(made, template=replace(made.template, tokenizer=tokenizer))
+
+
+def test_tokens_that_the_tokenizer_adds_to_the_prompt_are_named(made: Evaluated, samples, checked):
+    adding = _adding(made)
     samples[0]["resps"] = [["A + +"]]
     assert only(checked(samples, adding, {"add_bos_token": None})) == ("prompt tokens", "1 of them")
     assert only(checked(samples, adding))[0] == "unexplained"
@@ -166,8 +171,19 @@ def test_samples_without_their_results_are_compared_all_the_same(made: Evaluated
     file = tmp_path / "mine.jsonl"
     file.write_text("".join(json.dumps(s) + "\n" for s in samples))
     found = check(made, file)
-    assert found.notes == ["No results_*.json lies beside the samples, so how the model was loaded is not known."]
+    assert found.notes == [
+        "No results_*.json lies beside the samples, so how the model was loaded is not known and explains nothing."
+    ]
     assert found.passed
+
+
+def test_how_a_model_was_loaded_explains_nothing_where_it_is_not_known(made: Evaluated, samples, tmp_path: Path):
+    adding, file = _adding(made), tmp_path / "mine.jsonl"
+    samples[0]["resps"] = [["A + +"]]
+    file.write_text("".join(json.dumps(s) + "\n" for s in samples))
+    found = check(adding, file)
+    assert found.reasons.get("prompt tokens") is None
+    assert (only(found)[0], found.passed) == ("unexplained", False)
 
 
 @pytest.mark.parametrize(

@@ -270,7 +270,12 @@ def _own(study: Recipe, name: str, problems: int) -> str:
 def _asked_otherwise(study: Recipe) -> list[str]:
     """Lists whose problems a student is asked in another way than the one that it is trained on."""
     train, others = study.problems.train.ask, {n: s for n, s in study.problems.lists.items() if n != "train"}
-    named = [n for n, s in others.items() if s.ask != train and n not in study.problems.guards]
+    alone = (None, prompts.PLAIN)
+    named = [
+        n
+        for n, s in others.items()
+        if s.ask != train and not (s.ask in alone and train in alone) and n not in study.problems.guards
+    ]
     if not named:
         return []
     how = f"asks '{train}'" if train else "sets no ask"

@@ -10,6 +10,7 @@ from mixdistill import evaluate, paraphrases
 from mixdistill.arms import BASE, called
 from mixdistill.commands import estimates
 from mixdistill.commands.plans import Amount, Cost
+from mixdistill.page.wording import short_number
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Source, Teacher
 from mixdistill.store import Store
@@ -72,17 +73,17 @@ def cost(study: Recipe, rows: dict[str, int | None], known: dict[str, Amount], s
         nothing = Amount(value=None, basis=f"not known before the problems of {unknown} are read")
         return Cost(tokens=nothing, teachers=nothing, training=nothing, evaluation=nothing, at_most=nothing, assumed=[])
     counts = {name: n or 0 for name, n in rows.items()}
-    tokens = {
-        name: counts["train"] * teacher.samples * (lengths[name].value or 0)
-        for name, teacher in study.teachers.items()
-        if teacher.backend not in NOT_ASKED
-    }
+    asked = {name: teacher for name, teacher in study.teachers.items() if teacher.backend not in NOT_ASKED}
+    tokens = {name: counts["train"] * t.samples * (lengths[name].value or 0) for name, t in asked.items()}
+    most = {name: n * asked[name].most_samples / asked[name].samples for name, n in tokens.items()}
+    basis = ", ".join(tokens) or "no teacher is asked"
+    if most != tokens:
+        basis += f"; at most {short_number(sum(most.values()))}, were every problem asked max_samples times"
     assumed = [RATES, *dict.fromkeys(f"{name}: {a.basis}" for name, a in lengths.items() if "assumed" in a.basis)]
+    assumed += [f"{n}: GPU-hours of max_samples={asked[n].max_samples} a problem" for n in most if most[n] != tokens[n]]
     return Cost(
-        tokens=Amount(value=sum(tokens.values()), basis=", ".join(tokens) or "no teacher is asked"),
-        teachers=_hours(
-            [_asking(study.teachers[name].model, n) for name, n in tokens.items()], "were they served here"
-        ),
+        tokens=Amount(value=sum(tokens.values()), basis=basis),
+        teachers=_hours([_asking(asked[name].model, n) for name, n in most.items()], "were they served here"),
         training=_training(study, counts["train"], lengths),
         evaluation=_evaluation(study, store, counts, lengths),
         at_most=_evaluation(study, store, counts, None),

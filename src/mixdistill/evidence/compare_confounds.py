@@ -81,16 +81,21 @@ def _evaluation(runs: list[tuple[Side, list[str]]], student: str, benchmarks: li
                 for name, value in _settings(marker):
                     seen[name][f"{run.letter} {key[1]}"][None, key[-1]].add(value)
     for name, by_arm in seen.items():
-        state: State = "same" if not differ_somewhere(by_arm) else "note" if name == SAMPLES else "red"
+        state: State = "same" if not differ_somewhere(by_arm) else "note" if name in NOTED else "red"
         text = f"The answers were not sampled or graded with the same {name.removeprefix(ASKED)}."
         if name == SAMPLES:
             text = "The arms were asked each problem a different number of times: one of them is measured less exactly."
+        if name == STAGE:
+            text = "The stage evaluated them in another version; how they were sampled and graded has rows of its own."
         values = {arm: " and ".join(sorted(set.union(*places.values()))) for arm, places in by_arm.items()}
         yield ConfoundRow(name=name, state=state, why="" if state == "same" else text, values=values)
 
 
 ASKED = "evaluation: "
 SAMPLES = f"{ASKED}samples per problem"
+STAGE = f"{ASKED}version of the stage"
+NOTED = (SAMPLES, STAGE)
+"""What of an evaluation differs without making the comparison unfair by itself."""
 
 
 def _settings(marker: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -101,7 +106,7 @@ def _settings(marker: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield f"{ASKED}template", str(facts.get("template", ABSENT))
     yield f"{ASKED}prompt", str(options.get("sampling", {}).get("ask", "the problem alone"))
     yield SAMPLES, str(options.get("k", ABSENT))
-    yield f"{ASKED}version of the stage", str(options.get("stage", ABSENT))
+    yield STAGE, str(options.get("stage", ABSENT))
     for name, value in options.items():
         if (name.startswith("verif") or ": " in name) and name not in NOT_SETTINGS:
             yield f"{ASKED}{name.removeprefix('verify.').replace('_', ' ')}", str(value)

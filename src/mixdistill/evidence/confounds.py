@@ -15,6 +15,7 @@ from mixdistill.arms import BASE, called
 from mixdistill.evidence.confound_table import Cell, Places, Trained, differ_somewhere
 from mixdistill.evidence.rows import Confound, ConfoundTable, Moving
 from mixdistill.evidence.undertraining import alarms
+from mixdistill.ranks import OPTION
 from mixdistill.recipe import Recipe
 from mixdistill.units import Unit
 
@@ -47,7 +48,9 @@ def confounds(
         found += _trained_otherwise(student, changed)
         found += _at_an_end(student, trained)
         found += _template_notes(student, trained)
-        found += _decoding(student, [(unit.key, marker) for unit, marker in evaluated if unit.key[0] == student])
+        mine = [(unit.key, marker) for unit, marker in evaluated if unit.key[0] == student]
+        found += _decoding(student, mine)
+        found += _style_unmeasured(student, mine)
         found += _at_endpoint(student, evaluated)
         found += [alarm for alarm in undertrained if alarm.student == student]
     return found
@@ -128,6 +131,13 @@ def _template_notes(student: str, trained: Trained) -> list[Confound]:
         )
         for (check, text), found in arms.items()
     ]
+
+
+def _style_unmeasured(student: str, evaluated: list[tuple[tuple[str, ...], dict[str, Any]]]) -> list[Confound]:
+    """Evaluations whose style shift could not be measured, with what went wrong."""
+    why = {key[1]: marker["facts"][OPTION] for key, marker in evaluated if OPTION in marker["facts"]}
+    text = "The style shift was not measured; the answers are sampled and graded all the same."
+    return [Confound(severity="note", text=text, field=OPTION, student=student, values=why)] if why else []
 
 
 def _decoding(student: str, evaluated: list[tuple[tuple[str, ...], dict[str, Any]]]) -> list[Confound]:

@@ -199,7 +199,7 @@ def _reason(
     if theirs.prompt != prompt:
         at = _parting(prompt, theirs.prompt)
         return "prompt", f"{prompt[at : at + SHOWN]!r} here, {theirs.prompt[at : at + SHOWN]!r} there"
-    if _adds_tokens(evaluated, prompt) and str((arguments or {}).get("add_bos_token")) != "False":
+    if arguments and _adds_tokens(evaluated, prompt) and str(arguments.get("add_bos_token")) != "False":
         return "prompt tokens", f"{_adds_tokens(evaluated, prompt)} of them"
     settings = {n: v for n, v in evaluated.facts.get("ignored", {}).items()
                 if theirs.generation.get(n) != IGNORED_SETTINGS[n]}  # fmt: skip
@@ -292,7 +292,9 @@ def _verdicts(evaluated: Evaluated, theirs: dict[str, Theirs], alike: list[str],
 def _notes(evaluated: Evaluated, arguments: dict[str, Any] | None) -> Iterator[str]:
     """What else was not the same."""
     if arguments is None:
-        yield "No results_*.json lies beside the samples, so how the model was loaded is not known."
+        yield (
+            "No results_*.json lies beside the samples, so how the model was loaded is not known and explains nothing."
+        )
         return
     if Path(str(arguments.get("pretrained"))).name != Path(evaluated.model).name:
         yield f"It was given another model: {arguments.get('pretrained')}, ours is {evaluated.model}."

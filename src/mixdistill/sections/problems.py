@@ -102,6 +102,10 @@ class Benchmark(Source):
     def _known(cls, raw: Any) -> Any:
         if isinstance(raw, Source) and not isinstance(raw, Benchmark):
             return raw.model_dump(exclude_unset=True)
+        if not isinstance(raw, dict | Benchmark):
+            shown = raw if isinstance(raw, str) and raw in shipped() else "gsm8k"
+            why = f"must be a section; of a shipped benchmark write {{benchmark: {shown}}}"
+            raise PydanticCustomError("benchmark", "{why}", {"why": why})
         name = raw.get("benchmark") if isinstance(raw, dict) else None
         if isinstance(name, str) and name not in shipped():
             why = f"no benchmark '{name}' is shipped{did_you_mean(name, shipped())}"
@@ -131,6 +135,14 @@ class Problems(Section):
     gate: Source | None = None
     """Problems that nothing was chosen on, for `mixdistill ship` alone."""
     decontaminate: Decontaminate = Decontaminate()
+
+    @field_validator("eval", mode="before")
+    @classmethod
+    def _by_name(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            why = "must be a section of benchmarks by name, or a list of the names of shipped ones, as [gsm8k, math500]"
+            raise PydanticCustomError("benchmarks", "{why}", {"why": why})
+        return raw
 
     @property
     def lists(self) -> dict[str, Source]:
