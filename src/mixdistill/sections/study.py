@@ -80,8 +80,8 @@ class Evaluate(Section):
     """Further token caps below the generation's own limit, read off the same generation as prefixes."""
     paraphrases: Annotated[int, Field(ge=0, le=3)] | list[str] = 0
     """Ask the primary benchmark in other words besides, once a problem and model: so many of those that are shipped
-    (`plain`, `boxed`, `choice` and `paper` have three each), or templates of your own. The untuned student counts in the best of
-    all its prompts then."""
+    (`plain`, `boxed`, `choice` and `paper` have three each), or templates of your own. The untuned student counts in
+    the best of all its prompts then."""
     forced: bool = False
     """At each of the caps, ask for the answer at once besides: the student goes on from what it had written. What had
     ended before stands as it is."""
