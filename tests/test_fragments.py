@@ -222,6 +222,38 @@ def test_an_entry_wins_over_evaluate_and_that_over_the_fragment():
     assert decoding({"k": 3, "sampling": {"max_tokens": 9}}, {"k": 2, "sampling": {"temperature": 0}}) == (3, 0, 9)
 
 
+def test_greedy_requests_ask_a_problem_once():
+    def asked(entry, evaluate):
+        found = study_of({"a": {"benchmark": "aime24", **entry}}, evaluate=evaluate).on("a").evaluate
+        return found.k, found.sampling.temperature, found.sampling.top_p
+
+    greedy = {"sampling": {"temperature": 0}}
+    assert asked({}, greedy) == asked(greedy, {}) == (None, 0, None)
+    assert asked({"sampling": {"temperature": 0.8}}, greedy) == (16, 0.8, 0.95)
+    assert asked({"k": 3}, greedy) == (3, 0, None)
+
+
+CHAIN = {"verifier": ["math", "judge"], "timeout": 7, "deadline": 60, "judge": {"model": "owner/m"}}
+
+
+def test_a_study_s_chain_judges_every_benchmark_that_its_first_verifier_does():
+    of = study_of(["gsm8k", "olympiadbench", "gpqa-diamond"], verify=CHAIN)
+    for name, options in {"gsm8k": {}, "olympiadbench": {"lists": True}}.items():
+        verify = of.on(name).verify
+        assert (verify.name, verify.deadline, verify.counts) == ("math+judge", 60, "judge")
+        assert verify.chain[0].options == {"timeout": 7, **options}
+        assert verify.chain[1] == of.verify.chain[1]
+    assert of.on("gpqa-diamond").verify.name == "choice"
+    own = study_of(own_of("math", timeout=3, deadline=9), verify=CHAIN).on("a").verify
+    assert (own.name, own.deadline, own.chain[0].options) == ("math+judge", 9, {"timeout": 3})
+    again = recipe.build(recipe.parse_yaml(recipe.render(of), "again"))
+    assert again.on("olympiadbench") == of.on("olympiadbench")
+
+
+def own_of(verifier: str, **options: Any) -> Row:
+    return own(verify={"verifier": verifier, **options})
+
+
 def test_caps_beyond_a_benchmarks_own_limit_are_not_its():
     of = study_of(["gsm8k", "aime24"], evaluate={"caps": [1024, 8192]})
     assert (of.on("gsm8k").evaluate.caps, of.on("aime24").evaluate.caps) == ([1024], [1024, 8192])

@@ -56,6 +56,10 @@ def _whole(entry: Any, evaluate: dict[str, Any]) -> Any:
         found.pop("k", None)
     own = [part for part in (evaluate.get("sampling"), entry.get("sampling")) if isinstance(part, dict)]
     sampling = {k: v for k, v in found.pop("sampling", {}).items() if not any(k in part for part in own)}
+    greedy = {**sampling, **{k: v for part in own for k, v in part.items()}}.get("temperature") == 0
+    if greedy:  # every sample of a problem would be the same
+        found.pop("k", None)
+        sampling.pop("top_p", None)
     if isinstance(entry.get("sampling", {}), dict) and (sampling or "sampling" in entry):
         found["sampling"] = {**sampling, **entry.get("sampling", {})}
         return {**found, **{k: v for k, v in entry.items() if k != "sampling"}}

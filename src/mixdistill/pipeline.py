@@ -42,6 +42,7 @@ from mixdistill.refusals import (
     refuse_early,
     refuse_foreign,
     refuse_other_data,
+    refuse_other_kind,
     refuse_other_problems,
     refuse_stale,
     refuse_too_small,
@@ -112,6 +113,7 @@ def run(
     failures: list[str] = []
     stages = tuple(stages)
     refuse_foreign(store)
+    refuse_other_kind(store, smoke=recipe.smoke)
     with store.lock(), _session(store) as seen:
         store.sweep([*STAGES, "problems"])
         if not fresh:

@@ -117,7 +117,7 @@ class Recipe(Section):
         limit = sampling.max_tokens
         caps = [cap for cap in self.evaluate.caps if limit is None or cap < limit]
         changed: dict[str, Any] = {"sampling": sampling, "caps": caps, **early, **({"k": own.k} if own.k else {})}
-        verify = (own.verify or self.verify).model_copy(update={"rule": self.verify.counts})
+        verify = _verified(self.verify, own.verify).model_copy(update={"rule": self.verify.counts})
         return self.model_copy(update={"evaluate": self.evaluate.model_copy(update=changed), "verify": verify})
 
     def verifier_on(self, benchmark: str) -> str:
@@ -239,6 +239,16 @@ class Recipe(Section):
         """Benchmark -> its weight in the average over them; empty where there are not two that decide anything."""
         weights = {name: b.weight for name, b in self.problems.eval.items() if not b.guard and b.weight > 0}
         return weights if len(weights) > 1 else {}
+
+
+def _verified(study: Verify, own: Verify | None) -> Verify:
+    """How a benchmark is judged. Where its own verifier is the study's first, it is the study's chain, with the
+    benchmark's options and deadline on top: a judge behind `math` sees every benchmark that `math` judges."""
+    if own is None or own.verifier != study.chain[0].name:
+        return own or study
+    default = Verify.model_fields["deadline"].default
+    given = {**study.model_dump(), **own.options}
+    return Verify.model_validate(given | ({"deadline": own.deadline} if own.deadline != default else {}))
 
 
 def self_of(student: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mixdistill.errors import RecipeError, Refused, StoreError
 from mixdistill.lock import CLAIM, LOCK
 from mixdistill.prompts import KEPT
-from mixdistill.recipe import Recipe
+from mixdistill.recipe import Recipe, load
 from mixdistill.spending import SPENT
 from mixdistill.store import Store
 from mixdistill.units import STARTED, State, Unit, changed_keys, grown, lacking, made, plan, units_of
@@ -51,6 +51,15 @@ def refuse_foreign(store: Store) -> None:
     there = os.listdir(store.root) if store.root.is_dir() else []
     if there and not {"problems", RECIPE, SESSIONS, LOCK, CLAIM, FIXTURES} & set(there):
         raise StoreError(f"{store.root}: holds something else than a run ('{sorted(there)[0]}'); choose another --out")
+
+
+def refuse_other_kind(store: Store, *, smoke: bool) -> None:
+    """A smoke run never goes on in a real one's folder, whose report it would write over, nor the other way round."""
+    if not (store.root / RECIPE).is_file():
+        return
+    if (load(store.root / RECIPE, resolved=False).smoke) is not smoke:
+        what = "a run that is no smoke run" if smoke else "a smoke run"
+        raise StoreError(f"{store.root}: holds {what}; choose another --out")
 
 
 def refuse_other_data(stages: tuple[str, ...], recipe: Recipe, store: Store, limit: int | None) -> None:

@@ -381,11 +381,12 @@ class Gap(Row):
     """In words: `long helps`, `blend beats every pure arm`, `no difference larger than 2.1 points`, `can't tell (would
     need 9 seeds)`, ... Under a reading that does not count: what it alone says."""
     turned_by: list[Rule] = Field(default_factory=list)
-    """Readings under which the sign turns, beyond noise, so that no verdict is given. Only of the reading that counts,
+    """Readings under which the sign turns, or of "no difference" the gap is larger, beyond noise, so that no verdict is
+    given. Only of the reading that counts,
     and where its interval alone would have given one."""
     depends_on: list[str] = Field(default_factory=list)
-    """Variants of the budget under which the sign is another one, so that no verdict is given. Only of the declared
-    budget, and where its interval alone would have given one."""
+    """Variants of the budget under which the sign is another one, or of "no difference" the gap is larger, so that no
+    verdict is given. Only of the declared budget, and where its interval alone would have given one."""
     problems: int
     seeds: int
     detectable: float | None

@@ -170,6 +170,23 @@ def test_nothing_is_written_into_a_folder_with_other_files(tmp_path: Path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_smoke_run_and_a_real_one_never_share_a_folder(raw: Raw, tmp_path: Path, inline: None, watching):
+    """Whatever else they have in common; and neither writes anything there first."""
+    folder, path = tmp_path / "run", tmp_path / "r.yaml"
+    path.write_text(recipe.write_yaml(raw))
+    for smoked, said in ((False, "holds a run that is no smoke run"), (True, "holds a smoke run")):
+        (folder / "problems").mkdir(parents=True, exist_ok=True)
+        kept = recipe.render(build({**raw, "smoke": smoked}))
+        (folder / "recipe.yaml").write_text(kept)
+        with pytest.raises(StoreError, match=f"{said}; choose another --out"):
+            if smoked:
+                pipeline.run(build(raw), Store(folder), watcher=watching)
+            else:
+                smoke.carry_out(path, None, folder, pipeline.STAGES, say=print)
+        assert sorted(p.name for p in folder.iterdir()) == ["problems", "recipe.yaml"]
+        assert (folder / "recipe.yaml").read_text() == kept
+
+
 def test_check_plans_a_smoke_run_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     with check.loaded("long-vs-short", smoke=True) as (study, where):

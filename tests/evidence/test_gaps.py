@@ -433,3 +433,8 @@ def test_no_difference_does_not_stand_where_another_budget_shows_one():
         budgets = _twice(**same) | _twice("loss_tokens", **found)
         gaps_of = _under({"flexible": budgets}, budget={"also": ["loss_tokens"]}, smallest_gap=0.3)
         assert _gap(gaps_of[Under("flexible")], "long_cot_gap").verdict.startswith(verdict)
+
+
+def test_no_difference_that_another_reading_withdraws_is_larger_there():
+    found = _readings({"flexible": _twice(long=10, short=10), "strict": _twice(long=19, short=2)}, smallest_gap=0.3)
+    assert _gap(found["flexible"], "long_cot_gap").verdict == "can't tell (larger under strict)"

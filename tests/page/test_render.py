@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from mixdistill.evidence.rows import Confound, Evidence, SharedFacts
-from mixdistill.page import figures, render, wording
+from mixdistill.page import contents, figures, render, tables, wording
 from mixdistill.types import Interval
 from study import accuracies, changed, example, gap, gaps, scores, solved
 
@@ -110,6 +110,13 @@ def test_headline_without_the_primary_contrast_says_so() -> None:
     assert "exploratory" in render.headline(changed(primary=None))
 
 
+def test_the_page_says_what_is_missing_and_takes_no_evaluation_for_a_training() -> None:
+    assert '<a href="#missing">1 of 24 trainings missing</a>' in render.html(example())
+    page = render.html(changed(cells_wanted=23, missing=["m/long/0: not evaluated on ifeval; run the recipe again"]))
+    assert '<a href="#missing">evaluations of 1 cell missing</a>' in page
+    assert '<h3 id="missing">Missing: evaluations of 1 cell</h3>' in page
+
+
 def test_headline_warns_of_a_red_confound_in_the_arms_compared_and_of_no_other() -> None:
     assert render.headline(example()).endswith("Not a fair comparison: the arms differ in more than their data.")
     stale = Confound(severity="red", text="x", field="recipe", values={"long": "seed 0"})
@@ -202,6 +209,17 @@ def test_every_gap_is_a_row_of_the_markdown_and_of_the_page() -> None:
         assert f"<td>{wording.span(each.data)}</td>" in page
 
 
+def test_a_long_table_is_cut_on_the_page_and_whole_in_its_files() -> None:
+    rows = [accuracies()[0].model_copy(update={"group": f"level-{i:03}"}) for i in range(130)]
+    study = changed(accuracies=rows)
+    page = render.html(study)
+    assert '<td class="words">level-099</td>' in page and "level-100" not in page
+    assert '<p class="rest">100 of 130 rows; the rest is in <code>tables/accuracies.csv</code>.</p>' in page
+    assert "level-129" in tables.csv_text(contents.tables(study)["accuracies"]) and "level-129" in render.markdown(
+        study
+    )
+
+
 def test_both_intervals_of_every_gap_are_in_the_text_alternative_of_its_figure() -> None:
     page = render.html(example())
     for each in gaps():
@@ -231,6 +249,12 @@ def test_the_declared_comparison_is_so_whoever_grades_its_benchmark() -> None:
     study = changed(verifier="choice", gaps=[gap.model_copy(update={"verifier": "choice"}) for gap in gaps()])
     assert [wording.is_primary(study, gap) for gap in study.gaps[:3]] == [True, True, False]
     assert "verifier <b>choice</b>" in render.html(study)
+
+
+def test_an_untuned_student_asked_otherwise_has_no_seeds_to_count() -> None:
+    base = next(row for row in accuracies() if row.arm == "base").model_copy(update={"arm": "base+thinking"})
+    page = render.html(changed(accuracies=[base, *accuracies()]))
+    assert "<b>base+thinking</b> <small>untuned</small>" in page and "0 seed" not in page
 
 
 def test_outcome_bars_add_up_to_every_answer() -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from mixdistill.types import Outcome, Problem, Trace
-from mixdistill.verifiers.math import quick, reference, verify
+from mixdistill.verifiers.math import VERSION, gold, quick, reference, verify
 
 
 def judge(gold, content, *, reasoning="", finish_reason="stop", **options):
@@ -110,9 +110,17 @@ def test_an_answer_that_is_far_too_long_is_no_answer_and_costs_nothing():
     ],
 )
 def test_a_reference_that_is_a_list_wants_all_of_its_answers(gold, content, outcome):
-    assert judge(gold, content).outcome is outcome
+    assert judge(gold, content, lists=True).outcome is outcome
+
+
+def test_a_list_is_read_where_that_is_asked_for_alone():
+    """So that the verdicts, and whatever was chosen by them, of studies without lists stay what they were."""
+    assert VERSION == "2"
+    assert judge('["$-1$", "3"]', r"\boxed{3, -1}").outcome is Outcome.INCORRECT
+    assert reference('["a", "b"]') == '["a", "b"]'
+    assert gold(Problem(id="p", prompt="?", answer='["2", "3"]'), lists=True) == r"\boxed{2, 3}"
 
 
 def test_what_only_looks_like_a_list_stays_as_it_is():
-    assert reference('["a", 2]') == '["a", 2]'
-    assert reference('["a"') == '["a"'
+    assert reference('["a", 2]', lists=True) == '["a", 2]'
+    assert reference('["a"', lists=True) == '["a"'

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from mixdistill import evaluate, paraphrases, prompts, recipe, resolve
 from mixdistill.commands import costs, estimates, faults, judging, memory, trainings
@@ -39,9 +38,6 @@ from mixdistill.refusals import too_small
 from mixdistill.store import Store
 from mixdistill.students import samples
 from mixdistill.types import Unused
-
-if TYPE_CHECKING:
-    pass
 
 EXAMPLES = 3
 """Rows shown of each kind."""
@@ -258,7 +254,10 @@ def _evaluation(study: Recipe, store: Store, found: Found) -> PlannedEvaluation:
 def _own(study: Recipe, name: str, problems: int) -> str:
     """What one benchmark has otherwise than the study, and whether it is too small for a verdict."""
     own = study.problems.eval[name]
-    how = [f"verified by {own.verify.name}"] if own.verify and own.verify.chain != study.verify.chain else []
+    verify, whole = study.on(name).verify, study.verify.chain
+    how = [f"verified by {verify.name}"] if verify.chain != whole else []
+    if unseen := [link.name for link in whole[1:] if link not in verify.chain]:
+        how[-1] += f" alone, never seen by {', '.join(unseen)}"
     how += [f"asked as '{own.ask}'"] if own.ask else []
     how += [f"{own.k} samples a problem"] if own.k else []
     how += [f"{key} {value:,}" for key, value in own.own.items()]

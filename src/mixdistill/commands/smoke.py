@@ -22,7 +22,7 @@ from mixdistill.commands.run import carry_out as carry_out_recipe
 from mixdistill.lab import fixtures
 from mixdistill.problems import LAB, load_all
 from mixdistill.recipe import Recipe, build, load
-from mixdistill.refusals import FIXTURES, refuse_foreign
+from mixdistill.refusals import FIXTURES, refuse_foreign, refuse_other_kind
 from mixdistill.sections import Source
 from mixdistill.store import Store
 from mixdistill.types import Problem, prompt_text
@@ -222,6 +222,7 @@ def carry_out(
     loaded = load(recipe, overrides)
     store = Store(out or Path("runs") / _name(loaded.name))
     refuse_foreign(store)
+    refuse_other_kind(store, smoke=True)
     study = smoked(loaded, store.root / FIXTURES)
     say(f"mixdistill: smoke run in {store.root}: models, data and traces are made up; nothing of it is a result")
     playing = fake.judges_played(study) if fake.judges(study) else nullcontext(study)

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from mixdistill import evaluate
 from mixdistill.arms import BASE, called
 from mixdistill.errors import DataError, StoreError
-from mixdistill.evidence import stats
+from mixdistill.evidence import stats, verdicts
 from mixdistill.evidence.compared import Across, BaseCheck, CommonProblems, Compared, RunFacts
 from mixdistill.evidence.confound_table import Trained
 from mixdistill.evidence.gaps import Cells
@@ -288,11 +288,13 @@ def _across(
 
 
 def _verdict(word: str, a: str, b: str, found: stats.Estimate) -> str:
-    """What *this data* says, whatever else differs."""
+    """What *this data* says of enough problems, whatever else differs."""
     if found.problems < 2:
         return f"{CANNOT_TELL} (one problem)"
     if found.data is None:
         return f"{CANNOT_TELL} (one seed)"
+    if found.problems < verdicts.FEWEST:
+        return verdicts.FEW
     if found.data.low <= 0 <= found.data.high:
         return CANNOT_TELL
     return f"{word} in {a if found.delta > 0 else b}"

@@ -340,6 +340,8 @@ class Details(Row):
     loops: list[Loops] = []
     pass_at: list[PassAt] = []
     paraphrased: list[Paraphrased] = []
+    turned_wordings: list[str] = Field(default_factory=list)
+    """Where the primary gap has another sign in other words, a sentence each."""
     forgotten: list[Forgotten] = []
     averages: list[AverageGap] = []
     looks: list[Look] = []

@@ -230,7 +230,7 @@ def _gap(recipe: Recipe, way: Under, c: _Comparison, p_holm: float | None, look:
     counts = way.rule == recipe.verify.counts and not way.variant
     needed = _needed(recipe, c, e, look) if counts and verdict == CANNOT_TELL else ""
     if turned_by or depends_on:
-        verdict = f"{CANNOT_TELL} ({_why(turned_by, depends_on)})"
+        verdict = f"{CANNOT_TELL} ({_why(verdict, turned_by, depends_on)})"
     elif look is not None and spent:
         verdict = f"{CANNOT_TELL} (one look was declared, this is look {look.look})"
     elif needed:
@@ -329,9 +329,10 @@ def _turns(c: _Comparison, estimates: Mapping[str, stats.Estimate], equal: float
     return any(stats.opposes(o, side) if beyond_noise else side * o.delta <= 0 for o in found)
 
 
-def _why(turned_by: list[Rule], depends_on: list[str]) -> str:
-    """What keeps a verdict from being given."""
-    parts = [f"turns under {' and '.join(turned_by)}"] if turned_by else []
+def _why(verdict: str, turned_by: list[Rule], depends_on: list[str]) -> str:
+    """What keeps a verdict from being given: another sign, or, of "no difference", a larger gap."""
+    how = "larger" if verdict.startswith(verdicts.NO_DIFFERENCE) else "turns"
+    parts = [f"{how} under {' and '.join(turned_by)}"] if turned_by else []
     what = dict.fromkeys("budget" if variant in UNITS else "problems" for variant in depends_on)
     return "; ".join([*parts, *([f"depends on the {' and the '.join(what)}"] if what else [])])
 

@@ -113,14 +113,11 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         moving=curves.moving,
         details=details(
             recipe, store, done, answers.correct[recipe.verify.counts], found[declared], curves, levels, students
-        ).model_copy(update={"paraphrased": words.rows}),
+        ).model_copy(update={"paraphrased": words.rows, "turned_wordings": words.notes}),
         cells_wanted=len(recipe.cells()),
         missing=_missing(recipe, cells_done, set(trained), diverged),
         diverged=["/".join(map(str, cell)) for cell in diverged if cell not in trained],
-        notes=words.notes
-        + _failed_requests(store, done)
-        + _without_dev(curves.left_out)
-        + _notes(recipe, store, cells_done),
+        notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),
         command=_command(store),
         recipe=render(recipe),
         versions=versions() | _commit(),

@@ -13,17 +13,16 @@ from typing import Any, Literal
 from mixdistill.arms import BASE, called
 from mixdistill.evidence.rows import Evidence
 from mixdistill.evidence.undertraining import FIELD as UNDERTRAINED
+from mixdistill.page.measured import deciding_benchmarks, missing_words
 from mixdistill.page.wording import (
-    AVERAGE,
     UNITS,
     base_is_higher,
-    deciding_benchmarks,
     decision,
     is_primary,
     listed,
-    missing_words,
     pct,
 )
+from mixdistill.recipe import AVERAGE
 from mixdistill.types import Gap, Outcome
 from mixdistill.yaml_text import parse_yaml
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from mixdistill.arms import BASE, BY, called
+from mixdistill.arms import BASE, BY, called, of_variant
 from mixdistill.evidence.stats import ALPHA
+from mixdistill.page.measured import missing_words
 
 if TYPE_CHECKING:
     from mixdistill.evidence.rows import Evidence, SharedStep
@@ -21,14 +22,12 @@ __all__ = [
     "between",
     "cap",
     "caution",
-    "deciding_benchmarks",
     "decision",
     "duration",
     "headline",
     "is_primary",
     "listed",
     "look_words",
-    "missing_words",
     "number",
     "pct",
     "pct_span",
@@ -50,8 +49,6 @@ __all__ = [
 ]
 
 UNITS = ("examples", "loss_tokens")
-AVERAGE = "average"
-"""The benchmark that stands for all of them together."""
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -160,7 +157,7 @@ def _reach(evidence: Evidence, gap: Gap) -> str:
         there = [(f"under {rule}", under(evidence, gap, rule)) for rule in gap.turned_by]
         others = {g.variant: g for g in evidence.gaps_by_variant if gap_key(g) == gap_key(gap)}
         there += [(BY[variant], others.get(variant)) for variant in gap.depends_on]
-        told = [f"{points(o.delta) if o and o.delta * gap.delta <= 0 else 'not'} {how}" for how, o in there]
+        told = [f"{points(o.delta) if o and by_size(gap, o) else 'not'} {how}" for how, o in there]
         return f"{points(gap.delta)} points, but {listed(told)}"
     clear = not gap.data.low <= 0 <= gap.data.high
     if clear and gap.p_holm is not None and gap.p_holm >= ALPHA and not _few(gap):
@@ -169,6 +166,12 @@ def _reach(evidence: Evidence, gap: Gap) -> str:
         return f"{points(gap.delta)} points, but p is {gap.p_holm:.2g} when this look and all students are paid for"
     why = f"; would need {gap.needed}" if gap.needed else f"; {few}" if (few := _few(gap)) else ""
     return f"anything from {span(gap.data)} points{why}"
+
+
+def by_size(gap: Gap, other: Gap) -> bool:
+    """Whether the two numbers say how the same gap differs under another reading or budget: it has another sign there,
+    or is against the same arm. Else it is against another arm, which is what matters."""
+    return other.delta * gap.delta <= 0 or of_variant(other.arms[1], "") == of_variant(gap.arms[1], "")
 
 
 def _few(gap: Gap) -> str:
@@ -257,6 +260,8 @@ def _turn(gap: Gap, other: Gap) -> str:
     """A gap and the same one under a reading that turns it."""
     if other.delta * gap.delta < 0:
         text = f"Under {other.rule} the gap of {gap.student} turns from {points(gap.delta)} to {points(other.delta)}"
+    elif by_size(gap, other):
+        text = f"Under {other.rule} the gap of {gap.student} is {points(other.delta)} points, not {points(gap.delta)}"
     else:
         text = f"Under {other.rule} it is {other.arms[1]}, not {gap.arms[1]}, that {gap.student} learns most from"
     if other.rule in gap.turned_by:
@@ -284,24 +289,6 @@ def caution(evidence: Evidence) -> str:
     if all(confound.field == "recipe" for confound in red):
         return "Not this recipe's comparison: the arms were trained otherwise than it now says."
     return "Not a fair comparison: the arms differ in more than their data."
-
-
-def missing_words(evidence: Evidence, *, diverged: bool = True) -> str:
-    """What is not there: `1 of 24 trainings`, `evaluations of 2 cells`, or both; empty where nothing is missing.
-    `diverged`: with the trainings that went wrong for good."""
-    lost = max(0, min(evidence.cells_wanted - len(evidence.cells), len(evidence.missing)))
-    unasked, lost = len(evidence.missing) - lost, lost - (0 if diverged else len(evidence.diverged))
-    trainings = f"{lost} of {evidence.cells_wanted} trainings" if lost > 0 else ""
-    evaluations = f"evaluations of {unasked} cell{'s' * (unasked > 1)}" if unasked > 0 else ""
-    return " and ".join(filter(None, [trainings, evaluations]))
-
-
-def deciding_benchmarks(evidence: Evidence) -> list[str]:
-    """The benchmarks that the primary comparison is measured on: of an average, those that are in it."""
-    if evidence.primary is None:
-        return []
-    weights = next((row.weights for row in evidence.details.averages), {})
-    return list(weights) if evidence.primary.benchmark == AVERAGE else [evidence.primary.benchmark]
 
 
 def listed(items: Sequence[str], last: str = "and") -> str:

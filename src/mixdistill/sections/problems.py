@@ -86,7 +86,8 @@ class Benchmark(Source):
     """A shipped benchmark whose keys are the defaults here: `mixdistill recipes --benchmarks` lists them. Another
     `source`, such as a local file, takes the place of its data set, `subset` and `split` included."""
     verify: Verify | None = None
-    """How its answers are judged; as the study's `verify` says when not given. Which reading counts is the study's."""
+    """How its answers are judged; as the study's `verify` says when not given. Where its verifier is the first of
+    the study's chain, the rest of that chain follows. Which reading counts is the study's."""
     sampling: Sampling = Sampling()
     """Decoding; what is not set is as in `evaluate.sampling`."""
     k: int | None = Field(default=None, ge=1)

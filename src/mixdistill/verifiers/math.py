@@ -22,31 +22,34 @@ from mixdistill.verifiers.quantities import number
 from mixdistill.verifiers.singles import Decided, as_prose
 from mixdistill.verifiers.verdicts import compared, is_cut, no_answer, no_reference
 
-VERSION = "3"
+VERSION = "2"
 MOST_WORDS = 8
 """Of a reference answer; of 7,974 answers of the MATH data set none has more than three."""
 
 
-def verify(problem: Problem, trace: Trace, *, timeout: int = 5) -> Verdict:
+def verify(problem: Problem, trace: Trace, *, timeout: int = 5, lists: bool = False) -> Verdict:
     """Whether the answer part of `trace` gives the reference answer of `problem`.
 
     Only `trace.content` is read: a box in the reasoning is no answer. Where the problem asks for so many decimals, an
     answer that rounds to the reference is right. `timeout` is whole seconds for each parse and each comparison of
-    math-verify. Runs in the main thread of its process (math-verify keeps time with SIGALRM).
+    math-verify. With `lists`, a reference that is a JSON list of texts wants all of them. Runs in the main thread of
+    its process (math-verify keeps time with SIGALRM).
     Raises TimeoutError when math-verify does not finish in time, MemoryError or RecursionError where it needs more.
     """
-    verdict = _judge(problem, trace, partial(equal, timeout=timeout))
+    verdict = _judge(problem, trace, lists, partial(equal, timeout=timeout))
     assert verdict is not None
     return verdict
 
 
-def quick(problem: Problem, trace: Trace, *, timeout: int = 5) -> Verdict | None:
+def quick(problem: Problem, trace: Trace, *, timeout: int = 5, lists: bool = False) -> Verdict | None:
     """The same verdict where exact steps decide, in time linear in the text; None where math-verify is needed."""
-    return _judge(problem, trace, decide)
+    return _judge(problem, trace, lists, decide)
 
 
-def _judge(problem: Problem, trace: Trace, compare: Callable[[str, str], Decided | None]) -> Verdict | None:
-    gold = reference(problem.answer)
+def _judge(
+    problem: Problem, trace: Trace, lists: bool, compare: Callable[[str, str], Decided | None]
+) -> Verdict | None:
+    gold = reference(problem.answer, lists)
     if not gold:
         return no_reference(trace)
     found = extract(trace.content, guess=not is_cut(trace))
@@ -59,10 +62,10 @@ def _judge(problem: Problem, trace: Trace, compare: Callable[[str, str], Decided
 
 
 @lru_cache(maxsize=65536)
-def reference(answer: str) -> str:
-    """The reference answer itself, also where the data give a whole solution that ends in a box or in `#### x`, or a
-    JSON list of texts, all of which are wanted."""
-    if answer.startswith('["'):
+def reference(answer: str, lists: bool = False) -> str:
+    """The reference answer itself, also where the data give a whole solution that ends in a box or in `#### x`, or,
+    with `lists`, a JSON list of texts."""
+    if lists and answer.startswith('["'):
         answer = ", ".join(_texts(answer)) or answer
     if any(mark in answer for mark in ("\\boxed", "\\fbox", "\\framebox", "####")):
         found = extract(answer)
@@ -81,17 +84,17 @@ def _texts(answer: str) -> list[str]:
     return [text.strip().strip("$") for text in found] if all(isinstance(text, str) for text in found) else []
 
 
-def gold(problem: Problem) -> str:
+def gold(problem: Problem, *, lists: bool = False) -> str:
     """A right answer as a trace would state it: the reference in a box.
 
     Raises ValueError on a reference in prose: it would be accepted in a box, and no trace will ever say just that.
     """
-    words = len(re.findall(r"(?<![\\A-Za-z])[A-Za-z]{2,}", reference(problem.answer)))
+    words = len(re.findall(r"(?<![\\A-Za-z])[A-Za-z]{2,}", reference(problem.answer, lists)))
     if words > MOST_WORDS:
         raise ValueError(
             f"the reference is a solution, not an answer ({words} words); set answer_after, or map a column"
         )
-    return f"\\boxed{{{reference(problem.answer)}}}"
+    return f"\\boxed{{{reference(problem.answer, lists)}}}"
 
 
 # -- tolerance that the problem states --------------------------------------------------------------------------------
