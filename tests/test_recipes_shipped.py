@@ -180,6 +180,11 @@ def test_a_recipe_as_published_is_the_controlled_one_but_for_its_training_and_de
         assert {a: arm.weights for a, arm in theirs.arms.items()} == {a: arm.weights for a, arm in ours.arms.items()}
         assert (theirs.contrasts, theirs.primary) == (ours.contrasts, ours.primary)
         assert (theirs.seeds, ours.seeds) == ([42], 5)
+        assert (theirs.problems.train.ask, ours.problems.train.ask) == (None, "paper"), "theirs saw the bare problem"
+        assert theirs.problems.eval["math500"].ask == "paper"
+        header = shipped()[name].read_text(encoding="utf-8")
+        assert "# Trained on the bare problem and asked with the paper's long prompt" in header
+        assert ("arms.large.budget.per_update=8" in header) == ("large" in theirs.arms and "mix-large" in theirs.arms)
         assert theirs.problems.dev is None and ours.problems.dev is not None
         assert not any(arm.train or arm.budget for arm in ours.arms.values()), (
             "controlled: no arm has settings of its own"

@@ -24,9 +24,9 @@ from mixdistill.commands.memory import (
     stops_one,
 )
 from mixdistill.commands.plan_text import _memory_line
-from mixdistill.commands.shapes import shape
+from mixdistill.commands.shapes import Shape, shape
 from mixdistill.errors import RecipeError
-from mixdistill.recipe import Recipe, build
+from mixdistill.recipe import Recipe, build, load, shipped
 from mixdistill.sections import Train
 from mixdistill.store import Store
 
@@ -314,6 +314,14 @@ def test_more_processes_than_gpus_are_refused(raw, tmp_path, gpus):
     ]
 
 
+def test_a_student_that_cannot_be_spread_for_its_answers_is_refused_before_it_is_trained(raw, tmp_path, gpus):
+    gpus(2, 1e12)
+    raw["students"]["s"] |= {"backend": "vllm", "backend_options": {"tensor_parallel_size": 4}}
+    assert stops(build(raw), Store(tmp_path / "run")) == [
+        "students.s.backend_options.tensor_parallel_size: needs a GPU for each process (got 4, and 2 here); lower it"
+    ]
+
+
 def test_an_arm_of_its_own_that_lacks_gpus_is_refused(raw, tmp_path, gpus):
     gpus(1, 1e12)
     raw["arms"]["long"] = {"weights": {"long": 1}, "train": {"num_processes": 2}}
@@ -347,3 +355,48 @@ def test_the_verbs_that_train_refuse_and_the_others_do_not(raw, tmp_path, monkey
     assert not (tmp_path / "a").exists()
     with tiny.mock.patch.object(tiny.pipeline, "Local", tiny.Inline):
         assert carry_out(recipe, None, tmp_path / "b", ("generate",), say=said.append) == 0
+
+
+Q, L = 151936, 128256
+SHAPES = {
+    "Qwen/Qwen2.5-0.5B": Shape(896, 24, 14, 2, 64, 4864, Q, True),
+    "Qwen/Qwen2.5-1.5B": Shape(1536, 28, 12, 2, 128, 8960, Q, True),
+    "Qwen/Qwen2.5-Math-1.5B": Shape(1536, 28, 12, 2, 128, 8960, Q, True),
+    "Qwen/Qwen2.5-3B": Shape(2048, 36, 16, 2, 128, 11008, Q, True),
+    "Qwen/Qwen2.5-7B": Shape(3584, 28, 28, 4, 128, 18944, 152064, False),
+    "Qwen/Qwen2.5-Math-7B": Shape(3584, 28, 28, 4, 128, 18944, 152064, False),
+    "Qwen/Qwen2.5-14B": Shape(5120, 48, 40, 8, 128, 13824, 152064, False),
+    "Qwen/Qwen2.5-32B": Shape(5120, 64, 40, 8, 128, 27648, 152064, False),
+    "meta-llama/Llama-3.2-1B": Shape(2048, 16, 32, 8, 64, 8192, L, True),
+    "meta-llama/Llama-3.2-3B": Shape(3072, 28, 24, 8, 128, 8192, L, True),
+    "meta-llama/Llama-3.1-8B": Shape(4096, 32, 32, 8, 128, 14336, L, False),
+    "meta-llama/Llama-3.3-70B": Shape(8192, 80, 64, 8, 128, 28672, L, False),
+}
+"""Of the paper's students, by the start of their names."""
+ROOMS = {80: 79.6, 141: 139.8}
+"""GiB of GPUs that are sold as so many GB: H100 and H200."""
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if name.startswith("paper/")])
+def test_the_papers_longest_rows_fit_the_gpus_that_the_headers_name(name, gpus, monkeypatch, tmp_path):
+    study = load(name)
+    monkeypatch.setattr(memory, "shape", lambda model: SHAPES[model.removesuffix("-Instruct")])
+    known = {s: Rows(longest=max(study.train_of(s, arm).max_length for arm in study.arms)) for s in study.students}
+    for sold, room in ROOMS.items():
+        gpus(4, room * 2**30)
+        lines = [line for m in planned(study, Store(tmp_path / "run"), known) if (line := refused(m))]
+        large = ["llama-70b"] if sold == 80 and "llama-70b" in study.students else []
+        assert [line.split(":")[0] for line in lines] == [f"students.{s}" for s in large]
+
+
+def test_the_tables_of_sizes_fit_smaller_gpus_without_their_largest_student(gpus, monkeypatch, tmp_path):
+    (tmp_path / "own.yaml").write_text(
+        "extends: paper/table-1-controlled\nname: own\ndescription: Smaller.\n"
+        "students: {llama-70b: null}\npublished: null\n"
+    )
+    study = load(tmp_path / "own.yaml")
+    monkeypatch.setattr(memory, "shape", lambda model: SHAPES[model.removesuffix("-Instruct")])
+    gpus(4, ROOMS[80] * 2**30)
+    known = {s: Rows(longest=8192) for s in study.students}
+    assert not any(map(refused, planned(study, Store(tmp_path / "run"), known)))
+    assert len(study.students) == 9

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill import executor, resolve
+from mixdistill import executor, pipeline, resolve
 from mixdistill.arms import called
 from mixdistill.commands import faults
 from mixdistill.commands.estimates import free_space, kept, row_tokens, untrained
@@ -163,7 +163,7 @@ def rows_seen(store: Store, cell: Cell) -> Rows | None:
 
 def stops(recipe: Recipe, store: Store, *, limit: int | None = None, workers: int | None = None) -> list[str]:
     """Why the trainings of a run cannot be carried out here, before anything is bought for them."""
-    lines = without_gpus(recipe, recipe.cells()) + without_space(recipe, store, workers)
+    lines = without_gpus(recipe, recipe.cells()) + _unspread(recipe) + without_space(recipe, store, workers)
     if any(refused(m) for m in planned(recipe, store, {}, workers)):  # the problems are read only where it matters
         found = faults.find(recipe, store, limit=limit)
         known = {name: rows(recipe, found, name) for name in recipe.students}
@@ -196,6 +196,17 @@ def without_gpus(recipe: Recipe, cells: Sequence[Cell]) -> list[str]:
         except StageError as e:
             lines.append(f"students.{student}: {e}")
     return list(dict.fromkeys(lines))
+
+
+def _unspread(recipe: Recipe) -> list[str]:
+    """Students or teachers that are to be sampled on more GPUs than there are: found before anything is trained."""
+    lines = []
+    for stage in ("generate", "evaluate"):
+        try:
+            executor.enough_gpus(executor.gpus(), *pipeline.processes(recipe, stage))
+        except StageError as e:
+            lines.append(str(e))
+    return lines
 
 
 def without_space(recipe: Recipe, store: Store, workers: int | None = None) -> list[str]:
