@@ -14,6 +14,8 @@ from mixdistill.recipe import load, shipped
 def test_every_shipped_recipe_is_listed_with_its_size():
     found = {r["name"]: r for r in recipes.facts()}
     assert set(found) == set(shipped())
+    hours = found["demo-quick"].pop("gpu_hours")
+    assert 0 < hours < 1e-3
     assert found["demo-quick"] == {
         "name": "demo-quick",
         "description": "Does the pipeline run? Nothing else can be read off a study this small.",
