@@ -25,7 +25,7 @@ class Inline:
     def __exit__(self, *exc: Any) -> None:
         pass
 
-    def spread(self, processes: int) -> None:
+    def spread(self, processes: int, key: str = "") -> None:
         pass
 
     def map(

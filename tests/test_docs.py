@@ -550,6 +550,7 @@ def test_the_completion_that_is_shown_is_the_one_that_is_rendered():
 
 def test_two_runs_are_compared_as_is_shown(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mixdistill.evidence.verdicts.FEWEST", 20)  # what is shown is a run of enough problems
     study = tiny.study(tiny.student(Path("student")), problems=tiny.problem_sets(24, 20), evaluate={"caps": []})
     store, _ = tiny.run(study, Path("runs/one"), *STAGES[:-1])
     (store.root / "recipe.yaml").write_text(render(study))

@@ -272,6 +272,7 @@ def test_trainings_that_diverged_are_red_since_gaps_leave_out_their_seeds(model,
     assert evidence.missing == [
         "t/long/1: train: the loss of update 2 is nan; the training diverged; lower train.learning_rate"
     ]
+    assert evidence.diverged == ["t/long/1"]
 
 
 def test_planted_problems_are_a_red_confound(model, tmp_path):

@@ -30,7 +30,7 @@ def files(tmp_path) -> list[str]:
     return [str(tmp_path / f"way {n}.txt") for n in range(len(OWN))]
 
 
-@pytest.mark.parametrize("ask", ["plain", "boxed", "choice"])
+@pytest.mark.parametrize("ask", sorted({"plain", *prompts.shipped()}))
 def test_three_wordings_of_a_shipped_ask_are_shipped_and_each_is_a_prompt(ask):
     found = paraphrases.shipped(ask)
     texts = [prompts.template(str(file))[0] for file in found.values()]
@@ -53,10 +53,10 @@ def test_what_has_no_other_words_is_refused(files):
     with pytest.raises(RecipeError, match=r"evaluate\.paraphrases: two files are called 'way-0'; rename one"):
         tiny.study("m", evaluate={"paraphrases": [files[0], files[0]]})
     study = _real(paraphrases=1)
-    named = study.problems.eval["own"].model_copy(update={"ask": "paper"})
+    named = study.problems.eval["own"].model_copy(update={"ask": "mine"})
     study = study.model_copy(update={"problems": study.problems.model_copy(update={"eval": {"own": named}})})
     assert paraphrases.findings(study) == [
-        "evaluate.paraphrases: 0 are shipped of what 'paper' asks (got 1); name files of your own"
+        "evaluate.paraphrases: 0 are shipped of what 'mine' asks (got 1); name files of your own"
     ]
 
 

@@ -805,3 +805,42 @@ def test_every_stage_is_a_module_with_units_and_run():
         module = units.module(stage)
         assert callable(module.units)
         assert callable(module.run)
+
+
+def test_the_largest_units_come_first_and_those_of_one_engine_after_one_another():
+    told = [
+        ("base/a", 2, "a"),
+        ("base/b", 2, "b"),
+        ("c", 3, ""),
+        ("d", 1.5, ""),
+        ("e", 2, ""),
+        ("a", 1, "a"),
+        ("b", 1, "b"),
+    ]
+    made = [Unit(stage="evaluate", key=(name,), options={}, cost=cost, together=shares) for name, cost, shares in told]
+    order = [unit.key[0] for unit in pipeline.in_order(made)]
+    assert order == ["c", "base/a", "a", "base/b", "b", "e", "d"]
+
+
+@pytest.mark.parametrize("where", ["backend_options", "serve"])
+def test_a_student_that_vllm_spreads_over_gpus_is_evaluated_by_a_worker_that_has_as_many(raw, where):
+    raw["students"]["s"] |= {where: {"tensor_parallel_size": 4}} | ({} if where == "serve" else {"backend": "vllm"})
+    recipe = build(raw)
+    assert pipeline.processes(recipe, "evaluate") == (4, f"students.s.{where}.tensor_parallel_size")
+    assert [pipeline.processes(recipe, stage)[0] for stage in STAGES if stage != "evaluate"] == [1] * 7
+
+
+def test_a_served_teacher_that_is_spread_over_gpus_is_asked_by_a_worker_that_has_as_many(raw):
+    raw["teachers"]["long"] = {"backend": "openai", "model": "m", "serve": {"tensor_parallel_size": 2}}
+    recipe = build(raw)
+    assert pipeline.processes(recipe, "generate") == (2, "teachers.long.serve.tensor_parallel_size")
+    assert pipeline.processes(recipe, "evaluate")[0] == 1
+    raw["train"] = {"num_processes": 3}
+    assert pipeline.processes(build(raw), "train") == (3, "train.num_processes")
+
+
+def test_a_stage_whose_model_wants_more_gpus_than_there_are_is_refused_by_the_key_that_says_so(raw, store, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(pipeline, "processes", lambda recipe, stage: (2, "students.s.serve.tensor_parallel_size"))
+    with pytest.raises(StageError, match=r"^students\.s\.serve\.tensor_parallel_size: needs a GPU for each process"):
+        go(raw, store)

@@ -17,6 +17,7 @@ from mixdistill.page.tables import FORMS
 from mixdistill.report import summary
 from mixdistill.store import Store
 from mixdistill.types import Gap
+from study import changed, example
 
 FILES = {
     "index.html",
@@ -134,6 +135,20 @@ def test_summary_has_the_verdict_first_and_every_contrast(store):
     assert [("*" in row, "8 tokens" in row) for row in rows] == [(True, False), (False, True)]
     assert "accuracy of t on signs, %: base " in text
     assert "% of the answers were cut before one was given; raise evaluate.sampling.max_tokens" in text
+
+
+def test_summary_says_once_how_many_seeds_and_problems_and_which_contrasts_were_not_declared():
+    gaps = example().gaps
+    alike = summary(changed(gaps=[gaps[1], gaps[3]]))
+    assert alike.endswith(
+        "\nPoints of accuracy, 3 seeds, 500 problems; 95 % intervals. * the declared contrast; no star: exploratory.\n"
+    )
+    assert "\n  means over 3\N{EN DASH}5 seeds, 500 problems; intervals on the page\n" in alike
+    other = " ".join(summary(changed(gaps=gaps)).split())
+    assert "gap seeds these checkpoints" in other
+    assert "Points of accuracy, 500 problems; 95 % intervals. * the declared contrast, of 2 students: Holm's p" in other
+    undeclared = [gap.model_copy(update={"primary": False}) for gap in gaps]
+    assert "Nothing was declared: exploratory." in summary(changed(gaps=undeclared, primary=None))
 
 
 def test_summary_names_missing_cells_and_red_confounds(store):

@@ -150,7 +150,7 @@ class Inline:
     def __exit__(self, *exc: object) -> None:
         pass
 
-    def spread(self, processes: int) -> None:
+    def spread(self, processes: int, key: str = "") -> None:
         pass
 
     def map(self, fn: Any, jobs: Any, *, idle: Any, enough: Any = None) -> Any:

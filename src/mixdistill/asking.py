@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mixdistill import resolve
+from mixdistill.backends import engines
 from mixdistill.collect import TABLE, Buying, collect
 from mixdistill.generate import FREE, make_backend
 from mixdistill.recipe import Recipe
@@ -135,6 +136,8 @@ class Questions:
             purse=self._purse(),
         )
         # Without questions nobody is asked, and what is there is counted.
+        if self.texts and judge.backend not in ("openai", *FREE):
+            engines.end()  # it may load a model of its own
         backend = make_backend(judge.backend, judge.model, judge.options) if self.texts else None
         self.counts = collect(self.store, self.folder, backend, buying).counts
         found: dict[str, list[Trace]] = defaultdict(list)

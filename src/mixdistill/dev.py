@@ -6,17 +6,16 @@ not at its end alone; with `keep: best` they choose which point is the student.
 
 from __future__ import annotations
 
-import gc
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mixdistill import prompts
+from mixdistill.backends.engines import make_room
 from mixdistill.chain import grading_options
 from mixdistill.files import file_hash
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
-from mixdistill.students import Asked, answer, backend_options, sampled_with
+from mixdistill.students import Asked, answer, backend_options, here, sampled_with, swaps
 from mixdistill.training import snapshots
 from mixdistill.types import Outcome, Problem
 
@@ -57,9 +56,10 @@ def options(recipe: Recipe, student: str, arm: str) -> tuple[dict[str, Any], dic
 
 
 def _sampling(recipe: Recipe, student: str, arm: str) -> dict[str, Any]:
+    recipe = here(recipe, student)
     return {
         "sampling": recipe.evaluate.sampling.model_dump(),
-        **sampled_with(recipe.students[student]),
+        **sampled_with(recipe.students[student], swapped=swaps(recipe, student)),
         **backend_options(recipe, student),
         "tag": recipe.tag_of(arm),
         **prompts.identity(_ask(recipe)),
@@ -93,6 +93,7 @@ def score(recipe: Recipe, store: Store, cell: Cell, update: int, model: Path, fo
     is not sampled again. Raises StageError above the recipe's error rate.
     """
     student, arm, seed = cell
+    recipe = here(recipe, student)
     make_room()
     asked = Asked(
         student=student,
@@ -108,6 +109,7 @@ def score(recipe: Recipe, store: Store, cell: Cell, update: int, model: Path, fo
         chat_template_kwargs=recipe.students[student].chat_template_kwargs,
         tag=recipe.tag_of(arm),
         ask=_ask(recipe),
+        swapped=swaps(recipe, student),
     )
     answered = answer(recipe, store, asked)
     answered.judged.check_errors(label)
@@ -142,11 +144,3 @@ def chosen(found: dict[str, Trial | None]) -> float:
     """
     there = [t for t in found.values() if t]
     return max(there, key=lambda t: (not t.diverged, t.correct / max(t.examples, 1))).value
-
-
-def make_room() -> None:
-    """Give back what this process still holds of the GPU and no longer uses: another model, or a server, wants it."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        gc.collect()
-        torch.cuda.empty_cache()

@@ -14,12 +14,13 @@ from typing import Any
 
 from mixdistill import forcing, loops, paraphrases, prompts, ranks, resolve
 from mixdistill.arms import Called, called
+from mixdistill.backends import endpoint
 from mixdistill.chain import grading_options
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.errors import StageError, StoreError
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import MARKER, Store
-from mixdistill.students import Asked, answer, backend_options, base_modes, sampled_with, samples
+from mixdistill.students import Asked, answer, backend_options, base_modes, engine_name, sampled_with, samples, swaps
 from mixdistill.template_checks import same_template
 from mixdistill.tokens import WAYS, Template, switched
 from mixdistill.training.finetune import MODEL
@@ -73,6 +74,8 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
         tag=recipe.tag_of(cell[1]),
         ask=ask,
         points=() if called(cell[1]).wording else forcing.points(evaluate),
+        served_as=served_as(recipe, cell),
+        swapped=swaps(recipe, cell[0]),
     )
     _refuse_other_template(store, asked, cell)
     answered = answer(recipe, store, asked)
@@ -128,6 +131,7 @@ def _unit(
         wanted=Extent(author(cell), problems, k),
         table=TRACES,
         cost=2.0 if untuned else 1.0,
+        together=engine_name(recipe, cell[0]) if swaps(recipe, cell[0]) else "",
         given=given | ({trained: student.model} if untuned else {}),
     )
 
@@ -190,7 +194,7 @@ def _column(store: Store, name: str, column: str) -> list[str | None]:
 def _sampling_options(recipe: Recipe, cell: Sequence[str]) -> dict[str, Any]:
     return {
         "sampling": recipe.evaluate.sampling.model_dump(),
-        **sampled_with(recipe.students[cell[0]]),
+        **sampled_with(recipe.students[cell[0]], swapped=swaps(recipe, cell[0])),
         **backend_options(recipe, cell[0]),
         "chat_template_kwargs": _template_kwargs(recipe, cell),
         "seed": _seed(cell),
@@ -202,6 +206,17 @@ def _training(cell: Iterable[str]) -> list[str]:
     """The training that a cell's model comes from."""
     student, arm, *seed = cell
     return [student, called(arm).trained, *seed]
+
+
+def served_as(recipe: Recipe, cell: Sequence[str]) -> str:
+    """The name of a cell's model at the endpoint that serves it; empty where none does."""
+    spec = recipe.students[cell[0]]
+    if spec.backend != endpoint.BACKEND:
+        return ""
+    student, *trained = _training(cell)
+    if _untuned(cell):
+        return str(resolve.from_environment(spec.served_as.get(BASE, spec.model)))
+    return spec.served_as.get("/".join(trained)) or "-".join((student, *trained))
 
 
 def _seed(cell: Sequence[str]) -> int:

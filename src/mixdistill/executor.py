@@ -31,12 +31,11 @@ def gpus() -> list[str]:
     return sorted(p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*"))
 
 
-def enough_gpus(devices: Sequence[str], processes: int) -> None:
-    """Raise StageError where there are GPUs, and fewer than processes of one training: two cannot share one."""
+def enough_gpus(devices: Sequence[str], processes: int, key: str = "train.num_processes") -> None:
+    """Raise StageError where there are GPUs, and fewer than processes of one unit: two cannot share one. `key`: what
+    asks for so many."""
     if 0 < len(devices) < processes:
-        raise StageError(
-            f"train.num_processes: needs a GPU for each process (got {processes}, and {len(devices)} here); lower it"
-        )
+        raise StageError(f"{key}: needs a GPU for each process (got {processes}, and {len(devices)} here); lower it")
 
 
 def never() -> bool:
@@ -69,10 +68,10 @@ class Local:
             return self.most
         return max(1, min(self.most, (len(self.devices) or cores()) // self.processes))
 
-    def spread(self, processes: int) -> Local:
+    def spread(self, processes: int, key: str = "train.num_processes") -> Local:
         """Units are spread over so many processes from now on, not counting the worker. StageError where a unit would
         lack GPUs."""
-        enough_gpus(self.devices, processes)
+        enough_gpus(self.devices, processes, key)
         if processes != self.processes:
             self._forget()
         self.processes = processes

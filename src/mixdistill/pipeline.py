@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from mixdistill import interrupt, resolve
 from mixdistill.arms import BASE
 from mixdistill.asking import asks
+from mixdistill.backends import engines
 from mixdistill.errors import MixdistillError, Refused, StageError, Stopped, StoreError, said
 from mixdistill.executor import Local, never
 from mixdistill.files import file_hash, versions, write_atomically
@@ -46,6 +47,7 @@ from mixdistill.refusals import (
     refuse_stale,
     refuse_too_small,
 )
+from mixdistill.sections import Serve
 from mixdistill.store import ABSENT, MARKER, UNUSED, Store
 from mixdistill.types import content_hash
 from mixdistill.units import (
@@ -64,6 +66,8 @@ from mixdistill.units import (
 STAGES = ("generate", "verify", "analyze", "mix", "tune", "train", "evaluate", "report")
 ASKING = ("generate", "evaluate")
 """Stages with requests in flight, which the first Ctrl-C lets finish; so has verify, where a verifier asks a model."""
+TENSOR = "tensor_parallel_size"
+"""vLLM's name for how many GPUs a model is spread over."""
 SEEN_SECONDS = 5.0
 """A killed session is known to have lasted to within this."""
 
@@ -228,7 +232,7 @@ def _run_stage(
             failures.append(f"{unit.label}: not run; {missing} is missing")
         elif s is State.DONE:  # killed after the marker
             (store.folder(unit.stage, *unit.key) / STARTED).unlink(missing_ok=True)
-    todo = sorted((u for u, s in planned if s not in (State.DONE, State.BLOCKED)), key=lambda u: -u.cost)
+    todo = in_order(u for u, s in planned if s not in (State.DONE, State.BLOCKED))
     jobs = [(stage, unit, recipe, store) for unit in todo]
 
     def idle() -> None:
@@ -237,7 +241,7 @@ def _run_stage(
         if asked():
             watcher.stopping()
 
-    executor.spread(processes(recipe) if stage in TRAINING else 1)
+    executor.spread(*processes(recipe, stage))
     store.go_on()
     with interrupt.gently(store.ask_to_stop) if _asks(stage, recipe) else nullcontext(never) as asked:
         for job, result, error in executor.map(work, jobs, idle=idle, enough=asked):
@@ -252,9 +256,36 @@ def _run_stage(
     return failures
 
 
-def processes(recipe: Recipe) -> int:
-    """Most processes that one training is shared by."""
-    return max(recipe.train_of(s, arm).num_processes for s in recipe.students for arm in (*recipe.arms, BASE))
+def in_order(units: Iterable[Unit]) -> list[Unit]:
+    """The largest first, and after it those that share its engine."""
+    units, cost, place = list(units), dict[str, float](), dict[str, int]()
+    names = [unit.together or unit.label for unit in units]
+    for i, (name, unit) in enumerate(zip(names, units, strict=True)):
+        cost[name] = max(cost.get(name, 0.0), unit.cost)
+        place.setdefault(name, i)
+    order = sorted(zip(names, units, strict=True), key=lambda pair: (-cost[pair[0]], place[pair[0]], -pair[1].cost))
+    return [unit for _, unit in order]
+
+
+def processes(recipe: Recipe, stage: str) -> tuple[int, str]:
+    """Most processes that one unit of a stage is shared by, and the key that says so: of a training, or of a model
+    that vLLM spreads over several GPUs."""
+    if stage in TRAINING:
+        each = [recipe.train_of(s, arm).num_processes for s in recipe.students for arm in (*recipe.arms, BASE)]
+        return max(each), "train.num_processes"
+    spread = [(1, TENSOR)]
+    if stage == "generate":
+        spread += [_tensor_parallel(f"teachers.{n}", t.serve, t.options) for n, t in recipe.teachers.items()]
+    elif stage == "evaluate":
+        spread += [_tensor_parallel(f"students.{n}", s.serve, s.backend_options) for n, s in recipe.students.items()]
+    return max(spread, key=lambda found: found[0])
+
+
+def _tensor_parallel(where: str, serve: Serve | None, options: dict[str, Any]) -> tuple[int, str]:
+    """GPUs that a model is spread over while it is sampled, and where that is said."""
+    if serve is not None:
+        return serve.tensor_parallel_size, f"{where}.serve.{TENSOR}"
+    return int(options.get(TENSOR, 1)), f"{where}.{'backend_options.' if where.startswith('students.') else ''}{TENSOR}"
 
 
 def _asks(stage: str, recipe: Recipe) -> bool:
@@ -291,7 +322,8 @@ def work(stage: str, unit: Unit, recipe: Recipe, store: Store) -> tuple[float, d
     start = time.monotonic()
     (folder / TRACEBACK).unlink(missing_ok=True)
     try:
-        done: Done = module(stage).run(unit, recipe, store)
+        with engines.shared(unit.together):
+            done: Done = module(stage).run(unit, recipe, store)
     except Exception as caught:
         if isinstance(caught, Stopped):  # no failure: the next run goes on
             raise

@@ -8,13 +8,14 @@ traces of an evaluation, and what is ranked already is not ranked again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixdistill import resolve
 from mixdistill.arms import BASE
 from mixdistill.backends.decoding import cache_name
+from mixdistill.backends.engines import make_room
 from mixdistill.backends.transformers import load
-from mixdistill.dev import make_room
 from mixdistill.errors import MixdistillError, StageError, Stopped, said
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
@@ -117,8 +118,9 @@ def _ranked(
     recipe: Recipe, store: Store, asked: Asked, template: Template, wanted: Sequence[_Wanted]
 ) -> Iterator[Ranked]:
     """Of each, journaled as they are found. Raises StageError when memory runs out."""
-    make_room()
-    model = load(resolve.model_path(recipe.students[asked.student].model), _dtype(recipe, asked))
+    folder = resolve.model_path(recipe.students[asked.student].model)
+    make_room(3 * sum(p.stat().st_size for p in Path(folder).glob("*.safetensors")) + 4 * LOGITS)
+    model = load(folder, _dtype(recipe, asked))
     import torch  # not before the model is loaded, which says what to install where it is missing
 
     together = recipe.train_of(asked.student).micro_batch_tokens

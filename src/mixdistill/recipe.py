@@ -120,6 +120,11 @@ class Recipe(Section):
         verify = _verified(self.verify, own.verify).model_copy(update={"rule": self.verify.counts})
         return self.model_copy(update={"evaluate": self.evaluate.model_copy(update=changed), "verify": verify})
 
+    def verifier_on(self, benchmark: str) -> str:
+        """Name of a benchmark's verifier, or chain; of the average, those of all that are in it."""
+        over = self.weights_of_benchmarks if benchmark == AVERAGE else [benchmark]
+        return ", ".join(dict.fromkeys(self.on(name).verify.name for name in over))
+
     def seeds_of(self, student: str) -> list[int]:
         """Seeds of a student."""
         own = self.students[student].seeds

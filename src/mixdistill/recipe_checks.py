@@ -112,7 +112,7 @@ def cross_check(recipe: Recipe) -> list[str]:
         found += _check_reference("analyze.metrics", "metric", metric)
     found += _check_columns_of_metrics(recipe.analyze.metrics)
     for name, student in recipe.students.items():
-        found += _check_sampler(f"students.{name}", student)
+        found += _check_sampler(f"students.{name}", student) + _check_served_as(recipe, name)
         try:
             recipe.train_of(name)
         except ValidationError as e:
@@ -441,13 +441,25 @@ def _check_serve(where: str, teacher: Teacher) -> list[str]:
 
 def _check_sampler(where: str, student: Student) -> list[str]:
     """What samples a student: one backend or server, with options that it takes."""
+    if not student.adapters and (student.serve or student.backend != "vllm"):
+        return [f"{where}.adapters: false changes nothing where no `backend: vllm` samples them; leave it out"]
     if student.serve is not None:
-        clash = next((key for key in ("backend", "backend_options") if key in student.model_fields_set), None)
+        given = {"backend": student.backend != "transformers", "backend_options": student.backend_options}
+        clash = next((key for key, there in given.items() if there), None)
         return [f"{where}.{clash}: serve samples this student; leave one of the two out"] if clash else []
     backend = resolve.load(resolve.reference("backend", student.backend))
     ours = [key for key in ("dtype", "chat_template_kwargs") if key in student.backend_options]
     found = [f"{where}.backend_options.{key}: follows from the student; leave it out" for key in ours]
     return found + resolve.check_options(f"{where}.backend_options", backend, student.backend_options)
+
+
+def _check_served_as(recipe: Recipe, name: str) -> list[str]:
+    """Names at an endpoint are those of models that there will be."""
+    student, where = recipe.students[name], f"students.{name}.served_as"
+    if student.served_as and student.backend != "openai":
+        return [f"{where}: only backend openai asks for models by name (got '{student.backend}'); leave it out"]
+    known = [BASE, *(f"{arm}/{seed}" for s, arm, seed in recipe.cells() if s == name)]
+    return [f"{where}: '{k}' is no training{did_you_mean(k, known)}" for k in student.served_as if k not in known]
 
 
 def _check_samples(where: str, teacher: Teacher) -> list[str]:

@@ -1,4 +1,4 @@
-"""Stage 8: the page, its Markdown, its JSON, every chart and table as files, and the students' traces as a table."""
+"""Stage 8: the page, its Markdown, its JSON, charts and tables as files, and the students' traces as a table."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mixdistill.evidence import looks
 from mixdistill.evidence.rows import Evidence
 from mixdistill.files import versions, write_atomically
 from mixdistill.page import budgets, costs, differences, figures, files, render, training, wording
+from mixdistill.page.tables import NONE
 from mixdistill.pipeline import STAGES
 from mixdistill.recipe import OVER_BASE, Recipe
 from mixdistill.recipe import render as render_recipe
@@ -94,8 +95,6 @@ def _markers(store: Store) -> str:
 def summary(evidence: Evidence, width: int = 120) -> str:
     """The result for a terminal of so many columns: the verdict, the declared contrasts, how accurate every arm was."""
     contrasts = [g for g in evidence.gaps if not g.name.endswith(OVER_BASE) and g.group == "all"]
-    family = sum(g.primary for g in contrasts)
-    holm = f" * the declared contrast, of {family} students: Holm's p decides its verdict." if family > 1 else ""
     paragraphs = [
         [render.headline(evidence)],
         _gaps_table(evidence, contrasts, width),
@@ -108,9 +107,26 @@ def summary(evidence: Evidence, width: int = 120) -> str:
         [f"missing: {line}" for line in evidence.missing],
         [f"next: {step}" for step in evidence.details.next_steps[:1]],
         [f"1,000 answers of {line}" for line in costs.costs_words(evidence)],
-        [f"Points of accuracy; 95 % intervals.{holm}"],
+        [_footnote(contrasts)],
     ]
     return "".join("\n" + "".join(f"{_fit(line, width)}\n" for line in lines) for lines in paragraphs if lines)
+
+
+def _footnote(gaps: list[Gap]) -> str:
+    """What the numbers of the table are, how many of what they are over where all rows agree, and its star."""
+    counts = {what: getattr(gaps[0], what) for what in COUNTS if gaps and not _differs(gaps, what)}
+    alike = [f"{n:,} {what if n != 1 else what[:-1]}" for what, n in counts.items()]
+    family = sum(g.primary for g in gaps)
+    holm = f", of {family} students: Holm's p decides its verdict" if family > 1 else ""
+    star = f"* the declared contrast{holm}; no star: exploratory." if family else "Nothing was declared: exploratory."
+    return f"{', '.join(['Points of accuracy', *alike])}; 95 % intervals. {star}"
+
+
+COUNTS = ("seeds", "problems")
+
+
+def _differs(gaps: list[Gap], what: str) -> bool:
+    return len({getattr(g, what) for g in gaps}) > 1
 
 
 def _fit(line: str, width: int) -> str:
@@ -135,6 +151,7 @@ def _gaps_table(evidence: Evidence, gaps: list[Gap], width: int) -> list[str]:
         *([("at most", _cap)] if any(g.max_tokens for g in gaps) else []),
         ("gap", lambda g: wording.points(g.delta)),
         *((BY[v], lambda g, v=v: others.get((v, wording.gap_key(g)), "-")) for v in evidence.variants),
+        *((what, lambda g, w=what: f"{getattr(g, w):,}") for what in COUNTS if _differs(gaps, what)),
         ("verdict", lambda g: wording.verdict_word(g)),
     ]
     rows = [tuple(of(g) for _, of in columns) for g in gaps]
@@ -199,6 +216,12 @@ def _accuracies(evidence: Evidence) -> list[str]:
             by = f", {BY[variant]}" if variant else ""
             said = [f"{of_variant(a.arm, '')} {100 * a.mean:.1f}" for a in mine if called(a.arm).variant == variant]
             lines.append(f"accuracy of {student} on {benchmark}{by}, %: {', '.join(said)}")
+    seeds = wording.between(len(a.seeds) for a in rows if a.seeds)
+    if lines and seeds != NONE:
+        lines.append(
+            f"  means over {seeds} seed{'s' * (seeds != '1')}, {wording.between(a.problems for a in rows)} problems; "
+            "intervals on the page"
+        )
     whole = [s for s in evidence.scores if s.max_tokens is None and s.group == "all"]
     cut, all_of_them = sum(s.truncated for s in whole), sum(s.examples for s in whole)
     if 2 * cut > all_of_them:

@@ -37,7 +37,7 @@ from mixdistill.recipe import Recipe
 from mixdistill.refusals import BEST, RECIPE, SHIP
 from mixdistill.resolve import model_fingerprint, model_path, redacted
 from mixdistill.store import MARKER, SET_ASIDE, Store
-from mixdistill.students import Asked, answer, backend_options, sampled_with, samples
+from mixdistill.students import Asked, answer, backend_options, here, sampled_with, samples
 from mixdistill.tokens import switched
 from mixdistill.training import snapshots
 from mixdistill.training.snapshots import MODEL
@@ -232,6 +232,7 @@ def gate_units(recipe: Recipe, store: Store, candidate: Candidate) -> tuple[Unit
 
 
 def _sampling(recipe: Recipe, student: str, name: str, seed: int) -> dict[str, Any]:
+    recipe = here(recipe, student)
     return {
         "sampling": recipe.evaluate.sampling.model_dump(),
         **sampled_with(recipe.students[student]),
@@ -289,6 +290,7 @@ def _train(unit: Unit, recipe: Recipe, store: Store) -> Done:
 def _ask(unit: Unit, recipe: Recipe, store: Store) -> Done:
     """Ask one model the problems of the gate, at the cap that it will be served with."""
     student, name, *rest = unit.key
+    recipe = here(recipe, student)
     spec, cap, seed = recipe.students[student], unit.options["max_tokens"], int(rest[0]) if len(rest) > 1 else 0
     untuned = called(name).arm == BASE
     trained = store.folder(SHIP, student, called(name).trained, str(seed), TRAIN) / MODEL

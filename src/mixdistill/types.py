@@ -381,15 +381,17 @@ class Gap(Row):
     """In words: `long helps`, `blend beats every pure arm`, `no difference larger than 2.1 points`, `can't tell (would
     need 9 seeds)`, ... Under a reading that does not count: what it alone says."""
     turned_by: list[Rule] = Field(default_factory=list)
-    """Readings under which the sign turns, beyond noise, so that no verdict is given. Only of the reading that counts,
+    """Readings under which the sign turns, or of "no difference" the gap is larger, beyond noise, so that no verdict is
+    given. Only of the reading that counts,
     and where its interval alone would have given one."""
     depends_on: list[str] = Field(default_factory=list)
-    """Variants of the budget under which the sign is another one, so that no verdict is given. Only of the declared
-    budget, and where its interval alone would have given one."""
+    """Variants of the budget under which the sign is another one, or of "no difference" the gap is larger, so that no
+    verdict is given. Only of the declared budget, and where its interval alone would have given one."""
     problems: int
     seeds: int
     detectable: float | None
-    """Smallest true difference this study would find in 4 of 5 repetitions (power 0.8, alpha 0.05)."""
+    """Smallest true difference this study would find in 4 of 5 repetitions (power 0.8, alpha 0.05; of a primary gap
+    after this look and all students are paid for). None also where nothing is left to be spent."""
     detectable_endless_problems: float | None = None
     """The same with these seeds and any number of problems: where it is the larger part, more seeds help."""
     detectable_endless_seeds: float | None = None

@@ -95,6 +95,8 @@ class Unit:
     """The table with these ids."""
     cost: float = 1.0
     """Rough relative cost; the largest units start first."""
+    together: str = ""
+    """Name of an engine that a worker keeps between units: those of one name are done one after another."""
     given: dict[str, str] = field(default_factory=dict)
     """Option or input -> the path or name it was given as, where its content counts. No part of the identity."""
     grows: frozenset[str] = frozenset()

@@ -9,6 +9,7 @@ import pytest
 import tiny
 from mixdistill.commands.compare import compare, text
 from mixdistill.errors import DataError, StoreError
+from mixdistill.evidence import verdicts
 from mixdistill.recipe import render
 from mixdistill.store import Store
 
@@ -31,7 +32,8 @@ def _shown(runs: list[Path], width: int = 120, **words) -> list[str]:
     return text(compare(runs, **words), width).plain.splitlines()
 
 
-def test_differences_base_and_confounds_are_shown(runs):
+def test_differences_base_and_confounds_are_shown(runs, monkeypatch):
+    monkeypatch.setattr(verdicts, "FEWEST", 10)
     for seed in (0, 1):
         tiny.plant(Store(runs[0]), f"long/{seed}", 9 - seed)
         tiny.plant(Store(runs[1]), f"long/{seed}", 1)
@@ -67,7 +69,9 @@ def test_a_narrow_terminal_gets_intervals_below_each_row(runs):
     lines = _shown(runs[:2], width=80)
     assert all(len(line) <= 80 for line in lines)
     row = next(n for n, line in enumerate(lines) if line.startswith("long  "))
-    assert lines[row + 1].startswith("    these checkpoints [") and lines[row + 1].endswith("]: can't tell")
+    assert lines[row + 1].startswith("    these checkpoints [")
+    below = " ".join(" ".join(lines[row + 1 : row + 3]).split())
+    assert "]: can't tell (fewer than 100 problems)" in below
 
 
 def test_the_first_is_held_against_each_of_the_others(runs):

@@ -8,7 +8,7 @@ import pytest
 
 import tiny
 from mixdistill.errors import DataError, StoreError
-from mixdistill.evidence import stats
+from mixdistill.evidence import stats, verdicts
 from mixdistill.evidence.compare import Side, compare
 from mixdistill.evidence.compared import Compared
 from mixdistill.evidence.unpaired import difference
@@ -20,6 +20,12 @@ from two_runs import PROBLEMS, against, copies, edit, finished, otherwise_traine
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory) -> Path:
     return finished(tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture(autouse=True)
+def _ten_problems_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested is which run is ahead, on a set small enough to count."""
+    monkeypatch.setattr(verdicts, "FEWEST", PROBLEMS)
 
 
 @pytest.fixture
@@ -40,6 +46,15 @@ def test_seeds_of_one_number_are_a_pair_where_they_stand_for_the_same_draw(runs)
     assert found.delta == pytest.approx(0.7)
     assert (found.checkpoints, found.data, found.p) == (expected.checkpoints, expected.data, expected.p)
     assert found.verdict == "higher in A"
+
+
+def test_too_few_problems_decide_nothing(runs, monkeypatch):
+    for store, right in zip(runs, (9, 1), strict=True):
+        for seed in (0, 1):
+            tiny.plant(store, f"long/{seed}", right)
+    assert row(against(runs), "long").verdict == "higher in A"
+    monkeypatch.setattr(verdicts, "FEWEST", 11)
+    assert row(against(runs), "long").verdict == "can't tell (fewer than 100 problems)"
 
 
 def test_seeds_are_each_runs_own_where_the_settings_are_not_the_same(runs):

@@ -6,8 +6,9 @@ import pytest
 
 import tiny
 from mixdistill.evidence.ended import ended
-from mixdistill.types import Outcome
-from mixdistill.units import plan
+from mixdistill.store import Store
+from mixdistill.types import Outcome, Score, Trace, Usage
+from mixdistill.units import Extent, Unit, plan
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +42,24 @@ def test_a_cap_shortens_answers_and_finishes_no_more_of_them(rows) -> None:
     for arm in ("base", "long", "short"):
         assert at[arm, 8].tokens <= min(8, at[arm, None].tokens)
         assert at[arm, 8].finished <= at[arm, None].finished
+
+
+def test_a_request_that_failed_did_not_finish_and_has_no_length(tmp_path) -> None:
+    """Half of the requests failed, the other half ended by themselves after 7 tokens."""
+    store, problems, key = Store(tmp_path), [tiny.problem(f"Q {i}") for i in range(40)], ("t", "base", "signs")
+    lost = {"error": "status 500", "finish_reason": "unknown"}
+    traces = [
+        tiny.trace(p, author="student/t/base", **(lost if i % 2 else {"usage": Usage(completion_tokens=7)}))
+        for i, p in enumerate(problems)
+    ]
+    score = Score(
+        student="t", arm="base", seed=None, benchmark="signs", group="all", verifier="signs", k=1, max_tokens=None,
+        correct=20, incorrect=0, no_answer=0, truncated=0, error=20, examples=40, finished=20, mean_completion_tokens=7,
+    )  # fmt: skip
+    store.seal(store.folder("evaluate", *key), Trace, traces, "traces")
+    store.seal(store.folder("evaluate", *key), Score, [score], "scores")
+    wanted = Extent("student/t/base", tuple(p.id for p in problems), 1)
+    (row,) = ended(store, [Unit("evaluate", key, {}, wanted=wanted)])
+    assert row.finished == 0.5
+    assert (row.finished_interval.low, row.finished_interval.high) == pytest.approx((0.34, 0.66), abs=0.01)
+    assert (row.tokens, row.tokens_interval.low, row.tokens_interval.high) == (7, 7, 7)

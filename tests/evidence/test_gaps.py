@@ -310,15 +310,30 @@ def test_arm_is_held_against_the_untuned_student_in_its_best_prompt():
     assert (sure.arms, sure.verdict) == (("long", "base+on"), "base beats long")
 
 
+def test_several_ways_of_asking_the_untuned_student_are_paid_for_where_one_of_them_beats_an_arm():
+    one = _twice(long=1, short=1) | {("base", None): 5}
+    alone = _gap(_gaps(one), "long_over_base")
+    assert (alone.verdict, alone.p) == ("base beats long", pytest.approx(0.042, abs=1e-3))
+    four = _gap(_gaps(one | {(f"base+{way}", None): 1 for way in "abc"}), "long_over_base")
+    assert (four.arms, four.data, four.delta) == (("long", "base"), alone.data, alone.delta)
+    assert (four.verdict.partition(" (")[0], four.p) == ("can't tell", pytest.approx(2 * alone.p))
+    ahead = _twice(long=9, short=9) | {(f"base{way}", None): 1 for way in ("", "+a", "+b", "+c")}
+    assert _gap(_gaps(ahead), "long_over_base").verdict == "long beats base"
+
+
 TWO = {
     "train": {"source": "lab:signs"},
     "eval": {"easy": {"source": "lab:signs", "weight": 3}, "hard": {"source": "lab:signs"}},
 }
 
 
-def _two_benchmarks(easy: Right, hard: Right, pay: Any = None, **sections: Any) -> list[Gap]:
+def _two_benchmarks(
+    easy: Right, hard: Right, pay: Any = None, problems: dict[str, Any] = TWO, **sections: Any
+) -> list[Gap]:
     """Gaps of two benchmarks of 20 problems each, where so many are solved."""
-    study = tiny.study("some/model", problems=TWO, arms=ARMS, contrasts=CONTRASTS, evaluate={"caps": []}, **sections)
+    study = tiny.study(
+        "some/model", problems=problems, arms=ARMS, contrasts=CONTRASTS, evaluate={"caps": []}, **sections
+    )
     cells: Cells = {
         ("t", arm, seed, b): {None: {p: float(i < n) for i, p in enumerate(IDS)}}
         for b, right in (("easy", easy), ("hard", hard))
@@ -339,6 +354,14 @@ def test_the_average_over_benchmarks_is_a_benchmark_and_the_primary_one_unless_a
         _twice(long=14, short=7), _twice(long=5, short=8), primary={"contrast": "mix_gain", "benchmark": "hard"}
     )
     assert {g.benchmark for g in declared if g.primary} <= {"hard"}
+
+
+def test_a_gap_names_who_graded_its_benchmark_and_the_average_all_that_did():
+    own = {**TWO["eval"], "hard": {"source": "lab:signs", "verify": {"verifier": "choice"}}}
+    found = _two_benchmarks(_twice(long=14, short=7), _twice(long=5, short=8), problems={**TWO, "eval": own})
+    study = tiny.study("some/model", problems=TWO)
+    name = study.verify.name
+    assert {g.benchmark: g.verifier for g in found} == {"easy": name, "hard": "choice", "average": f"{name}, choice"}
 
 
 def test_the_average_is_over_the_seeds_that_every_benchmark_has():
@@ -371,6 +394,38 @@ def test_a_look_is_paid_for_before_holm_and_a_verdict_that_cannot_be_paid_is_non
     assert free.scores == paid.scores != ""
 
 
+def test_what_could_be_found_pays_for_the_look_and_for_every_student():
+    scores = {("long", 0): 14, ("long", 1): 12, ("long", 2): 13} | {("short", seed): 7 for seed in range(3)}
+    alone = _gap(_gaps(scores), "long_cot_gap")
+    found = _gaps(scores, students=["a", "b"])
+    of_two = next(g for g in found if g.primary)
+    at_cap = next(g for g in found if (g.name, g.max_tokens, g.group) == ("long_cot_gap", 8, "all"))
+    assert alone.detectable is not None and of_two.detectable is not None
+    assert of_two.detectable > 1.1 * alone.detectable
+    assert at_cap.detectable == alone.detectable, "what is exploratory pays for nothing"
+    first, second, spent = (
+        next(g for g in _two_benchmarks(scores, scores, lambda student, hash, t=t: Paid(1, t)) if g.primary).detectable
+        for t in (1.0, 2.0, math.inf)
+    )
+    assert first is not None and second is not None and second > 1.1 * first
+    assert spent is None
+    same = next(g for g in _two_benchmarks(scores, scores, None, students=TWINS) if g.primary).detectable
+    assert same == second, "two students cost what doubling p does"
+
+
+TWINS = {name: {"model": "some/model"} for name in ("t", "u")}
+
+
+def test_a_spent_look_gives_no_verdict_not_even_that_there_is_no_difference():
+    same = _twice(long=10, short=10)
+    free, spent = (
+        next(g for g in _two_benchmarks(same, same, pay, smallest_gap=0.3) if g.primary)
+        for pay in (None, lambda student, hash: Paid(2, math.inf))
+    )
+    assert free.verdict.startswith("no difference larger than")
+    assert spent.verdict == "can't tell (one look was declared, this is look 2)"
+
+
 def test_no_difference_does_not_stand_where_another_budget_shows_one():
     same = {"long": 10, "short": 10, "mix": 10}
     other = {"long": 14, "short": 7, "mix": 10}
@@ -378,3 +433,8 @@ def test_no_difference_does_not_stand_where_another_budget_shows_one():
         budgets = _twice(**same) | _twice("loss_tokens", **found)
         gaps_of = _under({"flexible": budgets}, budget={"also": ["loss_tokens"]}, smallest_gap=0.3)
         assert _gap(gaps_of[Under("flexible")], "long_cot_gap").verdict.startswith(verdict)
+
+
+def test_no_difference_that_another_reading_withdraws_is_larger_there():
+    found = _readings({"flexible": _twice(long=10, short=10), "strict": _twice(long=19, short=2)}, smallest_gap=0.3)
+    assert _gap(found["flexible"], "long_cot_gap").verdict == "can't tell (larger under strict)"

@@ -76,6 +76,15 @@ def test_cells_of_another_budget_are_arms_of_the_study_and_missing_in_words(mode
     assert _gap(evidence, "long_cot_gap").seeds == 2
 
 
+def test_a_training_that_is_not_there_is_missing_once_and_one_that_is_in_every_mode(model, store):
+    tagged = {"mix": {"weights": {"long": 0.5, "short": 0.5}, "tags": {"long": "L", "short": "S"}}}
+    study = _study(model, arms={**ARMS, **tagged})
+    shutil.rmtree(store.folder("train", "t", "mix", "1"))
+    mode = study.modes("mix")[1]
+    lines = [line.split(":")[0] for line in gather(study, store).missing if "mix" in line]
+    assert lines == ["t/mix/0", f"t/{mode}/0", "t/mix/1"]
+
+
 def test_gaps_are_gathered_under_every_reading_that_differs(model, store):
     same = gather(_study(model), store)
     assert (same.rule, same.gaps_by_rule, same.alike) == ("flexible", [], {"strict": "flexible", "judge": "flexible"})

@@ -34,20 +34,28 @@ def _plant(store: Store, **right: int) -> None:
 def test_every_arm_has_a_row_for_every_wording_and_a_gap_that_turns_is_said(made):
     study, store = made
     _plant(store, base=2, base__=9, long_0=6, long_1=6, short_0=4, short_1=4)
-    _plant(store, long___0=3, long___1=3, short___0=5, short___1=5)
+    _plant(store, long___0=1, long___1=1, short___0=9, short___1=9)
     evidence = gather(study, store)
     rows = {(r.arm, r.wording): r for r in evidence.details.paraphrased}
     assert {key: round(r.mean, 6) for key, r in rows.items()} == {
-        ("base", ""): 0.2, ("base", "way"): 0.9, ("long", ""): 0.6, ("long", "way"): 0.3, ("short", ""): 0.4,
-        ("short", "way"): 0.5,
+        ("base", ""): 0.2, ("base", "way"): 0.9, ("long", ""): 0.6, ("long", "way"): 0.1, ("short", ""): 0.4,
+        ("short", "way"): 0.9,
     }  # fmt: skip
     assert {(r.seeds, r.problems) for r in rows.values() if r.arm != "base"} == {(2, 10)}
     assert all(r.checkpoints.low <= r.mean <= r.checkpoints.high for r in rows.values())
-    (note,) = [n for n in evidence.notes if "wording" in n]
+    (note,) = evidence.details.turned_wordings
     assert note.startswith("long_cot_gap of t turns with the wording: +20.0 points (")
-    assert "in the study's own words, -20.0 points (" in note and note.endswith(
+    assert "in the study's own words, -80.0 points (" in note and note.endswith(
         "asked as 'way'. What it says then hangs on how signs is asked."
     )
+
+
+def test_a_gap_that_turns_by_less_than_its_noise_is_said_to(made):
+    study, store = made
+    _plant(store, long_0=6, long_1=6, short_0=4, short_1=4, long___0=4, long___1=4, short___0=5, short___1=4)
+    (note,) = gather(study, store).details.turned_wordings
+    assert note.startswith("long_cot_gap of t turns with the wording: +20.0 points (") and "-5.0 points (" in note
+    assert note.endswith("asked as 'way', within its noise.")
 
 
 def test_an_arm_is_held_against_the_untuned_student_in_its_best_prompt(made):
@@ -64,4 +72,4 @@ def test_without_other_words_there_is_nothing(made):
     study, store = made
     plain = study.model_copy(update={"evaluate": study.evaluate.model_copy(update={"paraphrases": 0})})
     evidence = gather(plain, store)
-    assert evidence.details.paraphrased == [] and not any("wording" in note for note in evidence.notes)
+    assert (evidence.details.paraphrased, evidence.details.turned_wordings) == ([], [])

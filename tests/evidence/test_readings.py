@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,6 +100,15 @@ def test_samples_beyond_k_are_read_by_nobody(store):
     assert found.correct["flexible"]["t", "long", 0, "signs"] == {None: _shares(0)}
     assert found.facts[0].answers == 4
     assert found.facts[0].unmarked_right == 0
+
+
+def test_problems_that_are_asked_no_longer_are_read_by_nobody(store):
+    unit = _evaluated(store, "long/0", (None, [(NONE, RIGHT, RIGHT), *ALIKE[1:]]))
+    half = replace(unit, wanted=Extent("", tuple(p.id for p in PROBLEM[:2]), 1))
+    found = read(_study(), store, [half])
+    cell = "t", "long", 0, "signs"
+    assert found.correct["flexible"][cell] == {None: {PROBLEM[0].id: 1.0, PROBLEM[1].id: 0.0}}
+    assert (found.facts[0].answers, found.facts[0].unmarked_right) == (2, 1)
 
 
 def test_markers_and_evidence_count_the_same_things():

@@ -16,7 +16,7 @@ from scipy import stats as scipy_stats
 
 from mixdistill.errors import DataError
 from mixdistill.evidence import stats, verdicts
-from mixdistill.evidence.stats import Spread, gap
+from mixdistill.evidence.stats import Spread, detectable, gap
 from mixdistill.types import Interval
 
 STUDIES = 2000
@@ -185,13 +185,14 @@ def test_holm_keeps_a_family_of_null_gaps_within_one_study_of_twenty():
 # --- power -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
 @pytest.mark.parametrize(("seeds", "sd_seed"), [(2, 0.1), (3, 0.1), (5, 0.05), (8, 0.0)])
-def test_the_detectable_difference_is_found_in_about_four_studies_of_five(seeds, sd_seed):
+def test_the_detectable_difference_is_found_in_about_four_studies_of_five(seeds, sd_seed, alpha):
     rng = np.random.default_rng(seeds)
     d, _ = gaussian(rng, seeds, 150, sd_seed, 0.3, 0.4)
     spread = Spread.of(d)
-    typical = np.median([gap(x).detectable.here for x in d[:150]])
-    assert 0.72 <= np.mean(spread.delta + typical > spread.half()) <= 0.88
+    typical = np.median([detectable(Spread.of(x), alpha).here for x in d[:150]])
+    assert 0.72 <= np.mean(spread.delta + typical > spread.half(alpha)) <= 0.88
 
 
 def test_more_seeds_help_where_seeds_vary_and_more_problems_where_problems_do():

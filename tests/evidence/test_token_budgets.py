@@ -90,6 +90,17 @@ def test_without_early_answers_there_are_prefixes_alone(store):
     assert [(p.kind, p.at) for p in budget_points(plain, store, [unit])] == [("cut", 8.0), ("cut", 24.0)]
 
 
+def test_seeds_are_one_point_where_nothing_says_the_limit_and_their_longest_answers_differ(store):
+    everything = set(range(10))
+    units = [
+        answer(store, "long/0", {1}, ended=everything, short=everything, early=set()),
+        answer(store, "long/1", {1}, ended=everything, short={1}, early=set()),
+    ]
+    plain = tiny.study("m", evaluate={"sampling": {"max_tokens": None}})
+    points = [(p.kind, p.at, p.seeds) for p in budget_points(plain, store, units)]
+    assert points == [("cut", 8.0, 2), ("cut", 20.0, 2)]
+
+
 def _correct(*cells: tuple[str, int | None, set[int]]) -> dict:
     shares = {(arm, seed): {p.id: float(i in right) for i, p in enumerate(PROBLEMS)} for arm, seed, right in cells}
     return {("t", arm, seed, "signs"): {None: by, 8: by} for (arm, seed), by in shares.items()}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from mixdistill.evidence.details import Details, GapPart, GapUndertrained, Part
-from mixdistill.evidence.rows import Confound, Evidence
+from mixdistill.evidence.details import AverageGap, Details, GapPart, GapUndertrained, Part
+from mixdistill.evidence.rows import Confound, Evidence, Primary
 from mixdistill.page.anatomy import anatomy_words, parts_of
+from mixdistill.page.costs import costs_words
+from mixdistill.page.figures import part_figures
 from mixdistill.types import Interval
 from study import changed, gaps
+from study_details import costs
 
 MINUS = "\N{MINUS SIGN}"
 SPACE = "\N{NO-BREAK SPACE}"
@@ -95,3 +98,36 @@ def test_alarms_of_the_arms_of_the_gap_are_told() -> None:
     alarms = [alarm("s", "long", "12 updates, no warm-up"), alarm("s", "mix-20", "9 updates"), alarm("m", "long", "x")]
     said = anatomy_words(changed(confounds=alarms, details=Details()))
     assert said == {"s": "Undertrained: long (12 updates, no warm-up).", "m": "Undertrained: long (x)."}
+
+
+def test_an_average_is_taken_apart_and_costed_on_each_benchmark_that_is_in_it_by_name() -> None:
+    average = S.model_copy(update={"benchmark": "average"})
+    sums = S.model_copy(update={"benchmark": "sums", "primary": False, "delta": 0.1})
+    signs = part("cannot solve", -0.1)
+    over = AverageGap(
+        name=S.name, student="s", arms=S.arms, weights={"signs": 0.5, "sums": 0.5}, left_out=[], delta=0.0,
+        checkpoints=None, data=None, p=None, verdict="x", seeds=5, problems=1_000,
+    )  # fmt: skip
+    answers = [c for c in costs() if c.student == "s"]
+    guard = [c.model_copy(update={"benchmark": "ifeval", "tokens": 5.0}) for c in answers]
+    evidence: Evidence = changed(
+        primary=Primary(contrast=S.name, benchmark="average", max_tokens=None),
+        gaps=[average, S.model_copy(update={"primary": False}), sums],
+        confounds=[],
+        details=Details(
+            parts=[signs, signs.model_copy(update={"benchmark": "sums", "delta": 0.1})],
+            averages=[over],
+            costs=[*guard, *answers, *(c.model_copy(update={"benchmark": "sums"}) for c in answers)],
+        ),
+    )
+    said = anatomy_words(evidence)["s"]
+    assert f"Of the {MINUS}18.4 points of long_cot_gap on signs: {MINUS}10.0 [" in said
+    assert "Of the +10.0 points of long_cot_gap on sums: +10.0 [" in said
+    assert [(f.title, [p.benchmark for p in f.panels]) for f in part_figures(evidence)] == [
+        ("long_cot_gap on signs", ["signs"]),
+        ("long_cot_gap on sums", ["sums"]),
+    ]
+    assert costs_words(evidence) == [
+        "s on signs: short 19.2k, long 71.5k tokens",
+        "s on sums: short 19.2k, long 71.5k tokens",
+    ]

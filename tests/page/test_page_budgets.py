@@ -58,6 +58,14 @@ def test_withdrawn_verdict_is_explained_with_both_numbers_in_every_form() -> Non
     assert 'viewBox="0 0 900 ' in render.gap_svg(evidence)
 
 
+def test_larger_gap_under_another_budget_is_told_by_its_size() -> None:
+    evidence = both(0.1, depends=True)
+    assert budgets.budgets_words(evidence) == [
+        "The gap of m is +20.2 points, and +30.2 by loss tokens, so there is no verdict."
+    ]
+    assert "m (+20.2 points, but +30.2 by loss tokens)" in render.headline(evidence)
+
+
 def test_sign_that_turns_where_there_was_no_verdict_is_told_as_such() -> None:
     evidence = both(-0.3)
     s, m, *rest = evidence.gaps

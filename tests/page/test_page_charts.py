@@ -41,12 +41,28 @@ def test_no_size_is_drawn_of_one_student_or_of_students_of_unknown_size() -> Non
 
 def test_a_crossover_is_told_and_drawn_with_an_end_that_may_have_no_bound() -> None:
     chart = charts.size_charts(full())[0]
-    assert chart.crossing and chart.crossing[0] < chart.crossing[1] < chart.crossing[2] == 100
+    assert chart.crossing and chart.crossing[1] and chart.crossing[0] < chart.crossing[1] < chart.crossing[2] == 100
     assert chart.fit and chart.fit[1] > chart.fit[3], "the fitted gap grows with size"
     assert charts.crossover_words(full()) == (
         "Over 4 sizes the gap changes by +54.0 points for a student ten times as large (+24.0 to +84.0); the fitted "
-        "line crosses zero at 210k parameters (95 %: 120k to unbounded)."
+        "line crosses zero at 210k parameters (95 %: 120k to beyond 4.56M)."
     )
+
+
+def test_a_crossing_beyond_the_plot_is_told_and_nothing_of_it_is_drawn_outside() -> None:
+    def drawn(**where: float | None) -> tuple[charts.Chart, str]:
+        found = details().crossovers[0].model_copy(update=where)
+        evidence = changed(details=details().model_copy(update={"crossovers": [found]}))
+        return charts.size_charts(evidence)[0], charts.crossover_words(evidence)
+
+    chart, words = drawn(parameters=3e6, low=2e6, high=4e6)
+    assert chart.crossing is None and "crosses zero at 3M parameters (95 %: 2M to 4M)" in words
+    chart, _ = drawn(parameters=3e6, low=3e5, high=None)
+    assert chart.crossing and chart.crossing[1:] == (None, 100)
+    picture = render.chart_svg(chart)
+    assert 'class="crossing"' in picture and 'class="crossing-at"' not in picture
+    chart, words = drawn(parameters=4e4, low=None, high=6e4)
+    assert chart.crossing is None and "40k parameters (95 %: below 10.3k to 60k)" in words
 
 
 def test_no_crossover_is_told_with_its_reason() -> None:

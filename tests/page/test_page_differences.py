@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from study import changed, example
 
 from mixdistill.evidence.rows import Confound, ConfoundRow, ConfoundTable
 from mixdistill.page import differences, render
+from study import changed, example
 
 
 def _confound(severity: str, field: str = "", student: str = "s", **values: str) -> Confound:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import study_details
 from mixdistill.evidence.rows import Evidence
 from mixdistill.page import figures, render, wording
 from mixdistill.types import Rule
@@ -81,6 +82,34 @@ def test_a_blend_that_another_arm_beats_under_another_reading_is_told_by_the_arm
         "read what 'mixdistill disagreements RUN --between flexible strict' lists."
     ]
     assert f"m ({MINUS}14.0 points, but not under strict)" in render.headline(study)
+
+
+def test_a_larger_gap_under_another_reading_is_told_by_its_size() -> None:
+    s, m, *rest = gaps()
+    gap = m.model_copy(update={"verdict": "can't tell (larger under strict)", "turned_by": ["strict"]})
+    study = changed(gaps=[s, gap, *rest], gaps_by_rule=[under(gap, "strict", 0.1)], confounds=[])
+    assert wording.readings_words(study) == [
+        "Under strict the gap of m is +30.2 points, not +20.2, so there is no verdict: "
+        "read what 'mixdistill disagreements RUN --between flexible strict' lists."
+    ]
+    assert "m (+20.2 points, but +30.2 under strict)" in render.headline(study)
+
+
+def test_a_gap_that_turns_with_the_wording_is_said_where_the_wordings_are() -> None:
+    details = study_details.details().model_copy(update={"turned_wordings": ["It turns when asked as way."]})
+    page, text = render.html(changed(details=details)), render.markdown(changed(details=details))
+    for shown in (page, text):
+        assert shown.index("In other words") < shown.index("It turns when asked as way.")
+    robust = page[page.index('<section id="robust"') :].partition('<section id="limits"')[0]
+    assert "It turns when asked as way." in robust
+
+
+def test_what_could_be_found_is_said_of_enough_problems_alone() -> None:
+    found = "would be found in 4 of 5 repetitions"
+    assert [found in line for line in wording.reach(example())] == [True, True]
+    s, m, *rest = gaps()
+    few = s.model_copy(update={"verdict": "can't tell (fewer than 100 problems)"})
+    assert [found in line for line in wording.reach(changed(gaps=[few, m, *rest]))] == [False, True]
 
 
 def test_the_primary_contrast_is_drawn_by_student_and_reading_the_strictest_first() -> None:

@@ -120,6 +120,21 @@ def test_markdown_is_a_table_whose_cells_mean_themselves() -> None:
     )
 
 
+def test_markdown_marks_of_names_from_models_and_data_stay_words() -> None:
+    said = {
+        "_a_ ~~b~~ $c$": "\\_a\\_ \\~\\~b\\~\\~ \\$c\\$",
+        "ask @someone": "ask @<!-- -->someone",
+        "long_cot_gap of mix@loss_tokens": "long_cot_gap of mix@loss_tokens",
+    }
+    assert {text: tables.plain(text) for text in said} == said
+
+
+def test_csv_gives_a_spreadsheet_no_formula_and_numbers_their_sign() -> None:
+    rows = list(csv.reader(io.StringIO(tables.csv_text(example("=1+1", "+a", "-a", "@a", "a=b")))))
+    assert [row[0] for row in rows[1:]] == ["'=1+1", "'+a", "'-a", "'@a", "a=b"]
+    assert rows[1][1:3] == ["-0.125", "-0.2"]
+
+
 def test_csv_keeps_what_was_measured_and_both_ends_of_an_interval() -> None:
     rows = list(csv.reader(io.StringIO(tables.csv_text(example('a,"b"\n')))))
     assert rows == [

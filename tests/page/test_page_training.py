@@ -3,7 +3,6 @@
 import re
 
 import study
-
 from mixdistill import report
 from mixdistill.evidence.rows import DevGap, DevPoint, Evidence, Moving
 from mixdistill.page import render, training

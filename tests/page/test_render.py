@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from mixdistill.evidence.rows import Confound, Evidence, SharedFacts
-from mixdistill.page import figures, render, wording
+from mixdistill.page import contents, figures, render, tables, wording
 from mixdistill.types import Interval
 from study import accuracies, changed, example, gap, gaps, scores, solved
 
@@ -52,6 +52,15 @@ def test_headline_says_what_keeps_a_gap_open_whose_interval_leaves_out_zero() ->
     line = render.headline(evidence.model_copy(update={"gaps": [first, *evidence.gaps[1:]]}))
     minus = "\N{MINUS SIGN}"
     assert f"can't tell long from short for s ({minus}14.2 points, but Holm's p over all students is 0.076)" in line
+
+
+def test_headline_says_too_few_problems_before_any_p_and_no_p_that_keeps_nothing_open() -> None:
+    evidence, clear = example(), {"delta": 1.0, "data": Interval(low=0.9, high=1.0), "p_holm": 0.00038}
+    few = evidence.gaps[0].model_copy(update=clear | {"verdict": "can't tell (fewer than 100 problems)"})
+    line = render.headline(evidence.model_copy(update={"gaps": [few, *evidence.gaps[1:]]}))
+    assert "for s (anything from +90.0 to +100.0 points; fewer than 100 problems)" in line
+    few = few.model_copy(update={"p_holm": 0.4})
+    assert "Holm" not in render.headline(evidence.model_copy(update={"gaps": [few, *evidence.gaps[1:]]}))
 
 
 def test_headline_names_students_without_a_measurement() -> None:
@@ -97,8 +106,15 @@ def test_headline_advises_the_base_model_only_where_every_arm_is_beaten_by_inter
 
 def test_headline_without_the_primary_contrast_says_so() -> None:
     line = render.headline(changed(gaps=[gap for gap in gaps() if not gap.primary]))
-    assert line.startswith("No verdict: long_cot_gap on signs was not measured (1 of 24 cells missing).")
+    assert line.startswith("No verdict: long_cot_gap on signs was not measured (1 of 24 trainings missing).")
     assert "exploratory" in render.headline(changed(primary=None))
+
+
+def test_the_page_says_what_is_missing_and_takes_no_evaluation_for_a_training() -> None:
+    assert '<a href="#missing">1 of 24 trainings missing</a>' in render.html(example())
+    page = render.html(changed(cells_wanted=23, missing=["m/long/0: not evaluated on ifeval; run the recipe again"]))
+    assert '<a href="#missing">evaluations of 1 cell missing</a>' in page
+    assert '<h3 id="missing">Missing: evaluations of 1 cell</h3>' in page
 
 
 def test_headline_warns_of_a_red_confound_in_the_arms_compared_and_of_no_other() -> None:
@@ -193,6 +209,17 @@ def test_every_gap_is_a_row_of_the_markdown_and_of_the_page() -> None:
         assert f"<td>{wording.span(each.data)}</td>" in page
 
 
+def test_a_long_table_is_cut_on_the_page_and_whole_in_its_files() -> None:
+    rows = [accuracies()[0].model_copy(update={"group": f"level-{i:03}"}) for i in range(130)]
+    study = changed(accuracies=rows)
+    page = render.html(study)
+    assert '<td class="words">level-099</td>' in page and "level-100" not in page
+    assert '<p class="rest">100 of 130 rows; the rest is in <code>tables/accuracies.csv</code>.</p>' in page
+    assert "level-129" in tables.csv_text(contents.tables(study)["accuracies"]) and "level-129" in render.markdown(
+        study
+    )
+
+
 def test_both_intervals_of_every_gap_are_in_the_text_alternative_of_its_figure() -> None:
     page = render.html(example())
     for each in gaps():
@@ -206,9 +233,28 @@ def test_the_primary_comparison_is_drawn_first() -> None:
     assert [gap.student for gap in first.panels[0].rows] == ["s", "m"]
 
 
-def test_scores_under_another_rule_never_enter_the_figures() -> None:
-    other = [score.model_copy(update={"verifier": "flexible"}) for score in scores()]
-    assert figures.outcome_figures(changed(scores=[*scores(), *other])) == figures.outcome_figures(example())
+def test_a_benchmark_with_a_verifier_of_its_own_is_drawn_like_the_others() -> None:
+    own = {"benchmark": "gpqa", "verifier": "choice"}
+    study = changed(
+        scores=[*scores(), *(score.model_copy(update=own) for score in scores())],
+        gaps=[*gaps(), *(gap.model_copy(update=own | {"primary": False}) for gap in gaps())],
+    )
+    panels = figures.outcome_figures(study)[0].panels
+    assert [panel.benchmark for panel in panels] == ["signs", "signs", "gpqa", "gpqa"]
+    assert [len(panel.rows) for panel in panels] == [4, 4, 4, 4]
+    assert [p.benchmark for p in figures.gap_figures(study)[0].panels] == ["signs", "signs", "gpqa", "gpqa"]
+
+
+def test_the_declared_comparison_is_so_whoever_grades_its_benchmark() -> None:
+    study = changed(verifier="choice", gaps=[gap.model_copy(update={"verifier": "choice"}) for gap in gaps()])
+    assert [wording.is_primary(study, gap) for gap in study.gaps[:3]] == [True, True, False]
+    assert "verifier <b>choice</b>" in render.html(study)
+
+
+def test_an_untuned_student_asked_otherwise_has_no_seeds_to_count() -> None:
+    base = next(row for row in accuracies() if row.arm == "base").model_copy(update={"arm": "base+thinking"})
+    page = render.html(changed(accuracies=[base, *accuracies()]))
+    assert "<b>base+thinking</b> <small>untuned</small>" in page and "0 seed" not in page
 
 
 def test_outcome_bars_add_up_to_every_answer() -> None:

@@ -12,10 +12,12 @@ import pytest
 from lora import adapter, merged
 from rows import answers, ids, requests, unequal
 
+from mixdistill.backends import engines
+from mixdistill.backends.swapped import Swapped
 from mixdistill.backends.transformers import Transformers
 from mixdistill.backends.vllm import VLLM
 from mixdistill.errors import DataError, StageError
-from mixdistill.types import Request, Sampling
+from mixdistill.types import Completion, Request, Sampling
 
 FAST = {"dtype": "float32", "enforce_eager": True}
 
@@ -161,3 +163,42 @@ def test_nothing_is_reported_to_anybody():
     from vllm.usage.usage_lib import is_usage_stats_enabled
 
     assert not is_usage_stats_enabled()
+
+
+def test_one_loaded_base_says_with_each_adapter_what_peft_says_and_is_itself_between(
+    teacher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """One list after another, as units of a worker come: base, an adapter, another in the same folder, base again."""
+    started, start = [], VLLM._start
+    monkeypatch.setattr(VLLM, "_start", lambda backend: started.append(backend) or start(backend))
+    wanted, place = requests(40), tmp_path / "model" / "adapter"
+    place.parent.mkdir()
+
+    def said(low: str | None) -> list[Completion]:
+        with engines.shared("base"):
+            return answers(Swapped(teacher, low, rank=4, engine_name="base", **FAST), wanted)
+
+    base, by_adapter = said(None), []
+    for seed in (1, 2):
+        shutil.rmtree(place, ignore_errors=True)
+        low = adapter(teacher, place, seed=seed)
+        by_adapter.append(said(low))
+        whole = with_peft(teacher, low, tmp_path / f"whole{seed}")
+        assert unequal(whole, wanted, by_adapter[-1], answers(Transformers(whole), wanted)) == []
+    again = said(None)
+    assert len(started) == 1
+    engines.end()
+    assert again == base and unequal(teacher, wanted, base, answers(Transformers(teacher), wanted)) == []
+    assert ids(base) != ids(by_adapter[0]) != ids(by_adapter[1]) != ids(base)
+
+
+def with_peft(base: str, low: str, out: Path) -> str:
+    """The whole model that PEFT makes of an adapter on its base."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    shutil.copytree(base, out)
+    PeftModel.from_pretrained(model, low).merge_and_unload().save_pretrained(out)
+    return str(out)

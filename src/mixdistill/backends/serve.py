@@ -225,13 +225,15 @@ def backend(
 
 
 class ServedBackend:
-    """The backend of a server of ours, which says which tokens it sampled: they are split as a student's are."""
+    """The backend of a server which says what tokens it sampled: they are split as a student's are."""
 
-    def __init__(self, backend: Any, template: Template):
+    def __init__(self, backend: Any, template: Template, *, ours: bool = True):
+        """`ours`: the server takes token ids as a prompt too, so that answers that were begun go on from these."""
         from mixdistill.backends.transformers import begun_ids
 
         self.backend, self.template = backend, template
-        backend.render_with(lambda request: begun_ids(request, template))
+        if ours:
+            backend.render_with(lambda request: begun_ids(request, template))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)  # whether it draws live, and what it notes

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mixdistill.backends import adapters
+from mixdistill.backends import adapters, engines
 from mixdistill.backends.transformers import (
     begun_ids,
     completion_of,
@@ -188,7 +188,12 @@ class VLLM:
     @cached_property
     def _llm(self) -> Any:
         """The engine with the model in it; started on first use."""
+        return self._start()
+
+    def _start(self) -> Any:
+        """A new engine. Raises as `generate` does."""
         _prepare()
+        engines.make_room()
         try:
             import vllm
         except ImportError:
@@ -257,16 +262,10 @@ class VLLM:
     def _close(self) -> None:
         """End the engine and give its memory back: the worker goes on to another unit."""
         llm = self.__dict__.pop("_llm", None)
-        if llm is None:
-            return
-        with contextlib.suppress(Exception):
-            llm.llm_engine.engine_core.shutdown()
-        del llm
-        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
-
-        with contextlib.suppress(Exception):
-            cleanup_dist_env_and_memory()
-        gc.collect()
+        if llm is not None:
+            engines.stop_vllm(llm)
+            del llm
+            gc.collect()
 
 
 def environment() -> dict[str, str]:

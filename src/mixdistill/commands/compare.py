@@ -114,7 +114,8 @@ def _differences(page: Text, pair: Compared, width: int) -> None:
     table = _aligned([(*line, *more) for line, more in zip(lines, behind, strict=True)])
     if max(map(len, table)) > width:
         top, *others = _aligned(lines)
-        below = [f"    these checkpoints {x}, this data {y}: {verdict}" for x, y, verdict in behind[1:]]
+        said = [f"these checkpoints {x}, this data {y}: {verdict}" for x, y, verdict in behind[1:]]
+        below = [_filled(one, width, "    ") for one in said]
         table = [top, *(line for two in zip(others, below, strict=True) for line in two)]
     for n, line in enumerate(table):
         page.append(line + "\n", "" if n else "dim")

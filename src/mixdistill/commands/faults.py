@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mixdistill import asking, lock, prompts, resolve
-from mixdistill.backends import adapters
+from mixdistill.backends import adapters, endpoint
 from mixdistill.collect import request_seed
 from mixdistill.columns import Columns
 from mixdistill.commands import trainings
@@ -91,6 +91,7 @@ def of_models(recipe: Recipe) -> list[str]:
     for name, student in recipe.students.items():
         key = f"students.{name}.model"
         lines += _student(key, student, {}) or _unreachable(key, resolve.from_environment(student.model))
+        lines += endpoint.unusable(name, student)
     for key, (model, template_kwargs) in named.items():
         given = resolve.from_environment(model)
         lines += _model(key, given, template_kwargs) or _unreachable(key, given)

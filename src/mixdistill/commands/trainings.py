@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mixdistill import executor, prompts, resolve
+from mixdistill import executor, prompts, resolve, students
+from mixdistill.backends.vllm import LORA_RANKS
 from mixdistill.errors import DataError, MissingExtra
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Student, Train
@@ -14,6 +15,11 @@ def lacking(recipe: Recipe) -> list[str]:
     lines = []
     for name, student in recipe.students.items():
         settings = recipe.train_of(name)
+        if students.swaps(recipe, name) and (rank := students.rank(recipe, name)) > LORA_RANKS[-1]:
+            lines.append(
+                f"students.{name}: vLLM swaps adapters up to rank {LORA_RANKS[-1]} (got {rank}); set "
+                f"students.{name}.adapters: false, or lower train.lora.r"
+            )
         try:
             lines += methods.lacking(settings) or _modules(student, settings)
         except (ImportError, MissingExtra, OSError, ValueError):

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from mixdistill import evaluate
 from mixdistill.arms import BASE, called
 from mixdistill.errors import DataError, StoreError
-from mixdistill.evidence import stats
+from mixdistill.evidence import stats, verdicts
 from mixdistill.evidence.compared import Across, BaseCheck, CommonProblems, Compared, RunFacts
 from mixdistill.evidence.confound_table import Trained
 from mixdistill.evidence.gaps import Cells
@@ -83,10 +83,11 @@ def side(letter: str, root: Path, recipe: Recipe) -> Side:
     evaluated = {key: marker for key, marker in markers.items() if marker is not None}
     if not evaluated:
         raise StoreError(f"{root}: nothing is evaluated yet; carry it out first: mixdistill run {root / 'recipe.yaml'}")
-    sampled = {key: Extent("", (), marker["options"]["k"]) for key, marker in evaluated.items()}
-    answers = read(recipe, store, [Unit("evaluate", key, {}, wanted=wanted) for key, wanted in sampled.items()])
+    asked = {b: store.problem_ids(b) for b in recipe.problems.eval}
+    wanted = {key: Extent("", asked[key[-1]], marker["options"]["k"]) for key, marker in evaluated.items()}
+    answers = read(recipe, store, [Unit("evaluate", key, {}, wanted=extent) for key, extent in wanted.items()])
     correct = {**answers.correct, **{rule: answers.correct[like] for rule, like in answers.alike.items()}}
-    ids = {b: frozenset(store.problem_ids(b)) for b in recipe.problems.eval}
+    ids = {b: frozenset(of) for b, of in asked.items()}
     return Side(letter, root, recipe, correct, ids, trainings(recipe, store), evaluated, len(keys))
 
 
@@ -287,11 +288,13 @@ def _across(
 
 
 def _verdict(word: str, a: str, b: str, found: stats.Estimate) -> str:
-    """What *this data* says, whatever else differs."""
+    """What *this data* says of enough problems, whatever else differs."""
     if found.problems < 2:
         return f"{CANNOT_TELL} (one problem)"
     if found.data is None:
         return f"{CANNOT_TELL} (one seed)"
+    if found.problems < verdicts.FEWEST:
+        return verdicts.FEW
     if found.data.low <= 0 <= found.data.high:
         return CANNOT_TELL
     return f"{word} in {a if found.delta > 0 else b}"

@@ -7,7 +7,7 @@ that the training was too short to show what the data can do.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -51,6 +51,7 @@ def confounds(
         mine = [(unit.key, marker) for unit, marker in evaluated if unit.key[0] == student]
         found += _decoding(student, mine)
         found += _style_unmeasured(student, mine)
+        found += _at_endpoint(student, evaluated)
         found += [alarm for alarm in undertrained if alarm.student == student]
     return found
 
@@ -158,6 +159,27 @@ def _decoding(student: str, evaluated: list[tuple[tuple[str, ...], dict[str, Any
         text = "The model's own generation settings that are not applied here: elsewhere it would be decoded with them."
         found.append(Confound(severity="note", text=text, student=student, values=ignored))
     return found
+
+
+def _at_endpoint(student: str, evaluated: list[tuple[Unit, dict[str, Any]]]) -> list[Confound]:
+    """Where an endpoint sampled: prompts that are not as long as by the template of the training, or of which nobody
+    says how long they are."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for unit, marker in evaluated:
+        if unit.key[0] == student and (seen := marker["facts"].get("endpoint")):
+            counts[unit.key[1]].update(seen)
+
+    def values(key: str) -> dict[str, str]:
+        return {arm: f"{n[key]:,} of {n['prompts']:,}" for arm, n in counts.items() if n[key]}
+
+    unlike = "The endpoint's prompts are of another length than by the chat template that the student was trained with."
+    untold = "The endpoint does not say how long its prompts are: its chat template may be another than the student's."
+    as_text = "The endpoint gives no token ids: caps cut the answer's text, as the student's tokenizer divides it."
+    return [
+        Confound(severity=severity, text=text, field=f"endpoint: {key}", student=student, values=values(key))
+        for key, text, severity in (("unlike", unlike, "red"), ("untold", untold, "note"), ("as text", as_text, "note"))
+        if values(key)
+    ]
 
 
 def _unlike(student: str, seen: dict[str, Places]) -> list[Confound]:

@@ -242,9 +242,9 @@ class Crossover(Row):
     parameters: float | None
     """Number of weights at which the fitted gap is zero; None where it lies far outside the sizes."""
     low: float | None
-    """Lower end of its 95 % interval in weights (Fieller); None: unbounded."""
+    """Lower end of its 95 % interval in weights (Fieller); None: more than ten times below the sizes, or nowhere."""
     high: float | None
-    """Upper end; None: unbounded."""
+    """Upper end; None: more than ten times above the sizes, or nowhere."""
 
 
 class ShiftedToken(Row):
@@ -340,6 +340,8 @@ class Details(Row):
     loops: list[Loops] = []
     pass_at: list[PassAt] = []
     paraphrased: list[Paraphrased] = []
+    turned_wordings: list[str] = Field(default_factory=list)
+    """Where the primary gap has another sign in other words, a sentence each."""
     forgotten: list[Forgotten] = []
     averages: list[AverageGap] = []
     looks: list[Look] = []

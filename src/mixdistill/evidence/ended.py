@@ -25,11 +25,12 @@ class _Answer(NamedTuple):
     """One answer, whole."""
 
     stopped: bool
-    tokens: int
+    tokens: int | None
+    """None of a request that failed: it did not end by itself, and has no length."""
 
 
 Answers = dict[str, list[_Answer]]
-"""Problem -> its answers that there are; a request that failed is none."""
+"""Problem -> its answers."""
 
 
 def ended(store: Store, done: Sequence[Unit]) -> list[Ended]:
@@ -47,8 +48,8 @@ def _answers(store: Store, unit: Unit) -> Answers:
     found: Answers = defaultdict(list)
     rows = answers(store, unit, "finish_reason", "usage", "error")
     for problem, finish, usage, error in rows.select("problem_id", "finish_reason", "usage", "error").iter_rows():
-        if error is None:
-            found[problem].append(_Answer(finish == "stop", json.loads(usage)["completion_tokens"] or 0))
+        tokens = json.loads(usage)["completion_tokens"] or 0 if error is None else None
+        found[problem].append(_Answer(error is None and finish == "stop", tokens))
     return found
 
 
@@ -56,6 +57,8 @@ def _ended(scores: list[Score], there: list[Answers]) -> Ended:
     """Of the seeds of one arm in one view."""
     first, total = scores[0], sum(score.examples for score in scores)
     problems = sorted(set.intersection(*(set(each) for each in there)))
+    lengths = [{p: kept for p, a in each.items() if (kept := [x for x in a if x.tokens is not None])} for each in there]
+    measured = sorted(set.intersection(*(set(each) for each in lengths)))
     cap = first.max_tokens
     tokens = sum(score.mean_completion_tokens * score.examples for score in scores) / max(total, 1)
     return Ended(
@@ -68,7 +71,7 @@ def _ended(scores: list[Score], there: list[Answers]) -> Ended:
         finished=sum(score.finished for score in scores) / max(total, 1),
         finished_interval=of_share(_grid(there, problems, cap, finished=True)) if problems else None,
         tokens=tokens,
-        tokens_interval=over_cells(_grid(there, problems, cap, finished=False)) if problems else None,
+        tokens_interval=over_cells(_grid(lengths, measured, cap, finished=False)) if measured else None,
         problems=first.examples // first.k,
         seeds=len(scores),
     )
@@ -79,8 +82,9 @@ def _grid(there: list[Answers], problems: list[str], cap: int | None, *, finishe
     import numpy as np
 
     def value(answer: _Answer) -> float:
+        tokens = answer.tokens or 0
         if finished:
-            return float(answer.stopped and (cap is None or answer.tokens <= cap))
-        return float(answer.tokens if cap is None else min(answer.tokens, cap))
+            return float(answer.stopped and (cap is None or tokens <= cap))
+        return float(tokens if cap is None else min(tokens, cap))
 
     return np.array([[sum(map(value, each[p])) / len(each[p]) for p in problems] for each in there])

@@ -221,25 +221,29 @@ def _is_primary(recipe: Recipe, contrast: str, view: View) -> bool:
 def _gap(recipe: Recipe, way: Under, c: _Comparison, p_holm: float | None, look: Paid | None, against: Against) -> Gap:
     other, e = stats.beats_each(c.estimates)  # of a single arm, its own estimate
     verdict = _verdict(recipe, c, p_holm)
-    open_ = verdict.startswith(CANNOT_TELL)
-    turned_by, depends_on = ([], []) if open_ else _withdrawn_by(c, verdict, recipe.smallest_gap, against)
+    spent = look is not None and math.isinf(look.times)
+    turned_by, depends_on = (
+        ([], [])
+        if spent or verdict.startswith(CANNOT_TELL)
+        else _withdrawn_by(c, verdict, recipe.smallest_gap, against)
+    )
     counts = way.rule == recipe.verify.counts and not way.variant
     needed = _needed(recipe, c, e, look) if counts and verdict == CANNOT_TELL else ""
     if turned_by or depends_on:
-        verdict = f"{CANNOT_TELL} ({_why(turned_by, depends_on)})"
-    elif look is not None and math.isinf(look.times) and open_:
+        verdict = f"{CANNOT_TELL} ({_why(verdict, turned_by, depends_on)})"
+    elif look is not None and spent:
         verdict = f"{CANNOT_TELL} (one look was declared, this is look {look.look})"
     elif needed:
         verdict = f"{CANNOT_TELL} (would need {needed})"
     ours, theirs = _common_seeds(c.scores[c.arm], c.scores[other])
-    parts = e.detectable
+    parts = _detectable(recipe, c, e, look)
     return Gap(
         name=c.name,
         variant=c.variant,
         student=c.student,
         benchmark=c.view.benchmark,
         arms=(c.arm, other),
-        verifier=recipe.verify.name,
+        verifier=recipe.verifier_on(c.view.benchmark),
         rule=way.rule,
         max_tokens=c.view.max_tokens,
         group=c.view.group,
@@ -274,8 +278,18 @@ def _verdict(recipe: Recipe, c: _Comparison, p: float | None) -> str:
     if c.each:
         said = verdicts.verdict_each(_by_declared_name(c.estimates), p, smallest=smallest)
     else:
-        said = verdicts.verdict(_plain(c.arm), _plain(other), e, p, smallest=smallest)
+        # Where the untuned student was asked in several ways, the interval alone does not pay for there being several.
+        joint = p if len(c.estimates) == 1 or p is not None else e.p
+        said = verdicts.verdict(_plain(c.arm), _plain(other), e, joint, smallest=smallest)
     return verdicts.FEW if c.view.few and e.data is not None else said
+
+
+def _detectable(recipe: Recipe, c: _Comparison, e: stats.Estimate, look: Paid | None) -> stats.Detectable | None:
+    """What would be found by a test that pays for this look and, as Holm's first step, for every student."""
+    times = look.times if look else 1.0
+    if e.detectable is None or e.spread is None or math.isinf(times):
+        return None
+    return stats.detectable(e.spread, stats.ALPHA / (len(recipe.students) * times)) if c.primary else e.detectable
 
 
 def _needed(recipe: Recipe, c: _Comparison, e: stats.Estimate, look: Paid | None) -> str:
@@ -315,9 +329,10 @@ def _turns(c: _Comparison, estimates: Mapping[str, stats.Estimate], equal: float
     return any(stats.opposes(o, side) if beyond_noise else side * o.delta <= 0 for o in found)
 
 
-def _why(turned_by: list[Rule], depends_on: list[str]) -> str:
-    """What keeps a verdict from being given."""
-    parts = [f"turns under {' and '.join(turned_by)}"] if turned_by else []
+def _why(verdict: str, turned_by: list[Rule], depends_on: list[str]) -> str:
+    """What keeps a verdict from being given: another sign, or, of "no difference", a larger gap."""
+    how = "larger" if verdict.startswith(verdicts.NO_DIFFERENCE) else "turns"
+    parts = [f"{how} under {' and '.join(turned_by)}"] if turned_by else []
     what = dict.fromkeys("budget" if variant in UNITS else "problems" for variant in depends_on)
     return "; ".join([*parts, *([f"depends on the {' and the '.join(what)}"] if what else [])])
 

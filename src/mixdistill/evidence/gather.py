@@ -84,7 +84,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         smoke=recipe.smoke,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         primary=Primary(**primary.model_dump()) if primary else None,
-        verifier=recipe.verify.name,
+        verifier=recipe.verifier_on(primary.benchmark if primary else recipe.deciding_benchmark),
         rule=recipe.verify.counts,
         budget=recipe.budget.unit,
         variants=recipe.variants[1:],
@@ -113,13 +113,11 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         moving=curves.moving,
         details=details(
             recipe, store, done, answers.correct[recipe.verify.counts], found[declared], curves, levels, students
-        ).model_copy(update={"paraphrased": words.rows}),
+        ).model_copy(update={"paraphrased": words.rows, "turned_wordings": words.notes}),
         cells_wanted=len(recipe.cells()),
-        missing=_missing(recipe, cells_done, diverged),
-        notes=words.notes
-        + _failed_requests(store, done)
-        + _without_dev(curves.left_out)
-        + _notes(recipe, store, cells_done),
+        missing=_missing(recipe, cells_done, set(trained), diverged),
+        diverged=["/".join(map(str, cell)) for cell in diverged if cell not in trained],
+        notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),
         command=_command(store),
         recipe=render(recipe),
         versions=versions() | _commit(),
@@ -350,11 +348,14 @@ def _diverged(recipe: Recipe, store: Store) -> dict[Cell, str]:
     return found
 
 
-def _missing(recipe: Recipe, done: set[tuple[str, str, int | None, str]], diverged: dict[Cell, str]) -> list[str]:
-    """Trainings without an evaluation on every benchmark, in every mode."""
+def _missing(
+    recipe: Recipe, done: set[tuple[str, str, int | None, str]], there: set[Cell], diverged: dict[Cell, str]
+) -> list[str]:
+    """Trainings that are not there, and those without an evaluation on every benchmark, in every mode."""
     found = []
     for student, trained, seed in recipe.cells():
-        for arm in recipe.modes(trained):
+        modes = recipe.modes(trained)
+        for arm in modes if (student, trained, seed) in there else modes[:1]:
             lost = [b for b in recipe.problems.eval if (student, arm, seed, b) not in done]
             if lost:
                 words = f" ({BY[called(arm).variant]})" if called(arm).variant else ""

@@ -2,7 +2,7 @@
 
 Whoever adds seeds until a gap is told will tell one some day, whatever the truth. So every report on other scores of
 the primary contrast than before is a look, kept in the run folder for good, and p is multiplied for it. The prices are
-such that all looks together say something false in at most 5 % of studies; figures: docs/method.md.
+such that all looks together falsely say that an arm helps in at most 5 % of studies; figures: docs/method.md.
 """
 
 from __future__ import annotations

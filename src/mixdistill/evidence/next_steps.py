@@ -7,12 +7,22 @@ says; where nothing is decided, the step is what would decide it.
 from __future__ import annotations
 
 import re
-from typing import Any
+import shlex
+from typing import Any, Literal
 
 from mixdistill.arms import BASE, called
 from mixdistill.evidence.rows import Evidence
 from mixdistill.evidence.undertraining import FIELD as UNDERTRAINED
-from mixdistill.page.wording import base_is_higher, decision, is_primary, listed, pct
+from mixdistill.page.measured import deciding_benchmarks, missing_words
+from mixdistill.page.wording import (
+    UNITS,
+    base_is_higher,
+    decision,
+    is_primary,
+    listed,
+    pct,
+)
+from mixdistill.recipe import AVERAGE
 from mixdistill.types import Gap, Outcome
 from mixdistill.yaml_text import parse_yaml
 
@@ -20,6 +30,9 @@ FEWER = "fewer than "
 """In a verdict that is not given for want of problems."""
 MANY_CUT = 0.2
 """Share of an arm's answers."""
+MOST_NAMED = 3
+WITH = {"budget": "under", "problems": "on"}
+"""What a verdict may depend on -> what one says of training with it."""
 
 
 def next_steps(evidence: Evidence) -> list[str]:
@@ -30,9 +43,10 @@ def next_steps(evidence: Evidence) -> list[str]:
     return [
         *_not_there(evidence, gaps),
         *_unfair(evidence, gaps),
-        *_too_few(gaps),
+        *_undertrained(evidence, "red"),
+        *_too_few(evidence, gaps),
         *(step for gap in gaps for step in _of_student(evidence, gap)),
-        *_undertrained(evidence),
+        *_undertrained(evidence, "note"),
         *_cut(evidence),
     ]
 
@@ -41,10 +55,16 @@ def _not_there(evidence: Evidence, gaps: list[Gap]) -> list[str]:
     """What has to be run, or declared, before there is anything to read."""
     if evidence.primary is None:
         return ["Declare the comparison that decides (`primary:` in the recipe) before more is trained."]
-    if evidence.missing:
-        n, command = len(evidence.missing), evidence.command
-        return [f"Run the recipe again: {n} of {evidence.cells_wanted} trainings are missing (`{command}`)."]
-    return [] if gaps else [f"Run the recipe: {evidence.primary.contrast} was not measured (`{evidence.command}`)."]
+    steps = []
+    if evidence.diverged:
+        first, more = evidence.diverged[:MOST_NAMED], len(evidence.diverged) - MOST_NAMED
+        who = listed([*first, *([f"{more} other{'s' * (more > 1)}"] if more > 0 else [])])
+        steps.append(f"Lower `train.learning_rate`, in every arm alike: {who} diverged, and would again.")
+    if missing := missing_words(evidence, diverged=False):
+        steps.append(f"Run the recipe again: {missing} are missing (`{evidence.command}`).")
+    if not steps and not gaps:
+        steps = [f"Run the recipe: {evidence.primary.contrast} was not measured (`{evidence.command}`)."]
+    return steps
 
 
 def _unfair(evidence: Evidence, gaps: list[Gap]) -> list[str]:
@@ -62,13 +82,32 @@ def _unfair(evidence: Evidence, gaps: list[Gap]) -> list[str]:
     return [f"Make the arms alike before you act on a gap between them: they differ in more than data ({what})."]
 
 
-def _too_few(gaps: list[Gap]) -> list[str]:
+def _too_few(evidence: Evidence, gaps: list[Gap]) -> list[str]:
     """Where nothing can be decided for want of problems, that of all students in one."""
     few = [gap for gap in gaps if FEWER in gap.verdict]
     if not few:
         return []
     least, first = few[0].verdict.partition(FEWER)[2].rstrip(")"), few[0]
-    return [f"Ask {least} or more of {first.benchmark} ({first.problems:,} now): fewer decide nothing."]
+    asked = {a.benchmark: a.problems for a in evidence.accuracies if a.group == "all"}
+    asked[first.benchmark] = first.problems
+    enough = int(least.split()[0])
+    small = [b for b in deciding_benchmarks(evidence) if asked.get(b, enough) < enough] or [first.benchmark]
+    told = listed([f"{name} ({asked[name]:,} now)" for name in small])
+    if not all(_all_asked(evidence, name) for name in small):
+        return [f"Ask {least} or more of {told}: fewer decide nothing."]
+    others = [g.benchmark for g in evidence.gaps if g.group == "all" and FEWER not in g.verdict]
+    where = listed(list(dict.fromkeys(others)), "or") if others else f"a benchmark of {least} or more"
+    told, has = told.replace(" now)", ", all asked)"), "has" if len(small) == 1 else "have"
+    end = f"fewer than {least} decide nothing, and {told} {has} no more"
+    return [f"Declare the `primary` of the next run on {where}: {end}."]
+
+
+def _all_asked(evidence: Evidence, benchmark: str) -> bool:
+    """Whether there are no more problems of a benchmark: all of a data set were asked."""
+    recipe: Any = parse_yaml(evidence.recipe, "recipe")
+    entry = ((recipe.get("problems") or {}).get("eval") or {}).get(benchmark)
+    cut = entry is None or entry.get("limit") is not None or "--limit" in shlex.split(evidence.command)
+    return not cut and not str(entry.get("source")).startswith("lab:")
 
 
 def _of_student(evidence: Evidence, gap: Gap) -> list[str]:
@@ -108,7 +147,25 @@ def _against_base(evidence: Evidence, gap: Gap, arm: str) -> str:
 
 
 def _either(evidence: Evidence, gap: Gap) -> str:
-    """Two arms that differ by less than matters: the one whose answers are shorter costs less."""
+    """Two arms that differ by less than matters: the one whose answers are shorter costs less, unless neither is better
+    than no training at all."""
+    student, (a, b) = gap.student, gap.arms
+    if BASE in (called(a).arm, called(b).arm):
+        return f"Keep the untuned {student}: {gap.verdict} between it and {a if called(b).arm == BASE else b}."
+    against = {arm: _against_base(evidence, gap, arm) for arm in gap.arms}
+    if all(found in ("second", "equal") for found in against.values()):
+        worse = "makes it worse" if "equal" not in against.values() else "makes it no better"
+        return f"Keep the untuned {student}: training it on {a} or {b} {worse}."
+    if all(found == "absent" for found in against.values()):
+        return f"{_cheaper(evidence, gap)}; neither was compared with the untuned {student}."
+    unsure = [arm for arm, found in against.items() if found != "first"]
+    if len(unsure) == 2:
+        return f"{_cheaper(evidence, gap)}; neither is shown to beat the untuned {student}."
+    return _cheaper(evidence, gap) + (f"; {unsure[0]} is not shown to beat the untuned {student}." if unsure else ".")
+
+
+def _cheaper(evidence: Evidence, gap: Gap) -> str:
+    """Which of two arms writes less, where that is sure."""
     said = f"Take the cheaper of {gap.arms[0]} and {gap.arms[1]} for {gap.student}: {gap.verdict}"
     rows = {
         e.arm: e
@@ -116,12 +173,12 @@ def _either(evidence: Evidence, gap: Gap) -> str:
         if (e.student, e.benchmark, e.max_tokens) == (gap.student, gap.benchmark, gap.max_tokens) and e.arm in gap.arms
     }
     if len(rows) < 2:
-        return f"{said}."
+        return said
     short, long = sorted(rows.values(), key=lambda e: e.tokens)
     a, b = short.tokens_interval, long.tokens_interval
     if not a or not b or a.high >= b.low:
-        return f"{said}."
-    return f"{said}; answers of {short.arm} take {short.tokens:,.0f} tokens, those of {long.arm} {long.tokens:,.0f}."
+        return said
+    return f"{said}; answers of {short.arm} take {short.tokens:,.0f} tokens, those of {long.arm} {long.tokens:,.0f}"
 
 
 def _decide(evidence: Evidence, gap: Gap) -> list[str]:
@@ -131,7 +188,9 @@ def _decide(evidence: Evidence, gap: Gap) -> list[str]:
         verb = f"mixdistill disagreements RUN --between {gap.rule} {gap.turned_by[0]}"
         return [f"Read the answers of {student} that `{verb}` lists: its verdict depends on how they are read."]
     if gap.depends_on:
-        return [f"Decide for {student} by the budget that you will train under: the sign depends on it."]
+        what = dict.fromkeys("budget" if variant in UNITS else "problems" for variant in gap.depends_on)
+        by = listed([f"the {name} that you will train {WITH[name]}" for name in what])
+        return [f"Decide for {student} by {by}: the verdict depends on {'it' if list(what) == ['budget'] else 'them'}."]
     if FEWER in gap.verdict:
         return []
     if gap.data is None and gap.problems > 1:
@@ -139,7 +198,7 @@ def _decide(evidence: Evidence, gap: Gap) -> list[str]:
     seeds, problems = (_wanted(gap.needed, what) for what in ("seeds", "problems"))
     wanted = [f"add {seeds - gap.seeds} seed{'s' * (seeds - gap.seeds != 1)}"] if seeds > gap.seeds else []
     if problems > gap.problems:
-        wanted.append(f"ask {problems:,} problems of {gap.benchmark} ({gap.problems:,} now)")
+        wanted.append(_more_problems(evidence, gap, problems))
     steps = []
     if wanted:
         command = f": `{_more_seeds(evidence, student, seeds)}`" if seeds > gap.seeds else ""
@@ -150,6 +209,15 @@ def _decide(evidence: Evidence, gap: Gap) -> list[str]:
     return steps or [f"Choose between {a} and {b} for {student} on other grounds: these numbers do not."]
 
 
+def _more_problems(evidence: Evidence, gap: Gap, problems: int) -> str:
+    """Where so many problems could come from."""
+    over = (gap.benchmark == AVERAGE and deciding_benchmarks(evidence)) or [gap.benchmark]
+    name = listed(over) + " together" * (gap.benchmark == AVERAGE)
+    if all(_all_asked(evidence, benchmark) for benchmark in over):
+        return f"take benchmarks of {problems:,} problems ({name} has {gap.problems:,}, all of them asked)"
+    return f"ask {problems:,} problems of {name} ({gap.problems:,} now)"
+
+
 def _wanted(needed: str, what: str) -> int:
     """So many seeds or problems; 0 where none are named."""
     found = re.search(rf"(?<!more than )\b([\d,]+) {what}", needed)
@@ -157,18 +225,22 @@ def _wanted(needed: str, what: str) -> int:
 
 
 def _more_seeds(evidence: Evidence, student: str, seeds: int) -> str:
-    """The command that trains so many seeds of a student."""
+    """The command that trains so many seeds of a student, those that it has among them."""
     recipe: Any = parse_yaml(evidence.recipe, "recipe")
     own = ((recipe.get("students") or {}).get(student) or {}).get("seeds")
-    key = "seeds" if own is None else f"students.{student}.seeds"
-    return f"{evidence.command} --set {key}={seeds}"
+    key, there = ("seeds", recipe.get("seeds")) if own is None else (f"students.{student}.seeds", own)
+    value = str(seeds)
+    if isinstance(there, list):
+        more = range(max(there) + 1, max(there) + 1 + seeds - len(there))
+        value = f"[{','.join(map(str, [*there, *more]))}]"
+    return f"{evidence.command} --set {shlex.quote(f'{key}={value}')}"
 
 
-def _undertrained(evidence: Evidence) -> list[str]:
+def _undertrained(evidence: Evidence, severity: Literal["red", "note"]) -> list[str]:
     """Trainings that were too short to show what their data can do."""
     found: dict[str, list[str]] = {}
     for c in evidence.confounds:
-        if c.field == UNDERTRAINED and c.student is not None:
+        if c.field == UNDERTRAINED and c.student is not None and c.severity == severity:
             found.setdefault(c.student, []).extend(c.values)
     if not found:
         return []
@@ -179,12 +251,12 @@ def _undertrained(evidence: Evidence) -> list[str]:
 
 def _cut(evidence: Evidence) -> list[str]:
     """The arm with the most answers that were cut before one was given, where these are many."""
-    wanted = evidence.primary
+    wanted, over = evidence.primary, deciding_benchmarks(evidence)
     shares = {
-        f"{e.student}, {e.arm}": e.counts[Outcome.TRUNCATED] / e.answers
+        f"{e.student}, {e.arm}{f' on {e.benchmark}' * (len(over) > 1)}": e.counts[Outcome.TRUNCATED] / e.answers
         for e in evidence.details.ended
-        if wanted is not None and (e.benchmark, e.max_tokens, wanted.max_tokens) == (wanted.benchmark, None, None)
-        if called(e.arm).arm != BASE
+        if wanted is not None and wanted.max_tokens is None and e.max_tokens is None
+        if e.benchmark in over and called(e.arm).arm != BASE
     }
     worst = max(shares, key=lambda who: shares[who], default="")
     if not worst or shares[worst] <= MANY_CUT:

@@ -24,7 +24,7 @@ class Words(NamedTuple):
 
     rows: list[Paraphrased]
     notes: list[str]
-    """Where the primary gap turns."""
+    """Where the primary gap turns, beyond its noise or within."""
 
 
 def parted(units: list[Unit]) -> tuple[list[Unit], list[Unit]]:
@@ -87,10 +87,13 @@ def _turn(recipe: Recipe, student: str, wording: str, arms: Arms) -> str | None:
     own, other = (_gap(recipe, name, arms) for name in ("", wording))
     if primary is None or own is None or other is None or own.delta * other.delta >= 0:
         return None
-    return (
+    text = (
         f"{primary.contrast} of {student} turns with the wording: {_said(own)} in the study's own words, "
-        f"{_said(other)} asked as '{wording}'. What it says then hangs on how {primary.benchmark} is asked."
+        f"{_said(other)} asked as '{wording}'"
     )
+    if not stats.opposes(other, 1 if own.delta > 0 else -1):
+        return f"{text}, within its noise."
+    return f"{text}. What it says then hangs on how {recipe.deciding_benchmark} is asked."
 
 
 def _gap(recipe: Recipe, wording: str, arms: Arms) -> stats.Estimate | None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from mixdistill.evidence import stats
+from mixdistill.evidence.answers import answers
 from mixdistill.evidence.gaps import Cells, Readings
 from mixdistill.evidence.rows import AgreementFacts, ReadingFacts
 from mixdistill.recipe import Recipe
@@ -49,7 +50,7 @@ def read(recipe: Recipe, store: Store, done: list[Unit]) -> Read:
     counts: dict[tuple[str, str, str, int | None], Counter[Outcomes]] = defaultdict(Counter)
     for unit in done:
         student, arm, _, benchmark = cell = cell_of(unit.key)
-        problem_of = _problems(store, unit.key, unit.wanted.samples)
+        problem_of = dict(answers(store, unit).iter_rows())
         for rule in rules:
             correct[rule][cell] = {}
         for cap, decisions in _decisions(store, unit.key).items():
@@ -83,12 +84,6 @@ def cell_of(key: tuple[str, ...]) -> tuple[str, str, int | None, str]:
     """(student, arm, seed, benchmark) of the key of an evaluation."""
     student, arm, *seed, benchmark = key
     return student, arm, int(seed[0]) if seed else None, benchmark
-
-
-def _problems(store: Store, key: tuple[str, ...], k: int) -> dict[str, str]:
-    """Trace -> its problem. Traces of an earlier, larger k are kept but no longer graded."""
-    traces = store.frame(store.folder("evaluate", *key), "traces", ["id", "problem_id", "sample"])
-    return {trace: problem for trace, problem, sample in traces.iter_rows() if sample < k}
 
 
 def _decisions(store: Store, key: tuple[str, ...]) -> dict[int | None, dict[str, Outcomes]]:

@@ -326,7 +326,7 @@ class Evidence(Row):
     primary: Primary | None
     """None: nothing was declared, so everything is exploratory."""
     verifier: str
-    """The verifier, or the chain, that decides."""
+    """The verifier, or the chain, of the benchmark that decides."""
     rule: Rule
     """The reading of the answers that counts."""
     budget: Literal["examples", "loss_tokens"]
@@ -369,7 +369,10 @@ class Evidence(Row):
     cells_wanted: int
     """Cells the recipe asks for."""
     missing: list[str]
-    """Cells that are not there, one line each with the reason."""
+    """A line for every training that is not there, and for every one that is and was not evaluated on each benchmark,
+    mode by mode; with the reason."""
+    diverged: list[str] = []
+    """Of the trainings that are not there, those that went wrong and would again: `student/arm/seed`."""
     notes: list[str]
     """What these numbers do and do not show, one sentence or two each."""
     command: str

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mixdistill.arms import called
 from mixdistill.chain import DECISIONS, VERDICTS
 from mixdistill.collect import TABLE as TRACES
+from mixdistill.evidence.answers import answers
 from mixdistill.evidence.readings import cell_of
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import GROUP, Store, readable
@@ -155,11 +156,9 @@ def _shares(store: Store, unit: Unit) -> pl.DataFrame:
     import polars as pl
 
     student, arm, _, benchmark = cell_of(unit.key)
-    traces = store.frame(store.folder(unit.stage, *unit.key), TRACES, ["id", "problem_id", "sample"])
-    traces = traces.filter(pl.col("sample") < unit.wanted.samples)
     outcomes = _decisions(store, unit).select("id", right=(pl.col("outcome") == Outcome.CORRECT).cast(pl.Float64))
     # A request that failed has no decision; it is not right.
-    right = traces.join(outcomes, on="id", how="left").with_columns(pl.col("right").fill_null(0.0))
+    right = answers(store, unit).join(outcomes, on="id", how="left").with_columns(pl.col("right").fill_null(0.0))
     return (
         right.group_by("problem_id", maintain_order=True)
         .agg(pl.col("right").mean())

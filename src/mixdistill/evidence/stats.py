@@ -154,7 +154,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Detectable:
-    """Smallest true differences found in 4 of 5 repetitions (power 0.8, alpha 0.05), in 0..1."""
+    """Smallest true differences found in 4 of 5 repetitions (power 0.8), in 0..1."""
 
     here: float
     """With these seeds and problems."""
@@ -180,7 +180,9 @@ class Estimate:
     """Two-sided, under the model of `data`: below 0.05 exactly where `data` leaves out zero."""
     df: float | None = None
     detectable: Detectable | None = None
-    """None also where both arms score the same everywhere."""
+    """At alpha 0.05. None also where both arms score the same everywhere."""
+    spread: Spread | None = None
+    """What `detectable` follows from."""
     components: Components | None = None
     """Median-unbiased, so that a study planned from them is too small as often as too large."""
 
@@ -206,8 +208,24 @@ def estimated(estimate: Estimate, spread: Spread) -> Estimate:
         data=around(estimate.delta, float(spread.half())),
         p=spread.p(),
         df=spread.df(),
-        detectable=_detectable(spread) if spread.variance > 0 else None,
+        detectable=detectable(spread) if spread.variance > 0 else None,
+        spread=spread,
         components=_probable(spread),
+    )
+
+
+def detectable(spread: Spread, alpha: float = ALPHA) -> Detectable:
+    """Smallest true differences that a test at this level would find, by the standard errors found. These are made
+    median-unbiased first: with three seeds one is estimated 17 % too small half of the time."""
+
+    def least(variance: float, df: float) -> float:
+        return _least((max(variance, 0.0) / _median_ratio(df)) ** 0.5, df, alpha)
+
+    of_seeds, of_problems, _ = (float(c) for c in spread.components)
+    return Detectable(
+        here=least(float(spread.variance), spread.df(alpha)),
+        endless_problems=least(of_seeds / spread.seeds, spread.seeds - 1),
+        endless_seeds=least(of_problems / spread.problems, spread.problems - 1),
     )
 
 
@@ -258,6 +276,7 @@ def beats_each(gaps: Mapping[str, Estimate]) -> tuple[str, Estimate]:
         seeds=min(g.seeds for g in all_gaps),
         problems=min(g.problems for g in all_gaps),
         detectable=hardest.detectable if all(g.detectable for g in all_gaps) else None,
+        spread=hardest.spread,
         components=hardest.components,
     )
 
@@ -386,23 +405,6 @@ def checkpoint_variance(d: Array) -> Array:
 def around(centre: float, half: float) -> Interval:
     """An interval for a difference, which cannot leave -1..1."""
     return Interval(low=max(centre - half, -1.0), high=min(centre + half, 1.0))
-
-
-def _detectable(spread: Spread) -> Detectable:
-    """What `_least` says of the standard errors found.
-
-    They are made median-unbiased first: with three seeds one is estimated 17 % too small half of the time.
-    """
-
-    def least(variance: float, df: float) -> float:
-        return _least((max(variance, 0.0) / _median_ratio(df)) ** 0.5, df)
-
-    of_seeds, of_problems, _ = (float(c) for c in spread.components)
-    return Detectable(
-        here=least(float(spread.variance), spread.df()),
-        endless_problems=least(of_seeds / spread.seeds, spread.seeds - 1),
-        endless_seeds=least(of_problems / spread.problems, spread.problems - 1),
-    )
 
 
 def _median_ratio(df: float) -> float:

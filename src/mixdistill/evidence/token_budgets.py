@@ -53,23 +53,26 @@ Finished = dict[tuple[str, str, int | None, str], dict[int | None, set[str]]]
 def budget_points(recipe: Recipe, store: Store, done: list[Unit]) -> list[BudgetPoint]:
     """Every arm on every benchmark at every cap, at its own limit, and where its answers were asked for early."""
     found: dict[Key, dict[int | None, list[Written]]] = defaultdict(dict)
-    for unit in done:
+    units = [unit for unit in done if not called(unit.key[1]).wording]
+    limits: dict[tuple[str, str, str], int] = defaultdict(int)
+    for unit in units:  # One limit for all seeds: they are points of one place.
+        student, arm, _, benchmark = cell_of(unit.key)
+        known = _limit(recipe.on(benchmark), store, unit)
+        limits[student, arm, benchmark] = max(limits[student, arm, benchmark], known)
+    for unit in units:
         student, arm, seed, benchmark = cell_of(unit.key)
-        if called(arm).wording:
-            continue
-        for (kind, at), rows in _points(recipe.on(benchmark), store, unit).items():
+        for (kind, at), rows in _points(recipe.on(benchmark), store, unit, limits[student, arm, benchmark]).items():
             found[student, arm, benchmark, kind, at][seed] = rows
     return [_point(key, by_seed) for key, by_seed in found.items() if all(by_seed.values())]
 
 
-def _points(recipe: Recipe, store: Store, unit: Unit) -> dict[tuple[str, float], list[Written]]:
+def _points(recipe: Recipe, store: Store, unit: Unit, limit: int) -> dict[tuple[str, float], list[Written]]:
     ends = _ends(store, unit)
     folder = store.folder("evaluate", *unit.key)
     right: dict[int | None, set[str]] = defaultdict(set)
     for trace, cap, outcome in store.frame(folder, "decisions", ["trace_id", "max_tokens", "outcome"]).iter_rows():
         if outcome == Outcome.CORRECT:
             right[cap].add(trace)
-    limit = _limit(recipe, store, unit, ends)
     found: dict[tuple[str, float], list[Written]] = {
         (CUT, float(limit if cap is None else cap)): [
             Written(e.problem, trace in right[cap], _within(e, cap), min(e.tokens, cap or e.tokens))
@@ -110,11 +113,11 @@ def _within(end: Ended, cap: int | None) -> bool:
     return end.by_itself and (cap is None or end.tokens <= cap)
 
 
-def _limit(recipe: Recipe, store: Store, unit: Unit, ends: Mapping[str, Ended]) -> int:
+def _limit(recipe: Recipe, store: Store, unit: Unit) -> int:
     """The generation's own limit; where nothing says, the longest answer."""
     decoding = ((store.marker(store.folder("evaluate", *unit.key)) or {}).get("facts") or {}).get("decoding") or {}
     known = recipe.evaluate.sampling.max_tokens or decoding.get("max_tokens")
-    return known or max((e.tokens for e in ends.values()), default=0)
+    return known or max((e.tokens for e in _ends(store, unit).values()), default=0)
 
 
 def _point(key: Key, by_seed: Mapping[int | None, list[Written]]) -> BudgetPoint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mixdistill.page.measured import deciding_benchmarks
 from mixdistill.page.wording import gap_key, is_primary, points, span
 
 if TYPE_CHECKING:
@@ -19,11 +20,22 @@ ALARM = "undertrained"
 def anatomy_words(evidence: Evidence) -> dict[str, str]:
     """Student -> what its primary gap is made of, and what more training might change."""
     gaps = [gap for gap in evidence.gaps if is_primary(evidence, gap)]
-    said = {
-        gap.student: " ".join(filter(None, [parts_words(gap, parts_of(evidence, gap)), *_training(evidence, gap)]))
-        for gap in gaps
-    }
+    said = {gap.student: " ".join(filter(None, [*_parts(evidence, gap), *_training(evidence, gap)])) for gap in gaps}
     return {student: text for student, text in said.items() if text}
+
+
+def _parts(evidence: Evidence, gap: Gap) -> list[str]:
+    """What a primary gap is made of; one of an average on each of its benchmarks, which is named."""
+    over = deciding_benchmarks(evidence)
+    if over == [gap.benchmark]:
+        return [parts_words(gap, parts_of(evidence, gap))]
+    each = (
+        other
+        for benchmark in over
+        for other in evidence.gaps
+        if gap_key(other) == gap_key(gap.model_copy(update={"benchmark": benchmark}))
+    )
+    return [parts_words(other, parts_of(evidence, other), f" on {other.benchmark}") for other in each]
 
 
 def parts_of(evidence: Evidence, gap: Gap) -> list[GapPart]:
@@ -31,14 +43,16 @@ def parts_of(evidence: Evidence, gap: Gap) -> list[GapPart]:
     return [p for p in evidence.details.parts if (p.name, p.student, p.benchmark, p.max_tokens, "all") == gap_key(gap)]
 
 
-def parts_words(gap: Gap, parts: Sequence[GapPart]) -> str:
-    """What a gap is made of, and which part makes most of it where an interval says so; nothing without parts."""
+def parts_words(gap: Gap, parts: Sequence[GapPart], where: str = "") -> str:
+    """What a gap is made of, and which part makes most of it where an interval says so; nothing without parts.
+    `where`: its benchmark, where that has to be said."""
     there = [part for part in parts if any(part.rates)]
     if not there:
         return ""
     named = [f"{points(p.delta)} [{span(_interval(p))}] {p.part}" for p in there]
     which = "" if gap.data else " (these checkpoints)"
-    return f"Of the {points(gap.delta)} points of {gap.name}: {', '.join(named)}{which}. {_most(gap, there)}".strip()
+    text = f"Of the {points(gap.delta)} points of {gap.name}{where}: {', '.join(named)}{which}."
+    return f"{text} {_most(gap, there)}".strip()
 
 
 def _most(gap: Gap, there: list[GapPart]) -> str:

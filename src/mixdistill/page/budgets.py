@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mixdistill.arms import BY, called, of_variant, spoken
-from mixdistill.page.wording import between, decision, gap_key, is_primary, listed, points
+from mixdistill.page.wording import between, by_size, decision, gap_key, is_primary, listed, points
 
 if TYPE_CHECKING:
     from mixdistill.evidence.rows import CellFacts, Evidence
@@ -58,9 +58,9 @@ def _under(evidence: Evidence, gap: Gap, variant: str) -> Gap | None:
 
 
 def _turn(gap: Gap, other: Gap) -> str:
-    """A gap and the same one under a budget that has another sign."""
+    """A gap and the same one under a budget that has another sign, or a larger gap."""
     by = BY[other.variant]
-    if other.delta * gap.delta <= 0:
+    if by_size(gap, other):
         text = f"The gap of {gap.student} is {points(gap.delta)} points, and {points(other.delta)} {by}"
     else:
         pure = of_variant(other.arms[1], "")

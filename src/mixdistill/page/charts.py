@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from mixdistill.arms import BASE, called
+from mixdistill.evidence.crossover import FAR
 from mixdistill.page.figures import Axis
 from mixdistill.page.wording import cap, pct, pct_span, points, short_number, span, verdict_word
 
@@ -112,7 +113,7 @@ class Chart:
     """Whether points of a series are joined, with a band for their intervals instead of a line each."""
     fit: tuple[float, float, float, float] | None = None
     """A straight line x1, y1, x2, y2."""
-    crossing: tuple[float, float, float] | None = None
+    crossing: tuple[float, float | None, float] | None = None
     """Where the fit is zero: from, at, to."""
     zero: float | None = None
     """Where the vertical axis is zero, if differences are drawn."""
@@ -154,7 +155,7 @@ def size_charts(evidence: Evidence) -> list[Chart]:
     gaps = [
         gap
         for gap in evidence.gaps
-        if gap.group == "all" and gap.verifier == evidence.verifier and called(gap.arms[1]).arm != BASE
+        if gap.group == "all" and called(gap.arms[1]).arm != BASE
         if wanted is None or (gap.benchmark, gap.max_tokens) == (wanted.benchmark, wanted.max_tokens)
     ]
     names = sorted(dict.fromkeys(g.name for g in gaps), key=lambda n: wanted is None or n != wanted.contrast)
@@ -223,13 +224,15 @@ def _fit(
     return x1, y1, x2, y2
 
 
-def _crossing(crossover: Crossover, x: Callable[[float], float]) -> tuple[float, float, float] | None:
-    """From, at and to in percent of the plot; an end without a bound is the plot's."""
+def _crossing(crossover: Crossover, x: Callable[[float], float]) -> tuple[float, float | None, float] | None:
+    """From, at and to in percent of the plot; an end without a bound is the plot's. What lies outside is not drawn: the
+    crossing itself, or all of it."""
     if crossover.parameters is None:
         return None
     low = 0.0 if crossover.low is None else max(0.0, x(crossover.low))
     high = 100.0 if crossover.high is None else min(100.0, x(crossover.high))
-    return low, x(crossover.parameters), high
+    at = x(crossover.parameters)
+    return (low, at if 0 <= at <= 100 else None, high) if low < high else None
 
 
 def crossover_words(evidence: Evidence) -> str:
@@ -248,10 +251,17 @@ def crossover_words(evidence: Evidence) -> str:
     slope += f"as large ({span(found.slope_interval)})"
     if found.parameters is None:
         return f"{slope}; the fitted line does not cross zero near these sizes."
-    low, high = ("unbounded" if end is None else short_number(end) for end in (found.low, found.high))
-    return (
-        f"{slope}; the fitted line crosses zero at {short_number(found.parameters)} parameters (95 %: {low} to {high})."
-    )
+    at, between = short_number(found.parameters), crossing_span(evidence, found)
+    return f"{slope}; the fitted line crosses zero at {at} parameters (95 %: {between})."
+
+
+def crossing_span(evidence: Evidence, found: Crossover) -> str:
+    """Between which sizes a gap crosses zero; an end that lies far outside of the students' sizes, or nowhere, is not
+    told: `120k to beyond 4.56M`."""
+    sizes = [s.parameters for s in evidence.students if s.name in found.students and s.parameters] or [0]
+    low = f"below {short_number(min(sizes) / FAR)}" if found.low is None else short_number(found.low)
+    high = f"beyond {short_number(max(sizes) * FAR)}" if found.high is None else short_number(found.high)
+    return f"{low} to {high}"
 
 
 # -- accuracy by blend -------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mixdistill.arms import called
+from mixdistill.page.measured import deciding_benchmarks
 from mixdistill.page.wording import short_number
 
 if TYPE_CHECKING:
@@ -15,14 +16,17 @@ __all__ = ["costs_words"]
 
 
 def costs_words(evidence: Evidence) -> list[str]:
-    """Tokens of 1,000 answers of each arm on the primary benchmark (of an average, the first), a line per student;
-    nothing where none was measured. Their intervals are in the table."""
-    measured = [c.benchmark for c in evidence.details.costs]
-    primary = evidence.primary.benchmark if evidence.primary else None
-    wanted = primary if primary in measured else next(iter(measured), None)
-    rows = [c for c in evidence.details.costs if c.benchmark == wanted and not called(c.arm).variant]
-    of = {s.name: [row for row in rows if row.student == s.name] for s in evidence.students}
-    return [f"{student}: {', '.join(map(_said, mine))} tokens" for student, mine in of.items() if mine]
+    """Tokens of 1,000 answers of each arm on the primary benchmark, of an average on each that is in it, a line per
+    student; where nothing is declared, on the first that was measured. Their intervals are in the table."""
+    rows = [c for c in evidence.details.costs if not called(c.arm).variant]
+    measured = list(dict.fromkeys(c.benchmark for c in rows))
+    over = [b for b in deciding_benchmarks(evidence) if b in measured] or measured[:1]
+    found = [
+        (f"{s.name}{f' on {b}' * (len(measured) > 1)}", [r for r in rows if (r.student, r.benchmark) == (s.name, b)])
+        for b in over
+        for s in evidence.students
+    ]
+    return [f"{who}: {', '.join(map(_said, mine))} tokens" for who, mine in found if mine]
 
 
 def _said(row: AnswerCost) -> str:

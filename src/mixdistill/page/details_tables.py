@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mixdistill.page.charts import crossing_span
 from mixdistill.page.study_tables import (
     ARM,
     BENCHMARK,
@@ -83,16 +84,15 @@ def crossovers(evidence: Evidence) -> Table:
         NAME, BENCHMARK,
         Column("students", WORDS, lambda c: ", ".join(c.students)),
         *measured("slope", POINTS, lambda c: c.slope, lambda c: c.slope_interval),
-        Column("crosses zero at", WORDS, _crossing),
+        Column("crosses zero at", WORDS, lambda c: _crossing(evidence, c)),
         Column("sizes", COUNT, lambda c: len(c.students)),
     )  # fmt: skip
 
 
-def _crossing(row: Any) -> str:
+def _crossing(evidence: Evidence, row: Any) -> str:
     if row.parameters is None:
         return "outside these sizes"
-    low, high = ("unbounded" if end is None else short_number(end) for end in (row.low, row.high))
-    return f"{short_number(row.parameters)} parameters ({low} to {high})"
+    return f"{short_number(row.parameters)} parameters ({crossing_span(evidence, row)})"
 
 
 def budget_points(evidence: Evidence) -> Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from mixdistill.arms import BASE, called
 from mixdistill.page.budgets import gap_budgets
+from mixdistill.page.measured import deciding_benchmarks
 from mixdistill.page.wording import gap_key, is_primary
 from mixdistill.types import Outcome, Rule, Score
 
@@ -80,7 +81,7 @@ class Figure:
 def gap_figures(evidence: Evidence) -> list[Figure]:
     """One figure per contrast, one panel per benchmark and cap; the primary first, students in order of size."""
     order = {student.name: i for i, student in enumerate(evidence.students)}
-    shown = [gap for gap in evidence.gaps if (gap.group, gap.verifier) == ("all", evidence.verifier)]
+    shown = [gap for gap in evidence.gaps if gap.group == "all"]
     shown.sort(key=lambda gap: not is_primary(evidence, gap))
     figures = []
     for name in dict.fromkeys(gap.name for gap in shown):
@@ -129,20 +130,27 @@ def budget_figure(evidence: Evidence) -> Figure:
 
 
 def part_figures(evidence: Evidence) -> list[Figure]:
-    """The parts of the primary contrast, a panel per student in order of size, a row per part."""
+    """The parts of the primary contrast, a panel per student in order of size, a row per part; of an average one figure
+    for each of its benchmarks."""
+    return [figure for b in deciding_benchmarks(evidence) if (figure := _part_figure(evidence, b))]
+
+
+def _part_figure(evidence: Evidence, benchmark: str) -> Figure | None:
     wanted = evidence.primary
     shown = [
         part
         for part in evidence.details.parts
-        if wanted
-        and (part.name, part.benchmark, part.max_tokens) == (wanted.contrast, wanted.benchmark, wanted.max_tokens)
+        if wanted and (part.name, part.benchmark, part.max_tokens) == (wanted.contrast, benchmark, wanted.max_tokens)
     ]
     ends = [end for p in shown for i in (p.data, p.checkpoints) if i for end in (i.low, i.high)]
     axis = Axis.over([*ends, *(p.delta for p in shown)], floor=-1, ceiling=1)
     mine = {s.name: [p for p in shown if p.student == s.name] for s in evidence.students}
     panels = [Panel(name, rows[0].benchmark, rows[0].max_tokens, axis, rows) for name, rows in mine.items() if rows]
     arms = {panel.rows[0].arms for panel in panels}
-    return [Figure(shown[0].name, panels, arms.pop() if len(arms) == 1 else ("first", "second"))] if panels else []
+    if not panels:
+        return None
+    title = shown[0].name if wanted and wanted.benchmark == benchmark else f"{shown[0].name} on {benchmark}"
+    return Figure(title, panels, arms.pop() if len(arms) == 1 else ("first", "second"))
 
 
 def _by_student(evidence: Evidence, title: str, found: Sequence[list[Gap]]) -> Figure:
@@ -235,7 +243,7 @@ class OutcomeBar:
 
 def outcome_figures(evidence: Evidence) -> list[Figure]:
     """One figure per student, one panel per benchmark and cap, a bar per arm of the declared budget."""
-    shown = [score for score in evidence.scores if (score.group, score.verifier) == ("all", evidence.verifier)]
+    shown = [score for score in evidence.scores if score.group == "all"]
     axis = Axis(0, 1, (0, 0.25, 0.5, 0.75, 1))
     figures = []
     for student in evidence.students:

@@ -1,4 +1,5 @@
-"""The files beside the page: every chart as SVG and PNG, every table as CSV, JSON, Markdown and LaTeX.
+"""The files beside the page: charts as SVG and PNG, every table as CSV, JSON, Markdown and LaTeX. Of
+accuracies, outcomes and parts it is one view each: the declared one, where there is one.
 
 The pictures are for papers: light, of a fixed size, with every colour written out, so that any program draws them.
 """

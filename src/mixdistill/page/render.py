@@ -21,6 +21,7 @@ from mixdistill.page import (
     costs,
     differences,
     figures,
+    measured,
     tables,
     training,
     wording,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["chart_svg", "flat", "gap_svg", "headline", "html", "markdown", "outcomes_svg"]
 
 PAGE = Path(__file__).parent
+MOST_ROWS = 100
+"""Of a table on the page, which has to stay under 4 MB; the files beside it hold all of them."""
 BROWSER = "<!-- traces -->"
 """Where the trace browser is put, once it is known how large the rest of the page is."""
 
@@ -56,9 +59,9 @@ def _environment(kind: Literal["markup", "markdown"]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    modules = (wording, budgets, differences, figures, training, costs, charts)
+    modules = (wording, measured, budgets, differences, figures, training, costs, charts)
     words: dict[str, Any] = {name: getattr(module, name) for module in modules for name in module.__all__}
-    words["anatomy_words"] = anatomy.anatomy_words
+    words["anatomy_words"], words["MOST_ROWS"] = anatomy.anatomy_words, MOST_ROWS
     environment.globals.update(words)
     environment.filters["spoken"] = budgets.spoken
     return environment

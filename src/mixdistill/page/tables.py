@@ -119,9 +119,11 @@ def table(name: str, title: str, rows: Iterable[Any], *columns: Column, heads: i
 def plain(value: object) -> str:
     """A value as inline Markdown that means itself: no markup, no HTML, one line."""
     text = " ".join(str(value).splitlines())
-    for mark in "\\`*[]|":
+    for mark in "\\`*[]|~$":
         text = text.replace(mark, f"\\{mark}")
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # Inside of a word an underscore is one, and `a@b` names nobody.
+    return re.sub(r"(?<!\w)@(?=\w)", "@<!-- -->", re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text))
 
 
 def markdown(table: Table) -> str:
@@ -151,7 +153,14 @@ def _csv_titles(column: Column) -> list[str]:
 def _csv_cells(column: Column, value: Any) -> list[Any]:
     if column.kind in SPANS.values():
         return [value.low, value.high] if value else ["", ""]
-    return [column.kind.text(value) if isinstance(value, dict) else "" if value is None else value]
+    if isinstance(value, dict):
+        return [column.kind.text(value)]
+    return ["" if value is None else _no_formula(value) if column.kind is WORDS else value]
+
+
+def _no_formula(text: str) -> str:
+    """Words that a spreadsheet takes for words: names and tokens come from models and data."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def json_text(table: Table) -> str:

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from mixdistill.arms import BASE, BY, called
+from mixdistill.arms import BASE, BY, called, of_variant
+from mixdistill.evidence.stats import ALPHA
+from mixdistill.page.measured import missing_words
 
 if TYPE_CHECKING:
     from mixdistill.evidence.rows import Evidence, SharedStep
@@ -77,7 +79,7 @@ def is_primary(evidence: Evidence, gap: Gap) -> bool:
     return (
         wanted is not None
         and (gap.name, gap.benchmark, gap.max_tokens) == (wanted.contrast, wanted.benchmark, wanted.max_tokens)
-        and (gap.group, gap.verifier) == ("all", evidence.verifier)
+        and gap.group == "all"
     )
 
 
@@ -102,7 +104,7 @@ def result(evidence: Evidence) -> str:
     where = f"{wanted.benchmark}{'' if wanted.max_tokens is None else ', ' + cap(wanted.max_tokens)}"
     gaps = [gap for gap in evidence.gaps if is_primary(evidence, gap)]
     if not gaps:
-        lost = f" ({len(evidence.missing)} of {evidence.cells_wanted} cells missing)" if evidence.missing else ""
+        lost = f" ({missing} missing)" if (missing := missing_words(evidence)) else ""
         return f"No verdict: {wanted.contrast} on {where} was not measured{lost}."
     higher = {student.name: found for student in evidence.students if (found := base_is_higher(evidence, student.name))}
     kept = {name: f"keep the untuned {name}: {scores}" for name, (scores, sure) in higher.items() if sure}
@@ -155,14 +157,21 @@ def _reach(evidence: Evidence, gap: Gap) -> str:
         there = [(f"under {rule}", under(evidence, gap, rule)) for rule in gap.turned_by]
         others = {g.variant: g for g in evidence.gaps_by_variant if gap_key(g) == gap_key(gap)}
         there += [(BY[variant], others.get(variant)) for variant in gap.depends_on]
-        told = [f"{points(o.delta) if o and o.delta * gap.delta <= 0 else 'not'} {how}" for how, o in there]
+        told = [f"{points(o.delta) if o and by_size(gap, o) else 'not'} {how}" for how, o in there]
         return f"{points(gap.delta)} points, but {listed(told)}"
-    if gap.p_holm is not None and not gap.data.low <= 0 <= gap.data.high:
+    clear = not gap.data.low <= 0 <= gap.data.high
+    if clear and gap.p_holm is not None and gap.p_holm >= ALPHA and not _few(gap):
         if gap.look is None:
             return f"{points(gap.delta)} points, but Holm's p over all students is {gap.p_holm:.2g}"
         return f"{points(gap.delta)} points, but p is {gap.p_holm:.2g} when this look and all students are paid for"
     why = f"; would need {gap.needed}" if gap.needed else f"; {few}" if (few := _few(gap)) else ""
     return f"anything from {span(gap.data)} points{why}"
+
+
+def by_size(gap: Gap, other: Gap) -> bool:
+    """Whether the two numbers say how the same gap differs under another reading or budget: it has another sign there,
+    or is against the same arm. Else it is against another arm, which is what matters."""
+    return other.delta * gap.delta <= 0 or of_variant(other.arms[1], "") == of_variant(gap.arms[1], "")
 
 
 def _few(gap: Gap) -> str:
@@ -209,7 +218,7 @@ def base_is_higher(evidence: Evidence, student: str) -> Higher | None:
     beaten = {
         arm
         for gap in (*evidence.gaps, *evidence.gaps_by_variant)
-        if gap.student == student and gap.group == "all" and gap.verifier == evidence.verifier
+        if gap.student == student and gap.group == "all"
         if (gap.benchmark, gap.max_tokens) == (base.benchmark, base.max_tokens)
         for arm, other, side in ((*gap.arms, "second"), (*gap.arms[::-1], "first"))
         if called(other).arm == BASE and decision(gap) == side
@@ -251,6 +260,8 @@ def _turn(gap: Gap, other: Gap) -> str:
     """A gap and the same one under a reading that turns it."""
     if other.delta * gap.delta < 0:
         text = f"Under {other.rule} the gap of {gap.student} turns from {points(gap.delta)} to {points(other.delta)}"
+    elif by_size(gap, other):
+        text = f"Under {other.rule} the gap of {gap.student} is {points(other.delta)} points, not {points(gap.delta)}"
     else:
         text = f"Under {other.rule} it is {other.arms[1]}, not {gap.arms[1]}, that {gap.student} learns most from"
     if other.rule in gap.turned_by:
@@ -280,9 +291,9 @@ def caution(evidence: Evidence) -> str:
     return "Not a fair comparison: the arms differ in more than their data."
 
 
-def listed(items: Sequence[str]) -> str:
+def listed(items: Sequence[str], last: str = "and") -> str:
     """Items in one phrase: a, b and c."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"
 
 
 def reach(evidence: Evidence) -> list[str]:
@@ -292,7 +303,7 @@ def reach(evidence: Evidence) -> list[str]:
         text = f"{gap.student}: {gap.seeds} seed{'s' * (gap.seeds != 1)}, {gap.problems:,} problems. "
         if gap.data is None:
             text += "One seed says nothing of what this data would do again; only these checkpoints are compared."
-        elif gap.detectable is not None:
+        elif gap.detectable is not None and not _few(gap):
             text += (
                 f"A true gap of {100 * gap.detectable:.1f} points or more would be found in 4 of 5 repetitions; "
                 "a smaller one would often be missed."

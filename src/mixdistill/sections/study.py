@@ -23,12 +23,19 @@ class Student(Section):
     """Training keys that this student overrides, for all its arms."""
     seeds: int | list[int] | None = None
     """Overrides the study's `seeds`."""
-    backend: Literal["transformers", "vllm"] = "transformers"
-    """What it is sampled with when it is evaluated, untuned and trained alike."""
+    backend: Literal["transformers", "vllm", "openai"] = "transformers"
+    """What it is sampled with when it is evaluated, untuned and trained alike. `openai`: an endpoint of yours that
+    serves it and its trainings by name."""
     backend_options: dict[str, Any] = {}
-    """Options of that backend; its precision is that of the training."""
+    """Options of that backend; its precision is that of the training, or the endpoint's."""
+    served_as: dict[str, str] = {}
+    """Names of models at the endpoint: of the untuned student under `base`, else its `model`; of a training under
+    `<arm>/<seed>`, else `<student>-<arm>-<seed>`."""
     serve: Served | None = None
     """`vllm`: a server is started for each of its evaluations instead."""
+    adapters: bool = True
+    """Of a student that `backend: vllm` samples and that is trained with adapters in all its arms: its base is loaded
+    once, and the adapters are swapped on it. False: the merged weights of each training are loaded."""
 
 
 class Arm(OpenSection):
@@ -73,8 +80,8 @@ class Evaluate(Section):
     """Further token caps below the generation's own limit, read off the same generation as prefixes."""
     paraphrases: Annotated[int, Field(ge=0, le=3)] | list[str] = 0
     """Ask the primary benchmark in other words besides, once a problem and model: so many of those that are shipped
-    (`plain`, `boxed` and `choice` have three each), or templates of your own. The untuned student counts in the best of
-    all its prompts then."""
+    (`plain`, `boxed`, `choice` and `paper` have three each), or templates of your own. The untuned student counts in
+    the best of all its prompts then."""
     forced: bool = False
     """At each of the caps, ask for the answer at once besides: the student goes on from what it had written. What had
     ended before stands as it is."""
