@@ -121,6 +121,8 @@ NAME = "cannot be a name; use letters, digits, '.', '_' and '-', at most 64 of t
          "looks, name, primary, problems, published, seeds, smallest_gap, smoke, spend, students, teachers, train, "
          "tune, verify"),
         ("seeds", "three", "seeds: must be a whole number or a list of them (got 'three')"),
+        ("problems/train/answer", 5, "problems.train.answer: must be a text or a list of them (got 5)"),
+        ("verify/verifier", 5, "verify.verifier: must be a text or a list of them (got 5)"),
         ("problems", "x" * 200, "problems: input should be a valid dictionary or instance of Problems "
          f"(got '{'x' * 76}...)"),
         ("problems/train/source", "",
@@ -133,7 +135,8 @@ NAME = "cannot be a name; use letters, digits, '.', '_' and '-', at most 64 of t
          "arms.mix.weights.long: input should be greater than or equal to 0 (got -0.2)"),
     ],
     ids=[
-        "unknown key", "line end in a key", "wrong type", "long value", "no source", "part", "unknown teacher", "sum",
+        "unknown key", "line end in a key", "wrong type", "a text or several", "a verifier or several",
+        "long value", "no source", "part", "unknown teacher", "sum",
         "negative",
     ],
 )  # fmt: skip

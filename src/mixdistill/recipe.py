@@ -337,14 +337,15 @@ def _read(path: str | Path) -> tuple[dict[str, Any], Path]:
 def build(raw: dict[str, Any], *, where: str = "recipe", resolved: bool = True) -> Recipe:
     """A Recipe from plain objects: validate, fill in what is implied, check the cross-references."""
     from mixdistill import recipe_checks
+    from mixdistill.findings import findings
 
     try:
         recipe = Recipe.model_validate(_implied(raw))
     except ValidationError as e:
-        raise RecipeError([f"{where}: {line}" for line in recipe_checks.findings(e, Recipe)]) from None
-    findings = recipe_checks.cross_check(recipe) if resolved else []
-    if findings:
-        raise RecipeError([f"{where}: {line}" for line in findings])
+        raise RecipeError([f"{where}: {line}" for line in findings(e, Recipe)]) from None
+    wrong = recipe_checks.cross_check(recipe) if resolved else []
+    if wrong:
+        raise RecipeError([f"{where}: {line}" for line in wrong])
     return recipe
 
 
