@@ -428,10 +428,14 @@ def _comparable(a: stats.Scores, b: stats.Scores) -> bool:
     return None in a or None in b or bool(set(a) & set(b))
 
 
+def seeds_of_both(ours: set[int | None], theirs: set[int | None]) -> set[int | None]:
+    """The seeds that a difference of two arms is over; base, whose one seed is None, is held against every seed."""
+    return ours | theirs if None in ours or None in theirs else ours & theirs
+
+
 def _common_seeds(a: list[stats.Scores], b: list[stats.Scores]) -> tuple[list[stats.Scores], list[stats.Scores]]:
-    """Both with the seeds that the gap is over, so that their means differ by it; base is held against every seed."""
-    ours, theirs = set(a[0]), set(b[0])
-    seeds = ours | theirs if None in ours or None in theirs else ours & theirs
+    """Both with the seeds that the gap is over, so that their means differ by it."""
+    seeds = seeds_of_both(set(a[0]), set(b[0]))
     return [{s: v for s, v in x.items() if s in seeds} for x in a], [
         {s: v for s, v in x.items() if s in seeds} for x in b
     ]

@@ -16,7 +16,7 @@ from mixdistill.arms import called
 from mixdistill.evidence import stats
 from mixdistill.evidence.answers import answers
 from mixdistill.evidence.details import BudgetPoint, FinishedGap
-from mixdistill.evidence.gaps import Cells
+from mixdistill.evidence.gaps import Cells, seeds_of_both
 from mixdistill.evidence.readings import cell_of
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import Store
@@ -192,9 +192,11 @@ def _finished_gap(
 ) -> Iterator[FinishedGap]:
     """One row; none where the arms have no seed in common, or finished no problem in common."""
     seeds = [{s for t, a, s, b in correct if (t, a, b) == (student, arm, benchmark)} for arm in arms]
-    common = [seeds[0] | seeds[1]] * 2 if {None} in seeds else [seeds[0] & seeds[1]] * 2
-    cells = [[(student, arm, s, benchmark) for s in sorted(own & both, key=str)]
-             for arm, own, both in zip(arms, seeds, common, strict=True)]  # fmt: skip
+    common = seeds_of_both(*seeds)
+    cells = [
+        [(student, arm, s, benchmark) for s in sorted(own & common, key=str)]
+        for arm, own in zip(arms, seeds, strict=True)
+    ]
     if not all(cells) or not all(cap in correct[c] and cap in finished[c] for row in cells for c in row):
         return
     both = set.intersection(*(finished[c][cap] for row in cells for c in row))
