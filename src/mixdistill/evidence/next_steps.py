@@ -10,7 +10,7 @@ import re
 import shlex
 from typing import Any, Literal
 
-from mixdistill.arms import BASE, called
+from mixdistill.arms import BASE, called, spoken
 from mixdistill.evidence.rows import Evidence
 from mixdistill.evidence.undertraining import FIELD as UNDERTRAINED
 from mixdistill.page.measured import deciding_benchmarks, missing_words
@@ -245,7 +245,10 @@ def _undertrained(evidence: Evidence, severity: Literal["red", "note"]) -> list[
     if not found:
         return []
     every = {s: {c.arm for c in evidence.cells if c.student == s} for s in found}
-    told = [f"{s} ({'every arm' if every[s] <= set(arms) else listed(arms)})" for s, arms in found.items()]
+    told = [
+        f"{s} ({'every arm' if every[s] <= set(arms) else listed(list(map(spoken, arms)))})"
+        for s, arms in found.items()
+    ]
     return [f"Train longer (`train.num_train_epochs`) before you take a gap for what the data can do: {listed(told)}."]
 
 
@@ -253,7 +256,7 @@ def _cut(evidence: Evidence) -> list[str]:
     """The arm with the most answers that were cut before one was given, where these are many."""
     wanted, over = evidence.primary, deciding_benchmarks(evidence)
     shares = {
-        f"{e.student}, {e.arm}{f' on {e.benchmark}' * (len(over) > 1)}": e.counts[Outcome.TRUNCATED] / e.answers
+        f"{e.student}, {spoken(e.arm)}{f' on {e.benchmark}' * (len(over) > 1)}": e.counts[Outcome.TRUNCATED] / e.answers
         for e in evidence.details.ended
         if wanted is not None and wanted.max_tokens is None and e.max_tokens is None
         if e.benchmark in over and called(e.arm).arm != BASE
