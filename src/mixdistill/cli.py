@@ -30,7 +30,7 @@ from mixdistill.flags import (
     Style,
     WorkersOption,
 )
-from mixdistill.printing import as_json, print_row, say, width
+from mixdistill.printing import as_json, print_row, say, tell, width
 
 START = """\
 mixdistill measures which reasoning traces teach your small model: it trains it on long, short and
@@ -332,7 +332,7 @@ def fake(
         recipe,
         set_,
         port=port,
-        say=_tell,
+        say=tell,
         manner=answers.Manner(pass_rate=pass_rate, style=style),
         faults=kinds.parse(faults),
         pace=server.Pace(latency, speed, capacity),
@@ -427,11 +427,6 @@ def demo(
         raise typer.BadParameter("--full and --quick exclude each other")
     name = "demo-full" if full else "demo-quick" if quick else "demo"
     _carry_out(shipped()[name], set_, out, STAGES, fresh=fresh, workers=workers, as_json=json_)
-
-
-def _tell(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()  # who reads it through a pipe waits for it
 
 
 def _carry_out(

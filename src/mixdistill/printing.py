@@ -51,3 +51,9 @@ def cut(value: str, width: int) -> str:
 def say(text: str) -> None:
     """A line for who is watching: on stderr, so that stdout holds the result alone."""
     sys.stderr.write(text + "\n")
+
+
+def tell(text: str) -> None:
+    """A line of the result, at once: who reads it through a pipe waits for it."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
