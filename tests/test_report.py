@@ -254,7 +254,8 @@ def test_report_is_made_again_when_anything_below_the_run_folder_was(stage, stor
 def test_report_of_a_run_without_any_evaluation_says_so(study, tmp_path):
     store, _ = tiny.run(study, tmp_path, "generate", "verify", "report")
     text = (store.root / "report" / "summary.txt").read_text()
-    assert text.strip().splitlines()[0].startswith("No verdict: long_cot_gap on signs was not measured (4 of 4 cells")
+    first = text.strip().splitlines()[0]
+    assert first.startswith("No verdict: long_cot_gap on signs was not measured (4 of 4 trainings missing")
 
 
 def test_failed_cell_does_not_block_the_report(model, tmp_path):

@@ -74,12 +74,13 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
 
 
 def _write_beside(folder: Path, evidence: Evidence, declared: list[Gap]) -> None:
-    """Every chart and table as files; those of an earlier report that are no longer made go away."""
+    """Every chart and table as files; those of an earlier report that are no longer made go away. There are many: what
+    is there already stays, so that a report that was killed among them goes on."""
     made = set()
     for name, content in files.beside(evidence, declared):
         path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, content)
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
         made.add(path)
     for path in (*folder.glob("figures/*"), *folder.glob("tables/*")):
         if path not in made:

@@ -152,7 +152,7 @@ class Store:
             (folder / MARKER).unlink(missing_ok=True)  # a new table and the marker of an old one never stand together
             os.replace(beside, folder / f"{table}.parquet")
         except (OSError, pl.exceptions.PolarsError) as e:  # polars words a full disk as an error of the format
-            raise unwritable(folder, e) from e
+            raise self.unwritable(folder, e) or unwritable(folder, e) from e
         finally:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
