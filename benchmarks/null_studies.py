@@ -47,7 +47,7 @@ class Dealt:
 
 
 def recipe(study: int, args: argparse.Namespace) -> dict[str, Any]:
-    """The study's recipe: nothing of it, but the student, is shared with another study."""
+    """The study's recipe: nothing of it, but the student and the evaluation problems, is shared with another study."""
     apart = args.draw == "problems"
     teacher = {"backend": f"{HERE}:Dealt", "model": args.style, "samples": SAMPLES}
     problems = args.problems * (2 if apart else 1)
