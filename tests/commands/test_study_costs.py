@@ -58,6 +58,22 @@ def test_sizes_are_read_off_names_and_rows_off_a_table(far: Recipe, tmp_path: Pa
     ]
 
 
+def test_dev_problems_trials_and_forced_answers_count(raw: Raw, far: Recipe, tmp_path: Path):
+    plain = total(far, tmp_path).evaluation.value or 0
+    a_token = 2 * 7e9 / 4e12 / 3600
+    cut = far.evaluate.model_copy(update={"caps": [500, 900], "forced": True, "thinking": [0.5], "force_tokens": 32})
+    forced = total(far.model_copy(update={"evaluate": cut}), tmp_path)
+    assert forced.evaluation.value == pytest.approx(plain + a_token * 5 * 1319 * 2 * 3 * 32), "5 models, 3 cuts"
+    dev = {"source": "openai/gsm8k", "subset": "main", "split": "train", "skip": 1000, "limit": 100}
+    looked = build(
+        raw | {"seeds": 2, "problems": raw["problems"] | {"dev": dev}, "tune": {"learning_rate": [1e-5, 2e-5]}}
+    )
+    points = 2 * looked.train.dev_checkpoints + 2
+    found = total(looked, tmp_path).evaluation
+    assert found.value == pytest.approx(plain + a_token * points * 100 * (2000 + 1000))
+    assert found.basis == "5 evaluations, dev problems while students train"
+
+
 def test_traces_until_some_are_right_cost_between_samples_and_max_samples(far: Recipe, tmp_path: Path):
     until = far.teachers["long"].model_copy(update={"until_correct": 1, "samples": 1, "max_samples": 16})
     found = total(far.model_copy(update={"teachers": {**far.teachers, "long": until}}), tmp_path)

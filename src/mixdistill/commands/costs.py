@@ -6,7 +6,7 @@ that nobody has seen are assumed; each of these is said. No rate was measured on
 
 from __future__ import annotations
 
-from mixdistill import evaluate, paraphrases
+from mixdistill import dev
 from mixdistill.arms import BASE, called
 from mixdistill.commands import estimates
 from mixdistill.commands.plans import Amount, Cost
@@ -14,7 +14,6 @@ from mixdistill.page.wording import short_number
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Source, Teacher
 from mixdistill.store import Store
-from mixdistill.students import samples
 
 ROWS = {
     "openai/gsm8k": {"train": 7473, "test": 1319},
@@ -140,20 +139,21 @@ def _recorded(teacher: Teacher, problems: int) -> int:
 def _evaluation(study: Recipe, store: Store, counts: dict[str, int], lengths: dict[str, Amount] | None) -> Amount:
     """Every answer as long as its arm's traces, those of an untuned student as the mean of all; without `lengths`, as
     long as it may be."""
-    asked = [
-        (cell[0], cell[1], benchmark) for cell in evaluate.cells(study, store) for benchmark in study.problems.eval
-    ]
-    asked += [(cell[0], cell[1], study.deciding_benchmark) for cell in paraphrases.cells(study)]
+    evaluations = estimates.evaluations(study, store)
+    asked = [a for s, arm, *_, b in evaluations for a in estimates.asked(study, s, arm, b, counts[b])]
+    tries = len(study.tune.learning_rate) if study.tune else 0
+    looks = [(s, arm, dev.wanted(study, s, arm)) for s, arm, _ in study.cells()]
+    looks += [(s, arm, tries) for s in study.students for arm in study.trained]
+    limit = study.evaluate.sampling.max_tokens
+    asked += [estimates.Asking(s, arm, n * counts["dev"], limit) for s, arm, n in looks if n]
     seconds = []
-    for student, arm, benchmark in asked:
-        limit = study.on(benchmark).evaluate.sampling.max_tokens
+    for student, arm, traces, limit in asked:
         if limit is None and lengths is None:
             return Amount(value=None, basis=estimates.NO_LIMIT)
         mean = float(limit or 0) if lengths is None else _answer(study, arm, lengths)
-        k = 1 if called(arm).wording else samples(study.on(benchmark), student)
-        traces = counts[benchmark] * k
         seconds.append(_asking(study.students[student].model, traces * min(mean, limit or mean)))
-    return _hours(seconds, f"{len(asked):,} evaluations")
+    what = f"{len(evaluations):,} evaluations" + ", dev problems while students train" * any(n for *_, n in looks)
+    return _hours(seconds, what)
 
 
 def _answer(study: Recipe, arm: str, lengths: dict[str, Amount]) -> float:

@@ -312,22 +312,34 @@ class Asking(NamedTuple):
 
 
 def _unevaluated(recipe: Recipe, store: Store, found: Found) -> list[Asking]:
-    """Every evaluation that is not there."""
-    from mixdistill.evaluate import cells
+    """Of every evaluation that is not there."""
+    return [
+        asking
+        for *cell, benchmark in evaluations(recipe, store)
+        if store.marker(store.folder("evaluate", *cell, benchmark)) is None
+        for asking in asked(recipe, cell[0], cell[1], benchmark, len(found.problems[benchmark]))
+    ]
+
+
+def evaluations(recipe: Recipe, store: Store) -> list[tuple[str, ...]]:
+    """(student, arm, seed of a trained one, benchmark) of all, other wordings among them."""
+    from mixdistill import evaluate, paraphrases
+
+    usual = [(*cell, benchmark) for cell in evaluate.cells(recipe, store) for benchmark in recipe.problems.eval]
+    return usual + [(*cell, recipe.deciding_benchmark) for cell in paraphrases.cells(recipe)]
+
+
+def asked(recipe: Recipe, student: str, arm: str, benchmark: str, problems: int) -> list[Asking]:
+    """What one evaluation asks a model: its traces and, where answers are forced, one at every cut of each."""
+    from mixdistill import forcing
     from mixdistill.students import samples
 
-    how = {benchmark: recipe.on(benchmark).evaluate for benchmark in recipe.problems.eval}
-    return [
-        Asking(
-            cell[0],
-            cell[1],
-            len(found.problems[benchmark]) * samples(recipe.on(benchmark), cell[0]),
-            its.sampling.max_tokens,
-        )
-        for cell in cells(recipe, store)
-        for benchmark, its in how.items()
-        if store.marker(store.folder("evaluate", *cell, benchmark)) is None
-    ]
+    its = recipe.on(benchmark)
+    wording = called(arm).wording
+    whole = Asking(student, arm, problems * (1 if wording else samples(its, student)), its.evaluate.sampling.max_tokens)
+    cuts = 0 if wording else len(forcing.points(its.evaluate))
+    forced = whole._replace(traces=cuts * whole.traces, max_tokens=its.evaluate.force_tokens)
+    return [whole, *([forced] if cuts else [])]
 
 
 def dev_asked(recipe: Recipe, store: Store, found: Found) -> list[Asking]:
