@@ -23,16 +23,33 @@ def store(tmp_path) -> Store:
 
 
 def answer(
-    store: Store, cell: str, right: set[int], *, ended: set[int], short: set[int], early: set[int], k: int = 1
+    store: Store,
+    cell: str,
+    right: set[int],
+    *,
+    ended: set[int],
+    short: set[int],
+    early: set[int],
+    k: int = 1,
+    failed: frozenset[int] = frozenset(),
+    told: bool = True,
 ) -> Unit:
     """An evaluation: which problems it got right in full, which answers ended by themselves, which of them within the
-    cap of 8 tokens, and which answers were right when asked for early. `k` samples, all the same."""
+    cap of 8 tokens, and which answers were right when asked for early. `k` samples, all the same. The requests of
+    `failed` failed; not `told`: they have no row of an answer asked for early."""
     author, folder = f"student/t/{cell}", store.folder("evaluate", "t", *cell.split("/"), "signs")
     traces, decisions, forced = [], [], []
     for i, p in enumerate(PROBLEMS):
         for sample in range(k):
             tokens = 5 if i in short else 20
             fields = {"usage": Usage(completion_tokens=tokens), "finish_reason": "stop" if i in ended else "length"}
+            if i in failed:
+                trace = tiny.trace(p, author=author, sample=sample, finish_reason="unknown", error="boom")
+                traces.append(trace)
+                row = {"trace_id": trace.id, "problem_id": p.id, "sample": sample, "answer_id": None, "tokens": 0}
+                at_points = (("forced", 8.0), ("thinking", 0.0)) if told else ()
+                forced += [Forced(**row, kind=kind, at=at, outcome=Outcome.ERROR) for kind, at in at_points]
+                continue
             trace = tiny.trace(p, author=author, sample=sample, **fields)
             traces.append(trace)
             for cap in (None, 8):
@@ -82,6 +99,19 @@ def test_seeds_give_the_interval_for_this_data_and_samples_none(store):
     point = next(p for p in budget_points(STUDY, store, units) if (p.kind, p.at) == ("cut", 24.0))
     assert (point.mean, point.seeds, point.problems) == (pytest.approx(0.45), 2, 10)
     assert point.data.low < 0.45 < point.data.high
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_request_that_failed_is_wrong_at_every_point_unfinished_and_without_a_length(store, told):
+    everything = set(range(10))
+    some = {"ended": everything, "short": {0, 1, 2, 3}, "early": everything, "failed": frozenset({0, 9}), "told": told}
+    found = budget_points(STUDY, store, [answer(store, "base", everything, **some)])
+    assert {(p.kind, p.at): (p.mean, p.finished, p.tokens, p.problems) for p in found} == {
+        ("cut", 8.0): (0.3, 0.3, (3 * 5 + 5 * 8) / 8, 10),
+        ("cut", 24.0): (0.8, 0.8, (3 * 5 + 5 * 20) / 8, 10),
+        ("forced", 8.0): (0.8, 0.3, (3 * 5 + 5 * 10) / 8, 10),
+        ("thinking", 0.0): (0.8, 0.0, 10, 10),
+    }
 
 
 def test_without_early_answers_there_are_prefixes_alone(store):

@@ -27,7 +27,7 @@ class Ended(Row):
     finished_interval: Interval | None
     """This data, with a single seed these checkpoints."""
     tokens: float
-    """Mean tokens of an answer, cut at the cap."""
+    """Mean tokens of an answer, cut at the cap; a request that failed has no length."""
     tokens_interval: Interval | None
     problems: int
     seeds: int
@@ -54,7 +54,7 @@ class BudgetPoint(Row):
     finished_interval: Interval | None
     """Of `finished`: this data, with a single seed these checkpoints."""
     tokens: float
-    """Mean tokens written, those of a forced answer included."""
+    """Mean tokens written, those of a forced answer included; a request that failed has none and is not in it."""
     seeds: int
     problems: int
 

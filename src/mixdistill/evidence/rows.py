@@ -177,7 +177,7 @@ class ReadingFacts(Row):
     benchmark: str
     max_tokens: int | None
     answers: int
-    """Answers that were judged; a failed request is none."""
+    """All of them; a failed request is one that is correct under no reading."""
     correct: dict[Rule, int]
     """Reading -> answers that are correct under it."""
     intervals: dict[Rule, Interval] = {}
