@@ -59,6 +59,7 @@ def mean_interval(parts: Sequence[Part]) -> Mean:
     if parts[0][1].shape[0] > 1:
         centred = spread([(w, scores - scores.mean()) for w, scores in parts])
         data = stats.wilson(mean, float(centred.variance), t_quantile(ALPHA, centred.df()), problems)
+        data = max(data, checkpoints, key=lambda i: i.high - i.low)  # as stats.mean_interval
     return Mean(mean, checkpoints, data)
 
 

@@ -325,15 +325,17 @@ def mean_interval(scores: Array) -> Mean:
     Wilson's interval with the number of trials that would give the variance found, so that 0 of 200 is not 0 +- 0.
     """
     seeds, problems = scores.shape
-    mean, checkpoints, data = float(scores.mean()), None, None
-    if problems > 1:
-        checkpoints = wilson(
-            mean, float(scores.mean(0).var(ddof=1)) / problems, t_quantile(ALPHA, problems - 1), problems
-        )
-    if problems > 1 and seeds > 1:
-        spread = Spread.of(scores - mean)  # centred: the floor under a difference's variance is not meant for scores
-        data = wilson(mean, float(spread.variance), t_quantile(ALPHA, spread.df()), problems)
-    return Mean(mean, checkpoints, data)
+    mean = float(scores.mean())
+    if problems < 2:
+        return Mean(mean, None, None)
+    variance, t = float(scores.mean(0).var(ddof=1)) / problems, t_quantile(ALPHA, problems - 1)
+    checkpoints = wilson(mean, variance, t, problems)
+    if seeds < 2:
+        return Mean(mean, checkpoints, None)
+    spread = Spread.of(scores - mean)  # centred: the floor under a difference's variance is not meant for scores
+    data = wilson(mean, float(spread.variance), t_quantile(ALPHA, spread.df()), problems)
+    # One holds the other; with scores that do not vary, checkpoints are those of so many trials.
+    return Mean(mean, checkpoints, max(data, checkpoints, key=lambda i: i.high - i.low))
 
 
 def accuracy_bounds(correct: int, error: int, examples: int) -> Interval:
