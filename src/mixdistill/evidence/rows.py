@@ -243,7 +243,8 @@ class DevPoint(Row):
     student: str
     arm: str
     progress: float
-    """Share of the updates that were done then, above 0; 1 is the end."""
+    """Share of the updates that were done then, above 0; 1 is the end. As points are set: the first of four
+    is 0.25, though it may come less than one update later."""
     mean: float
     """Correct over all answers, 0..1, mean over seeds."""
     checkpoints: Interval | None
