@@ -10,8 +10,9 @@ import tiny
 from mixdistill import pipeline
 from mixdistill.evidence import gather as gathering
 from mixdistill.evidence.confounds import OTHERWISE
-from mixdistill.evidence.gather import gather, parameters
+from mixdistill.evidence.gather import gather
 from mixdistill.evidence.rows import Evidence
+from mixdistill.files import parameters
 from mixdistill.page.wording import headline
 from mixdistill.store import Store
 from mixdistill.types import Decision, Gap, Outcome, Problem
@@ -353,11 +354,24 @@ def test_teacher_counts_no_verdict_of_an_earlier_larger_study(model, store):
         assert t.correct == t.accepted == t.traces == t.problems == 10
 
 
-def test_parameters_are_counted_from_the_safetensors(model):
-    from transformers import AutoModelForCausalLM
+def test_size_of_a_student_is_what_its_trainings_noted_though_its_models_are_gone(model, store):
+    weights = parameters(Path(model))
+    for saved in store.folder("train", "t").glob("*/*/model"):
+        shutil.rmtree(saved)
+    assert [s.parameters for s in gather(_study(model), store).students] == [weights]
 
-    loaded = AutoModelForCausalLM.from_pretrained(model)
-    assert parameters(Path(model)) == sum(p.numel() for p in loaded.parameters())
+
+def test_size_of_a_student_whose_trainings_noted_none_is_that_of_a_model_that_is_there(model, store):
+    cells = sorted(store.folder("train", "t").glob("*/*"))
+    for cell in cells:
+        marker = store.marker(cell)
+        assert marker is not None
+        store.mark(cell, {**marker, "facts": {k: v for k, v in marker["facts"].items() if k != "parameters"}})
+    shutil.rmtree(cells[0] / "model")
+    assert [s.parameters for s in gather(_study(model), store).students] == [parameters(Path(model))]
+    for cell in cells[1:]:
+        shutil.rmtree(cell / "model")
+    assert [s.parameters for s in gather(_study(model), store).students] == [None]
 
 
 def test_shared_problems_and_what_sharing_cost_are_listed(model, tmp_path):

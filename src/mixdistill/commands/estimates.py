@@ -66,7 +66,7 @@ def template(model: str, chat_template_kwargs: dict[str, object]) -> Template | 
 
 def parameters(model: str) -> Amount:
     """Weights of a model, without building or fetching it."""
-    from mixdistill.evidence.gather import parameters as in_folder
+    from mixdistill.files import parameters as in_folder
     from mixdistill.lab import models
 
     if model.startswith("lab:"):

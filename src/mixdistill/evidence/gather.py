@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
-import struct
 import subprocess
 import time
 from collections import Counter, defaultdict
@@ -40,12 +39,13 @@ from mixdistill.evidence.rows import (
 )
 from mixdistill.evidence.solved import Solved, judged, levels_of, shared
 from mixdistill.evidence.verdicts import CANNOT_TELL
-from mixdistill.files import versions
+from mixdistill.files import parameters, versions
 from mixdistill.pipeline import sessions_seconds
 from mixdistill.problems import Shared, shared_line
 from mixdistill.recipe import BASE, Recipe, render
 from mixdistill.refusals import other_problems
 from mixdistill.store import Store
+from mixdistill.training.snapshots import MODEL
 from mixdistill.types import Interval, Outcome, Problem, Score
 from mixdistill.units import STARTED, State, Unit, changed_keys, plan
 from mixdistill.verify import DECISIONS, accepted
@@ -317,24 +317,15 @@ def _has(store: Store, stage: str, name: str) -> bool:
 def _students(recipe: Recipe, store: Store) -> list[StudentFacts]:
     found = []
     for name, spec in recipe.students.items():
-        saved = sorted(store.folder("train", name).glob("*/*/model"))
-        found.append(StudentFacts(name=name, model=spec.model, parameters=parameters(saved[0]) if saved else None))
+        found.append(StudentFacts(name=name, model=spec.model, parameters=_parameters(store, name)))
     return sorted(found, key=lambda s: s.parameters or 0)
 
 
-def parameters(folder: Path) -> int:
-    """Weights in a model folder, from the headers of its safetensors files."""
-    total = 0
-    for path in folder.glob("*.safetensors"):
-        with open(path, "rb") as f:
-            header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                size = 1
-                for n in tensor["shape"]:
-                    size *= n
-                total += size
-    return total
+def _parameters(store: Store, student: str) -> int | None:
+    """Weights of a student, as its trainings noted them, whose models may be gone; of those of before, from a model."""
+    cells = sorted(store.folder("train", student).glob("*/*"))
+    noted = ((store.marker(cell) or {}).get("facts", {}).get("parameters") for cell in cells)
+    return next(filter(None, noted), None) or next(filter(None, (parameters(cell / MODEL) for cell in cells)), None)
 
 
 def _diverged(recipe: Recipe, store: Store) -> dict[Cell, str]:

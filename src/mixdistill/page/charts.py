@@ -246,6 +246,8 @@ def crossover_words(evidence: Evidence) -> str:
         if sizes >= 4:
             return "No crossover is fitted: it takes four sizes of one family."
         here = "is one" if sizes == 1 else f"are {sizes}"
+        if any(s.parameters is None for s in evidence.students):
+            here += " that is known" if sizes == 1 else " that are known"
         return f"No crossover is fitted: that takes four sizes of one family, and here {here}."
     slope = f"Over {len(found.students)} sizes the gap changes by {points(found.slope)} points for a student ten times "
     slope += f"as large ({span(found.slope_interval)})"
