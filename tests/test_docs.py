@@ -224,6 +224,11 @@ def test_the_facts_of_a_mix_that_are_shown_are_those_of_a_draw(tmp_path: Path):
     assert shown == {k: v for k, v in (drawn.facts | {"share_loss_tokens": shares}).items() if k in shown}
 
 
+def test_the_prompts_that_have_other_words_are_those_that_are_named():
+    (named,) = re.findall(r"Three are shipped for each\sof the prompts ([^;]*);", PAGES["evaluation"])
+    assert set(re.findall(r"`(\w+)`", named)) == {"plain", *prompts.shipped()}
+
+
 def test_the_options_of_the_mixtures_are_those_that_are_listed():
     for name, cell in re.findall(r"^\| `(\w+)` \| .*? \| (.*?) \|$", PAGES["mixing"], re.MULTILINE):
         if name not in resolve.BUILTIN["mixture"]:

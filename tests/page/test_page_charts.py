@@ -73,8 +73,8 @@ def test_no_crossover_is_told_with_its_reason() -> None:
     one = few.replace("are 2.", "is one that is known.")
     assert charts.crossover_words(changed(students=[*lost[1:], *example().students[:1]])) == one
     four = [StudentFacts(name=f"s{i}", model="m", parameters=i) for i in range(1, 5)]
-    assert (
-        charts.crossover_words(changed(students=four)) == "No crossover is fitted: it takes four sizes of one family."
+    assert charts.crossover_words(changed(students=four)) == (
+        "No crossover is fitted: it takes four sizes of one family, each with two seeds and 100 problems."
     )
     primary = example().primary
     assert primary is not None

@@ -103,7 +103,8 @@ class GapPart(Row):
     checkpoints: Interval | None
     data: Interval | None
     most: bool
-    """Whether the gap leaves out zero and this part makes more of it than all others together, beyond noise."""
+    """Whether the gap leaves out zero and this part makes more of it than all others together, beyond noise. Of fewer
+    than 100 problems this is never said."""
     seeds: int
     problems: int
 
@@ -230,7 +231,8 @@ class Look(Row):
 
 
 class Crossover(Row):
-    """A gap against the logarithm of the student's size, over the students of one family (four sizes or more)."""
+    """A gap against the logarithm of the student's size, over the students of one family (four sizes or more, on
+    100 problems or more)."""
 
     name: str
     """Name of the contrast."""
