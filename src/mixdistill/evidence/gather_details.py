@@ -37,7 +37,7 @@ def details(
     return Details(
         ended=ended(store, done),
         budget_points=budget_points(recipe, store, done),
-        finished_gaps=finished_gaps(recipe, store, done, correct),
+        finished_gaps=finished_gaps(recipe, store, done, correct, gaps),
         loops=looped(store, done),
         pass_at=pass_at(done, correct),
         parts=parts(store, done, gaps),

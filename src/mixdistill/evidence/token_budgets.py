@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from mixdistill import forcing
 from mixdistill.arms import called
+from mixdistill.evaluate import ALL
 from mixdistill.evidence import stats
 from mixdistill.evidence.answers import answers
 from mixdistill.evidence.details import BudgetPoint, FinishedGap
@@ -21,7 +22,7 @@ from mixdistill.evidence.gaps import Cells, seeds_of_both
 from mixdistill.evidence.readings import cell_of
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import Store
-from mixdistill.types import Outcome
+from mixdistill.types import Gap, Outcome
 from mixdistill.units import Unit
 
 CUT = "cut"
@@ -167,11 +168,17 @@ def _by_problem(by_seed: Mapping[int | None, list[Written]], what: str) -> stats
 # -- among the finished -----------------------------------------------------------------------------------------------
 
 
-def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells) -> list[FinishedGap]:
+def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells, gaps: list[Gap]) -> list[FinishedGap]:
     """Every contrast of the declared budget among the problems that both arms finished in every seed. These are chosen
     by what the arms did: it tells how much of a gap is not finishing, and says nothing of another sample of problems.
-    `correct`: under the reading that counts."""
+    `correct`: under the reading that counts; so are `gaps`, which have the way of asking the untuned student that an
+    arm is held against."""
     finished = {cell_of(unit.key): _finished(recipe.on(unit.key[-1]), store, unit) for unit in done}
+    best = {
+        (g.name, g.student, g.benchmark, g.max_tokens): g.arms[1]
+        for g in gaps
+        if g.group == ALL and not g.variant and called(g.arms[1]).arm == BASE
+    }
     asked = [(name, pair) for name in recipe.contrasts for pair in recipe.pairs(name)]
     over = [(f"{arm}_over_base", (arm, BASE)) for arm in recipe.arms]
     return [
@@ -181,7 +188,8 @@ def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells
         for benchmark in recipe.problems.eval
         if benchmark not in recipe.problems.guards
         for cap in (None, *recipe.on(benchmark).evaluate.caps)
-        for row in _finished_gap(name, student, benchmark, pair, cap, finished, correct)
+        for against in [best.get((name, student, benchmark, cap), BASE) if pair[1] == BASE else pair[1]]
+        for row in _finished_gap(name, student, benchmark, (pair[0], against), cap, finished, correct)
     ]
 
 

@@ -245,9 +245,8 @@ def crossover_words(evidence: Evidence) -> str:
         if wanted and wanted.max_tokens is not None:
             return "No crossover is fitted: the declared comparison has a token cap."
         if sizes >= 4:
-            return (
-                f"No crossover is fitted: it takes four sizes of one family, each with two seeds and {FEWEST} problems."
-            )
+            of_each = f"each with two seeds and {FEWEST} problems"
+            return f"No crossover is fitted: it takes four sizes of one family, {of_each}."
         here = "is one" if sizes == 1 else f"are {sizes}"
         if any(s.parameters is None for s in evidence.students):
             here += " that is known" if sizes == 1 else " that are known"
