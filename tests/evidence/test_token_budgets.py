@@ -167,7 +167,7 @@ def test_a_base_is_held_against_every_seed_and_a_cap_at_which_nothing_is_common_
     assert row.delta == 0.5
 
 
-def test_an_arm_is_held_against_the_untuned_student_as_it_is_asked_in_the_gap_of_the_same_name(store):
+def test_an_arm_is_held_against_the_untuned_student_as_it_is_asked_in_the_gap_of_that_arm(store):
     """The best of its ways, which may be another one at a cap, for contrasts with it by name as well."""
     study = STUDY.model_copy(update={"contrasts": {"over": ("long", "base")}})
     everything = {"ended": set(range(10)), "short": set(range(10)), "early": set()}
@@ -182,7 +182,7 @@ def test_an_arm_is_held_against_the_untuned_student_as_it_is_asked_in_the_gap_of
         for name in ("over", "long_over_base")
         for cap, base, delta in ((None, "base+thinking", -0.1), (8, "base", -0.8))
     }
-    assert {(g.name, g.max_tokens): g.arms for g in found} == {(r.name, r.max_tokens): r.arms for r in rows}
+    assert {(g.name, g.max_tokens, g.arms) for g in found} <= {(r.name, r.max_tokens, r.arms) for r in rows}
 
 
 def test_all_of_it_stands_in_the_evidence_of_a_run(tmp_path):

@@ -68,7 +68,7 @@ class FinishedGap(Row):
     student: str
     benchmark: str
     arms: tuple[str, str]
-    """As in `Gap`; a blend has a row for each pure arm. The untuned student is asked as in the gap of the same name."""
+    """As in `Gap`; a blend has a row for each pure arm. The untuned student is asked as in the arm's gap."""
     max_tokens: int | None
     delta: float
     checkpoints: Interval | None

@@ -175,7 +175,7 @@ def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells
     arm is held against."""
     finished = {cell_of(unit.key): _finished(recipe.on(unit.key[-1]), store, unit) for unit in done}
     best = {
-        (g.name, g.student, g.benchmark, g.max_tokens): g.arms[1]
+        (g.arms[0], g.student, g.benchmark, g.max_tokens): g.arms[1]
         for g in gaps
         if g.group == ALL and not g.variant and called(g.arms[1]).arm == BASE
     }
@@ -188,7 +188,7 @@ def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells
         for benchmark in recipe.problems.eval
         if benchmark not in recipe.problems.guards
         for cap in (None, *recipe.on(benchmark).evaluate.caps)
-        for against in [best.get((name, student, benchmark, cap), BASE) if pair[1] == BASE else pair[1]]
+        for against in [best.get((pair[0], student, benchmark, cap), BASE) if pair[1] == BASE else pair[1]]
         for row in _finished_gap(name, student, benchmark, (pair[0], against), cap, finished, correct)
     ]
 
