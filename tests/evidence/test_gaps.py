@@ -11,7 +11,8 @@ import pytest
 import tiny
 from mixdistill.arms import of_variant
 from mixdistill.evidence import verdicts
-from mixdistill.evidence.gaps import Cells, Paid, Under, averaged, gaps
+from mixdistill.evidence.gaps import Cells, Paid, Under, gaps
+from mixdistill.evidence.views import averaged
 from mixdistill.types import Gap, Rule
 
 ARMS = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.2, "short": 0.8}}

@@ -21,6 +21,7 @@ from mixdistill.evidence.details import AverageGap
 from mixdistill.evidence.looks import Paid, next_price
 from mixdistill.evidence.rows import ArmAccuracy
 from mixdistill.evidence.verdicts import CANNOT_TELL
+from mixdistill.evidence.views import Levels, View, averaged, views
 from mixdistill.recipe import AVERAGE, BASE, EACH_PURE, OVER_BASE, Recipe
 from mixdistill.types import Gap, Interval, Rule, Score, content_hash
 
@@ -28,8 +29,6 @@ Cells = dict[tuple[str, str, int | None, str], dict[int | None, dict[str, float]
 """(student, arm, seed, benchmark) -> token cap -> problem id -> share of its samples that are correct."""
 Readings = Mapping[Rule, Cells]
 """How answers are read -> what is correct then. The reading that counts comes first."""
-Levels = dict[str, dict[str, set[str]]]
-"""Benchmark -> group (`all`, every level, every subject) -> problem ids."""
 Key = tuple[str, str, str, int | None, str]
 """Contrast, student, benchmark, token cap, group."""
 UNITS = ("examples", "loss_tokens")
@@ -47,31 +46,6 @@ class Under(NamedTuple):
 
 Against = Mapping[Under, Mapping[Key, Mapping[str, stats.Estimate]]]
 """Another reading or budget -> comparison -> its estimates, by the declared names of the arms it is held against."""
-
-
-class Part(NamedTuple):
-    """Some problems of one benchmark."""
-
-    benchmark: str
-    weight: float
-    problems: set[str]
-
-
-class View(NamedTuple):
-    """What one number is about: some problems of a benchmark, or all of several, at one token cap."""
-
-    benchmark: str
-    """`average` for several."""
-    max_tokens: int | None
-    """None: the generation's own limit."""
-    group: str
-    parts: list[Part]
-    """Weights add up to 1."""
-
-    @property
-    def few(self) -> bool:
-        """Whether there are too few problems to decide anything."""
-        return min(len(part.problems) for part in self.parts) < verdicts.FEWEST
 
 
 Pay = Callable[[str, str], Paid]
@@ -184,8 +158,8 @@ def _asked(recipe: Recipe, variant: str) -> Iterator[_Asked]:
 
 
 def _comparisons(recipe: Recipe, correct: Cells, levels: Levels, variant: str, absent: Absent) -> Iterator[_Comparison]:
-    views = [view for view in _views(recipe, levels) if view.benchmark not in recipe.problems.guards]
-    for asked, student, view in itertools.product(_asked(recipe, variant), recipe.students, views):
+    looked_at = [view for view in views(recipe, levels) if view.benchmark not in recipe.problems.guards]
+    for asked, student, view in itertools.product(_asked(recipe, variant), recipe.students, looked_at):
         if asked.name in recipe.contrasts or view.group == ALL:
             comparison = _compare(recipe, correct, asked, student, view, absent)
             if comparison is not None:
@@ -370,7 +344,7 @@ def accuracies(recipe: Recipe, correct: Cells, scores: list[Score], levels: Leve
     found = []
     modes = [mode for arm in recipe.trained for mode in recipe.modes(arm)]
     arms = {s: dict.fromkeys([*_bases(correct, s), *modes]) for s in recipe.students}
-    rows = [(s, arm, view) for s in recipe.students for arm in arms[s] for view in _views(recipe, levels)]
+    rows = [(s, arm, view) for s in recipe.students for arm in arms[s] for view in views(recipe, levels)]
     for student, arm, view in rows:
         by_seed = _scores(correct, student, arm, view)
         if not by_seed:
@@ -406,21 +380,6 @@ def _bounds(scores: list[Score], student: str, arm: str, view: View) -> Interval
         bounds = stats.accuracy_bounds(sum(s.correct for s in mine), errors, examples)
         low, high = low + part.weight * bounds.low, high + part.weight * bounds.high
     return Interval(low=low, high=high) if high - low > 1e-12 else None
-
-
-def _views(recipe: Recipe, levels: Levels) -> list[View]:
-    """Everything that is looked at."""
-    caps = {b: (None, *recipe.on(b).evaluate.caps) for b in levels}
-    each = [View(b, cap, g, [Part(b, 1.0, ids)]) for b in levels for cap in caps[b] for g, ids in levels[b].items()]
-    parts = averaged(recipe, levels)
-    common = [cap for cap in (None, *recipe.evaluate.caps) if all(cap in caps[part.benchmark] for part in parts)]
-    return each + [View(AVERAGE, cap, ALL, parts) for cap in common if parts]
-
-
-def averaged(recipe: Recipe, levels: Levels) -> list[Part]:
-    """The benchmarks that the average is over; none where the recipe has no two."""
-    shares = averages.shares(recipe.weights_of_benchmarks, {b: len(groups[ALL]) for b, groups in levels.items()})
-    return [Part(b, share, levels[b][ALL]) for b, share in shares.items()]
 
 
 def average_gaps(recipe: Recipe, gaps: list[Gap], levels: Levels) -> list[AverageGap]:

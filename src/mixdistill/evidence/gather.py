@@ -23,7 +23,7 @@ from mixdistill.evidence import looks, means, paraphrased
 from mixdistill.evidence.confound_table import Cell, Trained, confound_tables
 from mixdistill.evidence.confounds import OTHERWISE, confounds
 from mixdistill.evidence.curves import over_training
-from mixdistill.evidence.gaps import Levels, accuracies, averaged, gaps
+from mixdistill.evidence.gaps import accuracies, gaps
 from mixdistill.evidence.gather_details import details
 from mixdistill.evidence.next_steps import next_steps
 from mixdistill.evidence.readings import agreement, cell_of, read
@@ -39,6 +39,7 @@ from mixdistill.evidence.rows import (
 )
 from mixdistill.evidence.solved import Solved, judged, levels_of, shared
 from mixdistill.evidence.verdicts import CANNOT_TELL
+from mixdistill.evidence.views import Levels, averaged
 from mixdistill.files import parameters, versions
 from mixdistill.pipeline import sessions_seconds
 from mixdistill.problems import Shared, shared_line
