@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mixdistill import asking, prompts, resolve
+from mixdistill import asking, gpu_needs, prompts, resolve
 from mixdistill.errors import MixdistillError, did_you_mean, said
 from mixdistill.findings import findings, shown
 from mixdistill.mixing import mixtures
@@ -59,7 +59,8 @@ def _check_asking(where: str, judge: Any, options: dict[str, Any]) -> list[str]:
         found.append(f"{where}.prompt: {e}")
     # The section's own name, so that a wrong key is told from the backend's options.
     also = type(made).model_fields
-    return found + check_object(where, "backend", made.backend, made.options, also=also)
+    found += check_object(where, "backend", made.backend, made.options, also=also)
+    return found + gpu_needs.findings(where, made.backend, made.options)
 
 
 def check_chain(recipe: Recipe) -> list[str]:
@@ -125,7 +126,8 @@ def check_sampler(where: str, student: Student) -> list[str]:
     backend = resolve.load(resolve.reference("backend", student.backend))
     ours = [key for key in ("dtype", "chat_template_kwargs") if key in student.backend_options]
     found = [f"{where}.backend_options.{key}: follows from the student; leave it out" for key in ours]
-    return found + resolve.check_options(f"{where}.backend_options", backend, student.backend_options)
+    found += resolve.check_options(f"{where}.backend_options", backend, student.backend_options)
+    return found + gpu_needs.findings(f"{where}.backend_options", student.backend, student.backend_options)
 
 
 def check_served_as(recipe: Recipe, name: str) -> list[str]:

@@ -305,6 +305,24 @@ def test_a_training_that_cannot_fit_is_refused_with_what_would(raw, monkeypatch)
     assert line.endswith("and 2 run at once, and there are 1.12 GiB; what would fit: --workers 1")
 
 
+def test_what_a_run_would_refuse_for_want_of_gpus_is_said_before_it(raw, monkeypatch):
+    monkeypatch.setattr(memory.executor, "gpus", lambda: ["0"])
+    raw["students"]["s"] |= {"backend": "vllm", "backend_options": {"tensor_parallel_size": 2}}
+    with pytest.raises(RecipeError) as e:
+        planned(raw)
+    assert e.value.findings == [
+        "recipe: students.s.backend_options.tensor_parallel_size: needs a GPU for each process (got 2, and 1 here); "
+        "lower it"
+    ]
+    raw["students"]["s"]["backend_options"] = {"tensor_parallel_size": "${GPUS_OF_S}"}
+    with pytest.raises(RecipeError) as e:
+        planned(raw)
+    assert e.value.findings == [
+        "recipe: students.s.backend_options.tensor_parallel_size: environment variable GPUS_OF_S is not set "
+        "(got '${GPUS_OF_S}'); export GPUS_OF_S=..."
+    ]
+
+
 def test_a_second_budget_and_trials_are_counted_and_said(raw):
     raw["problems"]["dev"] = {"source": "lab:signs", "split": "search", "limit": 5}
     raw["budget"] = {"per_update": 4, "also": ["loss_tokens"]}

@@ -32,6 +32,7 @@ from mixdistill.commands.plans import (
 from mixdistill.errors import RecipeError
 from mixdistill.evidence.verdicts import FEWEST
 from mixdistill.page.wording import rough_size
+from mixdistill.pipeline import STAGES
 from mixdistill.problems import shared, shared_line
 from mixdistill.recipe import Recipe
 from mixdistill.refusals import too_small
@@ -85,7 +86,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
     needs = memory.planned(study, store, {name: memory.rows(study, found, name) for name in study.students})
     too_much = too_small(study, len(found.problems["train"]))
     too_much += [line for need in needs if (line := memory.refused(need))]
-    lacking = memory.without_gpus(study, study.cells())
+    lacking = memory.lacking(study, store, STAGES)
     lines = [f"{where}: {line}" for line in lacking + too_much] + memory.without_space(study, store)
     if lines:
         raise RecipeError(lines)

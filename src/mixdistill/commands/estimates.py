@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from typing import NamedTuple
 
-from mixdistill import executor, prompts, resolve
+from mixdistill import executor, gpu_needs, prompts, resolve
 from mixdistill.arms import BASE, called
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.commands.faults import PEEK, Found, standing
@@ -421,11 +421,10 @@ def _besides(recipe: Recipe, student: str, arm: str, weights: float) -> float:
 
 
 def at_once_of(recipe: Recipe, workers: int | None = None) -> executor.Local:
-    """What works at once while it trains."""
+    """What works at once while it trains, most of all: trainings that take as many GPUs are under way together."""
     local = executor.Local(workers)
-    most = max(recipe.train_of(s, a).num_processes for s in recipe.students for a in (BASE, *recipe.arms))
     with suppress(StageError):  # said by itself
-        local.spread(most)
+        local.spread(min(gpu_needs.wanted(recipe, "train", (s, a)).gpus for s in recipe.students for a in recipe.arms))
     return local
 
 
