@@ -98,6 +98,8 @@ def check_own_verifier(where: str, verify: Verify) -> list[str]:
         return [f"{where}.verifier: a chain (got {verify.name}); name one here, or put the chain in the study's verify"]
     if verify.rule:
         return [f"{where}.rule: which reading counts is said once (got {verify.rule}); set verify.rule of the study"]
+    if verify.audit != Verify.model_fields["audit"].default:  # which earlier versions wrote into run folders
+        return [f"{where}.audit: a chain has one audit (got {verify.audit:g}); set verify.audit of the study"]
     (link,) = verify.chain
     found = check_object(where, "verifier", link.name, link.options, also=type(verify).model_fields)
     if not found and asking.asks(link.name):

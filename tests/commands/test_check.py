@@ -509,6 +509,19 @@ def test_a_benchmark_that_a_studys_judge_never_sees_is_named(judged):
     assert line.startswith("mine: verified by exact alone, never seen by judge, ")
 
 
+def test_a_benchmark_of_the_studys_own_verifiers_is_said_to_have_what_it_has_otherwise(judged):
+    raw = judged()
+    signs = raw["problems"]["eval"]["signs"]
+    raw["verify"] |= {"verifier": ["math", "judge"], "deadline": 77}
+    for name, own in {"options": {"lists": True}, "time": {"deadline": 20}, "same": {"timeout": 5}}.items():
+        raw["problems"]["eval"][name] = {**signs, "skip": 4, "verify": {"verifier": "math", **own}}
+    raw["verify"]["timeout"] = 5
+    lines = {line.partition(":")[0]: line.partition(", 4 problems")[0] for line in planned(raw).evaluation.own}
+    assert lines["options"] == "options: verified with lists=True"
+    assert lines["time"] == "time: verify.deadline 20"
+    assert lines["same"].startswith("same: 4 problems are fewer")
+
+
 def test_students_that_are_examined_in_other_words_than_they_were_trained_on_are_a_warning(raw):
     raw["problems"]["eval"]["signs"]["ask"] = "boxed"
     line = (
