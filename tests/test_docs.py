@@ -157,11 +157,7 @@ def test_every_part_of_the_page_is_explained_in_its_order():
 
 
 def test_tables_are_read_as_the_page_about_them_says(tmp_path: Path):
-    for name, content in files.beside(study.full(), []):
-        if name.endswith(".json"):
-            path = tmp_path / "runs" / "demo" / "report" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+    files.write(tmp_path / "runs" / "demo" / "report", study.full(), [])
     (block,) = blocks("report", "python")
     ran = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert ran.stdout.startswith("[('s', -0.184, {'low': -0.4, 'high': 0.032}, \"can't tell\"),")

@@ -9,6 +9,7 @@ import pytest
 import tiny
 from mixdistill import pipeline
 from mixdistill.evidence import gather as gathering
+from mixdistill.evidence import verdicts
 from mixdistill.evidence.confounds import OTHERWISE
 from mixdistill.evidence.gather import gather, parameters
 from mixdistill.evidence.rows import Evidence
@@ -59,21 +60,21 @@ def test_missing_cell_is_named_and_the_rest_still_counts(model, store):
     assert evidence.cells_wanted == 6
     gap = _gap(evidence, "long_cot_gap")
     assert (gap.seeds, gap.data) == (1, None)
-    assert gap.verdict == "can't tell (one seed)"
+    assert (gap.verdict, gap.look, evidence.details.looks) == ("can't tell (unfinished)", None, []), "no look is spent"
     assert gap.accuracies == pytest.approx((16 / 20, 5 / 20)), "over the seed that both arms have"
     assert gap.accuracies[0] - gap.accuracies[1] == pytest.approx(gap.delta)
 
 
-def test_cells_of_another_budget_are_arms_of_the_study_and_missing_in_words(model, store):
+def test_cells_of_another_budget_are_arms_of_the_study_and_missing_in_words(model, store, monkeypatch):
+    monkeypatch.setattr(verdicts, "FEWEST", 2)
     evidence = gather(_study(model, budget={"also": ["loss_tokens"]}), store)
     assert (evidence.variants, evidence.cells_wanted, len(evidence.missing)) == (["loss_tokens"], 12, 6)
-    assert evidence.missing[0] == (
-        "t/long@loss_tokens/0 (by loss tokens): not evaluated on signs; run the recipe again"
-    )
+    assert evidence.missing[0] == ("t/long@loss_tokens/0 (by loss tokens): not trained; run the recipe again")
     names = ["long", "short", "mix"]
     assert [a.name for a in evidence.arms] == ["base", *names, *(f"{name}@loss_tokens" for name in names)]
     assert evidence.gaps_by_variant == []
-    assert _gap(evidence, "long_cot_gap").seeds == 2
+    gap = _gap(evidence, "long_cot_gap")
+    assert (gap.seeds, gap.verdict) == (2, "can't tell (unfinished)"), "the other budget may turn its sign"
 
 
 def test_a_training_that_is_not_there_is_missing_once_and_one_that_is_in_every_mode(model, store):
@@ -108,8 +109,7 @@ def test_gaps_are_gathered_under_every_reading_that_differs(model, store):
 def test_missing_base_loses_its_gaps_only(model, store):
     (store.folder("evaluate", "t", "base", "signs") / "done.json").unlink()
     evidence = gather(_study(model), store)
-    assert evidence.missing == []
-    assert any("untuned t was not evaluated on signs" in note for note in evidence.notes)
+    assert evidence.missing == ["t/base: not evaluated on signs; run the recipe again"]
     assert not [g for g in evidence.gaps if g.name.endswith("_over_base")]
     assert _gap(evidence, "long_cot_gap").seeds == 2
 
@@ -127,7 +127,7 @@ def test_evaluation_made_with_other_settings_does_not_count(model, store):
     sampling = {"temperature": 0.7, "max_tokens": 24}
     evidence = gather(_study(model, evaluate={"caps": [8], "sampling": sampling}), store)
     assert (evidence.gaps, evidence.scores, evidence.accuracies) == ([], [], [])
-    assert len(evidence.missing) == evidence.cells_wanted == 6
+    assert len(evidence.missing) == evidence.cells_wanted + 1 == 7, "the untuned student too"
 
 
 def test_evaluation_of_other_weights_does_not_count(model, store):
@@ -246,7 +246,7 @@ def test_evaluation_that_never_asked_for_some_problems_does_not_count(model, sto
         model, problems=tiny.problem_sets(24, PROBLEMS + 4), arms=ARMS, contrasts=CONTRASTS, evaluate={"caps": [8]}
     )
     tiny.run(study, store.root, "analyze")
-    assert len(gather(study, store).missing) == 6
+    assert len(gather(study, store).missing) == 7
 
 
 def test_what_every_teacher_solved_is_gathered_with_the_problems_that_requiring_them_loses(model, store):
