@@ -249,6 +249,8 @@ def test_the_engine_s_context_counts_however_it_is_started():
     assert [context(n, **served) for n in (32768, 2048, None)] == [4096, 2048, 4096]
     assert context(32768, serve={"engine": "vllm"}) == 32768
     assert context(32768, backend="vllm", backend_options={"max_model_len": 4096}) == 4096
+    assert context(32768, backend="vllm", backend_options={"max_model_len": "4096"}) == 4096, "out of the environment"
+    assert context(32768, backend="vllm", backend_options={"engine": {"max_model_len": 2048}}) == 2048
     assert context(None) is None
 
 

@@ -39,8 +39,6 @@ AVERAGE = "average"
 EACH_PURE = "each_pure"
 OVER_BASE = "_over_base"
 """How the contrasts end that every arm has with the untuned student by itself."""
-
-
 TAGGED = "tagged"
 """A mixture's name that stands for a blend with tags."""
 SHELVES = ("", "paper")
@@ -253,9 +251,8 @@ def _verified(study: Verify, own: Verify | None) -> Verify:
     benchmark's options and deadline on top: a judge behind `math` sees every benchmark that `math` judges."""
     if own is None or own.verifier != study.chain[0].name:
         return own or study
-    default = Verify.model_fields["deadline"].default
-    given = {**study.model_dump(), **own.options}
-    return Verify.model_validate(given | ({"deadline": own.deadline} if own.deadline != default else {}))
+    said = own.model_dump(include=own.model_fields_set & {"deadline"})
+    return Verify.model_validate({**study.model_dump(), **own.options, **said})
 
 
 def self_of(student: str) -> str:
@@ -361,6 +358,9 @@ def render(recipe: Recipe) -> str:
     plain = recipe.model_dump(mode="json", exclude_none=True)
     if "learning_rate" not in recipe.train.model_fields_set:
         del plain["train"]["learning_rate"]  # it follows from the method
+    for name, own in ((n, b.verify) for n, b in recipe.problems.eval.items() if b.verify):
+        said = own.model_dump(mode="json", exclude_none=True, exclude_unset=True)  # what it leaves out is the study's
+        plain["problems"]["eval"][name]["verify"] = said
     return write_yaml(plain)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 from pydantic import ValidationError
 
-from mixdistill import paraphrases, prompts, resolve
+from mixdistill import gpu_needs, paraphrases, prompts, resolve
 from mixdistill.arms import SELF, called
 from mixdistill.errors import MixdistillError, did_you_mean
 from mixdistill.evidence import published
@@ -55,6 +55,7 @@ def cross_check(recipe: Recipe) -> list[str]:
         found += check_reference(f"teachers.{name}", "backend", teacher.backend, teacher)
         found += check_prompt(f"teachers.{name}", teacher)
         found += check_serve(f"teachers.{name}", teacher)
+        found += gpu_needs.findings(f"teachers.{name}", teacher.backend, teacher.options)
         found += check_sampling(f"teachers.{name}.sampling", teacher.sampling)
         found += check_samples(f"teachers.{name}", teacher)
     found += check_sampling("evaluate.sampling", recipe.evaluate.sampling)

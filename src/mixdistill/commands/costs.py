@@ -50,11 +50,12 @@ def cost(study: Recipe, rows: dict[str, int | None], known: dict[str, Amount], s
     asked = {name: teacher for name, teacher in study.teachers.items() if teacher.backend not in NOT_ASKED}
     tokens = {name: counts["train"] * t.samples * (lengths[name].value or 0) for name, t in asked.items()}
     most = {name: n * asked[name].most_samples / asked[name].samples for name, n in tokens.items()}
+    more = [name for name, t in asked.items() if t.most_samples != t.samples]
     basis = ", ".join(tokens) or "no teacher is asked"
-    if most != tokens:
+    if more:
         basis += f"; at most {short_number(sum(most.values()))}, were every problem asked max_samples times"
     assumed = [RATES, *dict.fromkeys(f"{name}: {a.basis}" for name, a in lengths.items() if "assumed" in a.basis)]
-    assumed += [f"{n}: GPU-hours of max_samples={asked[n].max_samples} a problem" for n in most if most[n] != tokens[n]]
+    assumed += [f"{name}: GPU-hours of max_samples={asked[name].max_samples} a problem" for name in more]
     return Cost(
         tokens=Amount(value=sum(tokens.values()), basis=basis),
         teachers=_hours([_asking(asked[name].model, n) for name, n in most.items()], "were they served here"),
