@@ -165,8 +165,9 @@ def read(file: Path) -> dict[str, Theirs]:
 def _is_ours(evaluated: Evaluated, file: Path) -> bool:
     """Whether every row is one that we write ourselves. The harness can come to the same rows: then its results lie
     beside them."""
-    ours = list(samples(evaluated))
-    return all(json.loads(line) in ours for line in file.read_text(encoding="utf-8").splitlines())
+    ours = {row["doc"]["id"]: row for row in samples(evaluated)}
+    rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    return all(row == ours.get(row["doc"]["id"]) for row in rows)
 
 
 def _arguments(file: Path) -> dict[str, Any] | None:
