@@ -18,9 +18,10 @@ from mixdistill.store import Store
 PROBLEMS = 10
 
 
-def finished(folder: Path) -> Path:
+def finished(folder: Path, **sections: Any) -> Path:
     """A tiny study of two seeds with everything done but for its page."""
-    study = tiny.study(tiny.student(folder / "student"), seeds=2, problems=tiny.problem_sets(24, PROBLEMS))
+    sections = {"seeds": 2, "problems": tiny.problem_sets(24, PROBLEMS), **sections}
+    study = tiny.study(tiny.student(folder / "student"), **sections)
     store, _ = tiny.run(study, folder / "run", *STAGES[:-1])
     (store.root / "recipe.yaml").write_text(render(study))
     return store.root

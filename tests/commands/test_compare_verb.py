@@ -12,6 +12,7 @@ from mixdistill.errors import DataError, StoreError
 from mixdistill.evidence import verdicts
 from mixdistill.recipe import render
 from mixdistill.store import Store
+from two_runs import edit, finished, recipe
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,36 @@ def test_arms_of_other_names_can_be_held_against_each_other(runs):
     lines = _shown(runs[:2], arm="long", against="short")
     assert lines[5].startswith("long, short  t ")
     assert [line for line in lines if line.startswith("long")] == [lines[5]]
+
+
+def test_a_smoke_run_is_told_and_decides_nothing(runs, monkeypatch):
+    monkeypatch.setattr(verdicts, "FEWEST", 10)
+    for seed in (0, 1):
+        tiny.plant(Store(runs[0]), f"long/{seed}", 9 - seed)
+        tiny.plant(Store(runs[1]), f"long/{seed}", 1)
+    recipe(Store(runs[1]), smoke=True)
+    lines = _shown(runs[:2])
+    said = "B is a smoke run: its models, data and traces are made up, so no number here is a result."
+    assert lines[:4] == ["A  one  tiny", "B  two  tiny", said, ""]
+    assert {d.verdict for d in compare(runs[:2]).pairs[0].differences} == {"can't tell (smoke run)"}
+    assert [run.smoke for run in compare(runs).runs] == [False, True, False]
+
+
+def test_arms_of_another_budget_are_told_in_words(tmp_path):
+    arms = {"long": {"long": 1}, "short": {"weights": {"short": 1}, "train": {"learning_rate": 5e-3}}}
+    also = {"also": ["loss_tokens"], "problems": "each"}
+    one = finished(tmp_path, arms=arms, budget=also, seeds=1)
+    two = Path(shutil.copytree(one, tmp_path / "two"))
+    said = text(compare([one, two]), 120).plain
+    assert "\nlong (by loss tokens)        " in said
+    assert "\nWhat else is not the same for t: nothing\n" in said
+    assert "\nWhat else is not the same for t, by loss tokens: nothing\n" in said
+    assert "\nMore than the data in the gaps of either run by itself for t: 3 red, alike in A and B\n" in said
+    assert "settings of one arm: A long none, A short learning_rate 0.005. The recipe gives" in said
+    edit(Store(two), "train/t/long@loss_tokens", facts={"device": "H200"})
+    said = " ".join(text(compare([one, two]), 120).plain.split())
+    assert "device: A cpu, B long (by loss tokens) H200, B short (by loss tokens) cpu." in said
+    assert "@" not in said
 
 
 @pytest.mark.parametrize(

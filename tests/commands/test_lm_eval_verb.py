@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import tiny
+from mixdistill import cli
 from mixdistill.commands.lm_eval import checked, crosscheck, evaluated, export, written
 from mixdistill.errors import DataError, StageError, StoreError
 from mixdistill.recipe import render
@@ -62,7 +64,34 @@ def test_counts_and_differences_are_shown(run: Path, tmp_path: Path):
     ]
     assert lines[8].startswith(f"{rows[3]['doc']['id']}  unexplained: at token 0, ")
     assert lines[10] == "  there  'A + +'"
-    assert lines[-1] == "Not everything is explained."
+    assert lines[-3:] == [
+        "Not a check of all: 1 of 10 completions are not there.", "", "Not everything is explained.",
+    ]  # fmt: skip
+
+
+def test_a_part_of_the_samples_is_no_check(run: Path, tmp_path: Path):
+    export(run, "base", tmp_path / "out")
+    rows = (tmp_path / "out" / "samples_mixdistill_signs.jsonl").read_text().splitlines(keepends=True)
+    for name, kept in (("part", rows[:4]), ("whole", rows)):
+        (tmp_path / f"samples_{name}_2026.jsonl").write_text("".join(kept))
+    (tmp_path / "results_2026.json").write_text("{}")
+    runner = CliRunner()
+    result = runner.invoke(cli.app, ["lm-eval", "run", "base", "--check", f"{tmp_path}/samples_part_2026.jsonl"])
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == "Not a check of all: 6 of 10 completions are not there."
+    result = runner.invoke(cli.app, ["lm-eval", "run", "base", "--check", f"{tmp_path}/samples_whole_2026.jsonl"])
+    assert (result.exit_code, "Not " in result.stdout) == (0, False)
+
+
+def test_our_own_export_is_refused_as_a_check(run: Path, tmp_path: Path):
+    export(run, "base", tmp_path / "out")
+    file = tmp_path / "out" / "samples_mixdistill_signs.jsonl"
+    with pytest.raises(DataError) as raised:
+        crosscheck(run, "base", file)
+    assert str(raised.value) == (
+        f"{file}: is our own export, row for row, with no results_*.json of lm_eval beside it; give the "
+        "samples_*.jsonl that lm_eval wrote, in the folder where it did"
+    )
 
 
 @pytest.mark.parametrize(

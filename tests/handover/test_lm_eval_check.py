@@ -157,6 +157,9 @@ def test_what_one_of_the_two_lacks_is_counted(samples, checked):
     other = {**samples[0], "doc": {**samples[0]["doc"], "id": "elsewhere"}}
     found = checked([*samples[:8], other])
     assert (found.compared, found.ours_alone, found.theirs_alone) == (8, 2, 1)
+    assert (found.explained, found.passed) == (True, False)
+    assert not checked(samples[:8]).passed
+    assert not checked([*samples, other]).passed
 
 
 def test_another_model_or_precision_is_noted(made: Evaluated, samples, checked):
@@ -169,6 +172,7 @@ def test_another_model_or_precision_is_noted(made: Evaluated, samples, checked):
 
 def test_samples_without_their_results_are_compared_all_the_same(made: Evaluated, samples, tmp_path: Path):
     file = tmp_path / "mine.jsonl"
+    samples[0]["doc"] = {**samples[0]["doc"], "of": "theirs"}
     file.write_text("".join(json.dumps(s) + "\n" for s in samples))
     found = check(made, file)
     assert found.notes == [

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mixdistill.arms import BY, spoken
 from mixdistill.commands.export import opened
 from mixdistill.errors import DataError, StoreError, did_you_mean
 from mixdistill.evidence import compare as across
@@ -69,6 +70,12 @@ def text(found: Comparison, width: int) -> Text:
     rows = [(run.letter, run.path, run.name, _far(run)) for run in found.runs]
     for line in _aligned(rows):
         page.append(line + "\n")
+    for run in found.runs:
+        if run.smoke:
+            said = (
+                f"{run.letter} is a smoke run: its models, data and traces are made up, so no number here is a result."
+            )
+            page.append(_filled(said, width) + "\n", "bold red")
     for pair in found.pairs:
         _pair(page, pair, width)
     page.append("\n" + _filled(NOTE, width), "dim")
@@ -91,6 +98,10 @@ def _pair(page: Text, pair: Compared, width: int) -> None:
         page.append(_filled(line, width) + "\n")
     for table in pair.tables:
         _confounds(page, table, width)
+    for table in pair.within:
+        page.append(f"\nMore than the data in the gaps of either run by itself{_of(table)}: ", "bold")
+        page.append(f"{len(table.rows)} red, alike in {a} and {b}\n")
+        _rows(page, table.rows, width)
 
 
 def _differences(page: Text, pair: Compared, width: int) -> None:
@@ -122,9 +133,10 @@ def _differences(page: Text, pair: Compared, width: int) -> None:
 
 
 def _name(d: Across) -> str:
+    ours, theirs = (" - ".join(map(spoken, of.split(" - "))) for of in d.of)
     if d.kind == "gap":
-        return f"{d.name} ({d.of[0]})" if d.of[0] == d.of[1] else f"{d.name} ({d.of[0]}; {d.of[1]})"
-    return d.of[0] if d.of[0] == d.of[1] else f"{d.of[0]}, {d.of[1]}"
+        return f"{d.name} ({ours})" if ours == theirs else f"{d.name} ({ours}; {theirs})"
+    return ours if ours == theirs else f"{ours}, {theirs}"
 
 
 def _value(d: Across) -> Callable[[float], str]:
@@ -142,7 +154,7 @@ def _cap(d: Across) -> str:
 def _base(row: BaseCheck, a: str, b: str) -> tuple[str, str]:
     """(what the untuned student shows, how loudly)."""
     one, other = (f"{100 * v:.1f}" for v in row.values)
-    who = f"{row.arm} of {row.student} on {row.benchmark}: {one} % in {a}, {other} % in {b}"
+    who = f"{spoken(row.arm)} of {row.student} on {row.benchmark}: {one} % in {a}, {other} % in {b}"
     if row.unlike:
         return f"{who}; not the same in both: {', '.join(row.unlike)}.", ""
     if row.differing:
@@ -179,11 +191,19 @@ def _confounds(page: Text, table: ConfoundTable, width: int) -> None:
     """The rows that are not the same, red ones first."""
     unlike = [row for row in table.rows if row.state != "same"]
     red = sum(row.state == "red" for row in unlike)
-    page.append(f"\nWhat else is not the same for {table.student}: ", "bold")
+    page.append(f"\nWhat else is not the same{_of(table)}: ", "bold")
     page.append(
         f"{red} red, {len(unlike) - red} notes, of {len(table.rows)} things compared\n" if unlike else "nothing\n"
     )
-    for row in unlike:
+    _rows(page, unlike, width)
+
+
+def _of(table: ConfoundTable) -> str:
+    return f" for {table.student}" + (f", {BY[table.variant]}" if table.variant else "")
+
+
+def _rows(page: Text, rows: list[ConfoundRow], width: int) -> None:
+    for row in rows:
         page.append(f"  {row.state:<5}", "bold red" if row.state == "red" else "yellow")
         page.append(_filled(f"{row.name}: {_values(row)}. {row.why}", width - 7, " " * 7).lstrip() + "\n")
 
@@ -196,7 +216,9 @@ def _values(row: ConfoundRow) -> str:
     parts = []
     for letter, values in by_run.items():
         alike = len(set(values.values())) == 1
-        parts += [f"{letter} {next(iter(values.values()))}"] if alike else [f"{k} {v}" for k, v in values.items()]
+        parts += (
+            [f"{letter} {next(iter(values.values()))}"] if alike else [f"{spoken(k)} {v}" for k, v in values.items()]
+        )
     return ", ".join(parts)
 
 

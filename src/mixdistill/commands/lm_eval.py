@@ -109,7 +109,11 @@ def checked(found: CrossCheck, width: int) -> Text:
         page.append(f"  here   {d.ours!r}\n  there  {d.theirs!r}\n")
     if len(differing) > MOST:
         page.append(f"\n... and {len(differing) - MOST:,} more (--json)")
-    page.append("" if found.passed else "\nNot everything is explained.", "bold red")
+    if alone := found.ours_alone + found.theirs_alone:
+        page.append(
+            f"\nNot a check of all: {alone:,} of {found.compared + alone:,} completions are not there.\n", "bold red"
+        )
+    page.append("" if found.explained else "\nNot everything is explained.", "bold red")
     page.rstrip()
     return page
 

@@ -113,9 +113,10 @@ def lm_eval(
 ) -> None:
     """A greedy evaluation for lm-evaluation-harness with --out; its samples against ours with --check.
 
-    Writes the problems as its task, graded by the study's verifier, our samples as
-    it writes them, and the command. Then says completion by completion what is the
-    same and why the others are not. Exit code 1 where something stays unexplained.
+    Writes the problems as its task, graded by the study's verifier, our samples
+    as it writes them, and the command. Then says completion by completion what
+    is the same and why the others are not. Exit code 1 where something stays
+    unexplained, or a completion has no counterpart.
     """
     from mixdistill.commands import lm_eval as verb
 
@@ -146,10 +147,11 @@ def compare(
 ) -> None:
     """The first run against each of the others: their arms, their gaps, and what else was not the same.
 
-    On the problems that both have, with the two intervals of a study: seeds of one
-    number are a pair where they stand for the same draw in both runs. The confound
-    table is that of a study over the arms of both; base is checked where both have
-    it. A run may still be going on, and may be a copy from another machine.
+    On the problems that both have, with the two intervals of a study: seeds of
+    one number are a pair where they stand for the same draw in both runs. The
+    confound table is that of a study, over the arms of both; base is checked
+    where both have it. A run may still be going on, and may be a copy from
+    another machine.
     """
     if with_ and not arm:
         raise typer.BadParameter("--with goes with --arm")

@@ -21,7 +21,7 @@ from mixdistill.evidence import stats, verdicts
 from mixdistill.evidence.compared import Across, BaseCheck, CommonProblems, Compared, RunFacts
 from mixdistill.evidence.confound_table import Trained
 from mixdistill.evidence.gaps import Cells
-from mixdistill.evidence.gather import trainings
+from mixdistill.evidence.gather import NO_VERDICT, trainings
 from mixdistill.evidence.readings import read
 from mixdistill.evidence.unpaired import difference
 from mixdistill.evidence.verdicts import CANNOT_TELL
@@ -54,7 +54,8 @@ class Side:
     def facts(self) -> RunFacts:
         """It in a row."""
         done, name = len(self.evaluated), self.recipe.name
-        return RunFacts(letter=self.letter, path=str(self.root), name=name, evaluated=done, wanted=self.wanted)
+        where, smoke = str(self.root), self.recipe.smoke
+        return RunFacts(letter=self.letter, path=where, name=name, evaluated=done, wanted=self.wanted, smoke=smoke)
 
     def arms(self, student: str) -> list[str]:
         """Arms of a student that were scored on some benchmark, in the recipe's order, its untuned self first."""
@@ -96,7 +97,7 @@ def compare(first: Side, second: Side, arms: tuple[str, str] | None = None) -> C
 
     Raises DataError where they have nothing in common.
     """
-    from mixdistill.evidence.compare_confounds import tables
+    from mixdistill.evidence.compare_confounds import tables, within
 
     students = [s for s in _students(first) if s in _students(second)]
     if not students:
@@ -107,13 +108,15 @@ def compare(first: Side, second: Side, arms: tuple[str, str] | None = None) -> C
     if not found:
         ours, theirs = ([a for s in students for a in x.arms(s)] for x in (first, second))
         raise _nothing(first, second, "arm", ours, theirs)
+    across = tables(first, second, found)
     return Compared(
         runs=(first.letter, second.letter),
         rule=rule,
         problems=shared,
         differences=found,
         base=list(_base(first, second, students, [p.benchmark for p in shared], rule)),
-        tables=tables(first, second, found),
+        tables=across,
+        within=within(first, found, across),
         notes=[*_rules(first, second), *_same_trainings(first, second, students)],
     )
 
@@ -283,12 +286,14 @@ def _across(
         paired=pair,
         seeds=(len(ours), len(theirs)),
         problems=found.problems,
-        verdict=_verdict("higher" if what.kind == "arm" else "larger", first.letter, second.letter, found),
+        verdict=_verdict("higher" if what.kind == "arm" else "larger", first, second, found),
     )
 
 
-def _verdict(word: str, a: str, b: str, found: stats.Estimate) -> str:
-    """What *this data* says of enough problems, whatever else differs."""
+def _verdict(word: str, first: Side, second: Side, found: stats.Estimate) -> str:
+    """What *this data* says of enough problems, whatever else differs; nothing of what a smoke run made up."""
+    if first.recipe.smoke or second.recipe.smoke:
+        return NO_VERDICT
     if found.problems < 2:
         return f"{CANNOT_TELL} (one problem)"
     if found.data is None:
@@ -297,7 +302,7 @@ def _verdict(word: str, a: str, b: str, found: stats.Estimate) -> str:
         return verdicts.FEW
     if found.data.low <= 0 <= found.data.high:
         return CANNOT_TELL
-    return f"{word} in {a if found.delta > 0 else b}"
+    return f"{word} in {first.letter if found.delta > 0 else second.letter}"
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------

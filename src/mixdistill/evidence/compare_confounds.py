@@ -12,12 +12,14 @@ from mixdistill.evidence.confound_table import (
     Places,
     State,
     Trained,
+    common_budget,
     confound_table,
     differ_somewhere,
     own_settings,
 )
 from mixdistill.evidence.confounds import SAMPLING
 from mixdistill.evidence.rows import ConfoundRow, ConfoundTable
+from mixdistill.sections import Budget
 
 if TYPE_CHECKING:
     from mixdistill.evidence.compare import Side
@@ -28,14 +30,68 @@ NOT_SETTINGS = ("verify.rule", "verify.deadline", "verify.audit")
 
 
 def tables(first: Side, second: Side, found: list[Across]) -> list[ConfoundTable]:
-    """One for every student, of the arms that are compared, called `A long`; the untuned student is no training."""
-    return [_table(first, second, student, found) for student in dict.fromkeys(a.student for a in found)]
+    """One for every student and variant, of the arms that are compared, called `A long`; the untuned student is no
+    training. A row is the same where no two arms that are held against each other differ in it."""
+    return [_table(first, second, mine) for mine in _groups(found)]
 
 
-def _table(first: Side, second: Side, student: str, found: list[Across]) -> ConfoundTable:
-    mine = [a for a in found if a.student == student]
+def within(first: Side, found: list[Across], across: list[ConfoundTable]) -> list[ConfoundTable]:
+    """What the arms of the compared gaps differ in besides their data, alike in both runs: the rows of the first run's
+    own table that are red there and the same in `across`, the tables of these differences. No table without a row."""
+    tables = [_own_table(first, mine, table) for mine, table in zip(_groups(found), across, strict=True)]
+    return [table for table in tables if table.rows]
+
+
+def _groups(found: list[Across]) -> list[list[Across]]:
+    """The differences of one student whose arms are of one variant in either run."""
+    groups: dict[tuple[str, ...], list[Across]] = defaultdict(list)
+    for a in sorted(found, key=lambda a: [b.student for b in found].index(a.student)):
+        groups[a.student, *(called(of.split(" - ")[0]).variant for of in a.of)].append(a)
+    return list(groups.values())
+
+
+def _table(first: Side, second: Side, mine: list[Across]) -> ConfoundTable:
+    student = mine[0].student
     used = [list(dict.fromkeys(arm for a in mine for arm in a.of[n].split(" - "))) for n in (0, 1)]
     runs = list(zip((first, second), used, strict=True))
+    pairs = list(dict.fromkeys(pair for a in mine for pair in _matched(first, second, a)))
+    further = [*_evaluation(runs, student, _benchmarks(mine), pairs), _limit(first, second, student, mine)]
+    trained, own = _trainings(runs, student)
+    if not trained:  # untuned students alone
+        return ConfoundTable(student=student, variant="", arms=_labels(runs), rows=further)
+    budget = next(budget for budget in map(_budget, *zip(*runs, strict=True)) if budget)
+    rows = confound_table(student, list(own), trained, budget=budget, own=own, by_seed=False).rows
+    unlike: set[str] = set()
+    for pair in {(_of_training(x), _of_training(y)) for x, y in pairs}:
+        both = {cell: marker for cell, marker in trained.items() if cell[1] in pair}
+        if {arm for _, arm, _ in both} == {*pair}:
+            table = confound_table(student, list(pair), both, budget=budget, own=own, by_seed=False)
+            unlike |= {row.name for row in table.rows if row.state != "same" and _differs(row, *pair)}
+    further += [_budgets(runs), _teachers(runs, student, pairs)]
+    rows = [row if row.name in unlike else row.model_copy(update={"state": "same", "why": ""}) for row in rows]
+    rows = sorted([*rows, *further], key=lambda row: STATES.index(row.state))
+    return ConfoundTable(student=student, variant=called(next(iter(own))).variant, arms=list(own), rows=rows)
+
+
+STATES = ("red", "note", "same")
+
+
+def _own_table(first: Side, mine: list[Across], across: ConfoundTable) -> ConfoundTable:
+    """The red rows of one run's own table, over the arms of its compared gaps, that are the same in both runs."""
+    gaps = [[f"{first.letter} {arm}" for arm in a.of[0].split(" - ")] for a in mine if a.kind == "gap"]
+    arms = list(dict.fromkeys(label.partition(" ")[2] for pair in gaps for label in pair))
+    student, runs = across.student, [(first, arms)]
+    trained, own = _trainings(runs, student)
+    rows = list(_evaluation(runs, student, _benchmarks(mine), [(x, y) for x, y in gaps]))
+    if own and (budget := _budget(first, arms)):
+        rows += confound_table(student, list(own), trained, budget=budget, own=own).rows
+    alike = {row.name for row in across.rows if row.state == "same"}
+    rows = [row for row in rows if row.state == "red" and row.name in alike]
+    return ConfoundTable(student=student, variant=across.variant, arms=_labels(runs), rows=rows)
+
+
+def _trainings(runs: list[tuple[Side, list[str]]], student: str) -> tuple[Trained, dict[str, str]]:
+    """The trainings of these arms of either run; label -> what its recipe gives to that arm alone."""
     trained: Trained = {}
     own: dict[str, str] = {}
     for run, arms in runs:
@@ -43,45 +99,56 @@ def _table(first: Side, second: Side, student: str, found: list[Across]) -> Conf
             if s == student and arm in {called(a).trained for a in arms}:
                 trained[s, f"{run.letter} {arm}", seed] = marker
                 own[f"{run.letter} {arm}"] = own_settings(run.recipe, arm)
-    benchmarks = list(dict.fromkeys(a.benchmark for a in mine))
-    further = [*_evaluation(runs, student, benchmarks), _limit(first, second, student, mine)]
-    if not trained:  # untuned students alone
-        return ConfoundTable(student=student, variant="", arms=_labels(runs), rows=further)
-    budget = first.recipe.budget
-    further += [_budgets(runs), _teachers(runs, student)]
-    table = confound_table(student, list(own), trained, budget=budget, own=own, by_seed=False, further=further)
-    pairs = [(f"{first.letter} {x}", f"{second.letter} {y}") for a in mine for x, y in _matched(a)]
-    rows = [_same_in_both(row, pairs) for row in table.rows]
-    return table.model_copy(update={"rows": sorted(rows, key=lambda row: row.state == "same")})
+    return trained, own
 
 
-def _matched(found: Across) -> list[tuple[str, str]]:
-    """The arms that are held against each other, the first run's first."""
-    ours, theirs = ([called(arm).trained for arm in of.split(" - ")] for of in found.of)
+def _budget(run: Side, arms: list[str]) -> Budget | None:
+    """What arms of one variant have in common; None of the untuned student alone."""
+    trained = [called(arm).trained for arm in arms if called(arm).arm in run.recipe.arms]
+    return common_budget(run.recipe, trained) if trained else None
+
+
+def _matched(first: Side, second: Side, found: Across) -> list[tuple[str, str]]:
+    """The labels of the arms that are held against each other, the first run's first."""
+    ours, theirs = ([f"{run.letter} {arm}" for arm in of.split(" - ")]
+                    for run, of in zip((first, second), found.of, strict=True))  # fmt: skip
     return list(zip(ours, theirs, strict=True))
 
 
-def _same_in_both(row: ConfoundRow, pairs: list[tuple[str, str]]) -> ConfoundRow:
-    """A note of what the arms of either run differ in alike says nothing of the runs."""
-    if row.state != "note" or any(row.values.get(x) != row.values.get(y) for x, y in pairs):
-        return row
-    return row.model_copy(update={"state": "same", "why": ""})
+def _of_training(label: str) -> str:
+    """Of an arm in one of its modes, the label of its training."""
+    letter, _, arm = label.partition(" ")
+    return f"{letter} {called(arm).trained}"
+
+
+def _differs(row: ConfoundRow, x: str, y: str) -> bool:
+    return row.values.get(x) != row.values.get(y)
+
+
+def _benchmarks(found: list[Across]) -> list[str]:
+    return list(dict.fromkeys(a.benchmark for a in found))
 
 
 def _labels(runs: list[tuple[Side, list[str]]]) -> list[str]:
     return [f"{run.letter} {arm}" for run, arms in runs for arm in arms]
 
 
-def _evaluation(runs: list[tuple[Side, list[str]]], student: str, benchmarks: list[str]) -> Iterator[ConfoundRow]:
-    """How the arms were asked and graded, on the benchmarks that are compared."""
+def _evaluation(
+    runs: list[tuple[Side, list[str]]], student: str, benchmarks: list[str], pairs: list[tuple[str, str]]
+) -> Iterator[ConfoundRow]:
+    """How the arms were asked and graded, on the benchmarks that are compared; the same where no pair differs."""
     seen: dict[str, Places] = defaultdict(lambda: defaultdict(lambda: defaultdict(set)))
     for run, arms in runs:
         for key, marker in run.evaluated.items():
             if key[0] == student and key[1] in arms and key[-1] in benchmarks:
                 for name, value in _settings(marker):
                     seen[name][f"{run.letter} {key[1]}"][None, key[-1]].add(value)
+    everywhere = {(arm, place) for by_arm in seen.values() for arm, places in by_arm.items() for place in places}
     for name, by_arm in seen.items():
-        state: State = "same" if not differ_somewhere(by_arm) else "note" if name in NOTED else "red"
+        for arm, place in everywhere:
+            by_arm[arm].setdefault(place, {ABSENT})
+        differ = any(differ_somewhere({x: by_arm[x], y: by_arm[y]}) for x, y in pairs if {x, y} <= by_arm.keys())
+        state: State = "same" if not differ else "note" if name in NOTED else "red"
         text = f"The answers were not sampled or graded with the same {name.removeprefix(ASKED)}."
         if name == SAMPLES:
             text = "The arms were asked each problem a different number of times: one of them is measured less exactly."
@@ -134,18 +201,16 @@ def _row(name: str, state: State, why: str, values: dict[str, str]) -> ConfoundR
 
 def _budgets(runs: list[tuple[Side, list[str]]]) -> ConfoundRow:
     """What every update was to hold, of each run."""
-    values = {}
-    for run, _ in runs:
-        budget = run.recipe.budget
-        values[run.letter] = f"{budget.unit}, {budget.problems} problems"
+    budgets = {run.letter: _budget(run, arms) for run, arms in runs}
+    values = {letter: f"{of.unit}, {of.problems} problems" for letter, of in budgets.items() if of}
     unlike = len(set(values.values())) > 1
     why = "The runs hold other things equal in every update." if unlike else ""
     return ConfoundRow(name="budget", state="red" if unlike else "same", why=why, values=values)
 
 
-def _teachers(runs: list[tuple[Side, list[str]]], student: str) -> ConfoundRow:
+def _teachers(runs: list[tuple[Side, list[str]]], student: str, pairs: list[tuple[str, str]]) -> ConfoundRow:
     """What each arm is made of, and whose traces these are: the data itself."""
-    values, unlike = {}, False
+    values = {}
     for run, arms in runs:
         for arm in arms:
             if called(arm).arm in run.recipe.arms:
@@ -153,7 +218,6 @@ def _teachers(runs: list[tuple[Side, list[str]]], student: str) -> ConfoundRow:
                 whose = {t: run.recipe.teachers[t] for t in weights}
                 parts = [f"{w:g} {t} ({whose[t].backend} {whose[t].model})" for t, w in weights.items()]
                 values[f"{run.letter} {arm}"] = ", ".join(parts)
-    for arm in {label.partition(" ")[2] for label in values}:
-        unlike |= len({v for label, v in values.items() if label.partition(" ")[2] == arm}) > 1
-    why = "What the runs call by one name is made of other traces: this is the data itself." if unlike else ""
+    unlike = any(values[x] != values[y] for x, y in pairs if {x, y} <= values.keys())
+    why = "What is held against each other is made of other traces: this is the data itself." if unlike else ""
     return ConfoundRow(name="teachers", state="note" if unlike else "same", why=why, values=values)

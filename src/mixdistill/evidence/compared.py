@@ -22,6 +22,8 @@ class RunFacts(Row):
     """Evaluations that are there."""
     wanted: int
     """Evaluations that its recipe asks for."""
+    smoke: bool
+    """A smoke run: models, data and traces are made up, and nothing is decided by it."""
 
 
 class CommonProblems(Row):
@@ -95,7 +97,11 @@ class Compared(Row):
     differences: list[Across]
     base: list[BaseCheck]
     tables: list[ConfoundTable]
-    """A confound table of each student over the arms of both runs, called `A long`, `B long`."""
+    """A confound table of each student and variant over the arms of both runs, called `A long`, `B long`. A row is the
+    same where no two arms that are held against each other differ in it."""
+    within: list[ConfoundTable]
+    """What makes the gaps of either run be of more than the data, alike in both: the rows that are red between the arms
+    of a gap and the same in `tables`, as the first run has them."""
     notes: list[str]
     """What else to know, a sentence each."""
 

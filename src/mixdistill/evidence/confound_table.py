@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mixdistill.arms import called
+from mixdistill.arms import called, spoken
 from mixdistill.evidence.rows import ConfoundRow, ConfoundTable
 from mixdistill.recipe import Recipe
 from mixdistill.sections import Budget
@@ -46,9 +46,8 @@ def confound_tables(recipe: Recipe, trained: Trained) -> list[ConfoundTable]:
         mine = {k: m for k, m in trained.items() if k[0] == student and k[1] in group}
         arms = [arm for arm in group if any(k[1] == arm for k in mine)]
         if arms:
-            plain = next((a for a in arms if not recipe.arm(a).budget), arms[0])
             own = {a: own_settings(recipe, a) for a in arms}
-            found.append(confound_table(student, arms, mine, budget=recipe.budget_of(plain), own=own))
+            found.append(confound_table(student, arms, mine, budget=common_budget(recipe, arms), own=own))
     return found
 
 
@@ -70,6 +69,12 @@ def confound_table(
     rows = [*_Table(student, arms, trained, budget, own, by_seed).rows(), *further]
     rows = sorted(rows, key=lambda row: ("red", "note", "same").index(row.state))
     return ConfoundTable(student=student, variant=called(arms[0]).variant, arms=arms, rows=rows)
+
+
+def common_budget(recipe: Recipe, arms: list[str]) -> Budget:
+    """What arms of one variant were to have in common, without what one of them overrides."""
+    plain = next((arm for arm in arms if not recipe.arm(arm).budget), arms[0])
+    return recipe.budget_of(plain)
 
 
 def own_settings(recipe: Recipe, arm: str) -> str:
@@ -238,7 +243,7 @@ class _Table:
     def _own_settings(self) -> ConfoundRow:
         """Settings that the recipe gives to one arm alone."""
         own = [arm for arm in self.arms if self.own[arm]]
-        text = f"The recipe gives settings of their own to {' and '.join(own)}."
+        text = f"The recipe gives settings of their own to {' and '.join(map(spoken, own))}."
         values = {arm: self.own[arm] or "none" for arm in self.arms}
         return self._row("settings of one arm", "red" if own else "same", text, values)
 

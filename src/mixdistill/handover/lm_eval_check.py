@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from mixdistill.backends.transformers import IGNORED_SETTINGS
 from mixdistill.errors import DataError
-from mixdistill.handover.lm_eval import READINGS, Evaluated
+from mixdistill.handover.lm_eval import READINGS, Evaluated, samples
 from mixdistill.types import Row, Trace
 
 REASONS = {
@@ -88,7 +88,12 @@ class CrossCheck(Row):
 
     @property
     def passed(self) -> bool:
-        """Whether every completion is the same or explained, and every verdict on the same completion too."""
+        """Whether every completion has a counterpart that is the same or explained, and its verdict is the same too."""
+        return self.explained and not self.ours_alone and not self.theirs_alone
+
+    @property
+    def explained(self) -> bool:
+        """The same, of what is in both."""
         return not self.reasons.get("unexplained") and all(v.compared == v.agree for v in self.verdicts)
 
 
@@ -105,12 +110,17 @@ class Theirs(NamedTuple):
 
 
 def check(evaluated: Evaluated, file: Path) -> CrossCheck:
-    """Their samples against ours. Raises DataError where the file is none, or of other problems."""
+    """Their samples against ours. Raises DataError where the file is none, of other problems, or ours."""
     theirs, problems = read(file), {p.id: p for p in evaluated.problems}
     common = [p for p in problems if p in theirs and p in evaluated.traces]
     if not common:
         raise DataError(f"{file}: holds no problem of {evaluated.key.benchmark}; give the samples of that task")
     arguments, margins = _arguments(file), _Margins(evaluated)
+    if arguments is None and _is_ours(evaluated, file):
+        raise DataError(
+            f"{file}: is our own export, row for row, with no results_*.json of lm_eval beside it; give the "
+            "samples_*.jsonl that lm_eval wrote, in the folder where it did"
+        )
     found = {p: _checked(evaluated, theirs[p], evaluated.traces[p], arguments, margins) for p in common}
     reasons: Counter[str] = Counter(f.reason for f in found.values())
     alike = [p for p in common if found[p].reason in GRADED_ALIKE]
@@ -150,6 +160,14 @@ def read(file: Path) -> dict[str, Theirs]:
     except (ValueError, KeyError, TypeError, IndexError):
         raise DataError(f"{file}: no samples of a task that mixdistill wrote; give its samples_*.jsonl") from None
     return found
+
+
+def _is_ours(evaluated: Evaluated, file: Path) -> bool:
+    """Whether every row is one that we write ourselves. The harness can come to the same rows: then its results lie
+    beside them."""
+    ours = {row["doc"]["id"]: row for row in samples(evaluated)}
+    rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    return all(row == ours.get(row["doc"]["id"]) for row in rows)
 
 
 def _arguments(file: Path) -> dict[str, Any] | None:
