@@ -92,6 +92,26 @@ def test_measured_columns_are_followed_by_intervals_of_their_own_kind(name: str)
             assert N & {c.title for c in columns}, "what it is over"
 
 
+WHICH = ("this data", "these checkpoints", "problems resampled", "traces resampled")
+"""What an interval is of."""
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_interval_is_named_by_its_column_or_by_the_title(name: str) -> None:
+    found = TABLES[name]
+    spans = [c.title for c in found.columns if c.kind in tables.SPANS.values()]
+    by_title = any(which in found.title for which in WHICH)
+    assert all(title in WHICH or by_title for title in spans), spans
+
+
+def test_of_a_published_number_both_measured_intervals_stand_in_columns_of_their_own() -> None:
+    found = TABLES["published"]
+    assert found.titles == ["number", "from", "published", "measured", "this data", "these checkpoints", "n"]
+    assert found.texts == [
+        ["long_cot_gap of Qwen2.5-3B", "Table 1", "−1.7", "1.2", "−1.8 to 4.2", "0.2 to 2.2", "5 seeds, 1,319 problems"]
+    ]
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_titles_of_columns_are_told_apart(name: str) -> None:
     titles = TABLES[name].titles

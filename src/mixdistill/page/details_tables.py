@@ -21,6 +21,7 @@ from mixdistill.page.study_tables import (
 from mixdistill.page.tables import (
     COUNT,
     HUNDREDTHS,
+    HUNDREDTHS_SPAN,
     NUMBER,
     PARTS,
     PLAIN,
@@ -79,7 +80,7 @@ def crossovers(evidence: Evidence) -> Table:
     return table(
         "crossovers",
         "The gap against the logarithm of size: slope in points for a student ten times as large, and the size at "
-        "which the fitted gap is zero, with 95 % intervals",
+        "which the fitted gap is zero, with 95 % intervals (this data)",
         evidence.details.crossovers,
         NAME, BENCHMARK,
         Column("students", WORDS, lambda c: ", ".join(c.students)),
@@ -99,8 +100,9 @@ def budget_points(evidence: Evidence) -> Table:
     """Accuracy and share finished at every token budget."""
     return table(
         "token-budgets",
-        "Accuracy by token budget, with 95 % intervals. Cut: the first so many tokens of one answer. Forced: the same, "
-        "then the answer asked for at once. Thinking: after a share of its own reasoning",
+        "Accuracy by token budget, with 95 % intervals (of finished: this data, with one seed these checkpoints). Cut: "
+        "the first so many tokens of one answer. Forced: the same, then the answer asked for at once. Thinking: after "
+        "a share of its own reasoning",
         evidence.details.budget_points,
         STUDENT, ARM, BENCHMARK,
         Column("kind", WORDS, lambda b: b.kind),
@@ -153,7 +155,7 @@ def loops(evidence: Evidence) -> Table:
     """Answers that repeat themselves to the end."""
     return table(
         "loops",
-        "Answers that end in a loop, with 95 % intervals",
+        "Answers that end in a loop, with 95 % intervals (this data, with one seed these checkpoints)",
         evidence.details.loops,
         STUDENT, ARM, BENCHMARK,
         Column("answers", COUNT, lambda r: r.answers),
@@ -262,7 +264,9 @@ def published(evidence: Evidence) -> Table:
         Column("number", WORDS, lambda p: p.label),
         Column("from", WORDS, lambda p: p.source),
         Column("published", PRINTED, lambda p: p.published),
-        *measured("measured", HUNDREDTHS, lambda p: p.measured, lambda p: p.interval),
+        Column("measured", HUNDREDTHS, lambda p: p.measured),
+        Column("this data", HUNDREDTHS_SPAN, lambda p: p.data),
+        Column("these checkpoints", HUNDREDTHS_SPAN, lambda p: p.checkpoints),
         Column("n", WORDS, lambda p: p.n),
     )
 

@@ -177,7 +177,7 @@ def agreement(evidence: Evidence) -> Table:
     """What later verifiers of the chain say."""
     return table(
         "agreement",
-        "What later verifiers of the chain say of whole traces, all seeds, with 95 % intervals",
+        "What later verifiers of the chain say of whole traces, all seeds, with 95 % intervals, traces resampled",
         evidence.agreement,
         Column("whose traces", WORDS, lambda a: a.whose),
         Column("verifier", WORDS, lambda a: a.verifier),
