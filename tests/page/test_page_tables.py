@@ -11,9 +11,9 @@ from html.parser import HTMLParser
 import pytest
 
 from mixdistill.page import contents, render, tables
-from mixdistill.page.tables import COUNT, POINTS, POINTS_SPAN, SHARE, WORDS, Column, Table, table
+from mixdistill.page.tables import COUNT, DF, POINTS, POINTS_SPAN, SHARE, WORDS, Column, P, Table, table
 from mixdistill.types import Interval
-from study import full
+from study import changed, full
 
 MEASURED = re.compile(r"\d+\.\d\N{NO-BREAK SPACE}%|[+\N{MINUS SIGN}]\d+\.\d")
 """A share or a signed difference that stands alone in a cell."""
@@ -206,6 +206,24 @@ def test_every_table_is_sound_latex_with_as_many_rows(name: str) -> None:
     text = tables.latex(TABLES[name])
     assert len(read_latex(text)) == len(TABLES[name].rows) + 1
     assert [text.count(mark) for mark in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+
+
+def test_a_p_near_zero_reads_as_below_a_thousandth_and_keeps_its_number_in_csv_and_json() -> None:
+    found = table(
+        "t", "p", (4.9e-4, 5e-4, 0.021, 1.0), Column("p", P, lambda p: p), Column("df", DF, lambda p: 39 * p)
+    )  # fmt: skip
+    assert found.texts == [["<0.001", "0.0"], ["0.001", "0.0"], ["0.021", "0.8"], ["1.000", "39.0"]]
+    assert "| &lt;0.001 | 0.0 |" in tables.markdown(found)
+    assert read_latex(tables.latex(found))[1] == [r"\textless{}0.001", "0.0"]
+    assert tables.csv_text(found).splitlines()[1].startswith("0.00049,")
+    assert json.loads(tables.json_text(found))["rows"][0]["p"] == 4.9e-4
+
+
+def test_p_and_degrees_of_freedom_of_the_study_are_read_so() -> None:
+    tiny = full().gaps[0].model_copy(update={"p": 1e-6, "p_holm": 2e-6, "df": 32.06})
+    (row,) = contents.tables(changed(gaps=[tiny]))["gaps"].texts
+    titles = contents.tables(changed(gaps=[tiny]))["gaps"].titles
+    assert [row[titles.index(t)] for t in ("df", "p", "p (Holm)")] == ["32.1", "<0.001", "<0.001"]
 
 
 def test_columns_in_which_nothing_stands_are_left_out() -> None:

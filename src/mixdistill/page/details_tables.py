@@ -24,12 +24,12 @@ from mixdistill.page.tables import (
     HUNDREDTHS_SPAN,
     NUMBER,
     PARTS,
-    PLAIN,
     POINTS,
     PRINTED,
     SHARE,
     WORDS,
     Column,
+    P,
     Table,
     table,
 )
@@ -228,14 +228,15 @@ def shifted(evidence: Evidence) -> Table:
     rows = [(s, token) for s in evidence.details.style for token in s.shifted]
     return table(
         "shifted-tokens",
-        "The most shifted tokens, by places off the first choice over all their occurrences: examples, chosen for it",
+        "The most shifted tokens, by places off the untuned student's first choice over all their occurrences: "
+        "examples, chosen for it",
         rows,
         Column("student", WORDS, lambda r: r[0].student),
         Column("arm", WORDS, lambda r: r[0].arm),
         Column("token", WORDS, lambda r: r[1].token),
         Column("kind", WORDS, lambda r: r[1].kind),
         Column("written", COUNT, lambda r: r[1].count),
-        Column("mean rank", PLAIN, lambda r: round(r[1].rank, 1)),
+        Column("places off", COUNT, lambda r: round(r[1].count * (r[1].rank - 1))),
         heads=2,
     )
 
@@ -250,7 +251,7 @@ def averages(evidence: Evidence) -> Table:
         Column("weights", PARTS, lambda a: a.weights),
         Column("too few problems to decide", WORDS, lambda a: ", ".join(a.left_out)),
         *differed("average gap"),
-        Column("p", PLAIN, lambda a: a.p),
+        Column("p", P, lambda a: a.p),
         Column("verdict", WORDS, lambda a: a.verdict), PROBLEMS, SEEDS,
     )  # fmt: skip
 
@@ -283,7 +284,7 @@ def looks(evidence: Evidence) -> Table:
         Column("look", COUNT, lambda row: row.look),
         SEEDS, PROBLEMS,
         Column("gap then", PRINTED, lambda row: row.delta),
-        Column("p then", PLAIN, lambda row: row.p),
+        Column("p then", P, lambda row: row.p),
         Column("p was paid for", WORDS, lambda row: f"× {row.paid:g}" if row.paid else "nothing left"),
         Column("verdict then", WORDS, lambda row: row.verdict),
     )  # fmt: skip
