@@ -57,7 +57,7 @@ def test_a_mean_over_benchmarks_is_plain_and_a_benchmark_is_its_own(study: Recip
         "2 seeds, 6 problems",
         "2 seeds, 4 problems",
         "2 seeds, 2 problems",
-        "1 seed, 6 problems",
+        "6 problems",
     ]
 
 

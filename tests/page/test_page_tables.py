@@ -226,6 +226,48 @@ def test_p_and_degrees_of_freedom_of_the_study_are_read_so() -> None:
     assert [row[titles.index(t)] for t in ("df", "p", "p (Holm)")] == ["32.1", "<0.001", "<0.001"]
 
 
+def one_arm(name: str) -> dict[str, Table]:
+    """The tables of a study in which every row about an arm is about this one."""
+    evidence = full()
+    update = {
+        field: [row.model_copy(update={"arm": name}) for row in rows]
+        for field, rows in evidence.details
+        if isinstance(rows, list) and rows and hasattr(rows[0], "arm")
+    }
+    accuracies = [row.model_copy(update={"arm": name}) for row in evidence.accuracies]
+    readings = [row.model_copy(update={"arm": name}) for row in evidence.readings]
+    details = evidence.details.model_copy(update=update)
+    return contents.tables(changed(details=details, accuracies=accuracies, readings=readings))
+
+
+ABOUT_ARMS = {
+    "costs", "token-budgets", "loops", "pass-at-k", "wordings", "forgotten", "style", "shifted-tokens", "outcomes",
+    "accuracies", "readings",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(ABOUT_ARMS))
+def test_arms_are_named_in_words(name: str) -> None:
+    found = one_arm("mix@loss_tokens")[name]
+    place = found.titles.index("arm")
+    assert {row[place] for row in found.texts} == {"mix (by loss tokens)"}
+
+
+def test_arms_of_a_pair_and_of_audited_traces_are_named_in_words() -> None:
+    pair = full().gaps[0].model_copy(update={"arms": ("long@loss_tokens", "short@loss_tokens")})
+    whose = full().agreement[0].model_copy(update={"whose": "student/s/long@loss_tokens/signs"})
+    found = contents.tables(changed(gaps=[pair], agreement=[whose]))
+    assert "long (by loss tokens) − short (by loss tokens)" in found["gaps"].texts[0]
+    assert found["agreement"].texts[0][0] == "student/s/long (by loss tokens)/signs"
+
+
+@pytest.mark.parametrize("name", sorted(ABOUT_ARMS))
+def test_seeds_of_the_untuned_student_are_an_empty_cell(name: str) -> None:
+    rows = list(csv.DictReader(io.StringIO(tables.csv_text(one_arm("base")[name]))))
+    assert rows and {row.get("seeds", "") for row in rows} == {""}
+    assert "seeds" in one_arm("mix")[name].titles or name in ("style", "shifted-tokens", "readings")
+
+
 def test_columns_in_which_nothing_stands_are_left_out() -> None:
     assert example("a").titles == ["name", "gap", "gap: interval", "problems"]
     assert example().titles == []

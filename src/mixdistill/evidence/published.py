@@ -51,7 +51,8 @@ def _measured(
     kept = {key: {s: v for s, v in by_seed.items() if s in seeds or s is None} for key, by_seed in scores.items()}
     weight = 1 / len(benchmarks)
     problems = sum(len(next(iter(kept[arms[0], b].values()))) for b in benchmarks)
-    n = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}, {problems:,} problems"
+    trained = "" if seeds == {None} else f"{len(seeds)} seed{'s' * (len(seeds) > 1)}, "
+    n = f"{trained}{problems:,} problems"
     if given.arm:
         mean = averages.mean_interval([(weight, stats.matrix(kept[given.arm, b])) for b in benchmarks])
         return mean.mean, mean.checkpoints, mean.data, n

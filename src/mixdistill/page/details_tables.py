@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mixdistill.arms import spoken
 from mixdistill.page.charts import crossing_span
 from mixdistill.page.study_tables import (
     ARM,
+    ARM_SEEDS,
     BENCHMARK,
     CAPPED,
     PAIR,
@@ -70,7 +72,7 @@ def costs(evidence: Evidence) -> Table:
         *measured("tokens per correct answer", NUMBER, lambda c: c.tokens_per_correct, lambda c: c.correct_interval),
         *measured("seconds", NUMBER, lambda c: c.seconds, lambda c: c.seconds_interval),
         Column("answers", COUNT, lambda c: c.answers),
-        PROBLEMS, SEEDS,
+        PROBLEMS, ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 
@@ -109,7 +111,7 @@ def budget_points(evidence: Evidence) -> Table:
         Column("at", WORDS, lambda b: f"{100 * b.at:.0f} %" if b.kind == "thinking" else number(b.at)),
         *correct(),
         *measured("finished", SHARE, lambda b: b.finished, lambda b: b.finished_interval),
-        PROBLEMS, SEEDS,
+        PROBLEMS, ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 
@@ -162,7 +164,7 @@ def loops(evidence: Evidence) -> Table:
         Column("looped", COUNT, lambda r: r.looped),
         *measured("share", SHARE, lambda r: r.share, lambda r: r.interval),
         PROBLEMS,
-        SEEDS,
+        ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 
@@ -176,7 +178,7 @@ def pass_at(evidence: Evidence) -> Table:
         STUDENT, ARM, BENCHMARK,
         Column("samples", COUNT, lambda p: p.samples),
         Column("k", COUNT, lambda p: p.k),
-        *correct("correct"), PROBLEMS, SEEDS,
+        *correct("correct"), PROBLEMS, ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 
@@ -189,7 +191,7 @@ def paraphrased(evidence: Evidence) -> Table:
         evidence.details.paraphrased,
         STUDENT, ARM, BENCHMARK,
         Column("wording", WORDS, lambda p: p.wording or "the study's own"),
-        *correct(), PROBLEMS, SEEDS,
+        *correct(), PROBLEMS, ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 
@@ -201,7 +203,7 @@ def forgotten(evidence: Evidence) -> Table:
         "Every arm minus the untuned student on benchmarks that guard what it could before, in percentage points with "
         "95 % intervals",
         evidence.details.forgotten,
-        STUDENT, ARM, BENCHMARK, *differed("change"), PROBLEMS, SEEDS,
+        STUDENT, ARM, BENCHMARK, *differed("change"), PROBLEMS, ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 
@@ -232,7 +234,7 @@ def shifted(evidence: Evidence) -> Table:
         "examples, chosen for it",
         rows,
         Column("student", WORDS, lambda r: r[0].student),
-        Column("arm", WORDS, lambda r: r[0].arm),
+        Column("arm", WORDS, lambda r: spoken(r[0].arm)),
         Column("token", WORDS, lambda r: r[1].token),
         Column("kind", WORDS, lambda r: r[1].kind),
         Column("written", COUNT, lambda r: r[1].count),
