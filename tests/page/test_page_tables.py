@@ -219,6 +219,20 @@ def test_a_p_near_zero_reads_as_below_a_thousandth_and_keeps_its_number_in_csv_a
     assert json.loads(tables.json_text(found))["rows"][0]["p"] == 4.9e-4
 
 
+def test_gap_of_an_earlier_look_has_its_sign() -> None:
+    (look,) = full().details.looks
+    for delta, said in ((0.2, "+20.0"), (-0.2, "−20.0")):
+        details = full().details.model_copy(update={"looks": [look.model_copy(update={"delta": delta})]})
+        found = contents.tables(changed(details=details))["looks"]
+        assert found.texts[0][found.titles.index("gap then")] == said
+
+
+def test_shifted_tokens_are_listed_with_what_they_were_chosen_for() -> None:
+    found = TABLES["shifted-tokens"]
+    assert found.titles == ["student", "arm", "token", "kind", "written", "places off"]
+    assert found.texts == [["s", "long", "Wait", "style", "213", "12,844"]]
+
+
 def test_p_and_degrees_of_freedom_of_the_study_are_read_so() -> None:
     tiny = full().gaps[0].model_copy(update={"p": 1e-6, "p_holm": 2e-6, "df": 32.06})
     (row,) = contents.tables(changed(gaps=[tiny]))["gaps"].texts

@@ -53,7 +53,9 @@ HUNDREDTHS = Kind("hundredths", lambda value: f"{100 * value:.1f}".replace("-", 
 """A share or a difference in 0..1 as publications print them: 45.8."""
 HUNDREDTHS_SPAN = Kind("hundredths_span", lambda i: f"{HUNDREDTHS.text(i.low)} to {HUNDREDTHS.text(i.high)}")
 PRINTED = Kind("printed", HUNDREDTHS.text)
-"""The same as somebody printed it, or as it stood before: has no interval."""
+"""The same as somebody printed it: has no interval."""
+THEN = Kind("then", points)
+"""A difference as it stood before, of which no interval was kept."""
 PARTS = Kind("parts", shares, words=True)
 """Parts of a whole by name, given beforehand and not measured."""
 
