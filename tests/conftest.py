@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mixdistill import pipeline, units
+from mixdistill import pipeline, resolve, units
+
+with suppress(ImportError):  # not in the environment with real vLLM
+    from hypothesis import settings
+
+    settings.register_profile("untimed", deadline=None)  # machines are busy
+    settings.load_profile("untimed")
 
 DATA_STAGES = ("generate", "verify", "analyze", "mix")
 
@@ -62,6 +69,12 @@ class Watching:
 
     def unit(self, unit: units.Unit, error: BaseException | None, seconds: float, counts: dict[str, Any]) -> None:
         self.ended.append(unit.label)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another test took from a variable is no secret here."""
+    monkeypatch.setattr(resolve, "_substituted", {})
 
 
 @pytest.fixture

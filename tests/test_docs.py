@@ -157,11 +157,7 @@ def test_every_part_of_the_page_is_explained_in_its_order():
 
 
 def test_tables_are_read_as_the_page_about_them_says(tmp_path: Path):
-    for name, content in files.beside(study.full(), []):
-        if name.endswith(".json"):
-            path = tmp_path / "runs" / "demo" / "report" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+    files.write(tmp_path / "runs" / "demo" / "report", study.full(), [])
     (block,) = blocks("report", "python")
     ran = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert ran.stdout.startswith("[('s', -0.184, {'low': -0.4, 'high': 0.032}, \"can't tell\"),")
@@ -222,6 +218,11 @@ def test_the_facts_of_a_mix_that_are_shown_are_those_of_a_draw(tmp_path: Path):
     shown = json.loads(block)
     shares = {t: round(n, 2) for t, n in drawn.facts["share_loss_tokens"].items()}
     assert shown == {k: v for k, v in (drawn.facts | {"share_loss_tokens": shares}).items() if k in shown}
+
+
+def test_the_prompts_that_have_other_words_are_those_that_are_named():
+    (named,) = re.findall(r"Three are shipped for each\sof the prompts ([^;]*);", PAGES["evaluation"])
+    assert set(re.findall(r"`(\w+)`", named)) == {"plain", *prompts.shipped()}
 
 
 def test_the_options_of_the_mixtures_are_those_that_are_listed():

@@ -195,6 +195,32 @@ class Solver:
             )
 
 
+def test_a_trace_whose_request_failed_is_an_error_at_every_point_and_asked_for_nothing(
+    model, template, tmp_path, monkeypatch
+):
+    asked = []
+
+    class Fails(Solver):
+        def generate(self, requests):
+            asked.extend(requests)
+            for position, completion in super().generate(requests):
+                failed = position == 0 and not requests[0].begun
+                yield position, Completion(error="boom") if failed else completion
+
+    monkeypatch.setattr("mixdistill.students.make_backend", lambda *a: Fails(template))
+    recipe = tiny.study(model, **ONE, error_rate=0.3, evaluate={"forced": True, "thinking": [0.5], "force_tokens": 5})
+    store, state = _base(recipe, tmp_path)
+    traces = store.read(store.folder("evaluate", "t", "base", "signs"), Trace, "traces")
+    (lost,) = [t.id for t in traces if t.error]
+    rows = _rows(store)
+    assert state is State.DONE
+    assert [(r.kind, r.answer_id, r.tokens, r.outcome) for r in rows if r.trace_id == lost] == [
+        ("forced", None, 0, Outcome.ERROR), ("thinking", None, 0, Outcome.ERROR),
+    ]  # fmt: skip
+    assert len(rows) == 2 * len(traces)
+    assert sum(bool(r.begun) for r in asked) == 2 * (len(traces) - 1)
+
+
 @pytest.mark.parametrize("most", [{"backend": "vllm", "backend_options": {"max_model_len": 28}}, {}])
 def test_a_beginning_leaves_room_in_the_context_that_the_engine_is_started_with(
     model, template, tmp_path, monkeypatch, most
@@ -223,6 +249,8 @@ def test_the_engine_s_context_counts_however_it_is_started():
     assert [context(n, **served) for n in (32768, 2048, None)] == [4096, 2048, 4096]
     assert context(32768, serve={"engine": "vllm"}) == 32768
     assert context(32768, backend="vllm", backend_options={"max_model_len": 4096}) == 4096
+    assert context(32768, backend="vllm", backend_options={"max_model_len": "4096"}) == 4096, "out of the environment"
+    assert context(32768, backend="vllm", backend_options={"engine": {"max_model_len": 2048}}) == 2048
     assert context(None) is None
 
 

@@ -16,6 +16,7 @@ from mixdistill import chain, fragments, problems, prompts, recipe, resolve
 from mixdistill.errors import RecipeError
 from mixdistill.recipe import Recipe
 from mixdistill.types import Outcome, Problem, Trace
+from mixdistill.yaml_text import parse_yaml
 
 FOLDER = Path(mixdistill.__file__).parent / "benchmarks"
 NAMES = [
@@ -246,6 +247,10 @@ def test_a_study_s_chain_judges_every_benchmark_that_its_first_verifier_does():
     assert of.on("gpqa-diamond").verify.name == "choice"
     own = study_of(own_of("math", timeout=3, deadline=9), verify=CHAIN).on("a").verify
     assert (own.name, own.deadline, own.chain[0].options) == ("math+judge", 9, {"timeout": 3})
+    said = study_of(own_of("math", deadline=20), verify=CHAIN)
+    assert said.on("a").verify.deadline == 20, "the default, and said all the same"
+    for study in (said, study_of(own_of("math"), verify=CHAIN)):  # as it stands in the run folder
+        assert recipe.build(parse_yaml(recipe.render(study), "")).on("a").verify == study.on("a").verify
     again = recipe.build(recipe.parse_yaml(recipe.render(of), "again"))
     assert again.on("olympiadbench") == of.on("olympiadbench")
 
@@ -332,6 +337,11 @@ FINDINGS: list[tuple[Any, Row, str]] = [
         own(verify={"verifier": "math", "rule": "strict"}),
         {},
         "problems.eval.a.verify.rule: which reading counts is said once (got strict); set verify.rule of the study",
+    ),
+    (
+        own(verify={"verifier": "math", "audit": 0.5}),
+        {},
+        "problems.eval.a.verify.audit: a chain has one audit (got 0.5); set verify.audit of the study",
     ),
     (
         own(verify={"verifier": "judge", "model": "owner/m"}),

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import DATA_STAGES, Notes, Watching
-from mixdistill import pipeline, units
+from conftest import DATA_STAGES, Inline, Notes, Watching
+from mixdistill import executor, pipeline, units
 from mixdistill import store as stores
 from mixdistill.commands import status
 from mixdistill.errors import Refused, StageError, StoreError
+from mixdistill.executor import enough_gpus
 from mixdistill.lab.teachers import Scripted
 from mixdistill.pipeline import STAGES
 from mixdistill.recipe import build, load
@@ -822,25 +823,70 @@ def test_the_largest_units_come_first_and_those_of_one_engine_after_one_another(
     assert order == ["c", "base/a", "a", "base/b", "b", "e", "d"]
 
 
-@pytest.mark.parametrize("where", ["backend_options", "serve"])
-def test_a_student_that_vllm_spreads_over_gpus_is_evaluated_by_a_worker_that_has_as_many(raw, where):
-    raw["students"]["s"] |= {where: {"tensor_parallel_size": 4}} | ({} if where == "serve" else {"backend": "vllm"})
-    recipe = build(raw)
-    assert pipeline.processes(recipe, "evaluate") == (4, f"students.s.{where}.tensor_parallel_size")
-    assert [pipeline.processes(recipe, stage)[0] for stage in STAGES if stage != "evaluate"] == [1] * 7
+WIDE = """
+from mixdistill.lab.teachers import Scripted
+
+VERSION = "1"
 
 
-def test_a_served_teacher_that_is_spread_over_gpus_is_asked_by_a_worker_that_has_as_many(raw):
-    raw["teachers"]["long"] = {"backend": "openai", "model": "m", "serve": {"tensor_parallel_size": 2}}
-    recipe = build(raw)
-    assert pipeline.processes(recipe, "generate") == (2, "teachers.long.serve.tensor_parallel_size")
-    assert pipeline.processes(recipe, "evaluate")[0] == 1
-    raw["train"] = {"num_processes": 3}
-    assert pipeline.processes(build(raw), "train") == (3, "train.num_processes")
+class Wide(Scripted):
+    NOT_IDENTITY = frozenset({"tensor_parallel_size"})
+
+    def __init__(self, model, *, tensor_parallel_size=1):
+        super().__init__(model)
+"""
+"""A teacher that says how many GPUs it takes."""
 
 
-def test_a_stage_whose_model_wants_more_gpus_than_there_are_is_refused_by_the_key_that_says_so(raw, store, monkeypatch):
+class Spreading(Inline):
+    """Notes what is carried out, and on how many GPUs."""
+
+    noted: list[Any] = []
+
+    def spread(self, processes: int, key: str = "") -> None:
+        enough_gpus(executor.gpus(), processes, key)
+        self.noted.append(processes)
+
+    def map(self, fn: Any, jobs: Any, **how: Any) -> Any:
+        self.noted.append([job[1].label for job in jobs])
+        yield from super().map(fn, jobs, **how)
+
+
+@pytest.fixture
+def spreading(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    monkeypatch.setattr(pipeline, "Local", Spreading)
+    monkeypatch.setattr(Spreading, "noted", [])
+    return Spreading.noted
+
+
+def test_a_stage_with_work_for_more_gpus_than_there_are_is_refused_by_the_key_that_says_so(
+    raw, store, tmp_path, monkeypatch, spreading
+):
+    (tmp_path / "wide.py").write_text(WIDE)
+    raw["teachers"]["long"] |= {"backend": f"{tmp_path}/wide.py:Wide", "tensor_parallel_size": 2}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setattr(pipeline, "processes", lambda recipe, stage: (2, "students.s.serve.tensor_parallel_size"))
-    with pytest.raises(StageError, match=r"^students\.s\.serve\.tensor_parallel_size: needs a GPU for each process"):
+    refused = r"^teachers\.long\.tensor_parallel_size: needs a GPU for each process \(got 2, and 1 here\); lower it$"
+    with pytest.raises(StageError, match=refused):
         go(raw, store)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert go(raw, store) == []
+    assert spreading == [2, ["generate/long", "generate/short"]]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert go(raw, store, DATA_STAGES) == [], "its traces were bought on a larger machine"
+    raw["teachers"]["long"]["samples"] = 2
+    with pytest.raises(StageError, match=refused):
+        go(raw, store)
+
+
+def test_units_that_take_as_many_gpus_are_carried_out_together_those_that_take_most_first(
+    raw, store, monkeypatch, spreading
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    raw["arms"]["wide"] = {"weights": {"long": 1}, "train": {"num_processes": 2}}
+    assert go(raw, store, DATA_STAGES) == []
+    spreading.clear()
+    monkeypatch.setattr(pipeline, "work", lambda stage, unit, recipe, store: (0.0, {}))
+    assert go(raw, store, ("train",)) == []
+    arms = [[label.split("/")[2] for label in labels] for labels in spreading[1::2]]
+    assert spreading[::2] == [2, 1]
+    assert [sorted(group) for group in arms] == [["wide"], ["long", "short"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 import tiny
 from mixdistill import chain, ranks
 from mixdistill.backends.transformers import load
-from mixdistill.errors import StageError
+from mixdistill.errors import StageError, StoreError
 from mixdistill.ranks import Row, rank
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
@@ -286,7 +287,7 @@ def test_an_evaluation_is_not_lost_to_a_ranking_that_fails(model, root, monkeypa
     assert marker is not None
     assert marker["facts"]["style"] == (
         "evaluate/t/short/0/signs: out of memory while its tokens are ranked under the untuned student; lower "
-        "train.micro_batch_tokens and change evaluate.style to try again, or set it to 0"
+        "train.micro_batch_tokens, or set evaluate.style to 0"
     )
     assert ("scores" in marker["tables"], ranks.TABLE in marker["tables"]) == (True, False)
     assert ranked(store, "short/0") == []
@@ -297,3 +298,20 @@ def test_an_evaluation_is_not_lost_to_a_ranking_that_fails(model, root, monkeypa
     store, _ = tiny.run(study(model), root, "evaluate")
     assert len(ranked(store, "short/0")) == 6
     assert "style" not in (store.marker(folder) or {})["facts"]
+
+
+@pytest.mark.parametrize("lost", [StoreError("ranks: no space left"), OSError(errno.ENOSPC, "No space left on device")])
+def test_where_there_is_no_room_the_unit_fails_and_goes_on_next_time(model, root, monkeypatch, lost):
+    """Another failure would be what the evaluation says for ever."""
+    store, _ = tiny.run(study(model, evaluate={"style": 0}), root, "evaluate")
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise lost
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ranks, "_ranked", full)
+        failed = tiny.failures(study(model), root, "evaluate")
+    assert failed
+    assert all("no space left" in line.lower() for line in failed)
+    tiny.run(study(model), root, "evaluate")
+    assert len(ranked(store, "short/0")) == 6

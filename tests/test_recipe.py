@@ -266,6 +266,36 @@ def test_shipped_recipes_are_known_by_name():
     assert recipes.shipped()["demo"].name == "demo.yaml"
 
 
+def _eval(raw: dict[str, Any], **benchmarks: dict[str, Any]) -> dict[str, Any]:
+    lists = {name: {"source": "lab:signs", "split": "eval", **own} for name, own in benchmarks.items()}
+    return raw | {"problems": raw["problems"] | {"eval": lists}, "primary": None}
+
+
+def test_a_benchmark_without_weight_or_with_too_few_problems_decides_nothing_that_another_can(raw):
+    small, two = {"source": "math-ai/aime24", "split": "test"}, {"source": "openai/gsm8k", "split": "test", "weight": 2}
+    only = build(_eval(raw, a={"weight": 0}, b={}))
+    assert (only.primary_or_first().benchmark, only.deciding_benchmark) == ("b", "b")
+    several = build(_eval(raw, z={"weight": 0}, aime=small, few={"limit": 99}, a={}, b={}, c=two))
+    assert (several.primary_or_first().benchmark, several.deciding_benchmark) == ("average", "c")
+    assert build(_eval(raw, aime=small, a={}, b={})).deciding_benchmark == "a", "the first of equal ones"
+    assert build(_eval(raw, g={"guard": True}, few={"limit": 99}, aime=small)).deciding_benchmark == "few"
+
+
+def test_a_primary_cap_of_the_average_is_one_that_all_of_it_has(raw):
+    sampling = {"sampling": {"max_tokens": 24}, "caps": [8, 16]}
+    declared = {"contrast": "long_cot_gap", "benchmark": "average"}
+
+    def primary(cap: int, **own: Any) -> Any:
+        study = _eval(raw, a={}, b=own) | {"evaluate": sampling, "primary": {**declared, "max_tokens": cap}}
+        return build(study).primary_or_first()
+
+    assert primary(24).max_tokens is None, "the generation's own limit"
+    assert primary(8).max_tokens == 8
+    with pytest.raises(RecipeError) as e:
+        primary(16, sampling={"max_tokens": 12})
+    assert "primary.max_tokens: 16 is no cap below the limit of b (12); take a smaller one" in str(e.value)
+
+
 def test_a_primary_cap_equal_to_the_generation_limit_means_the_whole_generation():
     recipe = load("demo-quick", ["primary.max_tokens=160"])
     assert recipe.primary is not None and recipe.primary.max_tokens == 160

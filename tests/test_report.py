@@ -74,6 +74,26 @@ def test_every_chart_and_table_is_a_file_beside_the_page(store):
     assert [row["gap"] for row in gaps] == [g.delta for g in _evidence(store).gaps]
 
 
+def test_a_file_beside_the_page_that_is_there_already_is_neither_drawn_nor_written_again(store, monkeypatch):
+    import vl_convert
+
+    from mixdistill.page import files
+
+    evidence, report = _evidence(store), store.root / "report"
+    declared = [g for g in evidence.gaps if g.name == "long_cot_gap" and g.group == "all"]
+    files.write(report, evidence, declared)
+    written: list[str] = []
+    monkeypatch.setattr(files, "write_atomically", lambda path, content: written.append(path.name))
+    monkeypatch.setattr(vl_convert, "svg_to_png", lambda svg, scale: b"")
+    files.write(report, evidence, declared)
+    assert written == []
+    (report / "figures" / "gap.png").unlink()
+    (report / "figures" / "accuracy-t.svg").write_text("older")
+    (report / "tables" / "gaps.md").write_text("older")
+    files.write(report, evidence, declared)
+    assert sorted(written) == ["accuracy-t.png", "accuracy-t.svg", "gap.png", "gap.svg", "gaps.md"]
+
+
 def test_files_of_an_earlier_report_go_where_they_are_no_longer_made(store, study):
     stale = store.root / "report" / "figures" / "size-old.svg"
     stale.write_text("old")
@@ -149,6 +169,8 @@ def test_summary_says_once_how_many_seeds_and_problems_and_which_contrasts_were_
     assert "Points of accuracy, 500 problems; 95 % intervals. * the declared contrast, of 2 students: Holm's p" in other
     undeclared = [gap.model_copy(update={"primary": False}) for gap in gaps]
     assert "Nothing was declared: exploratory." in summary(changed(gaps=undeclared, primary=None))
+    assert "The declared contrast was not measured: exploratory." in summary(changed(gaps=undeclared))
+    assert "Points of accuracy" not in summary(changed(gaps=[]))
 
 
 def test_summary_names_missing_cells_and_red_confounds(store):
@@ -255,7 +277,9 @@ def test_report_of_a_run_without_any_evaluation_says_so(study, tmp_path):
     store, _ = tiny.run(study, tmp_path, "generate", "verify", "report")
     text = (store.root / "report" / "summary.txt").read_text()
     first = text.strip().splitlines()[0]
-    assert first.startswith("No verdict: long_cot_gap on signs was not measured (4 of 4 trainings missing")
+    assert first.startswith(
+        "No verdict: long_cot_gap on signs was not measured (4 of 4 trainings and evaluations of 1 cell"
+    )
 
 
 def test_failed_cell_does_not_block_the_report(model, tmp_path):
@@ -266,7 +290,5 @@ def test_failed_cell_does_not_block_the_report(model, tmp_path):
     assert any(f.startswith("mix/u/long/0: ") for f in failures)
     assert any(f.startswith("train/u/long/0: not run") for f in failures)
     evidence = _evidence(Store(tmp_path))
-    assert sorted(evidence.missing) == [
-        f"u/{arm}/0: not evaluated on signs; run the recipe again" for arm in ("long", "short")
-    ]
+    assert sorted(evidence.missing) == [f"u/{arm}/0: not trained; run the recipe again" for arm in ("long", "short")]
     assert {g.student for g in evidence.gaps if g.name == "long_cot_gap"} == {"t"}

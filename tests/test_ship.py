@@ -289,12 +289,33 @@ def test_the_best_arm_on_the_benchmark_is_shipped_and_of_equal_ones_the_first(ro
     assert call(root).arm == "short"
 
 
-def _score(root: Path, cell: str, correct: int) -> None:
+def test_arms_are_ranked_by_the_average_where_that_is_primary_and_never_in_other_words(root, monkeypatch):
+    from mixdistill.evidence import averages
+
+    store, recipe = Store(root), load(root / "recipe.yaml")
+    for arm, (one, other) in {"base": (1, 1), "long/0": (9, 1), "short/0": (4, 8), "short~nice/0": (10, 10)}.items():
+        for benchmark, correct in (("signs", one), ("other", other)):
+            if not (root / f"evaluate/t/{arm}/{benchmark}").exists():
+                shutil.copytree(root / "evaluate/t/base/signs", root / f"evaluate/t/{arm}/{benchmark}")
+            _score(root, arm, correct, benchmark)
+    cells = [("t", "base"), ("t", "long", "0"), ("t", "short", "0"), ("t", "short~nice", "0")]
+    done = [(Unit("evaluate", (*cell, b), {}), State.DONE) for cell in cells for b in ("signs", "other")]
+    monkeypatch.setattr(ship, "plan", lambda *_: done)
+    monkeypatch.setattr(averages.verdicts, "FEWEST", 2)
+    monkeypatch.setattr(Store, "problem_ids", lambda self, name: ("a", "b"))
+    both = {**recipe.problems.eval, "other": recipe.problems.eval["signs"].model_copy(update={"weight": 3.0})}
+    study = recipe.model_copy(update={"problems": recipe.problems.model_copy(update={"eval": both})})
+    where, ranked = ship.supported(study, store, "t", None)
+    assert where == "average"
+    assert [(s.name, round(s.accuracy, 3)) for s in ranked] == [("short", 0.7), ("long", 0.3), ("base", 0.1)]
+
+
+def _score(root: Path, cell: str, correct: int, benchmark: str = "signs") -> None:
     """So many answers of an evaluation are correct, at every cap."""
     from mixdistill.types import Score
 
     store = Store(root)
-    folder = store.folder("evaluate", "t", *cell.split("/"), "signs")
+    folder = store.folder("evaluate", "t", *cell.split("/"), benchmark)
     rows = store.read(folder, Score, "scores")
     new = [
         s.model_copy(update={"correct": correct, "incorrect": 10 - correct, "no_answer": 0, "truncated": 0, "error": 0})

@@ -1,10 +1,13 @@
-"""Files that are whole or not there, what a full disk says, and hashes of content."""
+"""Files that are whole or not there, what a full disk says, hashes of content, and the size of a model."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
+import math
 import os
+import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +60,16 @@ def file_hash(path: Path) -> str:
 def _digest(file: Path) -> bytes:
     with open(file, "rb") as f:
         return hashlib.file_digest(f, "sha256").digest()
+
+
+def parameters(folder: Path) -> int:
+    """Weights in a model folder, from the headers of its safetensors files; 0 where there are none."""
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with open(path, "rb") as f:
+            header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        total += sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    return total
 
 
 def versions() -> dict[str, str]:

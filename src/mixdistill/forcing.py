@@ -46,7 +46,7 @@ class Cut(NamedTuple):
     point: Point
     trace: Trace
     prefix: list[int] | None
-    """Tokens the assistant's turn begins with; None: it had ended before, and stands."""
+    """Tokens the assistant's turn begins with; None: it had ended before, and stands, or its request failed."""
     kept: int
     """Tokens of the trace that are left."""
 
@@ -87,6 +87,8 @@ def written(trace: Trace, template: Template) -> list[int]:
 
 def cut_at(trace: Trace, point: Point, template: Template, text: str, room: int | None = None) -> Cut:
     """A trace cut at a point. `room`: most tokens before the text that asks for the answer."""
+    if trace.error is not None:
+        return Cut(point, trace, None, 0)
     ids = written(trace, template)
     ended = trace.finish_reason == "stop"
     if point.kind == "forced":
@@ -149,12 +151,7 @@ def ask(
     prompts = {p.id: asked.prompt(p) for p in asked.problems}
     spared = most + len(template.encode(OPEN + CLOSE + text))
     rooms = {p: None if context is None else context - spared - len(template.prompt_ids(q)) for p, q in prompts.items()}
-    cuts = [
-        cut_at(trace, point, template, text, rooms[trace.problem_id])
-        for trace in traces
-        if trace.error is None
-        for point in asked.points
-    ]
+    cuts = [cut_at(t, point, template, text, rooms[t.problem_id]) for t in traces for point in asked.points]
     begun = {cut.key: cut for cut in cuts if cut.prefix is not None}
     buying = Buying(
         author=f"{asked.author}/{FOLDER}",

@@ -9,10 +9,29 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixdistill.yaml_text import parse_yaml
 
+if TYPE_CHECKING:
+    from mixdistill.sections import Source
+
+ROWS = {
+    "openai/gsm8k": {"train": 7473, "test": 1319},
+    "HuggingFaceH4/MATH-500": {"test": 500},
+    "nlile/hendrycks-MATH-benchmark": {"train": 12000, "test": 500},
+    "open-r1/OpenR1-Math-220k": {"train": 93733},
+    "math-ai/amc23": {"test": 40},
+    "math-ai/aime24": {"test": 30},
+    "math-ai/aime25": {"test": 30},
+    "HuggingFaceH4/aime_2024": {"train": 30},
+    "Hothan/OlympiadBench": {"train": 674},
+    "DigitalLearningGmbH/MATH-lighteval": {"train": 7500, "test": 5000},
+    "Idavidrein/gpqa": {"train": 198},
+    "TIGER-Lab/MMLU-Pro": {"test": 12032},
+    "google/IFEval": {"train": 541},
+}
+"""Rows of well-known data sets on the hub: id -> split -> how many, in the subset that is usually taken."""
 OF_SOURCE = ("subset", "split")
 """Keys that speak about a fragment's own data set, and go with it."""
 
@@ -20,6 +39,16 @@ OF_SOURCE = ("subset", "split")
 def shipped() -> dict[str, Path]:
     """Benchmarks that come with the package: name -> file."""
     return {p.stem: p for p in sorted((Path(__file__).parent / "benchmarks").glob("*.yaml"))}
+
+
+def known_rows(source: Source) -> int | None:
+    """How many problems a list has, before it is read; None where that is not known."""
+    rows = ROWS.get(source.source, {}).get(source.split)
+    if rows is None:
+        return source.limit
+    low, high = source.part or (0.0, 1.0)
+    left = max(0, round(rows * (high - low)) - source.skip)
+    return left if source.limit is None else min(left, source.limit)
 
 
 @cache

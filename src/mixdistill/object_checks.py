@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mixdistill import asking, prompts, resolve
+from mixdistill import asking, gpu_needs, prompts, resolve
 from mixdistill.errors import MixdistillError, did_you_mean, said
 from mixdistill.findings import findings, shown
 from mixdistill.mixing import mixtures
@@ -59,7 +59,8 @@ def _check_asking(where: str, judge: Any, options: dict[str, Any]) -> list[str]:
         found.append(f"{where}.prompt: {e}")
     # The section's own name, so that a wrong key is told from the backend's options.
     also = type(made).model_fields
-    return found + check_object(where, "backend", made.backend, made.options, also=also)
+    found += check_object(where, "backend", made.backend, made.options, also=also)
+    return found + gpu_needs.findings(where, made.backend, made.options)
 
 
 def check_chain(recipe: Recipe) -> list[str]:
@@ -97,6 +98,8 @@ def check_own_verifier(where: str, verify: Verify) -> list[str]:
         return [f"{where}.verifier: a chain (got {verify.name}); name one here, or put the chain in the study's verify"]
     if verify.rule:
         return [f"{where}.rule: which reading counts is said once (got {verify.rule}); set verify.rule of the study"]
+    if verify.audit != Verify.model_fields["audit"].default:  # which earlier versions wrote into run folders
+        return [f"{where}.audit: a chain has one audit (got {verify.audit:g}); set verify.audit of the study"]
     (link,) = verify.chain
     found = check_object(where, "verifier", link.name, link.options, also=type(verify).model_fields)
     if not found and asking.asks(link.name):
@@ -125,7 +128,8 @@ def check_sampler(where: str, student: Student) -> list[str]:
     backend = resolve.load(resolve.reference("backend", student.backend))
     ours = [key for key in ("dtype", "chat_template_kwargs") if key in student.backend_options]
     found = [f"{where}.backend_options.{key}: follows from the student; leave it out" for key in ours]
-    return found + resolve.check_options(f"{where}.backend_options", backend, student.backend_options)
+    found += resolve.check_options(f"{where}.backend_options", backend, student.backend_options)
+    return found + gpu_needs.findings(f"{where}.backend_options", student.backend, student.backend_options)
 
 
 def check_served_as(recipe: Recipe, name: str) -> list[str]:

@@ -21,8 +21,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from mixdistill import interrupt, resolve
-from mixdistill.arms import BASE
+from mixdistill import gpu_needs, interrupt, resolve
 from mixdistill.asking import asks
 from mixdistill.backends import engines
 from mixdistill.errors import MixdistillError, Refused, StageError, Stopped, StoreError, said
@@ -47,7 +46,6 @@ from mixdistill.refusals import (
     refuse_stale,
     refuse_too_small,
 )
-from mixdistill.sections import Serve
 from mixdistill.store import ABSENT, MARKER, UNUSED, Store
 from mixdistill.types import content_hash
 from mixdistill.units import (
@@ -66,8 +64,6 @@ from mixdistill.units import (
 STAGES = ("generate", "verify", "analyze", "mix", "tune", "train", "evaluate", "report")
 ASKING = ("generate", "evaluate")
 """Stages with requests in flight, which the first Ctrl-C lets finish; so has verify, where a verifier asks a model."""
-TENSOR = "tensor_parallel_size"
-"""vLLM's name for how many GPUs a model is spread over."""
 SEEN_SECONDS = 5.0
 """A killed session is known to have lasted to within this."""
 
@@ -233,7 +229,6 @@ def _run_stage(
         elif s is State.DONE:  # killed after the marker
             (store.folder(unit.stage, *unit.key) / STARTED).unlink(missing_ok=True)
     todo = in_order(u for u, s in planned if s not in (State.DONE, State.BLOCKED))
-    jobs = [(stage, unit, recipe, store) for unit in todo]
 
     def idle() -> None:
         seen()
@@ -241,18 +236,20 @@ def _run_stage(
         if asked():
             watcher.stopping()
 
-    executor.spread(*processes(recipe, stage))
     store.go_on()
     with interrupt.gently(store.ask_to_stop) if _asks(stage, recipe) else nullcontext(never) as asked:
-        for job, result, error in executor.map(work, jobs, idle=idle, enough=asked):
-            unit = job[1]
-            store.clear_beat(unit.label)
-            seconds, counts = result or (0.0, {})
-            watcher.unit(unit, error, seconds, counts)
-            if error is not None:
-                failures.append(_failure(unit, error, store))
-        if asked():
-            raise KeyboardInterrupt
+        for takes, units in gpu_needs.groups(recipe, todo):
+            executor.spread(*takes)
+            jobs = [(stage, unit, recipe, store) for unit in units]
+            for job, result, error in executor.map(work, jobs, idle=idle, enough=asked):
+                unit = job[1]
+                store.clear_beat(unit.label)
+                seconds, counts = result or (0.0, {})
+                watcher.unit(unit, error, seconds, counts)
+                if error is not None:
+                    failures.append(_failure(unit, error, store))
+            if asked():
+                raise KeyboardInterrupt
     return failures
 
 
@@ -265,27 +262,6 @@ def in_order(units: Iterable[Unit]) -> list[Unit]:
         place.setdefault(name, i)
     order = sorted(zip(names, units, strict=True), key=lambda pair: (-cost[pair[0]], place[pair[0]], -pair[1].cost))
     return [unit for _, unit in order]
-
-
-def processes(recipe: Recipe, stage: str) -> tuple[int, str]:
-    """Most processes that one unit of a stage is shared by, and the key that says so: of a training, or of a model
-    that vLLM spreads over several GPUs."""
-    if stage in TRAINING:
-        each = [recipe.train_of(s, arm).num_processes for s in recipe.students for arm in (*recipe.arms, BASE)]
-        return max(each), "train.num_processes"
-    spread = [(1, TENSOR)]
-    if stage == "generate":
-        spread += [_tensor_parallel(f"teachers.{n}", t.serve, t.options) for n, t in recipe.teachers.items()]
-    elif stage == "evaluate":
-        spread += [_tensor_parallel(f"students.{n}", s.serve, s.backend_options) for n, s in recipe.students.items()]
-    return max(spread, key=lambda found: found[0])
-
-
-def _tensor_parallel(where: str, serve: Serve | None, options: dict[str, Any]) -> tuple[int, str]:
-    """GPUs that a model is spread over while it is sampled, and where that is said."""
-    if serve is not None:
-        return serve.tensor_parallel_size, f"{where}.serve.{TENSOR}"
-    return int(options.get(TENSOR, 1)), f"{where}.{'backend_options.' if where.startswith('students.') else ''}{TENSOR}"
 
 
 def _asks(stage: str, recipe: Recipe) -> bool:

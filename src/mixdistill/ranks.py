@@ -16,7 +16,7 @@ from mixdistill.arms import BASE
 from mixdistill.backends.decoding import cache_name
 from mixdistill.backends.engines import make_room
 from mixdistill.backends.transformers import load
-from mixdistill.errors import MixdistillError, StageError, Stopped, said
+from mixdistill.errors import MixdistillError, StageError, Stopped, StoreError, said
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.students import Answered, Asked, backend_options
@@ -65,12 +65,15 @@ def or_why_not(
     recipe: Recipe, store: Store, asked: Asked, answered: Answered, traces: int
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """(as `tables`, nothing) or (nothing, why not, as a fact): an evaluation that is sampled and graded is not lost to
-    what is measured of it besides."""
+    what is measured of it besides. Raises StoreError where it cannot be written, such as on a full disk: the next run
+    goes on."""
     try:
         return tables(recipe, store, asked, answered, traces), {}
-    except Stopped:
+    except (Stopped, StoreError):
         raise
     except (MixdistillError, OSError, MemoryError, RuntimeError, ValueError) as e:
+        if unwritable := store.unwritable(asked.folder, e):
+            raise unwritable from e
         store.set_aside(asked.folder / f"{TABLE}.parquet")  # it may be of other answers
         return {}, {OPTION: said(e, 300)}
 
@@ -138,7 +141,7 @@ def _ranked(
     except torch.OutOfMemoryError as e:
         raise StageError(
             f"{asked.label}: out of memory while its tokens are ranked under the untuned student; lower "
-            "train.micro_batch_tokens and change evaluate.style to try again, or set it to 0"
+            "train.micro_batch_tokens, or set evaluate.style to 0"
         ) from e
 
 

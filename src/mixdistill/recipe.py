@@ -14,7 +14,8 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from mixdistill.arms import BASE, SELF, called, of_variant
 from mixdistill.errors import RecipeError, did_you_mean
-from mixdistill.fragments import expanded, listed
+from mixdistill.evidence.verdicts import FEWEST
+from mixdistill.fragments import expanded, known_rows, listed
 from mixdistill.sections import (
     Analyze,
     Arm,
@@ -38,8 +39,6 @@ AVERAGE = "average"
 EACH_PURE = "each_pure"
 OVER_BASE = "_over_base"
 """How the contrasts end that every arm has with the untuned student by itself."""
-
-
 TAGGED = "tagged"
 """A mixture's name that stands for a blend with tags."""
 SHELVES = ("", "paper")
@@ -120,10 +119,9 @@ class Recipe(Section):
         verify = _verified(self.verify, own.verify).model_copy(update={"rule": self.verify.counts})
         return self.model_copy(update={"evaluate": self.evaluate.model_copy(update=changed), "verify": verify})
 
-    def verifier_on(self, benchmark: str) -> str:
-        """Name of a benchmark's verifier, or chain; of the average, those of all that are in it."""
-        over = self.weights_of_benchmarks if benchmark == AVERAGE else [benchmark]
-        return ", ".join(dict.fromkeys(self.on(name).verify.name for name in over))
+    def verifier_on(self, *benchmarks: str) -> str:
+        """Names of the verifiers, or chains, of one benchmark or of several."""
+        return ", ".join(dict.fromkeys(self.on(name).verify.name for name in benchmarks))
 
     def seeds_of(self, student: str) -> list[int]:
         """Seeds of a student."""
@@ -213,26 +211,33 @@ class Recipe(Section):
 
     def primary_or_first(self) -> Primary | None:
         """The declared primary comparison, or the first there is."""
-        if self.primary and self.primary.benchmark in self.problems.eval:
-            limit = self.on(self.primary.benchmark).evaluate.sampling.max_tokens
-            if self.primary.max_tokens == limit:  # the generation's own limit, said in numbers
+        if self.primary:
+            over = self.weights_of_benchmarks if self.primary.benchmark == AVERAGE else [self.primary.benchmark]
+            limits = {self.on(name).evaluate.sampling.max_tokens for name in over}
+            if limits == {self.primary.max_tokens}:  # the generation's own limit, said in numbers
                 return self.primary.model_copy(update={"max_tokens": None})
         if self.primary or not self.contrasts:
             return self.primary
-        benchmark = AVERAGE if self.weights_of_benchmarks else self._no_guards[0]
+        benchmark = AVERAGE if self.weights_of_benchmarks else self._weighty[0]
         return Primary(contrast=next(iter(self.contrasts)), benchmark=benchmark)
 
     @property
     def deciding_benchmark(self) -> str:
-        """The primary comparison's benchmark; of an average the first that is in it. What is measured on one list of
+        """The primary comparison's benchmark; of an average the one with the largest weight, of those with enough
+        problems to decide anything as far as that is known, the first of equal ones. What is measured on one list of
         problems alone is measured on this one."""
         primary = self.primary_or_first()
-        return primary.benchmark if primary and primary.benchmark in self.problems.eval else self._no_guards[0]
+        if primary and primary.benchmark in self.problems.eval:
+            return primary.benchmark
+        rows = {name: known_rows(self.problems.eval[name]) for name in self._weighty}
+        enough = [name for name, n in rows.items() if n is None or n >= FEWEST]
+        return max(enough or rows, key=lambda name: self.problems.eval[name].weight)
 
     @property
-    def _no_guards(self) -> list[str]:
-        """Benchmarks that may decide something; all of them where all are guards."""
-        return [name for name in self.problems.eval if name not in self.problems.guards] or list(self.problems.eval)
+    def _weighty(self) -> list[str]:
+        """Benchmarks that may decide something; all of them where none may."""
+        found = [name for name, b in self.problems.eval.items() if not b.guard and b.weight > 0]
+        return found or list(self.problems.eval)
 
     @property
     def weights_of_benchmarks(self) -> dict[str, float]:
@@ -246,9 +251,8 @@ def _verified(study: Verify, own: Verify | None) -> Verify:
     benchmark's options and deadline on top: a judge behind `math` sees every benchmark that `math` judges."""
     if own is None or own.verifier != study.chain[0].name:
         return own or study
-    default = Verify.model_fields["deadline"].default
-    given = {**study.model_dump(), **own.options}
-    return Verify.model_validate(given | ({"deadline": own.deadline} if own.deadline != default else {}))
+    said = own.model_dump(include=own.model_fields_set & {"deadline"})
+    return Verify.model_validate({**study.model_dump(), **own.options, **said})
 
 
 def self_of(student: str) -> str:
@@ -354,6 +358,9 @@ def render(recipe: Recipe) -> str:
     plain = recipe.model_dump(mode="json", exclude_none=True)
     if "learning_rate" not in recipe.train.model_fields_set:
         del plain["train"]["learning_rate"]  # it follows from the method
+    for name, own in ((n, b.verify) for n, b in recipe.problems.eval.items() if b.verify):
+        said = own.model_dump(mode="json", exclude_none=True, exclude_unset=True)  # what it leaves out is the study's
+        plain["problems"]["eval"][name]["verify"] = said
     return write_yaml(plain)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 from pydantic import ValidationError
 
-from mixdistill import paraphrases, prompts, resolve
+from mixdistill import gpu_needs, paraphrases, prompts, resolve
 from mixdistill.arms import SELF, called
 from mixdistill.errors import MixdistillError, did_you_mean
 from mixdistill.evidence import published
@@ -55,6 +55,7 @@ def cross_check(recipe: Recipe) -> list[str]:
         found += check_reference(f"teachers.{name}", "backend", teacher.backend, teacher)
         found += check_prompt(f"teachers.{name}", teacher)
         found += check_serve(f"teachers.{name}", teacher)
+        found += gpu_needs.findings(f"teachers.{name}", teacher.backend, teacher.options)
         found += check_sampling(f"teachers.{name}.sampling", teacher.sampling)
         found += check_samples(f"teachers.{name}", teacher)
     found += check_sampling("evaluate.sampling", recipe.evaluate.sampling)
@@ -191,21 +192,31 @@ def _check_contrasts(recipe: Recipe) -> list[str]:
         if primary.contrast not in recipe.contrasts:
             hint = did_you_mean(primary.contrast, recipe.contrasts)
             found.append(f"primary.contrast: '{primary.contrast}' is not a contrast{hint}")
-        study = recipe
+        over = [primary.benchmark]
         if primary.benchmark == AVERAGE:
+            over = list(recipe.weights_of_benchmarks)
             if not recipe.weights_of_benchmarks:
                 found.append("primary.benchmark: there is no average of fewer than two benchmarks; name the benchmark")
         elif primary.benchmark not in recipe.problems.eval:
             hint = did_you_mean(primary.benchmark, recipe.problems.eval)
             found.append(f"primary.benchmark: '{primary.benchmark}' is not a benchmark{hint}")
-        else:
-            study = recipe.on(primary.benchmark)
         if primary.benchmark in recipe.problems.guards:
             found.append(f"primary.benchmark: '{primary.benchmark}' is a guard, which decides nothing; name another")
-        known = (None, study.evaluate.sampling.max_tokens, *study.evaluate.caps)
-        if primary.max_tokens not in known:
-            found.append(f"primary.max_tokens: {primary.max_tokens} is not among evaluate.caps; add it there")
+        found += _check_cap(recipe, over)
     return found
+
+
+def _check_cap(recipe: Recipe, over: list[str]) -> list[str]:
+    """Whether the primary comparison is at a cap that every one of its benchmarks has."""
+    primary = recipe.primary_or_first()
+    if primary is None or primary.max_tokens is None:
+        return []
+    asked = {name: recipe.on(name).evaluate for name in over}
+    where = f"primary.max_tokens: {primary.max_tokens}"
+    if primary.max_tokens not in recipe.evaluate.caps:
+        return [f"{where} is not among evaluate.caps; add it there"]
+    beyond = [f"{name} ({e.sampling.max_tokens})" for name, e in asked.items() if primary.max_tokens not in e.caps]
+    return [f"{where} is no cap below the limit of {', '.join(beyond)}; take a smaller one"] if beyond else []
 
 
 def _check_benchmarks(recipe: Recipe) -> list[str]:

@@ -9,10 +9,11 @@ from pathlib import Path
 from mixdistill.errors import RecipeError, Refused, StoreError
 from mixdistill.lock import CLAIM, LOCK
 from mixdistill.prompts import KEPT
-from mixdistill.recipe import Recipe, load
+from mixdistill.recipe import Recipe
 from mixdistill.spending import SPENT
 from mixdistill.store import Store
 from mixdistill.units import STARTED, State, Unit, changed_keys, grown, lacking, made, plan, units_of
+from mixdistill.yaml_text import parse_yaml
 
 BOUGHT = ("generate", "tune", "train")
 """Stages whose rows cost money or training: a changed identity refuses instead of redoing."""
@@ -55,11 +56,20 @@ def refuse_foreign(store: Store) -> None:
 
 def refuse_other_kind(store: Store, *, smoke: bool) -> None:
     """A smoke run never goes on in a real one's folder, whose report it would write over, nor the other way round."""
-    if not (store.root / RECIPE).is_file():
-        return
-    if (load(store.root / RECIPE, resolved=False).smoke) is not smoke:
+    was = _was_smoke(store.root / RECIPE)
+    if was is not None and was is not smoke:
         what = "a run that is no smoke run" if smoke else "a smoke run"
         raise StoreError(f"{store.root}: holds {what}; choose another --out")
+
+
+def _was_smoke(recipe: Path) -> bool | None:
+    """Of the run that wrote it, maybe with another version of mixdistill; None where nobody can tell any more. Nothing
+    else of it is read."""
+    try:
+        said = parse_yaml(recipe.read_text(encoding="utf-8"), str(recipe))
+    except (OSError, ValueError, RecipeError):
+        return None
+    return said.get("smoke", False) is True if isinstance(said, dict) else None
 
 
 def refuse_other_data(stages: tuple[str, ...], recipe: Recipe, store: Store, limit: int | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from mixdistill.arms import BY, called, of_variant
@@ -22,7 +21,7 @@ from mixdistill.store import MARKER, Store
 from mixdistill.types import Gap, content_hash
 from mixdistill.units import Done, State, Unit, plan
 
-VERSION = "7"
+VERSION = "8"
 SUMMARY = "summary.txt"
 
 
@@ -65,26 +64,12 @@ def run(unit: Unit, recipe: Recipe, store: Store) -> Done:
     }
     for name, text in texts.items():
         write_atomically(folder / name, text.encode())
-    _write_beside(folder, evidence, declared)
+    files.write(folder, evidence, declared)
     rows = {name: getattr(evidence, name) for name in ("gaps", "gaps_by_rule", "gaps_by_variant")}
     tables: dict[str, Any] = {name: store.seal(folder, Gap, gaps, name) for name, gaps in rows.items()}
     tables[shown.TABLE] = traces
     counts = {"gaps": len(evidence.gaps), "cells": len(evidence.cells), "missing": len(evidence.missing)}
     return Done(counts=counts, tables=tables)
-
-
-def _write_beside(folder: Path, evidence: Evidence, declared: list[Gap]) -> None:
-    """Every chart and table as files; those of an earlier report that are no longer made go away. There are many: what
-    is there already stays, so that a report that was killed among them goes on."""
-    made = set()
-    for name, content in files.beside(evidence, declared):
-        path = folder / name
-        if not path.is_file() or path.read_bytes() != content:
-            write_atomically(path, content)
-        made.add(path)
-    for path in (*folder.glob("figures/*"), *folder.glob("tables/*")):
-        if path not in made:
-            path.unlink()
 
 
 def _markers(store: Store) -> str:
@@ -108,19 +93,25 @@ def summary(evidence: Evidence, width: int = 120) -> str:
         [f"missing: {line}" for line in evidence.missing],
         [f"next: {step}" for step in evidence.details.next_steps[:1]],
         [f"1,000 answers of {line}" for line in costs.costs_words(evidence)],
-        [_footnote(contrasts)],
+        _footnote(evidence, contrasts),
     ]
     return "".join("\n" + "".join(f"{_fit(line, width)}\n" for line in lines) for lines in paragraphs if lines)
 
 
-def _footnote(gaps: list[Gap]) -> str:
-    """What the numbers of the table are, how many of what they are over where all rows agree, and its star."""
-    counts = {what: getattr(gaps[0], what) for what in COUNTS if gaps and not _differs(gaps, what)}
+def _footnote(evidence: Evidence, gaps: list[Gap]) -> list[str]:
+    """What the numbers of the table are, how many of what they are over where all rows agree, and its star; nothing
+    without a table."""
+    if not gaps:
+        return []
+    counts = {what: getattr(gaps[0], what) for what in COUNTS if not _differs(gaps, what)}
     alike = [f"{n:,} {what if n != 1 else what[:-1]}" for what, n in counts.items()]
     family = sum(g.primary for g in gaps)
     holm = f", of {family} students: Holm's p decides its verdict" if family > 1 else ""
-    star = f"* the declared contrast{holm}; no star: exploratory." if family else "Nothing was declared: exploratory."
-    return f"{', '.join(['Points of accuracy', *alike])}; 95 % intervals. {star}"
+    star = f"* the declared contrast{holm}; no star: exploratory."
+    if not family:
+        lost = "Nothing was declared" if evidence.primary is None else "The declared contrast was not measured"
+        star = f"{lost}: exploratory."
+    return [f"{', '.join(['Points of accuracy', *alike])}; 95 % intervals. {star}"]
 
 
 COUNTS = ("seeds", "problems")

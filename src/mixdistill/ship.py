@@ -28,12 +28,13 @@ from mixdistill.arms import BASE, called
 from mixdistill.chain import grading_options
 from mixdistill.errors import StoreError
 from mixdistill.evaluate import ALL, SCORES, author
+from mixdistill.evidence import averages
 from mixdistill.files import file_hash, unwritable, write_atomically
 from mixdistill.handover import cards, gate, serving
 from mixdistill.handover.cards import Scored
 from mixdistill.handover.gate import Answers, Shipping
 from mixdistill.handover.serving import Use
-from mixdistill.recipe import Recipe
+from mixdistill.recipe import AVERAGE, Recipe
 from mixdistill.refusals import BEST, RECIPE, SHIP
 from mixdistill.resolve import model_fingerprint, model_path, redacted
 from mixdistill.store import MARKER, SET_ASIDE, Store
@@ -96,20 +97,35 @@ class Supported(NamedTuple):
 
 
 def supported(recipe: Recipe, store: Store, student: str, max_tokens: int | None) -> tuple[str, list[Supported]]:
-    """(benchmark, the arms by their mean accuracy on it, the best first; of equal ones the simpler). Base is among
-    them. At the cap where it was scored there, else at the generation's own limit.
+    """(benchmark of the primary comparison, or `average`, the arms by their mean accuracy on it, the best first; of
+    equal ones the simpler). Base is among them. At the cap where it was scored there, else at the generation's own
+    limit.
     """
-    # Arms are ranked on answers to one list of problems.
-    benchmark = recipe.deciding_benchmark
-    cap = max_tokens if max_tokens in recipe.on(benchmark).evaluate.caps else None
-    found: dict[str, list[float]] = defaultdict(list)
+    where, shares = _where(recipe, store)
+    cap = max_tokens if all(max_tokens in recipe.on(name).evaluate.caps for name in shares) else None
+    # Arm -> seed -> benchmark -> accuracy. What was asked in other words is no way in which a student is served.
+    found: dict[str, dict[tuple[str, ...], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for unit, state in plan(recipe, store, "evaluate"):
-        if state is not State.DONE or unit.key[0] != student or unit.key[-1] != benchmark:
-            continue
-        scores = store.read(store.folder("evaluate", *unit.key), Score, SCORES)
-        found[unit.key[1]] += [s.accuracy for s in scores if (s.group, s.max_tokens) == (ALL, cap)]
-    ranked = [Supported(name, sum(a) / len(a), len(a)) for name, a in found.items() if a]
-    return benchmark, sorted(ranked, key=lambda s: (-round(s.accuracy, 9), _simplicity(recipe, s.name)))
+        of, arm, *seed, benchmark = unit.key
+        if state is State.DONE and of == student and benchmark in shares and not called(arm).wording:
+            scores = store.read(store.folder("evaluate", *unit.key), Score, SCORES)
+            for score in scores:
+                if (score.group, score.max_tokens) == (ALL, cap):
+                    found[arm][tuple(seed)][benchmark] = score.accuracy
+    ranked = []
+    for arm, seeds in found.items():
+        whole = [sum(shares[b] * a for b, a in of.items()) for of in seeds.values() if of.keys() == shares.keys()]
+        ranked += [Supported(arm, sum(whole) / len(whole), len(whole))] if whole else []
+    return where, sorted(ranked, key=lambda s: (-round(s.accuracy, 9), _simplicity(recipe, s.name)))
+
+
+def _where(recipe: Recipe, store: Store) -> tuple[str, dict[str, float]]:
+    """What the primary comparison is on, and the benchmarks of that with their shares."""
+    primary = recipe.primary_or_first()
+    if primary is None or primary.benchmark != AVERAGE:
+        return recipe.deciding_benchmark, {recipe.deciding_benchmark: 1.0}
+    counts = {name: len(store.problem_ids(name)) for name in recipe.weights_of_benchmarks}
+    return AVERAGE, averages.shares(recipe.weights_of_benchmarks, counts)
 
 
 def _simplicity(recipe: Recipe, name: str) -> tuple[int, int]:

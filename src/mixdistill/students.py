@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mixdistill import chain, forcing, resolve
+from mixdistill import chain, forcing, gpu_needs, resolve
 from mixdistill.backends import endpoint
 from mixdistill.backends.swapped import Swapped
 from mixdistill.backends.transformers import in_force
@@ -148,7 +148,7 @@ def answer(recipe: Recipe, store: Store, asked: Asked) -> Answered:
 
 def _context(student: Student, of_model: int | None) -> int | None:
     """Most tokens of prompt and completion together: the model's, or fewer where its engine is started with fewer."""
-    of_engine = student.serve.max_model_len if student.serve else student.backend_options.get("max_model_len")
+    of_engine = gpu_needs.context(student.serve, student.backend_options)
     return min((n for n in (of_model, of_engine) if n is not None), default=None)
 
 

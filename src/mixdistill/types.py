@@ -236,11 +236,12 @@ class Forced(Row):
     at: float
     """Tokens, or the share; 0 is thinking off."""
     answer_id: str | None
-    """Of what it wrote then, among the traces in the folder `forced`; None: it had ended before, and stands."""
+    """Of what it wrote then, among the traces in the folder `forced`; None: the trace had ended before, and stands, or
+    its request failed."""
     tokens: int
     """Tokens written in all, without those that asked for the answer."""
     outcome: Outcome
-    """What counts, as in `Decision`; `error` too where the request failed."""
+    """What counts, as in `Decision`; `error` too where the request failed, that of the trace or of the answer."""
 
 
 class Looped(Row):

@@ -71,3 +71,10 @@ def test_rows_of_another_sampler_are_other_rows(raw: dict[str, Any]):
     assert options(backend="vllm", backend_options={"max_model_len": 300}) != engine
     assert options(serve="vllm") == options(serve={"engine": "vllm", "enforce_eager": True})
     assert options(serve="vllm") != options(serve={"engine": "vllm", "max_model_len": 300})
+
+
+def test_a_number_out_of_the_environment_is_one_and_nothing_leaves_it_to_vllm():
+    made = VLLM("m", tensor_parallel_size="2", max_model_len="512")  # ty: ignore[invalid-argument-type]
+    assert (made.engine_options["tensor_parallel_size"], made.engine_options["max_model_len"]) == (2, 512)
+    assert VLLM("m", engine={"tensor_parallel_size": "4"}).engine_options["tensor_parallel_size"] == 4
+    assert "tensor_parallel_size" not in VLLM("m", tensor_parallel_size=None).engine_options

@@ -305,6 +305,24 @@ def test_a_training_that_cannot_fit_is_refused_with_what_would(raw, monkeypatch)
     assert line.endswith("and 2 run at once, and there are 1.12 GiB; what would fit: --workers 1")
 
 
+def test_what_a_run_would_refuse_for_want_of_gpus_is_said_before_it(raw, monkeypatch):
+    monkeypatch.setattr(memory.executor, "gpus", lambda: ["0"])
+    raw["students"]["s"] |= {"backend": "vllm", "backend_options": {"tensor_parallel_size": 2}}
+    with pytest.raises(RecipeError) as e:
+        planned(raw)
+    assert e.value.findings == [
+        "recipe: students.s.backend_options.tensor_parallel_size: needs a GPU for each process (got 2, and 1 here); "
+        "lower it"
+    ]
+    raw["students"]["s"]["backend_options"] = {"tensor_parallel_size": "${GPUS_OF_S}"}
+    with pytest.raises(RecipeError) as e:
+        planned(raw)
+    assert e.value.findings == [
+        "recipe: students.s.backend_options.tensor_parallel_size: environment variable GPUS_OF_S is not set "
+        "(got '${GPUS_OF_S}'); export GPUS_OF_S=..."
+    ]
+
+
 def test_a_second_budget_and_trials_are_counted_and_said(raw):
     raw["problems"]["dev"] = {"source": "lab:signs", "split": "search", "limit": 5}
     raw["budget"] = {"per_update": 4, "also": ["loss_tokens"]}
@@ -489,6 +507,19 @@ def test_a_benchmark_that_a_studys_judge_never_sees_is_named(judged):
     raw["problems"]["eval"]["mine"] = {**raw["problems"]["eval"]["signs"], "skip": 4, "verify": {"verifier": "exact"}}
     (line,) = [line for line in planned(raw).evaluation.own if line.startswith("mine: ")]
     assert line.startswith("mine: verified by exact alone, never seen by judge, ")
+
+
+def test_a_benchmark_of_the_studys_own_verifiers_is_said_to_have_what_it_has_otherwise(judged):
+    raw = judged()
+    signs = raw["problems"]["eval"]["signs"]
+    raw["verify"] |= {"verifier": ["math", "judge"], "deadline": 77}
+    for name, own in {"options": {"lists": True}, "time": {"deadline": 20}, "same": {"timeout": 5}}.items():
+        raw["problems"]["eval"][name] = {**signs, "skip": 4, "verify": {"verifier": "math", **own}}
+    raw["verify"]["timeout"] = 5
+    lines = {line.partition(":")[0]: line.partition(", 4 problems")[0] for line in planned(raw).evaluation.own}
+    assert lines["options"] == "options: verified with lists=True"
+    assert lines["time"] == "time: verify.deadline 20"
+    assert lines["same"].startswith("same: 4 problems are fewer")
 
 
 def test_students_that_are_examined_in_other_words_than_they_were_trained_on_are_a_warning(raw):

@@ -184,3 +184,18 @@ def test_the_most_that_traces_can_cost_is_every_one_at_the_limit(raw, tmp_path):
     raw["teachers"]["long"]["sampling"] = {}
     assert cost_at_most(build(raw).teachers["long"], train) == Amount(value=None, basis="not known without max_tokens")
     assert cost_at_most(recipe.teachers["short"], train) == Amount(value=None, basis="no price")
+
+
+def test_disk_is_for_the_trainings_that_are_under_way_together_those_that_take_as_many_gpus(raw, tmp_path, monkeypatch):
+    """Of eight GPUs two trainings take four each, or eight one each; never eight of those that take four."""
+    monkeypatch.setattr(estimates.executor, "gpus", lambda: [str(n) for n in range(8)])
+    sizes = {"large": 70e9, "small": 1e9}
+    monkeypatch.setattr(estimates, "parameters", lambda model: Amount(value=sizes[model], basis="told"))
+    raw["students"] = {name: {"model": name} for name in sizes}
+    raw["students"]["large"]["train"] = {"num_processes": 4}
+    raw |= {"seeds": 9, "budget": {"per_update": 4, "also": []}}
+    found = estimates.kept(build(raw), Store(tmp_path / "run"))[1]
+    assert found == Amount(value=2 * 24 * 70e9, basis="two a training with the optimizer's state, 2 at once")
+    sizes["large"] = 2e9
+    found = estimates.kept(build(raw), Store(tmp_path / "run"))[1]
+    assert found == Amount(value=8 * 24 * 1e9, basis="two a training with the optimizer's state, 8 at once")

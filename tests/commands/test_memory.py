@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import tiny
+from mixdistill import pipeline
 from mixdistill.commands import estimates, memory
 from mixdistill.commands.memory import (
     LIBRARIES,
@@ -25,10 +26,12 @@ from mixdistill.commands.memory import (
 )
 from mixdistill.commands.plan_text import _memory_line
 from mixdistill.commands.shapes import Shape, shape
+from mixdistill.commands.status import keys_of
 from mixdistill.errors import RecipeError
+from mixdistill.pipeline import STAGES
 from mixdistill.recipe import Recipe, build, load, shipped
 from mixdistill.sections import Train
-from mixdistill.store import Store
+from mixdistill.store import MARKER, Store
 
 GB = 1e9
 QWEN = {
@@ -274,13 +277,13 @@ def test_a_run_is_stopped_before_it_spends_anything(raw, tmp_path, monkeypatch):
     recipe, store = build(raw), Store(tmp_path / "run")
     monkeypatch.setattr(memory.executor, "cores", lambda: 1)
     monkeypatch.setattr(memory, "room", lambda devices: 1.2e9)
-    assert stops(recipe, store) == [], "16,384 tokens would not fit, and an update has no 400"
+    assert stops(recipe, store, STAGES) == [], "16,384 tokens would not fit, and an update has no 400"
     monkeypatch.setattr(memory, "room", lambda devices: 0.5e9)
-    (line,) = stops(recipe, store)
+    (line,) = stops(recipe, store, STAGES)
     assert line.startswith("students.s: a training takes about ")
     monkeypatch.setattr(memory, "room", lambda devices: 1e12)
     monkeypatch.setattr(memory.faults, "find", None)
-    assert stops(recipe, store) == []
+    assert stops(recipe, store, STAGES) == []
 
 
 def test_one_more_training_is_stopped_by_what_it_takes_itself(tmp_path, monkeypatch):
@@ -288,7 +291,7 @@ def test_one_more_training_is_stopped_by_what_it_takes_itself(tmp_path, monkeypa
     recipe = tiny.study(tiny.student(tmp_path / "model"), seeds=1, budget={"also": []})
     store, _ = tiny.run(recipe, tmp_path / "run", "generate", "verify", "analyze", "mix", "train")
     cell = ("t", "long", 0)
-    assert stops(recipe, store) == [], "nothing is left to train"
+    assert stops(recipe, store, STAGES) == [], "nothing is left to train"
     seen = rows_seen(store, cell)
     assert seen and seen.update == 8 * seen.longest
     assert rows_seen(store, ("t", "long", 1)) is None
@@ -309,7 +312,7 @@ def test_one_more_training_is_stopped_by_what_it_takes_itself(tmp_path, monkeypa
 def test_more_processes_than_gpus_are_refused(raw, tmp_path, gpus):
     gpus(2, 1e12)
     raw["train"] = {"num_processes": 3}
-    assert stops(build(raw), Store(tmp_path / "run")) == [
+    assert stops(build(raw), Store(tmp_path / "run"), STAGES) == [
         "students.s: train.num_processes: needs a GPU for each process (got 3, and 2 here); lower it"
     ]
 
@@ -317,15 +320,46 @@ def test_more_processes_than_gpus_are_refused(raw, tmp_path, gpus):
 def test_a_student_that_cannot_be_spread_for_its_answers_is_refused_before_it_is_trained(raw, tmp_path, gpus):
     gpus(2, 1e12)
     raw["students"]["s"] |= {"backend": "vllm", "backend_options": {"tensor_parallel_size": 4}}
-    assert stops(build(raw), Store(tmp_path / "run")) == [
+    assert stops(build(raw), Store(tmp_path / "run"), STAGES) == [
         "students.s.backend_options.tensor_parallel_size: needs a GPU for each process (got 4, and 2 here); lower it"
+    ]
+
+
+def test_of_the_stages_that_are_asked_for_only_what_is_not_there_yet_needs_its_gpus(raw, tmp_path, gpus, inline):
+    """Traces are bought on a large machine, and trained on with a small one; a finished run is reported on any."""
+    recipe, store = build(raw), Store(tmp_path / "run")
+    pipeline.run(recipe, store, stages=("generate",), watcher=tiny.Silent())
+    gpus(1, 1e12)
+    raw["teachers"]["long"] |= {"backend": "vllm", "model": "m", "tensor_parallel_size": 2}
+    raw["students"]["s"] |= {"backend": "vllm", "backend_options": {"tensor_parallel_size": 4}}
+    raw["train"] = {"num_processes": 3}
+    recipe, needs = build(raw), "needs a GPU for each process (got {}, and 1 here); lower it"
+    training = f"students.s: train.num_processes: {needs.format(3)}"
+    sampled = f"students.s.backend_options.tensor_parallel_size: {needs.format(4)}"
+    assert stops(recipe, store, ("train",)) == [training]
+    assert stops(recipe, store, STAGES) == [training, sampled]
+    for cell in keys_of(recipe, store, "train"):
+        store.mark(store.folder("train", *cell), {"tables": {}})
+    assert stops(recipe, store, STAGES) == [sampled]
+    for cell in keys_of(recipe, store, "evaluate"):
+        store.mark(store.folder("evaluate", *cell), {"tables": {}})
+    assert stops(recipe, store, STAGES) == []
+    (store.folder("generate", "long") / MARKER).unlink()
+    assert stops(recipe, store, STAGES) == [f"teachers.long.tensor_parallel_size: {needs.format(2)}"]
+
+
+def test_one_more_training_is_stopped_where_its_gate_could_not_be_asked(raw, tmp_path, gpus):
+    gpus(1, 1e12)
+    raw["students"]["s"] |= {"backend": "vllm", "backend_options": {"tensor_parallel_size": 4}}
+    assert stops_one(build(raw), Store(tmp_path / "run"), ("s", "long", 0)) == [
+        "students.s.backend_options.tensor_parallel_size: needs a GPU for each process (got 4, and 1 here); lower it"
     ]
 
 
 def test_an_arm_of_its_own_that_lacks_gpus_is_refused(raw, tmp_path, gpus):
     gpus(1, 1e12)
     raw["arms"]["long"] = {"weights": {"long": 1}, "train": {"num_processes": 2}}
-    assert stops(build(raw), Store(tmp_path / "run")) == [
+    assert stops(build(raw), Store(tmp_path / "run"), STAGES) == [
         "students.s: train.num_processes: needs a GPU for each process (got 2, and 1 here); lower it"
     ]
 
@@ -340,7 +374,7 @@ def test_fewer_processes_are_proposed_where_there_are_fewer_cores(qwen, raw, tmp
 def test_adapters_that_would_share_weights_are_refused_before_the_run(raw, tmp_path, gpus):
     gpus(0, 1e12)
     raw["train"] = {"num_processes": 2, "distributed": "fsdp", "method": "lora"}
-    assert stops(build(raw), Store(tmp_path / "run")) == [
+    assert stops(build(raw), Store(tmp_path / "run"), STAGES) == [
         "students.s: train.distributed: fsdp shares the weights of full trainings (got method: lora); set ddp"
     ]
 

@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 
 import tiny
-from mixdistill import cli
+from mixdistill import cli, ship
+from mixdistill.arms import BASE
 from mixdistill.commands import ship as verb
 from mixdistill.errors import DataError, StoreError
 from mixdistill.handover.cards import Scored
 from mixdistill.handover.gate import Level, Shipping
+from mixdistill.recipe import load
+from mixdistill.ship import Candidate
+from mixdistill.store import Store
 from mixdistill.types import Interval
 
 SCORED = Scored(
@@ -123,6 +127,30 @@ def test_the_verb_prints_text_and_json_and_ends_well_without_a_better_student(ru
             assert json.loads(out)["passed"] is False
         else:
             assert out.startswith("Keep the base model: long for t did not pass\n")
+
+
+def test_units_have_the_gpus_that_their_models_take_and_what_is_done_wants_none(run: Path):
+    noted: list[Any] = []
+
+    class Spreading(tiny.Inline):
+        def spread(self, processes: int, key: str = "") -> None:
+            noted.append((processes, key))
+
+        def map(self, fn: Any, jobs: Any, **how: Any) -> Any:
+            yield from ()
+
+    store, executor = Store(run), Spreading()
+    spec = {"model": load(run / "recipe.yaml").students["t"].model, "serve": {"tensor_parallel_size": 2}}
+    recipe = tiny.study(spec["model"], students={"t": spec}, seeds=1)
+    candidate = Candidate("t", "long", 0, BASE, None)
+    gate = ship.gate_units(recipe, store, candidate)[0]
+    for unit in (ship.data_unit(recipe, store, candidate), gate):
+        verb._do([unit], recipe, store, executor, tiny.Silent())
+    assert noted == [(1, "tensor_parallel_size"), (2, "students.t.serve.tensor_parallel_size")]
+    told = {"options": gate.options, "inputs": gate.inputs, "given": gate.given}
+    store.mark(store.folder("ship", *gate.key), {"identity": gate.identity, "tables": {}, **told})
+    verb._do([gate], recipe, store, executor, tiny.Silent())
+    assert len(noted) == 2
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,15 @@ def test_traces_until_some_are_right_cost_between_samples_and_max_samples(far: R
     assert found.assumed[-1] == "long: GPU-hours of max_samples=16 a problem"
 
 
+def test_a_fixed_number_of_samples_is_no_range_whatever_a_mean_is_rounded_to(far: Recipe, tmp_path: Path):
+    three = far.teachers["long"].model_copy(update={"samples": 3})
+    mean = Amount(value=304 / 7, basis="mean of 7")
+    assert 1000 * 3 * (304 / 7) * 3 / 3 != 1000 * 3 * (304 / 7)
+    found = total(far.model_copy(update={"teachers": {**far.teachers, "long": three}}), tmp_path, long=mean)
+    assert found.tokens.basis == "long"
+    assert not [line for line in found.assumed if "max_samples" in line]
+
+
 def test_lengths_that_are_known_are_not_assumed(far: Recipe, tmp_path: Path):
     found = total(far, tmp_path, long=Amount(value=500, basis="mean of 50"), short=Amount(value=50, basis="mean of 50"))
     assert found.tokens.value == 1000 * 4 * 500

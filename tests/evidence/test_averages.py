@@ -65,3 +65,9 @@ def test_one_seed_and_one_problem_leave_what_they_leave():
     assert averages.gap([(0.5, d), (0.5, d)]).checkpoints is not None
     assert averages.gap([(0.5, d), (0.5, d[:, :1])]).checkpoints is None
     assert averages.mean_interval([(0.5, d), (0.5, d[:, :1])]).checkpoints is None
+
+
+def test_this_data_is_never_narrower_than_these_checkpoints_though_no_score_varies():
+    mean = averages.mean_interval([(0.5, np.full((3, 100), 0.5)), (0.5, np.zeros((3, 100)))])
+    assert (mean.checkpoints.low, mean.checkpoints.high) == pytest.approx((0.1945, 0.3152), abs=1e-4)
+    assert mean.data == mean.checkpoints

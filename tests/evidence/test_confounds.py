@@ -61,7 +61,10 @@ def test_a_style_shift_that_was_not_measured_is_a_note():
     made["facts"]["style"] = "OSError: no weights"
     (found,) = _find(evaluated=[_evaluated("base"), (unit, made)])
     assert (found.severity, found.field, found.values) == ("note", "style", {"long": "OSError: no weights"})
-    assert found.text == "The style shift was not measured; the answers are sampled and graded all the same."
+    assert found.text == (
+        "The style shift was not measured; the answers are sampled and graded all the same. Change evaluate.style to "
+        "try again."
+    )
 
 
 def test_loss_tokens_are_a_note_by_examples_and_red_by_loss_tokens():

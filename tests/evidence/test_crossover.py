@@ -7,6 +7,7 @@ import pytest
 
 from mixdistill.evidence.crossover import Line, crossovers, family
 from mixdistill.evidence.rows import StudentFacts
+from mixdistill.evidence.verdicts import FEW
 from mixdistill.types import Gap, Interval
 
 SIZES = {"a": 10**8, "b": 10**9, "c": 10**10, "d": 10**11}
@@ -18,12 +19,12 @@ def students(models: dict[str, str] = MODELS, **sizes: int | None) -> list[Stude
     return [StudentFacts(name=name, model=models[name], parameters=of[name]) for name in SIZES]
 
 
-def gap_of(student: str, delta: float, half: float = 0.02) -> Gap:
+def gap_of(student: str, delta: float, half: float = 0.02, problems: int = 100, verdict: str = "can't tell") -> Gap:
     return Gap(
         name="long_cot_gap", student=student, benchmark="signs", arms=("long", "short"), verifier="signs",
         rule="flexible", max_tokens=None, primary=True, accuracies=(0.5, 0.5), delta=delta, checkpoints=None,
         data=Interval(low=delta - half, high=delta + half), seed_deltas=[], df=10, p=0.1, p_holm=None,
-        verdict="can't tell", problems=100, seeds=3, detectable=None,
+        verdict=verdict, problems=problems, seeds=3, detectable=None,
     )  # fmt: skip
 
 
@@ -43,6 +44,14 @@ def test_three_sizes_or_four_of_two_families_draw_no_line():
     assert crossovers(gaps, students({**MODELS, "d": "other/Model-100B"})) == []
     assert crossovers(gaps, students(d=None)) == []
     assert crossovers(gaps, students(d=SIZES["a"])) == []
+
+
+@pytest.mark.parametrize("few", [{"problems": 99}, {"verdict": FEW}])
+def test_a_gap_of_too_few_problems_to_decide_anything_is_in_no_line(few):
+    """An average may have 100 problems, and none of its benchmarks so many."""
+    gaps = [gap_of(name, 0.1 * i - 0.15) for i, name in enumerate(SIZES)]
+    assert len(crossovers(gaps, students())) == 1
+    assert crossovers([*gaps[:3], gap_of("d", 0.15, **few)], students()) == []
 
 
 def test_a_line_that_may_be_flat_crosses_anywhere():

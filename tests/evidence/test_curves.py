@@ -7,6 +7,7 @@ from mixdistill.evidence import stats
 from mixdistill.evidence.curves import over_training
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
+from mixdistill.training.snapshots import points
 from mixdistill.types import Decision, Outcome, Problem
 
 DEV = {"source": "lab:signs", "split": "search", "limit": 40}
@@ -89,8 +90,8 @@ def test_one_seed_gives_the_interval_for_these_checkpoints_alone(store):
 
 
 def test_points_that_one_arm_lacks_are_not_compared(store):
-    train(store, "t/long/0", {25: some(2), 50: some(3), 100: some(10)})
-    train(store, "t/short/0", {33: some(2), 50: some(2), 100: some(4)})
+    train(store, "t/long/0", {25: some(2), 50: some(3), 75: some(3), 100: some(10)})
+    train(store, "t/short/0", {17: some(2), 34: some(2), 50: some(2), 67: some(2), 84: some(2), 100: some(4)})
     assert [g.progress for g in over_training(study(), store).gaps] == [0.5, 1.0]
 
 
@@ -98,6 +99,18 @@ def test_points_are_shares_of_the_updates_whatever_their_number(store):
     train(store, "t/long/0", {50: some(2), 100: some(10)})
     train(store, "t/short/0", {10: some(2), 20: some(4)}, updates=20)
     assert [g.progress for g in over_training(study(), store).gaps] == [0.5, 1.0]
+
+
+def test_points_of_trainings_of_unequal_length_match_by_their_place_and_are_followed_to_the_end(store):
+    """A quarter of 21 updates is over after 6, of 1,334 after 334."""
+    long, short = points(21, 4), points(1334, 4)
+    assert (long, short) == ([6, 11, 16, 21], [334, 667, 1001, 1334])
+    train(store, "t/long/0", {u: some(4 + 2 * i) for i, u in enumerate(long)}, updates=21)
+    train(store, "t/short/0", {u: some(2 + i) for i, u in enumerate(short)}, updates=1334)
+    curves = over_training(study(), store)
+    assert [(g.progress, round(40 * g.delta)) for g in curves.gaps] == [(0.25, 2), (0.5, 3), (0.75, 4), (1.0, 5)]
+    (end,) = curves.undertrained
+    assert (end.since, end.delta) == (0.75, pytest.approx(1 / 40))
 
 
 def test_arms_without_a_common_seed_are_not_compared(store):
@@ -128,10 +141,10 @@ def test_every_budget_is_compared_with_itself(store):
 
 def test_accuracy_that_changed_beyond_noise_between_the_last_two_points_moves_still(store):
     for seed in (0, 1):
-        train(store, f"t/long/{seed}", {50: some(1), 75: some(10 + seed), 100: some(30 + seed)})
-        train(store, f"t/short/{seed}", {50: some(1), 75: some(20 + seed), 100: some(20, start=1 + seed)})
+        train(store, f"t/long/{seed}", {34: some(1), 67: some(10 + seed), 100: some(30 + seed)})
+        train(store, f"t/short/{seed}", {34: some(1), 67: some(20 + seed), 100: some(20, start=1 + seed)})
     long, short = over_training(study(), store).moving
-    assert (long.arm, long.since, long.moving) == ("long", 0.75, True)
+    assert (long.arm, long.since, long.moving) == ("long", 0.667, True)
     assert long.delta == pytest.approx(0.5)
     assert long.interval is not None
     assert long.interval.low > 0
@@ -168,12 +181,12 @@ def test_training_that_was_asked_other_problems_is_left_out_and_named(store):
 
 
 def test_gap_that_moved_over_the_end_is_that_at_the_last_point_minus_that_before_it(store):
-    train(store, "t/long/0", {30: some(2), 60: some(4), 100: some(20)})
-    train(store, "t/long/1", {30: some(2), 60: some(6), 100: some(16)})
-    train(store, "t/short/0", {60: some(8), 100: some(10)})
-    train(store, "t/short/1", {30: some(9), 60: some(8), 100: some(8)})
+    train(store, "t/long/0", {34: some(2), 67: some(4), 100: some(20)})
+    train(store, "t/long/1", {34: some(2), 67: some(6), 100: some(16)})
+    train(store, "t/short/0", {34: some(7), 67: some(8), 100: some(10)})
+    train(store, "t/short/1", {34: some(9), 67: some(8), 100: some(8)})
     (found,) = over_training(study(), store).undertrained
-    assert (found.name, found.student, found.arms, found.since) == ("long_cot_gap", "t", ("long", "short"), 0.6)
+    assert (found.name, found.student, found.arms, found.since) == ("long_cot_gap", "t", ("long", "short"), 0.667)
     assert found.delta == pytest.approx(((20 - 4 + 16 - 6) - (10 - 8 + 8 - 8)) / 80)
 
     def change(before: tuple[int, int], last: tuple[int, int]) -> dict:

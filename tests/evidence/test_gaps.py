@@ -11,7 +11,8 @@ import pytest
 import tiny
 from mixdistill.arms import of_variant
 from mixdistill.evidence import verdicts
-from mixdistill.evidence.gaps import Cells, Paid, Under, averaged, gaps
+from mixdistill.evidence.gaps import Cells, Paid, Under, gaps
+from mixdistill.evidence.views import averaged
 from mixdistill.types import Gap, Rule
 
 ARMS = {"long": {"long": 1}, "short": {"short": 1}, "mix": {"long": 0.2, "short": 0.8}}
@@ -319,6 +320,56 @@ def test_several_ways_of_asking_the_untuned_student_are_paid_for_where_one_of_th
     assert (four.verdict.partition(" (")[0], four.p) == ("can't tell", pytest.approx(2 * alone.p))
     ahead = _twice(long=9, short=9) | {(f"base{way}", None): 1 for way in ("", "+a", "+b", "+c")}
     assert _gap(_gaps(ahead), "long_over_base").verdict == "long beats base"
+
+
+def _absent(*absent: tuple[str, str, str], **sections: Any) -> tuple[list[Gap], list[str]]:
+    """(gaps while these evaluations are still to come, of which students a look was paid for)."""
+    study = tiny.study("some/model", arms=ARMS, contrasts=CONTRASTS, evaluate={"caps": []}, **sections)
+    right = _twice(long=18, short=5) | {("base", None): 1, ("base+on", None): 2}
+    cells: Cells = {
+        ("t", arm, seed, "signs"): {None: {p: float(i < n) for i, p in enumerate(IDS)}}
+        for (arm, seed), n in right.items()
+    }
+    looked: list[str] = []
+
+    def pay(student: str, scores: str) -> Paid:
+        looked.append(student)
+        return Paid(1, 1.25)
+
+    return gaps(study, {"flexible": cells}, {"signs": LEVELS}, pay, absent)[Under("flexible")], looked
+
+
+def test_a_primary_contrast_of_which_something_is_to_come_has_no_verdict_and_costs_no_look():
+    found, looked = _absent()
+    assert (_gap(found, "long_cot_gap").verdict, looked) == ("long helps", ["t"])
+    for arm in ("long", "short", "long@loss_tokens"):
+        found, looked = _absent(("t", arm, "signs"))
+        gap = _gap(found, "long_cot_gap")
+        assert (gap.verdict, gap.look, gap.scores != "", looked) == ("can't tell (unfinished)", None, True, [])
+        assert _gap(found, "long_over_base").verdict == "long beats base", "exploratory, over the seeds there are"
+    for student, arm, benchmark in (("t", "mix", "signs"), ("u", "long", "signs"), ("t", "long", "other")):
+        assert _absent((student, arm, benchmark))[1] == ["t"]
+    assert _absent(("t", "long~nice", "signs"))[1] == ["t"], "other words decide nothing"
+
+
+def test_no_verdict_is_given_against_an_untuned_student_that_was_not_asked_in_every_way():
+    for way in ("base", "base+on", "base~nice"):
+        found, looked = _absent(("t", way, "signs"))
+        assert _gap(found, "long_over_base").verdict == "can't tell (unfinished)"
+        assert (_gap(found, "long_cot_gap").verdict, looked) == ("long helps", ["t"])
+
+
+def test_a_declared_contrast_with_the_untuned_student_does_not_stand_beside_itself_unpaid():
+    for pair in (["long", "base"], ["base", "long"]):
+        found = _gaps(contrasts={"worth_it": pair})
+        names = {g.name for g in found}
+        assert names == {"worth_it", "short_over_base", "mix_over_base"}
+        assert next(g.primary for g in found if set(g.arms) == {"long", "base"} and g.group == "all")
+
+
+def test_a_contrast_written_the_other_way_round_is_no_other_look():
+    hashes = {_gap(_gaps(contrasts={"gap": pair}), "gap").scores for pair in (["long", "short"], ["short", "long"])}
+    assert len(hashes) == 1 and hashes != {""}
 
 
 TWO = {

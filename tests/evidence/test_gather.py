@@ -9,9 +9,11 @@ import pytest
 import tiny
 from mixdistill import pipeline
 from mixdistill.evidence import gather as gathering
+from mixdistill.evidence import verdicts
 from mixdistill.evidence.confounds import OTHERWISE
-from mixdistill.evidence.gather import gather, parameters
+from mixdistill.evidence.gather import gather
 from mixdistill.evidence.rows import Evidence
+from mixdistill.files import parameters
 from mixdistill.page.wording import headline
 from mixdistill.store import Store
 from mixdistill.types import Decision, Gap, Outcome, Problem
@@ -59,21 +61,21 @@ def test_missing_cell_is_named_and_the_rest_still_counts(model, store):
     assert evidence.cells_wanted == 6
     gap = _gap(evidence, "long_cot_gap")
     assert (gap.seeds, gap.data) == (1, None)
-    assert gap.verdict == "can't tell (one seed)"
+    assert (gap.verdict, gap.look, evidence.details.looks) == ("can't tell (unfinished)", None, []), "no look is spent"
     assert gap.accuracies == pytest.approx((16 / 20, 5 / 20)), "over the seed that both arms have"
     assert gap.accuracies[0] - gap.accuracies[1] == pytest.approx(gap.delta)
 
 
-def test_cells_of_another_budget_are_arms_of_the_study_and_missing_in_words(model, store):
+def test_cells_of_another_budget_are_arms_of_the_study_and_missing_in_words(model, store, monkeypatch):
+    monkeypatch.setattr(verdicts, "FEWEST", 2)
     evidence = gather(_study(model, budget={"also": ["loss_tokens"]}), store)
     assert (evidence.variants, evidence.cells_wanted, len(evidence.missing)) == (["loss_tokens"], 12, 6)
-    assert evidence.missing[0] == (
-        "t/long@loss_tokens/0 (by loss tokens): not evaluated on signs; run the recipe again"
-    )
+    assert evidence.missing[0] == ("t/long@loss_tokens/0 (by loss tokens): not trained; run the recipe again")
     names = ["long", "short", "mix"]
     assert [a.name for a in evidence.arms] == ["base", *names, *(f"{name}@loss_tokens" for name in names)]
     assert evidence.gaps_by_variant == []
-    assert _gap(evidence, "long_cot_gap").seeds == 2
+    gap = _gap(evidence, "long_cot_gap")
+    assert (gap.seeds, gap.verdict) == (2, "can't tell (unfinished)"), "the other budget may turn its sign"
 
 
 def test_a_training_that_is_not_there_is_missing_once_and_one_that_is_in_every_mode(model, store):
@@ -108,8 +110,7 @@ def test_gaps_are_gathered_under_every_reading_that_differs(model, store):
 def test_missing_base_loses_its_gaps_only(model, store):
     (store.folder("evaluate", "t", "base", "signs") / "done.json").unlink()
     evidence = gather(_study(model), store)
-    assert evidence.missing == []
-    assert any("untuned t was not evaluated on signs" in note for note in evidence.notes)
+    assert evidence.missing == ["t/base: not evaluated on signs; run the recipe again"]
     assert not [g for g in evidence.gaps if g.name.endswith("_over_base")]
     assert _gap(evidence, "long_cot_gap").seeds == 2
 
@@ -127,7 +128,7 @@ def test_evaluation_made_with_other_settings_does_not_count(model, store):
     sampling = {"temperature": 0.7, "max_tokens": 24}
     evidence = gather(_study(model, evaluate={"caps": [8], "sampling": sampling}), store)
     assert (evidence.gaps, evidence.scores, evidence.accuracies) == ([], [], [])
-    assert len(evidence.missing) == evidence.cells_wanted == 6
+    assert len(evidence.missing) == evidence.cells_wanted + 1 == 7, "the untuned student too"
 
 
 def test_evaluation_of_other_weights_does_not_count(model, store):
@@ -246,7 +247,7 @@ def test_evaluation_that_never_asked_for_some_problems_does_not_count(model, sto
         model, problems=tiny.problem_sets(24, PROBLEMS + 4), arms=ARMS, contrasts=CONTRASTS, evaluate={"caps": [8]}
     )
     tiny.run(study, store.root, "analyze")
-    assert len(gather(study, store).missing) == 6
+    assert len(gather(study, store).missing) == 7
 
 
 def test_what_every_teacher_solved_is_gathered_with_the_problems_that_requiring_them_loses(model, store):
@@ -353,11 +354,24 @@ def test_teacher_counts_no_verdict_of_an_earlier_larger_study(model, store):
         assert t.correct == t.accepted == t.traces == t.problems == 10
 
 
-def test_parameters_are_counted_from_the_safetensors(model):
-    from transformers import AutoModelForCausalLM
+def test_size_of_a_student_is_what_its_trainings_noted_though_its_models_are_gone(model, store):
+    weights = parameters(Path(model))
+    for saved in store.folder("train", "t").glob("*/*/model"):
+        shutil.rmtree(saved)
+    assert [s.parameters for s in gather(_study(model), store).students] == [weights]
 
-    loaded = AutoModelForCausalLM.from_pretrained(model)
-    assert parameters(Path(model)) == sum(p.numel() for p in loaded.parameters())
+
+def test_size_of_a_student_whose_trainings_noted_none_is_that_of_a_model_that_is_there(model, store):
+    cells = sorted(store.folder("train", "t").glob("*/*"))
+    for cell in cells:
+        marker = store.marker(cell)
+        assert marker is not None
+        store.mark(cell, {**marker, "facts": {k: v for k, v in marker["facts"].items() if k != "parameters"}})
+    shutil.rmtree(cells[0] / "model")
+    assert [s.parameters for s in gather(_study(model), store).students] == [parameters(Path(model))]
+    for cell in cells[1:]:
+        shutil.rmtree(cell / "model")
+    assert [s.parameters for s in gather(_study(model), store).students] == [None]
 
 
 def test_shared_problems_and_what_sharing_cost_are_listed(model, tmp_path):

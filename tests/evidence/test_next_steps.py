@@ -147,6 +147,17 @@ def test_more_problems_are_asked_only_of_benchmarks_that_have_more() -> None:
     found = primary(verdict="can't tell", needed="1,200 problems")
     (step,) = next_steps(of(found, recipe=WHOLE))
     assert step.endswith("matter, take benchmarks of 1,200 problems (signs has 500, all of them asked).")
+    both = WHOLE.replace("my.jsonl, limit: 40", "openai/sums")
+    found, study = average(verdict="can't tell", needed="1,200 problems")
+    (step,) = next_steps(of(found, **study, recipe=both))
+    assert step.endswith("take benchmarks of 1,200 problems (signs and sums together have 540, all of them asked).")
+
+
+@pytest.mark.parametrize("part", ["part: [0, 0.5]", "skip: 400", "limit: 500"])
+def test_of_a_part_of_a_data_set_there_is_more_to_ask(part: str) -> None:
+    found = primary(verdict="can't tell", needed="1,200 problems")
+    (step,) = next_steps(of(found, recipe=WHOLE.replace("openai/gsm8k", f"a.jsonl, {part}")))
+    assert step.endswith("matter, ask 1,200 problems of signs (500 now).")
 
 
 def test_cut_answers_of_an_average_are_found_on_each_of_its_benchmarks() -> None:
@@ -172,6 +183,50 @@ def test_a_gap_that_depends_on_the_reading_or_the_budget_asks_for_that() -> None
 def test_an_open_gap_of_which_nothing_is_known_to_decide_it_is_left_open() -> None:
     step = "Choose between long and short for m on other grounds: these numbers do not."
     assert next_steps(of(primary(verdict="can't tell"))) == [step]
+
+
+def test_who_declared_one_look_is_not_told_to_take_another() -> None:
+    open_one = primary(verdict="can't tell (would need 6 seeds)", needed="6 seeds", look=1, paid=1.0)
+    (step,) = next_steps(of(open_one))
+    assert step == (
+        "To decide m, if its gap is large enough to matter, plan a new study of 6 seeds: the one look at this one that "
+        "was declared has been taken."
+    )
+    spent = primary(verdict="can't tell (one look was declared, this is look 2)", look=2, paid=0.0)
+    assert next_steps(of(spent)) == [
+        "Decide for m by a new study: the one look at this one that was declared has been taken."
+    ]
+
+
+def test_an_unfinished_comparison_asks_for_its_rest_alone() -> None:
+    unfinished = primary(verdict="can't tell (unfinished)")
+    steps = next_steps(of(unfinished, missing=["m/base+thinking: not evaluated"], cells_wanted=23))
+    assert steps == [f"Run the recipe again: evaluations of 1 cell are missing (`{COMMAND}`)."]
+
+
+def test_an_untuned_student_that_is_named_first_is_found_too() -> None:
+    reverse = over_base("long", 0.3).model_copy(
+        update={"name": "worth_it", "arms": ("base", "long"), "delta": -0.3, "data": Interval(low=-0.4, high=-0.2)}
+    )
+    assert next_steps(of(primary(), reverse)) == ["Train m on long."]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "keys"),
+    [
+        ("train: {learning_rate: 1.0e-3}\n", "`train.learning_rate`"),
+        ("tune: {learning_rate: [1.0e-3, 2.0e-3]}\n", "the values of `tune.learning_rate`"),
+        (
+            "students: {m: {model: x, train: {learning_rate: 1.0e-3}}, s: {model: y}}\n",
+            "`train.learning_rate` and `students.m.train.learning_rate`",
+        ),
+    ],
+)
+def test_the_learning_rate_that_decides_is_the_one_to_lower(recipe: str, keys: str) -> None:
+    steps = next_steps(
+        of(primary(), over_base("long", 0.3), diverged=["s/long/4"], missing=["s/long/4: nan"], recipe=recipe)
+    )
+    assert steps[0] == f"Lower {keys}, in every arm alike: s/long/4 diverged, and would again."
 
 
 def test_of_two_arms_that_do_not_differ_the_shorter_one_is_named_where_it_is_shorter() -> None:

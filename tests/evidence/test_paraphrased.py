@@ -31,7 +31,7 @@ def _plant(store: Store, **right: int) -> None:
         tiny.plant(store, cell.replace("__", "~way").replace("_", "/"), n)
 
 
-def test_every_arm_has_a_row_for_every_wording_and_a_gap_that_turns_is_said(made):
+def test_every_arm_has_a_row_for_every_wording_and_a_gap_that_turns_is_said(made, monkeypatch):
     study, store = made
     _plant(store, base=2, base__=9, long_0=6, long_1=6, short_0=4, short_1=4)
     _plant(store, long___0=1, long___1=1, short___0=9, short___1=9)
@@ -46,8 +46,11 @@ def test_every_arm_has_a_row_for_every_wording_and_a_gap_that_turns_is_said(made
     (note,) = evidence.details.turned_wordings
     assert note.startswith("long_cot_gap of t turns with the wording: +20.0 points (")
     assert "in the study's own words, -80.0 points (" in note and note.endswith(
-        "asked as 'way'. What it says then hangs on how signs is asked."
+        "asked as 'way'. Fewer than 100 problems decide nothing."
     )
+    monkeypatch.setattr("mixdistill.evidence.verdicts.FEWEST", 10)
+    (note,) = gather(study, store).details.turned_wordings
+    assert note.endswith("asked as 'way'. What it says then hangs on how signs is asked.")
 
 
 def test_a_gap_that_turns_by_less_than_its_noise_is_said_to(made):

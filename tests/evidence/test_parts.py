@@ -18,7 +18,7 @@ from mixdistill.store import Store
 from mixdistill.types import Decision, Outcome, Trace, trace_id
 from mixdistill.units import Extent, Unit
 
-PROBLEM = [tiny.problem(f"What is {i}?") for i in range(40)]
+PROBLEM = [tiny.problem(f"What is {i}?") for i in range(100)]
 RIGHT, WRONG, NONE, CUT, ERROR = (
     Outcome.CORRECT, Outcome.INCORRECT, Outcome.NO_ANSWER, Outcome.TRUNCATED, Outcome.ERROR,
 )  # fmt: skip
@@ -149,7 +149,7 @@ def test_the_parts_of_a_blend_are_against_the_pure_arm_that_decides(store):
 
 def test_intervals_are_those_of_paired_differences_over_problems_and_seeds(store):
     rng = random.Random(1)
-    answers = {c: some(rng, 40) for c in ("long/0", "long/1", "short/0", "short/1")}
+    answers = {c: some(rng, 100) for c in ("long/0", "long/1", "short/0", "short/1")}
     rows = taken_apart(study(), store, [evaluated(store, c, a) for c, a in answers.items()])
     cut = {
         arm: {
@@ -174,15 +174,16 @@ def test_one_seed_gives_these_checkpoints_alone(store):
 
 
 def test_a_part_is_most_of_a_gap_only_where_it_is_more_than_the_others_together_beyond_noise(store):
-    def rows(cut: int, wrong: int) -> list[GapPart]:
+    def most(cut: int, wrong: int, of: int = 100) -> set[str]:
         failed = [all_read(CUT)] * cut + [all_read(WRONG)] * wrong
-        done = [evaluated(store, f"long/{s}", [*failed, *[SOLVED] * (40 - len(failed))]) for s in (0, 1)]
-        done += [evaluated(store, f"short/{s}", [SOLVED] * 40) for s in (0, 1)]
-        return taken_apart(study(), store, done)
+        done = [evaluated(store, f"long/{s}", [*failed, *[SOLVED] * (of - len(failed))]) for s in (0, 1)]
+        done += [evaluated(store, f"short/{s}", [SOLVED] * of) for s in (0, 1)]
+        return {r.part for r in taken_apart(study(), store, done) if r.most}
 
-    assert {r.part for r in rows(cut=20, wrong=2) if r.most} == {"does not stop"}
-    assert not [r for r in rows(cut=12, wrong=10) if r.most], "more of it, but not surely"
-    assert not [r for r in rows(cut=0, wrong=1) if r.most], "the gap itself may be zero"
+    assert most(cut=50, wrong=5) == {"does not stop"}
+    assert not most(cut=30, wrong=25), "more of it, but not surely"
+    assert not most(cut=0, wrong=1), "the gap itself may be zero"
+    assert not most(cut=50, wrong=5, of=99), "too few problems to decide anything"
 
 
 def test_parts_that_cancel_out_are_clear_though_the_gap_is_not(store):

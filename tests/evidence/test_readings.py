@@ -89,6 +89,17 @@ def test_what_the_readings_decide_differently_is_counted_over_seeds(store):
     assert capped.unmarked_right + capped.unmarked_wrong + capped.cut_right + capped.cut_wrong + capped.judge_only == 0
 
 
+def test_a_failed_request_is_an_answer_that_no_reading_finds_correct(store):
+    unit = _evaluated(store, "long/0", (None, [(RIGHT, RIGHT, RIGHT)] * 4))
+    folder = store.folder("evaluate", "t", "long", "0", "signs")
+    store.seal(folder, Decision, store.read(folder, Decision, "decisions")[1:], "decisions")
+    (facts,) = read(_study(), store, [unit]).facts
+    assert (facts.answers, facts.correct) == (4, {"strict": 3, "flexible": 3, "judge": 3})
+    interval = facts.intervals["flexible"]
+    assert interval.low < facts.correct["flexible"] / facts.answers < interval.high
+    assert facts.unmarked_right + facts.unmarked_wrong + facts.cut_right + facts.cut_wrong + facts.judge_only == 0
+
+
 def test_samples_beyond_k_are_read_by_nobody(store):
     unit = _evaluated(store, "long/0", (None, ALIKE))
     folder = store.folder("evaluate", *unit.key)

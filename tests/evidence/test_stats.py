@@ -352,6 +352,13 @@ def test_no_right_answer_among_many_still_leaves_room_above_zero():
     assert stats.mean_interval(np.ones((1, 200))).data is None
 
 
+@pytest.mark.parametrize("scores", [np.full((3, 200), 0.25), np.tile([[0.24], [0.25], [0.26]], 200)])
+def test_this_data_is_never_narrower_than_these_checkpoints_though_no_score_varies(scores):
+    mean = stats.mean_interval(scores)
+    assert (mean.checkpoints.low, mean.checkpoints.high) == pytest.approx((0.1948, 0.3148), abs=1e-4)
+    assert mean.data.low <= mean.checkpoints.low and mean.data.high >= mean.checkpoints.high
+
+
 # --- readings --------------------------------------------------------------------------------------------------------
 
 

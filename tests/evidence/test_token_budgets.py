@@ -4,6 +4,7 @@ import pytest
 
 import tiny
 from mixdistill import evaluate
+from mixdistill.evidence.gaps import gaps
 from mixdistill.evidence.token_budgets import budget_points, finished_gaps
 from mixdistill.store import Store
 from mixdistill.types import Decision, Forced, Outcome, Problem, Trace, Usage
@@ -23,16 +24,33 @@ def store(tmp_path) -> Store:
 
 
 def answer(
-    store: Store, cell: str, right: set[int], *, ended: set[int], short: set[int], early: set[int], k: int = 1
+    store: Store,
+    cell: str,
+    right: set[int],
+    *,
+    ended: set[int],
+    short: set[int],
+    early: set[int],
+    k: int = 1,
+    failed: frozenset[int] = frozenset(),
+    told: bool = True,
 ) -> Unit:
     """An evaluation: which problems it got right in full, which answers ended by themselves, which of them within the
-    cap of 8 tokens, and which answers were right when asked for early. `k` samples, all the same."""
+    cap of 8 tokens, and which answers were right when asked for early. `k` samples, all the same. The requests of
+    `failed` failed; not `told`: they have no row of an answer asked for early."""
     author, folder = f"student/t/{cell}", store.folder("evaluate", "t", *cell.split("/"), "signs")
     traces, decisions, forced = [], [], []
     for i, p in enumerate(PROBLEMS):
         for sample in range(k):
             tokens = 5 if i in short else 20
             fields = {"usage": Usage(completion_tokens=tokens), "finish_reason": "stop" if i in ended else "length"}
+            if i in failed:
+                trace = tiny.trace(p, author=author, sample=sample, finish_reason="unknown", error="boom")
+                traces.append(trace)
+                row = {"trace_id": trace.id, "problem_id": p.id, "sample": sample, "answer_id": None, "tokens": 0}
+                at_points = (("forced", 8.0), ("thinking", 0.0)) if told else ()
+                forced += [Forced(**row, kind=kind, at=at, outcome=Outcome.ERROR) for kind, at in at_points]
+                continue
             trace = tiny.trace(p, author=author, sample=sample, **fields)
             traces.append(trace)
             for cap in (None, 8):
@@ -84,6 +102,19 @@ def test_seeds_give_the_interval_for_this_data_and_samples_none(store):
     assert point.data.low < 0.45 < point.data.high
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_request_that_failed_is_wrong_at_every_point_unfinished_and_without_a_length(store, told):
+    everything = set(range(10))
+    some = {"ended": everything, "short": {0, 1, 2, 3}, "early": everything, "failed": frozenset({0, 9}), "told": told}
+    found = budget_points(STUDY, store, [answer(store, "base", everything, **some)])
+    assert {(p.kind, p.at): (p.mean, p.finished, p.tokens, p.problems) for p in found} == {
+        ("cut", 8.0): (0.3, 0.3, (3 * 5 + 5 * 8) / 8, 10),
+        ("cut", 24.0): (0.8, 0.8, (3 * 5 + 5 * 20) / 8, 10),
+        ("forced", 8.0): (0.8, 0.3, (3 * 5 + 5 * 10) / 8, 10),
+        ("thinking", 0.0): (0.8, 0.0, 10, 10),
+    }
+
+
 def test_without_early_answers_there_are_prefixes_alone(store):
     unit = answer(store, "base", {1}, ended={1}, short={1}, early=set())
     plain = tiny.study("m")
@@ -115,7 +146,7 @@ def test_a_gap_among_the_finished_is_over_what_both_arms_finished_in_every_seed(
         answer(store, "short/1", {0, 8}, ended=set(range(1, 10)), **none),
     ]
     correct = _correct(*(("long", s, {0, 1, 2}) for s in (0, 1)), *(("short", s, {0, 8}) for s in (0, 1)))
-    (row,) = finished_gaps(STUDY, store, units, correct)
+    (row,) = finished_gaps(STUDY, store, units, correct, [])
     assert (row.name, row.arms, row.max_tokens) == ("long_cot_gap", ("long", "short"), None)
     assert (row.problems, row.of, row.seeds) == (3, 10, 2)  # 1, 2 and 3
     assert row.delta == pytest.approx(2 / 3)
@@ -129,11 +160,29 @@ def test_a_base_is_held_against_every_seed_and_a_cap_at_which_nothing_is_common_
         answer(store, "long/1", {0, 1}, ended={0, 1, 2}, short={1}, early=set()),
     ]
     correct = _correct(("base", None, {0}), ("long", 0, {0, 1}), ("long", 1, {0, 1}))
-    (row,) = finished_gaps(STUDY, store, units, correct)
+    (row,) = finished_gaps(STUDY, store, units, correct, [])
     assert (row.name, row.arms, row.max_tokens, row.problems, row.seeds) == (
         "long_over_base", ("long", "base"), None, 2, 2,
     )  # fmt: skip
     assert row.delta == 0.5
+
+
+def test_an_arm_is_held_against_the_untuned_student_as_it_is_asked_in_the_gap_of_that_arm(store):
+    """The best of its ways, which may be another one at a cap, for contrasts with it by name as well."""
+    study = STUDY.model_copy(update={"contrasts": {"over": ("long", "base")}})
+    everything = {"ended": set(range(10)), "short": set(range(10)), "early": set()}
+    units = [answer(store, cell, set(), **everything) for cell in ("base", "base+thinking", "long/0", "long/1")]
+    correct = _correct(("base", None, {0}), ("base+thinking", None, {0, 1, 2}), *(("long", s, {0, 1}) for s in (0, 1)))
+    correct["t", "base", None, "signs"][8] = {p.id: 1.0 for p in PROBLEMS}
+    levels = {"signs": {"all": {p.id for p in PROBLEMS}}}
+    found = next(iter(gaps(study, {"flexible": correct}, levels).values()))
+    rows = finished_gaps(study, store, units, correct, found)
+    assert {(r.name, r.max_tokens): (r.arms, round(r.delta, 6)) for r in rows} == {
+        (name, cap): (("long", base), delta)
+        for name in ("over", "long_over_base")
+        for cap, base, delta in ((None, "base+thinking", -0.1), (8, "base", -0.8))
+    }
+    assert {(g.name, g.max_tokens, g.arms) for g in found} <= {(r.name, r.max_tokens, r.arms) for r in rows}
 
 
 def test_all_of_it_stands_in_the_evidence_of_a_run(tmp_path):

@@ -61,6 +61,16 @@ def test_the_arm_that_decides_is_the_one_surely_ahead_whatever_the_means():
     assert verdicts.verdict_each(gaps) == "short beats the blend"
 
 
+def test_of_several_arms_that_are_surely_ahead_the_one_that_p_is_of_is_named():
+    """`long` is further ahead by its whole interval, but less surely: looks that are paid for by the p of `short` must
+    not give the verdict to `long`."""
+    gaps = {"long": estimate_of(-0.155, -0.043, 0.016), "short": estimate_of(-0.06, -0.033, 0.0004)}
+    decides, joint = stats.beats_each(gaps)
+    assert (decides, joint.p, joint.delta) == ("short", 0.0004, gaps["short"].delta)
+    assert joint.data == Interval(low=-0.155, high=-0.033)
+    assert verdicts.verdict_each(gaps, p=10 * 0.0004) == "short beats the blend"
+
+
 @pytest.mark.parametrize(
     ("low", "high", "p", "words"),
     [

@@ -37,7 +37,7 @@ def test_nothing_is_said_of_budgets_where_there_is_one() -> None:
 
 
 def test_headline_has_the_gap_under_the_other_unit_beside_the_declared_one() -> None:
-    assert "long beats short for m (by 20.2 points; by loss tokens +15.2)" in render.headline(both(-0.05))
+    assert "long beats short for m (by 20.2 points; by loss tokens 15.2)" in render.headline(both(-0.05))
     assert "by loss tokens" not in render.headline(both(by="each")), "other problems are no other unit"
 
 

@@ -68,9 +68,13 @@ def test_a_crossing_beyond_the_plot_is_told_and_nothing_of_it_is_drawn_outside()
 def test_no_crossover_is_told_with_its_reason() -> None:
     few = "No crossover is fitted: that takes four sizes of one family, and here are 2."
     assert charts.crossover_words(example()) == few
+    lost = [s.model_copy(update={"parameters": None}) for s in example().students]
+    assert charts.crossover_words(changed(students=lost)) == few.replace("2.", "0 that are known.")
+    one = few.replace("are 2.", "is one that is known.")
+    assert charts.crossover_words(changed(students=[*lost[1:], *example().students[:1]])) == one
     four = [StudentFacts(name=f"s{i}", model="m", parameters=i) for i in range(1, 5)]
-    assert (
-        charts.crossover_words(changed(students=four)) == "No crossover is fitted: it takes four sizes of one family."
+    assert charts.crossover_words(changed(students=four)) == (
+        "No crossover is fitted: it takes four sizes of one family, each with two seeds and 100 problems."
     )
     primary = example().primary
     assert primary is not None

@@ -143,6 +143,7 @@ def test_markdown_is_a_table_whose_cells_mean_themselves() -> None:
 def test_markdown_marks_of_names_from_models_and_data_stay_words() -> None:
     said = {
         "_a_ ~~b~~ $c$": "\\_a\\_ \\~\\~b\\~\\~ \\$c\\$",
+        "__init__ and a__b": "\\_\\_init\\_\\_ and a\\_\\_b",
         "ask @someone": "ask @<!-- -->someone",
         "long_cot_gap of mix@loss_tokens": "long_cot_gap of mix@loss_tokens",
     }

@@ -54,6 +54,19 @@ def test_headline_says_what_keeps_a_gap_open_whose_interval_leaves_out_zero() ->
     assert f"can't tell long from short for s ({minus}14.2 points, but Holm's p over all students is 0.076)" in line
 
 
+@pytest.mark.parametrize(("delta", "half"), [(0.2, 0.05), (0.0, 0.01)])
+@pytest.mark.parametrize(
+    ("verdict", "look", "paid"),
+    [("can't tell (one look was declared, this is look 2)", 2, 0.0), ("can't tell (unfinished)", None, 1.0)],
+)
+def test_headline_says_what_keeps_a_gap_open_where_that_is_not_its_interval(verdict, look, paid, delta, half) -> None:
+    data = Interval(low=delta - half, high=delta + half)
+    update = {"delta": delta, "data": data, "verdict": verdict, "look": look, "paid": paid, "p_holm": 1.0}
+    found = example().gaps[0].model_copy(update=update)
+    why = verdict.removeprefix("can't tell ")
+    assert f"can't tell long from short for {found.student} {why}" in render.headline(changed(gaps=[found]))
+
+
 def test_headline_says_too_few_problems_before_any_p_and_no_p_that_keeps_nothing_open() -> None:
     evidence, clear = example(), {"delta": 1.0, "data": Interval(low=0.9, high=1.0), "p_holm": 0.00038}
     few = evidence.gaps[0].model_copy(update=clear | {"verdict": "can't tell (fewer than 100 problems)"})

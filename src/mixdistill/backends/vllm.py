@@ -72,7 +72,7 @@ class VLLM:
         max_model_len: int | None = None,
         chat_template_kwargs: dict[str, Any] | None = None,
         concurrency: int = 256,
-        tensor_parallel_size: int = 1,
+        tensor_parallel_size: int | None = 1,
         gpu_memory_utilization: float | None = None,
         enforce_eager: bool = False,
         engine: dict[str, Any] | None = None,
@@ -83,7 +83,7 @@ class VLLM:
         self.model = model
         self.chat_template_kwargs = chat_template_kwargs
         self.concurrency = max(1, concurrency)
-        given = {
+        given: dict[str, Any] = {
             "dtype": dtype,
             "quantization": quantization,
             "max_model_len": max_model_len,
@@ -93,6 +93,9 @@ class VLLM:
             "max_num_seqs": self.concurrency,
             **(engine or {}),
         }
+        for key in ("max_model_len", "tensor_parallel_size"):
+            if isinstance(value := given[key], str) and value.isdigit():  # out of the environment
+                given[key] = int(value)
         self.engine_options = {k: v for k, v in given.items() if v is not None}
         self._adapter = adapters.read(model)
         self._kept = False

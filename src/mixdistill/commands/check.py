@@ -32,9 +32,11 @@ from mixdistill.commands.plans import (
 from mixdistill.errors import RecipeError
 from mixdistill.evidence.verdicts import FEWEST
 from mixdistill.page.wording import rough_size
+from mixdistill.pipeline import STAGES
 from mixdistill.problems import shared, shared_line
 from mixdistill.recipe import Recipe
 from mixdistill.refusals import too_small
+from mixdistill.sections import Verify
 from mixdistill.store import Store
 from mixdistill.students import samples
 from mixdistill.types import Unused
@@ -85,7 +87,7 @@ def plan(study: Recipe, *, out: Path | None = None, limit: int | None = None, wh
     needs = memory.planned(study, store, {name: memory.rows(study, found, name) for name in study.students})
     too_much = too_small(study, len(found.problems["train"]))
     too_much += [line for need in needs if (line := memory.refused(need))]
-    lacking = memory.without_gpus(study, study.cells())
+    lacking = memory.lacking(study, store, STAGES)
     lines = [f"{where}: {line}" for line in lacking + too_much] + memory.without_space(study, store)
     if lines:
         raise RecipeError(lines)
@@ -254,10 +256,7 @@ def _evaluation(study: Recipe, store: Store, found: Found) -> PlannedEvaluation:
 def _own(study: Recipe, name: str, problems: int) -> str:
     """What one benchmark has otherwise than the study, and whether it is too small for a verdict."""
     own = study.problems.eval[name]
-    verify, whole = study.on(name).verify, study.verify.chain
-    how = [f"verified by {verify.name}"] if verify.chain != whole else []
-    if unseen := [link.name for link in whole[1:] if link not in verify.chain]:
-        how[-1] += f" alone, never seen by {', '.join(unseen)}"
+    how = _judged_otherwise(study.verify, study.on(name).verify)
     how += [f"asked as '{own.ask}'"] if own.ask else []
     how += [f"{own.k} samples a problem"] if own.k else []
     how += [f"{key} {value:,}" for key, value in own.own.items()]
@@ -265,6 +264,19 @@ def _own(study: Recipe, name: str, problems: int) -> str:
     if problems < FEWEST and not own.guard:
         how.append(f"{problems} problems are fewer than {FEWEST}: it is shown and decides nothing")
     return f"{name}: {', '.join(how)}" if how else ""
+
+
+def _judged_otherwise(study: Verify, own: Verify) -> list[str]:
+    """By what verifiers, or with what options of the same, a benchmark is judged."""
+    if own.name == study.name:
+        usual = study.chain[0].options
+        changed = {k: v for k, v in own.chain[0].options.items() if k not in usual or usual[k] != v}
+        how = [f"verified with {', '.join(f'{k}={v}' for k, v in changed.items())}"] if changed else []
+    else:
+        how = [f"verified by {own.name}"]
+        if unseen := [link.name for link in study.chain[1:] if link not in own.chain]:
+            how[-1] += f" alone, never seen by {', '.join(unseen)}"
+    return how + [f"verify.deadline {own.deadline:g}"] * (own.deadline != study.deadline)
 
 
 def _asked_otherwise(study: Recipe) -> list[str]:

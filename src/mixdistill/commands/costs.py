@@ -6,31 +6,15 @@ that nobody has seen are assumed; each of these is said. No rate was measured on
 
 from __future__ import annotations
 
-from mixdistill import dev
+from mixdistill import dev, fragments
 from mixdistill.arms import BASE, called
 from mixdistill.commands import estimates
 from mixdistill.commands.plans import Amount, Cost
 from mixdistill.page.wording import short_number
 from mixdistill.recipe import Recipe
-from mixdistill.sections import Source, Teacher
+from mixdistill.sections import Teacher
 from mixdistill.store import Store
 
-ROWS = {
-    "openai/gsm8k": {"train": 7473, "test": 1319},
-    "HuggingFaceH4/MATH-500": {"test": 500},
-    "nlile/hendrycks-MATH-benchmark": {"train": 12000, "test": 500},
-    "open-r1/OpenR1-Math-220k": {"train": 93733},
-    "math-ai/amc23": {"test": 40},
-    "math-ai/aime24": {"test": 30},
-    "math-ai/aime25": {"test": 30},
-    "HuggingFaceH4/aime_2024": {"train": 30},
-    "Hothan/OlympiadBench": {"train": 674},
-    "DigitalLearningGmbH/MATH-lighteval": {"train": 7500, "test": 5000},
-    "Idavidrein/gpqa": {"train": 198},
-    "TIGER-Lab/MMLU-Pro": {"test": 12032},
-    "google/IFEval": {"train": 541},
-}
-"""Rows of well-known data sets on the hub: id -> split -> how many, in the subset that is usually taken."""
 TRACES = {
     "UWNSL/MATH_training_split_long_cot": (5383, 1300),
     "UWNSL/MATH_training_split_short_cot": (5383, 400),
@@ -51,16 +35,7 @@ RATES = (
 
 def known_rows(study: Recipe) -> dict[str, int | None]:
     """List of problems -> how many it has by the table; None where that is not known."""
-    return {name: _rows(source) for name, source in study.problems.lists.items()}
-
-
-def _rows(source: Source) -> int | None:
-    rows = ROWS.get(source.source, {}).get(source.split)
-    if rows is None:
-        return source.limit
-    low, high = source.part or (0.0, 1.0)
-    left = max(0, round(rows * (high - low)) - source.skip)
-    return left if source.limit is None else min(left, source.limit)
+    return {name: fragments.known_rows(source) for name, source in study.problems.lists.items()}
 
 
 def cost(study: Recipe, rows: dict[str, int | None], known: dict[str, Amount], store: Store) -> Cost:
@@ -75,11 +50,12 @@ def cost(study: Recipe, rows: dict[str, int | None], known: dict[str, Amount], s
     asked = {name: teacher for name, teacher in study.teachers.items() if teacher.backend not in NOT_ASKED}
     tokens = {name: counts["train"] * t.samples * (lengths[name].value or 0) for name, t in asked.items()}
     most = {name: n * asked[name].most_samples / asked[name].samples for name, n in tokens.items()}
+    more = [name for name, t in asked.items() if t.most_samples != t.samples]
     basis = ", ".join(tokens) or "no teacher is asked"
-    if most != tokens:
+    if more:
         basis += f"; at most {short_number(sum(most.values()))}, were every problem asked max_samples times"
     assumed = [RATES, *dict.fromkeys(f"{name}: {a.basis}" for name, a in lengths.items() if "assumed" in a.basis)]
-    assumed += [f"{n}: GPU-hours of max_samples={asked[n].max_samples} a problem" for n in most if most[n] != tokens[n]]
+    assumed += [f"{name}: GPU-hours of max_samples={asked[name].max_samples} a problem" for name in more]
     return Cost(
         tokens=Amount(value=sum(tokens.values()), basis=basis),
         teachers=_hours([_asking(asked[name].model, n) for name, n in most.items()], "were they served here"),

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from typing import NamedTuple
 
-from mixdistill import executor, prompts, resolve
+from mixdistill import executor, gpu_needs, prompts, resolve
 from mixdistill.arms import BASE, called
 from mixdistill.collect import TABLE as TRACES
 from mixdistill.commands.faults import PEEK, Found, standing
@@ -66,7 +66,7 @@ def template(model: str, chat_template_kwargs: dict[str, object]) -> Template | 
 
 def parameters(model: str) -> Amount:
     """Weights of a model, without building or fetching it."""
-    from mixdistill.evidence.gather import parameters as in_folder
+    from mixdistill.files import parameters as in_folder
     from mixdistill.lab import models
 
     if model.startswith("lab:"):
@@ -211,7 +211,8 @@ def updates(recipe: Recipe, student: str, arm: str, problems: int, known: dict[s
 
 def time(recipe: Recipe, store: Store, found: Found, known: dict[str, Amount], workers: int | None = None) -> Time:
     """Wall time of the trainings and evaluations that are not there yet."""
-    local, spread = executor.Local(workers), at_once_of(recipe, workers)
+    processes = max(recipe.train_of(s, a).num_processes for s in recipe.students for a in (BASE, *recipe.arms))
+    local, spread = executor.Local(workers), _spread(processes, workers)
     kind = "GPU" if local.devices else "core"
     train = found.problems["train"]
     work = Work(recipe, len(train), prompt_tokens(recipe, train[:PEEK]), known)
@@ -401,12 +402,15 @@ def kept(
     if unknown:
         return Amount(value=None, basis=unknown), Amount(value=None, basis=unknown)
     each = [sizes[s].value or 0 for s, _, _ in todo]
-    besides = sorted((_besides(recipe, s, a, sizes[s].value or 0) for s, a, _ in todo), reverse=True)
-    at_once = at_once_of(recipe, workers).workers
     models = Amount(value=WEIGHT_BYTES * sum(each), basis=f"4 bytes a weight, {len(todo)} models")
-    what = f"two a training with the optimizer's state, {min(at_once, len(todo))} at once"
+    groups: dict[int, list[float]] = {}
+    for s, a, _ in todo:  # those that take as many GPUs are under way together
+        takes = gpu_needs.wanted(recipe, "train", (s, a)).gpus
+        groups.setdefault(takes, []).append(_besides(recipe, s, a, sizes[s].value or 0))
+    most = max((sorted(g)[-_spread(n, workers).workers :] for n, g in groups.items()), key=sum, default=[])
+    what = f"two a training with the optimizer's state, {len(most)} at once"
     what += ", and the students of points before the end" if recipe.problems.dev and todo else ""
-    return models, Amount(value=sum(besides[:at_once]), basis=what)
+    return models, Amount(value=sum(most), basis=what)
 
 
 def _besides(recipe: Recipe, student: str, arm: str, weights: float) -> float:
@@ -420,12 +424,11 @@ def _besides(recipe: Recipe, student: str, arm: str, weights: float) -> float:
     return CHECKPOINT_BYTES * saved + points * WEIGHT_BYTES * weights
 
 
-def at_once_of(recipe: Recipe, workers: int | None = None) -> executor.Local:
-    """What works at once while it trains."""
+def _spread(processes: int, workers: int | None) -> executor.Local:
+    """What works at once where each takes so many."""
     local = executor.Local(workers)
-    most = max(recipe.train_of(s, a).num_processes for s in recipe.students for a in (BASE, *recipe.arms))
     with suppress(StageError):  # said by itself
-        local.spread(most)
+        local.spread(processes)
     return local
 
 

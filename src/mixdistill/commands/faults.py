@@ -395,7 +395,9 @@ def variables(
         values |= {f"teachers.{name}.{k}": v for k, v in named.items()}
     for key, judge in (judges or {}).items():
         values |= {f"{key}.{k}": v for k, v in {"model": judge.model, "prompt": judge.prompt, **judge.options}.items()}
-    values |= {f"students.{name}.model": student.model for name, student in (students or {}).items()}
+    for name, student in (students or {}).items():
+        values[f"students.{name}.model"] = student.model
+        values |= {f"students.{name}.backend_options.{k}": v for k, v in student.backend_options.items()}
     keys: dict[str, list[str]] = {}
     for key, value in values.items():
         for variable in resolve.unset(value):

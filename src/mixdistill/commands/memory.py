@@ -9,24 +9,27 @@ docs/LOG.md; on a GPU never, which the plan says.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixdistill import executor, pipeline, resolve
+from mixdistill import executor, gpu_needs, resolve
 from mixdistill.arms import called
 from mixdistill.commands import faults
 from mixdistill.commands.estimates import free_space, kept, row_tokens, untrained
 from mixdistill.commands.faults import Found
 from mixdistill.commands.plans import Amount, Memory
 from mixdistill.commands.shapes import Shape, shape
+from mixdistill.commands.status import keys_of
 from mixdistill.errors import StageError
 from mixdistill.mix import UPDATES
 from mixdistill.page.wording import rough_size
 from mixdistill.recipe import Recipe
+from mixdistill.refusals import TRAINING
 from mixdistill.sections import Train
+from mixdistill.ship import GATE, SHIP, TRAIN
 from mixdistill.store import Store
 from mixdistill.training import methods
 
@@ -161,9 +164,12 @@ def rows_seen(store: Store, cell: Cell) -> Rows | None:
     return Rows(max(sizes) * longest, longest)
 
 
-def stops(recipe: Recipe, store: Store, *, limit: int | None = None, workers: int | None = None) -> list[str]:
-    """Why the trainings of a run cannot be carried out here, before anything is bought for them."""
-    lines = without_gpus(recipe, recipe.cells()) + _unspread(recipe) + without_space(recipe, store, workers)
+def stops(
+    recipe: Recipe, store: Store, stages: Sequence[str], *, limit: int | None = None, workers: int | None = None
+) -> list[str]:
+    """Why the trainings of a run of these stages cannot be carried out here, or what it samples before and after them:
+    found before anything is bought."""
+    lines = lacking(recipe, store, stages) + without_space(recipe, store, workers)
     if any(refused(m) for m in planned(recipe, store, {}, workers)):  # the problems are read only where it matters
         found = faults.find(recipe, store, limit=limit)
         known = {name: rows(recipe, found, name) for name in recipe.students}
@@ -179,10 +185,25 @@ def stops_one(recipe: Recipe, store: Store, cell: Cell) -> list[str]:
         return [line for m in planned(recipe, store, known, 1, [cell]) if (line := refused(m))]
 
     models, checkpoints = (amount.value or 0 for amount in kept(recipe, store, 1, [cell]))
-    lines = without_gpus(recipe, [cell]) + _space(store, 2 * models, checkpoints, "free space")
+    parts = [(SHIP, (*map(str, cell), part)) for part in (TRAIN, GATE)]
+    lines = without_gpus(recipe, [cell]) + _unspread(recipe, parts)
+    lines += _space(store, 2 * models, checkpoints, "free space")
     if too_much({}):
         lines += too_much({cell[0]: rows_seen(store, cell) or rows(recipe, faults.find(recipe, store), cell[0])})
     return lines
+
+
+def lacking(recipe: Recipe, store: Store, stages: Sequence[str]) -> list[str]:
+    """What is not here for the units of these stages that are not there yet: GPUs, a library, a method. What is there
+    and would be made anew is not looked at: its stage says so when its turn comes."""
+    open_ones = [
+        (stage, key)
+        for stage in stages
+        for key in keys_of(recipe, store, stage)
+        if store.marker(store.folder(stage, *key)) is None
+    ]
+    trained = [(key[0], key[1], 0) for stage, key in open_ones if stage in TRAINING]
+    return without_gpus(recipe, trained) + _unspread(recipe, open_ones)
 
 
 def without_gpus(recipe: Recipe, cells: Sequence[Cell]) -> list[str]:
@@ -198,14 +219,15 @@ def without_gpus(recipe: Recipe, cells: Sequence[Cell]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _unspread(recipe: Recipe) -> list[str]:
-    """Students or teachers that are to be sampled on more GPUs than there are: found before anything is trained."""
+def _unspread(recipe: Recipe, units: Iterable[tuple[str, tuple[str, ...]]]) -> list[str]:
+    """Models that these (stage, folder) sample on more GPUs than there are; a line once a key."""
     lines = []
-    for stage in ("generate", "evaluate"):
+    for takes in dict.fromkeys(gpu_needs.wanted(recipe, stage, key) for stage, key in units):
         try:
-            executor.enough_gpus(executor.gpus(), *pipeline.processes(recipe, stage))
+            executor.enough_gpus(executor.gpus(), *takes)
         except StageError as e:
-            lines.append(str(e))
+            if takes.key != gpu_needs.PROCESSES:  # said of its student
+                lines.append(str(e))
     return lines
 
 

@@ -50,7 +50,7 @@ def carry_out(
         raise RecipeError("tune: the recipe has no such section, so there is nothing to try; add one")
     store = Store(out or Path("runs") / loaded.name)
     _ensure_models(loaded, say, bought=models_looked_at or store.folder("generate").exists())
-    if set(TRAINING) & set(stages) and (lines := memory.stops(loaded, store, limit=limit, workers=workers)):
+    if set(TRAINING) & set(stages) and (lines := memory.stops(loaded, store, stages, limit=limit, workers=workers)):
         raise RecipeError(lines)
     size = pilots.size(loaded, store, pilot, limit=limit)
     watcher = progress.watcher(as_json=as_json)

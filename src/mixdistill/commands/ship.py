@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixdistill import interrupt, pipeline, progress, ship
+from mixdistill import gpu_needs, interrupt, pipeline, progress, ship
 from mixdistill.commands import memory
 from mixdistill.commands.complete import is_run
 from mixdistill.commands.export import student_of, which
@@ -73,7 +73,6 @@ def carry_out(
             lambda: [ship.train_unit(recipe, store, candidate), ship.gate_units(recipe, store, candidate)[0]],
             lambda: list(ship.gate_units(recipe, store, candidate)),
         ]
-        executor.spread(recipe.train_of(*candidate.cell[:2]).num_processes)
         for units in make:
             _do(units(), recipe, store, executor, watcher)
         forgets = MAY_FORGET if may_forget is None else may_forget
@@ -111,7 +110,10 @@ def _do(units: list[Unit], recipe: Recipe, store: Store, executor: Local, watche
         if s is State.CHANGED:
             ship.open_again(store, unit)
     watcher.stage(ship.SHIP, planned)
-    jobs = [(ship.SHIP, unit, recipe, store) for unit, s in planned if s is not State.DONE]
+    todo = [unit for unit, s in planned if s is not State.DONE]
+    if todo:
+        executor.spread(*gpu_needs.most(recipe, todo))
+    jobs = [(ship.SHIP, unit, recipe, store) for unit in todo]
     store.clear_beat()
     store.go_on()
 

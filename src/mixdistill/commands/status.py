@@ -66,7 +66,7 @@ def overview(parent: Path) -> list[Facts]:
     for root in run_folders(parent):
         try:
             study = load(root / RECIPE, resolved=False)
-            keys = {stage: _keys(study, Store(root), stage) for stage in STAGES}
+            keys = {stage: keys_of(study, Store(root), stage) for stage in STAGES}
         except MixdistillError as e:
             found.append({"run": str(root), "problem": str(e).splitlines()[0]})
             continue
@@ -118,7 +118,7 @@ def _stages(recipe: Recipe) -> list[str]:
     return [stage for stage in STAGES if stage != "tune" or recipe.tune]
 
 
-def _keys(recipe: Recipe, store: Store, stage: str) -> list[tuple[str, ...]]:
+def keys_of(recipe: Recipe, store: Store, stage: str) -> list[tuple[str, ...]]:
     """Folders of a stage's units below the stage's own."""
     if stage == "tune":
         rates = recipe.tune.learning_rate if recipe.tune else []
@@ -136,7 +136,7 @@ def _keys(recipe: Recipe, store: Store, stage: str) -> list[tuple[str, ...]]:
 def _stage(recipe: Recipe, store: Store, stage: str, held: bool) -> Facts:
     store = store.glance()
     planned, unplanned = _planned(recipe, store, stage)
-    units = [_unit(store, stage, key, planned, held) for key in _keys(recipe, store, stage)]
+    units = [_unit(store, stage, key, planned, held) for key in keys_of(recipe, store, stage)]
     states = Counter(u["state"] for u in units)
     markers = [m for u in units if (m := _marker(store, stage, u["key"]))]
     counts: Counter[str] = Counter()

@@ -7,11 +7,11 @@ another; what problems move is added up over the benchmarks. Formulae and measur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from mixdistill.evidence import stats
+from mixdistill.evidence import stats, verdicts
 from mixdistill.evidence.stats import ALPHA, Components, Estimate, Mean, Spread, t_quantile
 
 if TYPE_CHECKING:
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 Part = tuple[float, "Array"]
 """Of one benchmark: (its weight, differences or scores [seeds, problems]). All parts have the same seeds in the same
 order; weights add up to 1."""
+
+
+def shares(weights: Mapping[str, float], problems: Mapping[str, int]) -> dict[str, float]:
+    """Benchmark -> its share of the average, of those that have enough problems. Where none has, all of them, so that
+    there is a number; it decides nothing."""
+    there = {name: weight for name, weight in weights.items() if name in problems}
+    kept = {name: weight for name, weight in there.items() if problems[name] >= verdicts.FEWEST} or there
+    return {name: weight / sum(kept.values()) for name, weight in kept.items()}
 
 
 def gap(parts: Sequence[Part]) -> Estimate:
@@ -59,6 +67,7 @@ def mean_interval(parts: Sequence[Part]) -> Mean:
     if parts[0][1].shape[0] > 1:
         centred = spread([(w, scores - scores.mean()) for w, scores in parts])
         data = stats.wilson(mean, float(centred.variance), t_quantile(ALPHA, centred.df()), problems)
+        data = max(data, checkpoints, key=lambda i: i.high - i.low)  # as stats.mean_interval
     return Mean(mean, checkpoints, data)
 
 

@@ -136,7 +136,10 @@ def _template_notes(student: str, trained: Trained) -> list[Confound]:
 def _style_unmeasured(student: str, evaluated: list[tuple[tuple[str, ...], dict[str, Any]]]) -> list[Confound]:
     """Evaluations whose style shift could not be measured, with what went wrong."""
     why = {key[1]: marker["facts"][OPTION] for key, marker in evaluated if OPTION in marker["facts"]}
-    text = "The style shift was not measured; the answers are sampled and graded all the same."
+    text = (
+        "The style shift was not measured; the answers are sampled and graded all the same. Change evaluate.style to "
+        "try again."
+    )
     return [Confound(severity="note", text=text, field=OPTION, student=student, values=why)] if why else []
 
 

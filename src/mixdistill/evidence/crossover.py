@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mixdistill.evidence import verdicts
 from mixdistill.evidence.details import Crossover
 from mixdistill.evidence.rows import StudentFacts
 from mixdistill.evidence.stats import ALPHA, t_quantile
@@ -41,12 +42,14 @@ def family(model: str) -> str:
 
 def crossovers(gaps: Sequence[Gap], students: Sequence[StudentFacts]) -> list[Crossover]:
     """One for every contrast, benchmark and family with enough sizes. Gaps over all problems at the generation's own
-    limit."""
+    limit; those of too few problems to decide anything are in no line."""
     sizes = {s.name: s.parameters for s in students}
     families = {s.name: family(s.model) for s in students}
     groups: dict[tuple[str, str, str], list[Gap]] = defaultdict(list)
     for gap in gaps:
-        if gap.group == "all" and gap.max_tokens is None and gap.data is not None and sizes.get(gap.student):
+        whole = gap.group == "all" and gap.max_tokens is None and gap.data is not None
+        few = gap.problems < verdicts.FEWEST or gap.verdict == verdicts.FEW  # the latter of an average's benchmarks
+        if whole and not few and sizes.get(gap.student):
             groups[gap.name, gap.benchmark, families[gap.student]].append(gap)
     found = []
     for (name, benchmark, _), of in groups.items():

@@ -1,7 +1,8 @@
 """The gap over training: what the trainings' snapshots answered on dev -> accuracies, gaps, and which still move.
 
 A gap at the end alone may be that of arms that got unequally far. Every point is held against the same point of the
-other arm, problem by problem and seed by seed, as benchmarks are (stats.py).
+other arm, problem by problem and seed by seed, as benchmarks are (stats.py). Points are at equal distances, so that the
+first of four is the same point however many updates a training has, though not to the last digit the same share.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mixdistill.types import Outcome
 from mixdistill.verify import DECISIONS
 
 Over = dict[float, dict[int | None, dict[str, float]]]
-"""Of one arm: share of the updates -> seed -> problem -> 1 where it was right, else 0."""
+"""Of one arm: place among its points, as a share -> seed -> problem -> 1 where it was right, else 0."""
 
 
 class Curves(NamedTuple):
@@ -63,17 +64,17 @@ def over_training(recipe: Recipe, store: Store) -> Curves:
 def _scores(
     store: Store, key: tuple[str, ...], facts: dict[str, object], problems: frozenset[str]
 ) -> dict[float, dict[str, float]]:
-    """Share of the updates -> problem -> score, of the points at which all the problems were asked."""
+    """Place among its points, as a share -> problem -> score, where all the problems were asked."""
     found = {}
-    updates, points = facts["updates"], facts.get("dev", [])
-    assert isinstance(updates, int) and isinstance(points, list)
-    for point in points:
+    points = facts.get("dev", [])
+    assert isinstance(points, list)
+    for place, point in enumerate(points, 1):
         folder = store.folder("train", *key, DEV, str(point["update"]))
         asked = dict(store.frame(folder, TRACES, ["id", "problem_id"]).iter_rows())
         if problems <= set(asked.values()):
             decisions = store.frame(folder, DECISIONS, ["trace_id", "outcome"]).iter_rows()
             right = {asked[trace] for trace, outcome in decisions if outcome == Outcome.CORRECT}
-            found[round(point["update"] / updates, 3)] = {p: float(p in right) for p in problems}
+            found[round(place / len(points), 3)] = {p: float(p in right) for p in problems}
     return found
 
 

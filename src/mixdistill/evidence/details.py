@@ -27,7 +27,7 @@ class Ended(Row):
     finished_interval: Interval | None
     """This data, with a single seed these checkpoints."""
     tokens: float
-    """Mean tokens of an answer, cut at the cap."""
+    """Mean tokens of an answer, cut at the cap; a request that failed has no length."""
     tokens_interval: Interval | None
     problems: int
     seeds: int
@@ -54,7 +54,7 @@ class BudgetPoint(Row):
     finished_interval: Interval | None
     """Of `finished`: this data, with a single seed these checkpoints."""
     tokens: float
-    """Mean tokens written, those of a forced answer included."""
+    """Mean tokens written, those of a forced answer included; a request that failed has none and is not in it."""
     seeds: int
     problems: int
 
@@ -68,6 +68,7 @@ class FinishedGap(Row):
     student: str
     benchmark: str
     arms: tuple[str, str]
+    """As in `Gap`; a blend has a row for each pure arm. The untuned student is asked as in the arm's gap."""
     max_tokens: int | None
     delta: float
     checkpoints: Interval | None
@@ -103,7 +104,8 @@ class GapPart(Row):
     checkpoints: Interval | None
     data: Interval | None
     most: bool
-    """Whether the gap leaves out zero and this part makes more of it than all others together, beyond noise."""
+    """Whether the gap leaves out zero and this part makes more of it than all others together, beyond noise. Of fewer
+    than 100 problems this is never said."""
     seeds: int
     problems: int
 
@@ -230,7 +232,8 @@ class Look(Row):
 
 
 class Crossover(Row):
-    """A gap against the logarithm of the student's size, over the students of one family (four sizes or more)."""
+    """A gap against the logarithm of the student's size, over the students of one family (four sizes or more, on
+    100 problems or more)."""
 
     name: str
     """Name of the contrast."""

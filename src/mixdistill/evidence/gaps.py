@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from mixdistill.evidence.details import AverageGap
 from mixdistill.evidence.looks import Paid, next_price
 from mixdistill.evidence.rows import ArmAccuracy
 from mixdistill.evidence.verdicts import CANNOT_TELL
+from mixdistill.evidence.views import Levels, View, averaged, views
 from mixdistill.recipe import AVERAGE, BASE, EACH_PURE, OVER_BASE, Recipe
 from mixdistill.types import Gap, Interval, Rule, Score, content_hash
 
@@ -28,8 +29,6 @@ Cells = dict[tuple[str, str, int | None, str], dict[int | None, dict[str, float]
 """(student, arm, seed, benchmark) -> token cap -> problem id -> share of its samples that are correct."""
 Readings = Mapping[Rule, Cells]
 """How answers are read -> what is correct then. The reading that counts comes first."""
-Levels = dict[str, dict[str, set[str]]]
-"""Benchmark -> group (`all`, every level, every subject) -> problem ids."""
 Key = tuple[str, str, str, int | None, str]
 """Contrast, student, benchmark, token cap, group."""
 UNITS = ("examples", "loss_tokens")
@@ -49,33 +48,10 @@ Against = Mapping[Under, Mapping[Key, Mapping[str, stats.Estimate]]]
 """Another reading or budget -> comparison -> its estimates, by the declared names of the arms it is held against."""
 
 
-class Part(NamedTuple):
-    """Some problems of one benchmark."""
-
-    benchmark: str
-    weight: float
-    problems: set[str]
-
-
-class View(NamedTuple):
-    """What one number is about: some problems of a benchmark, or all of several, at one token cap."""
-
-    benchmark: str
-    """`average` for several."""
-    max_tokens: int | None
-    """None: the generation's own limit."""
-    group: str
-    parts: list[Part]
-    """Weights add up to 1."""
-
-    @property
-    def few(self) -> bool:
-        """Whether there are too few problems to decide anything."""
-        return min(len(part.problems) for part in self.parts) < verdicts.FEWEST
-
-
 Pay = Callable[[str, str], Paid]
 """(student, hash of the scores) -> what looking at them costs."""
+Absent = Collection[tuple[str, str, str]]
+"""(student, arm, benchmark) of which an evaluation that is to come is not there."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +70,8 @@ class _Comparison:
     """Of the arm, and of those it is held against: part by part of the view, with the seeds that all parts have."""
     estimates: dict[str, stats.Estimate]
     """Arm it is held against -> how far it is ahead."""
+    unfinished: bool
+    """Whether more of it is to come, so that nobody should have a verdict, or pay for a look, yet."""
 
     @property
     def key(self) -> Key:
@@ -103,26 +81,30 @@ class _Comparison:
     @property
     def looked_at(self) -> bool:
         """Whether a verdict is possible, so that looking at it has a price."""
-        return self.primary and not self.view.few and all(e.p is not None for e in self.estimates.values())
+        wanting = self.view.few or self.unfinished
+        return self.primary and not wanting and all(e.p is not None for e in self.estimates.values())
 
     @property
     def hash(self) -> str:
-        """Of the scores."""
+        """Of the scores, whichever arm is named first."""
         rows = [[{str(seed): sorted(v.items()) for seed, v in s.items()} for s in of] for of in self.scores.values()]
-        return content_hash(json.dumps(rows, sort_keys=True))
+        return content_hash(*sorted(json.dumps(of, sort_keys=True) for of in rows))
 
 
-def gaps(recipe: Recipe, readings: Readings, levels: Levels, pay: Pay | None = None) -> dict[Under, list[Gap]]:
+def gaps(
+    recipe: Recipe, readings: Readings, levels: Levels, pay: Pay | None = None, absent: Absent = ()
+) -> dict[Under, list[Gap]]:
     """Every contrast, and every arm against the untuned student, in every view that both arms were scored in, guards
     aside: under the reading and budget that count, then under every other reading, then under every other budget.
 
     The primary contrast of every student makes the family of Holm's adjustment, under each reading one; its verdicts
     need the adjusted p. Under another budget nothing is primary. With `pay`, p is first multiplied by what this look
-    at the primary contrast costs.
+    at the primary contrast costs. While some of what the primary contrast is about is `absent`, or a way of asking an
+    untuned student that an arm is held against, there is no verdict, and no look.
     """
     counting = next(iter(readings))
     ways = [*map(Under, readings), *(Under(counting, variant) for variant in recipe.variants[1:])]
-    found = {way: list(_comparisons(recipe, readings[way.rule], levels, way.variant)) for way in ways}
+    found = {way: list(_comparisons(recipe, readings[way.rule], levels, way.variant, absent)) for way in ways}
     against = {way: {c.key: _by_declared_name(c.estimates) for c in found[way]} for way in ways[1:]}
     looks = {c.student: pay(c.student, c.hash) for c in found[ways[0]] if pay and c.looked_at}
     return {
@@ -162,24 +144,31 @@ class _Asked(NamedTuple):
 
 
 def _asked(recipe: Recipe, variant: str) -> Iterator[_Asked]:
-    """The recipe's contrasts, then every arm, in every mode, against the untuned student."""
+    """The recipe's contrasts, then every arm, in every mode, against the untuned student where no contrast is that: a
+    verdict that pays for looks must not stand beside the same one unpaid."""
+    declared = set()
     for name, (_, b) in recipe.contrasts.items():
         if pairs := recipe.pairs(name, variant):
+            declared |= {frozenset(pair) for pair in pairs}
             yield _Asked(name, variant, pairs[0][0], [other for _, other in pairs], b == EACH_PURE)
     for mode in (mode for arm in recipe.arms for mode in recipe.modes(arm)):
-        yield _Asked(f"{mode}{OVER_BASE}", variant, of_variant(mode, variant), [BASE], each=False)
+        arm = of_variant(mode, variant)
+        if frozenset((arm, BASE)) not in declared:
+            yield _Asked(f"{mode}{OVER_BASE}", variant, arm, [BASE], each=False)
 
 
-def _comparisons(recipe: Recipe, correct: Cells, levels: Levels, variant: str) -> Iterator[_Comparison]:
-    views = [view for view in _views(recipe, levels) if view.benchmark not in recipe.problems.guards]
-    for asked, student, view in itertools.product(_asked(recipe, variant), recipe.students, views):
+def _comparisons(recipe: Recipe, correct: Cells, levels: Levels, variant: str, absent: Absent) -> Iterator[_Comparison]:
+    looked_at = [view for view in views(recipe, levels) if view.benchmark not in recipe.problems.guards]
+    for asked, student, view in itertools.product(_asked(recipe, variant), recipe.students, looked_at):
         if asked.name in recipe.contrasts or view.group == ALL:
-            comparison = _compare(recipe, correct, asked, student, view)
+            comparison = _compare(recipe, correct, asked, student, view, absent)
             if comparison is not None:
                 yield comparison
 
 
-def _compare(recipe: Recipe, correct: Cells, asked: _Asked, student: str, view: View) -> _Comparison | None:
+def _compare(
+    recipe: Recipe, correct: Cells, asked: _Asked, student: str, view: View, absent: Absent
+) -> _Comparison | None:
     """None where an arm was not scored, or not on a seed of the other."""
     # In other words the untuned student was asked the primary benchmark alone.
     arm, there = asked.arm, {a for s, a, _, b in correct if (s, b) == (student, view.benchmark)}
@@ -188,17 +177,27 @@ def _compare(recipe: Recipe, correct: Cells, asked: _Asked, student: str, view: 
     scores = {a: _scores(correct, student, a, view) for a in (arm, *others)}
     if not others or not all(scores.values()) or not all(_comparable(scores[arm][0], scores[o][0]) for o in others):
         return None
+    primary = not asked.variant and _is_primary(recipe, asked.name, view)
     return _Comparison(
         name=asked.name,
         student=student,
         view=view,
-        primary=not asked.variant and _is_primary(recipe, asked.name, view),
+        primary=primary,
         variant=asked.variant,
         arm=arm,
         each=asked.each,
         scores=scores,
         estimates={o: _estimate(view, scores[arm], scores[o]) for o in others},
+        unfinished=_unfinished(asked, student, view, absent, primary=primary),
     )
+
+
+def _unfinished(asked: _Asked, student: str, view: View, absent: Absent, *, primary: bool) -> bool:
+    """Whether something is to come: a way of asking the untuned student that an arm is held against; of the primary
+    contrast, any training of its arms too, under whatever budget, since each of them may turn its verdict."""
+    sides, benchmarks = {_plain(arm) for arm in (asked.arm, *asked.others)}, {part.benchmark for part in view.parts}
+    awaited = {_plain(arm) for s, arm, benchmark in absent if s == student and benchmark in benchmarks}
+    return bool(awaited & (sides if primary else sides & {BASE}))
 
 
 def _estimate(view: View, a: list[stats.Scores], b: list[stats.Scores]) -> stats.Estimate:
@@ -243,7 +242,7 @@ def _gap(recipe: Recipe, way: Under, c: _Comparison, p_holm: float | None, look:
         student=c.student,
         benchmark=c.view.benchmark,
         arms=(c.arm, other),
-        verifier=recipe.verifier_on(c.view.benchmark),
+        verifier=recipe.verifier_on(*(part.benchmark for part in c.view.parts)),
         rule=way.rule,
         max_tokens=c.view.max_tokens,
         group=c.view.group,
@@ -281,7 +280,9 @@ def _verdict(recipe: Recipe, c: _Comparison, p: float | None) -> str:
         # Where the untuned student was asked in several ways, the interval alone does not pay for there being several.
         joint = p if len(c.estimates) == 1 or p is not None else e.p
         said = verdicts.verdict(_plain(c.arm), _plain(other), e, joint, smallest=smallest)
-    return verdicts.FEW if c.view.few and e.data is not None else said
+    if c.view.few and e.data is not None:
+        return verdicts.FEW
+    return verdicts.UNFINISHED if c.unfinished else said
 
 
 def _detectable(recipe: Recipe, c: _Comparison, e: stats.Estimate, look: Paid | None) -> stats.Detectable | None:
@@ -294,10 +295,11 @@ def _detectable(recipe: Recipe, c: _Comparison, e: stats.Estimate, look: Paid | 
 
 def _needed(recipe: Recipe, c: _Comparison, e: stats.Estimate, look: Paid | None) -> str:
     """What would find a difference worth knowing of: of a whole benchmark, since no other one is planned for. Who looks
-    again pays for that look."""
+    again pays for that look; where one look was declared, it is that of a new study."""
     if c.view.group != ALL or e.components is None or (look and math.isinf(look.times)):
         return ""
-    tests = (len(recipe.students) if c.primary else 1) * (next_price(look.look) if look else 1)
+    again = next_price(look.look) if look and recipe.looks != "once" else 1
+    tests = (len(recipe.students) if c.primary else 1) * again
     return verdicts.needed(e.components, e.seeds, e.problems, recipe.smallest_gap, stats.ALPHA / tests)
 
 
@@ -342,7 +344,7 @@ def accuracies(recipe: Recipe, correct: Cells, scores: list[Score], levels: Leve
     found = []
     modes = [mode for arm in recipe.trained for mode in recipe.modes(arm)]
     arms = {s: dict.fromkeys([*_bases(correct, s), *modes]) for s in recipe.students}
-    rows = [(s, arm, view) for s in recipe.students for arm in arms[s] for view in _views(recipe, levels)]
+    rows = [(s, arm, view) for s in recipe.students for arm in arms[s] for view in views(recipe, levels)]
     for student, arm, view in rows:
         by_seed = _scores(correct, student, arm, view)
         if not by_seed:
@@ -378,23 +380,6 @@ def _bounds(scores: list[Score], student: str, arm: str, view: View) -> Interval
         bounds = stats.accuracy_bounds(sum(s.correct for s in mine), errors, examples)
         low, high = low + part.weight * bounds.low, high + part.weight * bounds.high
     return Interval(low=low, high=high) if high - low > 1e-12 else None
-
-
-def _views(recipe: Recipe, levels: Levels) -> list[View]:
-    """Everything that is looked at."""
-    caps = {b: (None, *recipe.on(b).evaluate.caps) for b in levels}
-    each = [View(b, cap, g, [Part(b, 1.0, ids)]) for b in levels for cap in caps[b] for g, ids in levels[b].items()]
-    parts = averaged(recipe, levels)
-    common = [cap for cap in (None, *recipe.evaluate.caps) if all(cap in caps[part.benchmark] for part in parts)]
-    return each + [View(AVERAGE, cap, ALL, parts) for cap in common if parts]
-
-
-def averaged(recipe: Recipe, levels: Levels) -> list[Part]:
-    """The benchmarks that the average is over: those with enough problems. Where none has, all of them, so that there
-    is a number; it decides nothing. None where the recipe has no two benchmarks."""
-    weights = {b: w for b, w in recipe.weights_of_benchmarks.items() if b in levels}
-    kept = {b: w for b, w in weights.items() if len(levels[b][ALL]) >= verdicts.FEWEST} or weights
-    return [Part(b, w / sum(kept.values()), levels[b][ALL]) for b, w in kept.items()]
 
 
 def average_gaps(recipe: Recipe, gaps: list[Gap], levels: Levels) -> list[AverageGap]:

@@ -6,13 +6,12 @@ no longer matches is shown with what it was made with, and said to be a confound
 
 from __future__ import annotations
 
-import itertools
 import json
 import shlex
-import struct
 import subprocess
 import time
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,12 +39,14 @@ from mixdistill.evidence.rows import (
 )
 from mixdistill.evidence.solved import Solved, judged, levels_of, shared
 from mixdistill.evidence.verdicts import CANNOT_TELL
-from mixdistill.files import versions
+from mixdistill.evidence.views import Levels, averaged
+from mixdistill.files import parameters, versions
 from mixdistill.pipeline import sessions_seconds
 from mixdistill.problems import Shared, shared_line
-from mixdistill.recipe import BASE, Recipe, render
+from mixdistill.recipe import AVERAGE, BASE, Recipe, render
 from mixdistill.refusals import other_problems
 from mixdistill.store import Store
+from mixdistill.training.snapshots import MODEL
 from mixdistill.types import Interval, Outcome, Problem, Score
 from mixdistill.units import STARTED, State, Unit, changed_keys, plan
 from mixdistill.verify import DECISIONS, accepted
@@ -62,16 +63,18 @@ SMOKE = Confound(
 def gather(recipe: Recipe, store: Store) -> Evidence:
     """Everything the report shows."""
     levels = {b: _levels(store, b) for b in recipe.problems.eval}
-    finished = [unit for unit, s in plan(recipe, store, "evaluate") if s is State.DONE]
-    done, worded = paraphrased.parted(finished)
+    states, diverged = plan(recipe, store, "evaluate"), _diverged(recipe, store)
+    done, worded = paraphrased.parted([unit for unit, s in states if s is State.DONE])
+    absent = _absent([unit for unit, s in states if s is not State.DONE], diverged)
     answers = read(recipe, store, done)
     words = paraphrased.read_all(recipe, store, [*done, *worded])
-    found = gaps(recipe, answers.correct, levels, partial(looks.pay, looks.read(store), once=recipe.looks == "once"))
+    pay = partial(looks.pay, looks.read(store), once=recipe.looks == "once")
+    found = gaps(recipe, answers.correct, levels, pay, {(student, arm, b) for student, arm, _, b in absent})
     if recipe.smoke:
         found = {way: [gap.model_copy(update={"verdict": NO_VERDICT}) for gap in rows] for way, rows in found.items()}
     declared, *others = found
     scores = [s for unit in done for s in store.read(store.folder("evaluate", *unit.key), Score, evaluate.SCORES)]
-    trained, diverged, curves = trainings(recipe, store), _diverged(recipe, store), over_training(recipe, store)
+    trained, curves = trainings(recipe, store), over_training(recipe, store)
     differences, changed = confound_tables(recipe, trained), _changed(recipe, store, trained)
     cells = [_cell_facts(store, cell, marker) for cell, marker in trained.items()]
     cells_done = {cell_of(unit.key) for unit in done}
@@ -84,7 +87,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         smoke=recipe.smoke,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         primary=Primary(**primary.model_dump()) if primary else None,
-        verifier=recipe.verifier_on(primary.benchmark if primary else recipe.deciding_benchmark),
+        verifier=recipe.verifier_on(*_judged_on(recipe, levels)),
         rule=recipe.verify.counts,
         budget=recipe.budget.unit,
         variants=recipe.variants[1:],
@@ -115,9 +118,9 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
             recipe, store, done, answers.correct[recipe.verify.counts], found[declared], curves, levels, students
         ).model_copy(update={"paraphrased": words.rows, "turned_wordings": words.notes}),
         cells_wanted=len(recipe.cells()),
-        missing=_missing(recipe, cells_done, set(trained), diverged),
+        missing=_missing(recipe, cells_done, set(trained), diverged) + _unasked(absent),
         diverged=["/".join(map(str, cell)) for cell in diverged if cell not in trained],
-        notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store, cells_done),
+        notes=_failed_requests(store, done) + _without_dev(curves.left_out) + _notes(recipe, store),
         command=_command(store),
         recipe=render(recipe),
         versions=versions() | _commit(),
@@ -317,24 +320,15 @@ def _has(store: Store, stage: str, name: str) -> bool:
 def _students(recipe: Recipe, store: Store) -> list[StudentFacts]:
     found = []
     for name, spec in recipe.students.items():
-        saved = sorted(store.folder("train", name).glob("*/*/model"))
-        found.append(StudentFacts(name=name, model=spec.model, parameters=parameters(saved[0]) if saved else None))
+        found.append(StudentFacts(name=name, model=spec.model, parameters=_parameters(store, name)))
     return sorted(found, key=lambda s: s.parameters or 0)
 
 
-def parameters(folder: Path) -> int:
-    """Weights in a model folder, from the headers of its safetensors files."""
-    total = 0
-    for path in folder.glob("*.safetensors"):
-        with open(path, "rb") as f:
-            header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                size = 1
-                for n in tensor["shape"]:
-                    size *= n
-                total += size
-    return total
+def _parameters(store: Store, student: str) -> int | None:
+    """Weights of a student, as its trainings noted them, whose models may be gone; of those of before, from a model."""
+    cells = sorted(store.folder("train", student).glob("*/*"))
+    noted = ((store.marker(cell) or {}).get("facts", {}).get("parameters") for cell in cells)
+    return next(filter(None, noted), None) or next(filter(None, (parameters(cell / MODEL) for cell in cells)), None)
 
 
 def _diverged(recipe: Recipe, store: Store) -> dict[Cell, str]:
@@ -354,15 +348,39 @@ def _missing(
     """Trainings that are not there, and those without an evaluation on every benchmark, in every mode."""
     found = []
     for student, trained, seed in recipe.cells():
-        modes = recipe.modes(trained)
-        for arm in modes if (student, trained, seed) in there else modes[:1]:
+        modes, is_there = recipe.modes(trained), (student, trained, seed) in there
+        for arm in modes if is_there else modes[:1]:
             lost = [b for b in recipe.problems.eval if (student, arm, seed, b) not in done]
             if lost:
                 words = f" ({BY[called(arm).variant]})" if called(arm).variant else ""
-                where = f"{student}/{arm}/{seed}{words}"
-                why = f"not evaluated on {', '.join(lost)}; run the recipe again"
-                found.append(f"{where}: {diverged.get((student, trained, seed), why)}")
+                what = f"not evaluated on {', '.join(lost)}" if is_there else "not trained"
+                why = diverged.get((student, trained, seed), f"{what}; run the recipe again")
+                found.append(f"{student}/{arm}/{seed}{words}: {why}")
     return found
+
+
+def _absent(units: list[Unit], diverged: Mapping[Cell, str]) -> list[tuple[str, str, int | None, str]]:
+    """(student, arm, seed, benchmark) of the evaluations that are still to come: not those of a training that went
+    wrong for good."""
+    found = [cell_of(unit.key) for unit in units]
+    return [e for e in found if e[2] is None or (e[0], called(e[1]).trained, e[2]) not in diverged]
+
+
+def _unasked(absent: list[tuple[str, str, int | None, str]]) -> list[str]:
+    """Untuned students that were not asked in every way, and everything that was not asked in other words."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for student, arm, seed, benchmark in absent:
+        if called(arm).arm == BASE or called(arm).wording:
+            found["/".join(map(str, filter(lambda part: part is not None, (student, arm, seed))))].append(benchmark)
+    return [f"{who}: not evaluated on {', '.join(where)}; run the recipe again" for who, where in found.items()]
+
+
+def _judged_on(recipe: Recipe, levels: Levels) -> list[str]:
+    """The benchmarks of the primary comparison."""
+    primary = recipe.primary_or_first()
+    if primary is not None and primary.benchmark == AVERAGE:
+        return [part.benchmark for part in averaged(recipe, levels)]
+    return [recipe.deciding_benchmark]
 
 
 def _failed_requests(store: Store, done: list[Unit]) -> list[str]:
@@ -390,15 +408,10 @@ def _without_dev(cells: list[str]) -> list[str]:
     return [f"{what} not asked the dev problems that there are now; the gap over training is without them."]
 
 
-def _notes(recipe: Recipe, store: Store, done: set[tuple[str, str, int | None, str]]) -> list[str]:
+def _notes(recipe: Recipe, store: Store) -> list[str]:
     problems = store.marker(store.folder("problems")) or {"counts": {}}
     notes = [f"Problems: {why}: {n:,} dropped." for why, n in problems["counts"].items()]
     notes += [f"Benchmarks: {shared_line(which, Shared(**s))}." for which, s in problems.get("shared", {}).items()]
-    notes += [
-        f"The untuned {s} was not evaluated on {b}: nothing here is compared with it. Run the recipe again."
-        for s, b in itertools.product(recipe.students, recipe.problems.eval)
-        if (s, BASE, None, b) not in done
-    ]
     if recipe.problems.train.source.startswith("lab:"):
         notes.append(
             "The lab's students are tiny and its problems are puzzles: this shows that the instrument works and what "

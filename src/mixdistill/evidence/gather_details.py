@@ -9,13 +9,14 @@ from mixdistill.evidence.curves import Curves
 from mixdistill.evidence.details import Details
 from mixdistill.evidence.ended import ended
 from mixdistill.evidence.forgotten import forgotten
-from mixdistill.evidence.gaps import Cells, Levels, average_gaps
+from mixdistill.evidence.gaps import Cells, average_gaps
 from mixdistill.evidence.parts import parts
 from mixdistill.evidence.published import published
 from mixdistill.evidence.rows import StudentFacts
 from mixdistill.evidence.samples import looped, pass_at
 from mixdistill.evidence.style import style
 from mixdistill.evidence.token_budgets import budget_points, finished_gaps
+from mixdistill.evidence.views import Levels
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Gap
@@ -37,7 +38,7 @@ def details(
     return Details(
         ended=ended(store, done),
         budget_points=budget_points(recipe, store, done),
-        finished_gaps=finished_gaps(recipe, store, done, correct),
+        finished_gaps=finished_gaps(recipe, store, done, correct, gaps),
         loops=looped(store, done),
         pass_at=pass_at(done, correct),
         parts=parts(store, done, gaps),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from mixdistill.arms import BASE, called, spoken
 from mixdistill.evidence.rows import Evidence
 from mixdistill.evidence.undertraining import FIELD as UNDERTRAINED
+from mixdistill.evidence.verdicts import UNFINISHED
 from mixdistill.page.measured import deciding_benchmarks, missing_words
 from mixdistill.page.wording import (
     UNITS,
@@ -59,12 +60,24 @@ def _not_there(evidence: Evidence, gaps: list[Gap]) -> list[str]:
     if evidence.diverged:
         first, more = evidence.diverged[:MOST_NAMED], len(evidence.diverged) - MOST_NAMED
         who = listed([*first, *([f"{more} other{'s' * (more > 1)}"] if more > 0 else [])])
-        steps.append(f"Lower `train.learning_rate`, in every arm alike: {who} diverged, and would again.")
+        steps.append(f"Lower {_learning_rates(evidence)}, in every arm alike: {who} diverged, and would again.")
     if missing := missing_words(evidence, diverged=False):
         steps.append(f"Run the recipe again: {missing} are missing (`{evidence.command}`).")
     if not steps and not gaps:
         steps = [f"Run the recipe: {evidence.primary.contrast} was not measured (`{evidence.command}`)."]
     return steps
+
+
+def _learning_rates(evidence: Evidence) -> str:
+    """The keys of the recipe that say how fast trainings learn."""
+    recipe: Any = parse_yaml(evidence.recipe, "recipe")
+    if (recipe.get("tune") or {}).get("learning_rate"):
+        return "the values of `tune.learning_rate`"
+    owners = {
+        f"{kind}.{name}": entry for kind in ("students", "arms") for name, entry in (recipe.get(kind) or {}).items()
+    }
+    own = [where for where, entry in owners.items() if "learning_rate" in ((entry or {}).get("train") or {})]
+    return listed([f"`{where}train.learning_rate`" for where in ("", *(f"{name}." for name in own))])
 
 
 def _unfair(evidence: Evidence, gaps: list[Gap]) -> list[str]:
@@ -106,8 +119,9 @@ def _all_asked(evidence: Evidence, benchmark: str) -> bool:
     """Whether there are no more problems of a benchmark: all of a data set were asked."""
     recipe: Any = parse_yaml(evidence.recipe, "recipe")
     entry = ((recipe.get("problems") or {}).get("eval") or {}).get(benchmark)
-    cut = entry is None or entry.get("limit") is not None or "--limit" in shlex.split(evidence.command)
-    return not cut and not str(entry.get("source")).startswith("lab:")
+    cut = entry is None or any(entry.get(key) for key in ("limit", "part", "skip"))
+    cut |= "--limit" in shlex.split(evidence.command)
+    return not cut and not str((entry or {}).get("source")).startswith("lab:")
 
 
 def _of_student(evidence: Evidence, gap: Gap) -> list[str]:
@@ -138,11 +152,17 @@ def _other_than(gap: Gap, best: str) -> str:
 def _against_base(evidence: Evidence, gap: Gap, arm: str) -> str:
     """What was decided between an arm and the untuned student where the primary gap was: `first`, `second`, `open`,
     `equal`, or `absent`."""
+    turned = {"first": "second", "second": "first"}
     for other in evidence.gaps:
-        where = (other.student, other.benchmark, other.max_tokens, other.group)
-        held = other.arms[0] == arm and called(other.arms[1]).arm == BASE
-        if held and where == (gap.student, gap.benchmark, gap.max_tokens, gap.group):
+        if (other.student, other.benchmark, other.max_tokens, other.group) != (
+            gap.student, gap.benchmark, gap.max_tokens, gap.group,
+        ):  # fmt: skip
+            continue
+        a, b = other.arms
+        if a == arm and called(b).arm == BASE:
             return decision(other)
+        if b == arm and called(a).arm == BASE:
+            return turned.get(decision(other), decision(other))
     return "absent"
 
 
@@ -191,8 +211,10 @@ def _decide(evidence: Evidence, gap: Gap) -> list[str]:
         what = dict.fromkeys("budget" if variant in UNITS else "problems" for variant in gap.depends_on)
         by = listed([f"the {name} that you will train {WITH[name]}" for name in what])
         return [f"Decide for {student} by {by}: the verdict depends on {'it' if list(what) == ['budget'] else 'them'}."]
-    if FEWER in gap.verdict:
+    if FEWER in gap.verdict or gap.verdict == UNFINISHED:
         return []
+    if gap.look and not gap.paid:
+        return [f"Decide for {student} by a new study: the one look at this one that was declared has been taken."]
     if gap.data is None and gap.problems > 1:
         return [f"Train {student} with 3 seeds or more (`{_more_seeds(evidence, student, 3)}`): one decides nothing."]
     seeds, problems = (_wanted(gap.needed, what) for what in ("seeds", "problems"))
@@ -200,7 +222,13 @@ def _decide(evidence: Evidence, gap: Gap) -> list[str]:
     if problems > gap.problems:
         wanted.append(_more_problems(evidence, gap, problems))
     steps = []
-    if wanted:
+    if wanted and gap.look and gap.paid == 1:
+        size = listed([f"{n:,} {what}" for n, what in ((seeds, "seeds"), (problems, "problems")) if n])
+        steps.append(
+            f"To decide {student}, if its gap is large enough to matter, plan a new study of {size}: the one look at "
+            "this one that was declared has been taken."
+        )
+    elif wanted:
         command = f": `{_more_seeds(evidence, student, seeds)}`" if seeds > gap.seeds else ""
         steps.append(f"To decide {student}, if its gap is large enough to matter, {' and '.join(wanted)}{command}.")
     if "more problems cannot help" in gap.needed:
@@ -214,7 +242,8 @@ def _more_problems(evidence: Evidence, gap: Gap, problems: int) -> str:
     over = (gap.benchmark == AVERAGE and deciding_benchmarks(evidence)) or [gap.benchmark]
     name = listed(over) + " together" * (gap.benchmark == AVERAGE)
     if all(_all_asked(evidence, benchmark) for benchmark in over):
-        return f"take benchmarks of {problems:,} problems ({name} has {gap.problems:,}, all of them asked)"
+        has = "has" if len(over) == 1 else "have"
+        return f"take benchmarks of {problems:,} problems ({name} {has} {gap.problems:,}, all of them asked)"
     return f"ask {problems:,} problems of {name} ({gap.problems:,} now)"
 
 

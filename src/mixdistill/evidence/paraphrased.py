@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mixdistill import paraphrases
 from mixdistill.arms import BASE, called
-from mixdistill.evidence import stats
+from mixdistill.evidence import stats, verdicts
 from mixdistill.evidence.details import Paraphrased
 from mixdistill.evidence.gaps import Cells
 from mixdistill.evidence.readings import cell_of, read
@@ -93,6 +93,8 @@ def _turn(recipe: Recipe, student: str, wording: str, arms: Arms) -> str | None:
     )
     if not stats.opposes(other, 1 if own.delta > 0 else -1):
         return f"{text}, within its noise."
+    if other.problems < verdicts.FEWEST:
+        return f"{text}. Fewer than {verdicts.FEWEST} problems decide nothing."
     return f"{text}. What it says then hangs on how {recipe.deciding_benchmark} is asked."
 
 

@@ -10,7 +10,7 @@ import typing
 from typing import TYPE_CHECKING
 
 from mixdistill.evaluate import ALL
-from mixdistill.evidence import stats
+from mixdistill.evidence import stats, verdicts
 from mixdistill.evidence.answers import answers
 from mixdistill.evidence.details import GapPart, Part
 from mixdistill.evidence.readings import RULES, cell_of
@@ -91,7 +91,7 @@ def _taken_apart(gap: Gap, failed: Failures) -> list[GapPart]:
     a, b = (failed[gap.student, arm, gap.benchmark, gap.max_tokens] for arm in gap.arms)
     differences = {part: stats.paired(b[part], a[part]) for part in PARTS}
     whole = np.sum([*differences.values()], axis=0)
-    side = _side(stats.gap(whole))
+    side = _side(stats.gap(whole)) if whole.shape[1] >= verdicts.FEWEST else 0
     found = []
     for part, d in differences.items():
         e = stats.gap(d)

@@ -33,6 +33,10 @@ class Outcomes(NamedTuple):
     judge: str
 
 
+FAILED = Outcomes(Outcome.ERROR, Outcome.ERROR, Outcome.ERROR)
+"""Of a request that failed: it has no decision, and is correct under no reading."""
+
+
 class Read(NamedTuple):
     """All evaluations of a study, read in every way."""
 
@@ -57,7 +61,7 @@ def read(recipe: Recipe, store: Store, done: list[Unit]) -> Read:
             for rule in rules:
                 right = {trace for trace, o in decisions.items() if getattr(o, rule) == Outcome.CORRECT}
                 correct[rule][cell][cap] = _shares(problem_of, right)
-            counts[student, arm, benchmark, cap].update(decisions[t] for t in problem_of if t in decisions)
+            counts[student, arm, benchmark, cap].update(decisions.get(t, FAILED) for t in problem_of)
     first = {rule: next(r for r in rules if correct[r] == correct[rule]) for rule in rules}
     return Read(
         correct={rule: correct[rule] for rule in rules if first[rule] == rule},

@@ -177,7 +177,7 @@ class ReadingFacts(Row):
     benchmark: str
     max_tokens: int | None
     answers: int
-    """Answers that were judged; a failed request is none."""
+    """All of them; a failed request is one that is correct under no reading."""
     correct: dict[Rule, int]
     """Reading -> answers that are correct under it."""
     intervals: dict[Rule, Interval] = {}
@@ -243,7 +243,8 @@ class DevPoint(Row):
     student: str
     arm: str
     progress: float
-    """Share of the updates that were done then, above 0; 1 is the end."""
+    """Share of the updates that were done then, above 0; 1 is the end. As points are set: the first of four
+    is 0.25, though it may come less than one update later."""
     mean: float
     """Correct over all answers, 0..1, mean over seeds."""
     checkpoints: Interval | None

@@ -251,7 +251,7 @@ def foreseen(components: Components, seeds: int, problems: int, alpha: float = A
 def beats_each(gaps: Mapping[str, Estimate]) -> tuple[str, Estimate]:
     """A blend against every pure arm (name -> blend minus that arm): the arm that decides, and the joint estimate.
 
-    That arm is the one most surely ahead of the blend, else the one hardest to beat by the mean.
+    That arm is the one most surely ahead of the blend, by p, else the one hardest to beat by the mean.
 
     Intersection-union (Berger 1982): to beat all it must beat each, so the largest p and the smallest bounds count
     and nothing is paid for there being several. Where the blend lies behind, p speaks of the arms ahead of it: their
@@ -259,9 +259,10 @@ def beats_each(gaps: Mapping[str, Estimate]) -> tuple[str, Estimate]:
     """
     if not gaps:
         raise DataError("blend: no pure arm to compare with; give the recipe an arm for each teacher")
-    ahead = {name: g.data.high for name, g in gaps.items() if g.data is not None and g.data.high < 0}
+    ahead = {name: g.p for name, g in gaps.items() if g.p is not None and g.data is not None and g.data.high < 0}
     rank = ahead or {name: g.delta for name, g in gaps.items()}
     decides, all_gaps = min(rank, key=lambda name: (rank[name], name)), list(gaps.values())
+    above = [gaps[decides]] if ahead else all_gaps
     ps = [g.p for g in all_gaps if g.p is not None]
     p = None
     if len(ps) == len(all_gaps):
@@ -270,8 +271,8 @@ def beats_each(gaps: Mapping[str, Estimate]) -> tuple[str, Estimate]:
     hardest = max(all_gaps, key=lambda g: g.detectable.here if g.detectable else 0.0)
     return decides, replace(
         gaps[decides],
-        checkpoints=_lowest([g.checkpoints for g in all_gaps]),
-        data=_lowest([g.data for g in all_gaps]),
+        checkpoints=_lowest([g.checkpoints for g in all_gaps], [g.checkpoints for g in above]),
+        data=_lowest([g.data for g in all_gaps], [g.data for g in above]),
         p=p,
         seeds=min(g.seeds for g in all_gaps),
         problems=min(g.problems for g in all_gaps),
@@ -325,15 +326,17 @@ def mean_interval(scores: Array) -> Mean:
     Wilson's interval with the number of trials that would give the variance found, so that 0 of 200 is not 0 +- 0.
     """
     seeds, problems = scores.shape
-    mean, checkpoints, data = float(scores.mean()), None, None
-    if problems > 1:
-        checkpoints = wilson(
-            mean, float(scores.mean(0).var(ddof=1)) / problems, t_quantile(ALPHA, problems - 1), problems
-        )
-    if problems > 1 and seeds > 1:
-        spread = Spread.of(scores - mean)  # centred: the floor under a difference's variance is not meant for scores
-        data = wilson(mean, float(spread.variance), t_quantile(ALPHA, spread.df()), problems)
-    return Mean(mean, checkpoints, data)
+    mean = float(scores.mean())
+    if problems < 2:
+        return Mean(mean, None, None)
+    variance, t = float(scores.mean(0).var(ddof=1)) / problems, t_quantile(ALPHA, problems - 1)
+    checkpoints = wilson(mean, variance, t, problems)
+    if seeds < 2:
+        return Mean(mean, checkpoints, None)
+    spread = Spread.of(scores - mean)  # centred: the floor under a difference's variance is not meant for scores
+    data = wilson(mean, float(spread.variance), t_quantile(ALPHA, spread.df()), problems)
+    # One holds the other; with scores that do not vary, checkpoints are those of so many trials.
+    return Mean(mean, checkpoints, max(data, checkpoints, key=lambda i: i.high - i.low))
 
 
 def accuracy_bounds(correct: int, error: int, examples: int) -> Interval:
@@ -431,12 +434,12 @@ def _least(se: float, df: float, alpha: float = ALPHA) -> float:
     return float(nctdtrinc(df, 1 - POWER, t_quantile(alpha, df))) * se
 
 
-def _lowest(intervals: Sequence[Interval | None]) -> Interval | None:
-    """Smallest lower and smallest upper bound; None where one is missing."""
-    known = [i for i in intervals if i is not None]
-    if len(known) < len(intervals):
+def _lowest(intervals: Sequence[Interval | None], above: Sequence[Interval | None]) -> Interval | None:
+    """Smallest lower bound of the first, smallest upper bound of the second; None where one is missing."""
+    low, high = ([i for i in found if i is not None] for found in (intervals, above))
+    if len(low) < len(intervals) or len(high) < len(above):
         return None
-    return Interval(low=min(i.low for i in known), high=min(i.high for i in known))
+    return Interval(low=min(i.low for i in low), high=min(i.high for i in high))
 
 
 def wilson(mean: float, variance: float, t: float, problems: int) -> Interval:

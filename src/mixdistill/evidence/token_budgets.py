@@ -1,7 +1,8 @@
 """Accuracy by how much a student may write: the prefixes of its answers, and answers asked for early. And the gap among
 the problems that both arms finished.
 
-A cut is graded as it stands, so it shows what stopping costs; a forced answer shows what was known by then.
+A cut is graded as it stands, so it shows what stopping costs; a forced answer shows what was known by then. All points
+of an arm are over the same answers: a request that failed counts as wrong at each, and has no length.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 from mixdistill import forcing
 from mixdistill.arms import called
+from mixdistill.evaluate import ALL
 from mixdistill.evidence import stats
 from mixdistill.evidence.answers import answers
 from mixdistill.evidence.details import BudgetPoint, FinishedGap
@@ -20,7 +22,7 @@ from mixdistill.evidence.gaps import Cells, seeds_of_both
 from mixdistill.evidence.readings import cell_of
 from mixdistill.recipe import BASE, Recipe
 from mixdistill.store import Store
-from mixdistill.types import Outcome
+from mixdistill.types import Gap, Outcome
 from mixdistill.units import Unit
 
 CUT = "cut"
@@ -33,15 +35,21 @@ class Written(NamedTuple):
     right: bool
     finished: bool
     """It ended by itself before that."""
-    tokens: int
+    tokens: int | None
+    """None of a request that failed."""
 
 
 class Ended(NamedTuple):
     """How a trace ended."""
 
     problem: str
-    tokens: int
+    tokens: int | None
+    """None of a request that failed: it wrote nothing, and did not end by itself."""
     by_itself: bool
+
+    def within(self, cap: int | None) -> int | None:
+        """Tokens written up to a cap."""
+        return self.tokens if self.tokens is None or cap is None else min(self.tokens, cap)
 
 
 Key = tuple[str, str, str, str, float]
@@ -75,8 +83,7 @@ def _points(recipe: Recipe, store: Store, unit: Unit, limit: int) -> dict[tuple[
             right[cap].add(trace)
     found: dict[tuple[str, float], list[Written]] = {
         (CUT, float(limit if cap is None else cap)): [
-            Written(e.problem, trace in right[cap], _within(e, cap), min(e.tokens, cap or e.tokens))
-            for trace, e in ends.items()
+            Written(e.problem, trace in right[cap], _within(e, cap), e.within(cap)) for trace, e in ends.items()
         ]
         for cap in (*sorted(recipe.evaluate.caps), None)
     }
@@ -88,36 +95,40 @@ def _points(recipe: Recipe, store: Store, unit: Unit, limit: int) -> dict[tuple[
 def _early(
     recipe: Recipe, store: Store, unit: Unit, ends: Mapping[str, Ended]
 ) -> dict[tuple[str, float], list[Written]]:
-    """Where answers were asked for early; nothing where none were."""
-    found: dict[tuple[str, float], list[Written]] = {tuple(p): [] for p in forcing.points(recipe.evaluate)}
+    """Where answers were asked for early; nothing where none were. Folders of before have no row of a trace whose
+    request failed."""
+    failed = [Written(e.problem, False, False, None) for e in ends.values() if e.tokens is None]
+    found: dict[tuple[str, float], list[Written]] = {tuple(p): [*failed] for p in forcing.points(recipe.evaluate)}
     if not found:
         return {}
     folder, columns = store.folder("evaluate", *unit.key), ["trace_id", "kind", "at", "answer_id", "tokens", "outcome"]
     for trace, kind, at, answer, tokens, outcome in store.frame(folder, forcing.TABLE, columns).iter_rows():
-        if trace in ends and (kind, at) in found:
+        if (kind, at) in found and trace in ends and ends[trace].tokens is not None:
             written = Written(ends[trace].problem, outcome == Outcome.CORRECT, answer is None, tokens)
             found[kind, at].append(written)
     return found
 
 
 def _ends(store: Store, unit: Unit) -> dict[str, Ended]:
-    """Trace -> how it ended, of those that count; a request that failed wrote nothing and did not end."""
+    """Trace -> how it ended, of those that count."""
     rows = answers(store, unit, "finish_reason", "usage", "error").iter_rows()
     return {
-        trace: Ended(problem, json.loads(usage)["completion_tokens"] or 0, error is None and reason == "stop")
+        trace: Ended(problem, json.loads(usage)["completion_tokens"] or 0, reason == "stop")
+        if error is None
+        else Ended(problem, None, by_itself=False)
         for trace, problem, reason, usage, error in rows
     }
 
 
 def _within(end: Ended, cap: int | None) -> bool:
-    return end.by_itself and (cap is None or end.tokens <= cap)
+    return end.by_itself and end.tokens == end.within(cap)
 
 
 def _limit(recipe: Recipe, store: Store, unit: Unit) -> int:
     """The generation's own limit; where nothing says, the longest answer."""
     decoding = ((store.marker(store.folder("evaluate", *unit.key)) or {}).get("facts") or {}).get("decoding") or {}
     known = recipe.evaluate.sampling.max_tokens or decoding.get("max_tokens")
-    return known or max((e.tokens for e in _ends(store, unit).values()), default=0)
+    return known or max((e.tokens or 0 for e in _ends(store, unit).values()), default=0)
 
 
 def _point(key: Key, by_seed: Mapping[int | None, list[Written]]) -> BudgetPoint:
@@ -125,6 +136,7 @@ def _point(key: Key, by_seed: Mapping[int | None, list[Written]]) -> BudgetPoint
     right = stats.mean_interval(stats.matrix(_by_problem(by_seed, "right")))
     ended = stats.mean_interval(stats.matrix(_by_problem(by_seed, "finished")))
     rows = [row for rows in by_seed.values() for row in rows]
+    tokens = [row.tokens for row in rows if row.tokens is not None]
     return BudgetPoint(
         student=student,
         arm=arm,
@@ -136,7 +148,7 @@ def _point(key: Key, by_seed: Mapping[int | None, list[Written]]) -> BudgetPoint
         data=right.data,
         finished=ended.mean,
         finished_interval=ended.data or ended.checkpoints,
-        tokens=sum(row.tokens for row in rows) / len(rows),
+        tokens=sum(tokens) / max(len(tokens), 1),
         seeds=len(by_seed),
         problems=len({row.problem for row in rows}),
     )
@@ -156,11 +168,17 @@ def _by_problem(by_seed: Mapping[int | None, list[Written]], what: str) -> stats
 # -- among the finished -----------------------------------------------------------------------------------------------
 
 
-def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells) -> list[FinishedGap]:
+def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells, gaps: list[Gap]) -> list[FinishedGap]:
     """Every contrast of the declared budget among the problems that both arms finished in every seed. These are chosen
     by what the arms did: it tells how much of a gap is not finishing, and says nothing of another sample of problems.
-    `correct`: under the reading that counts."""
+    `correct`: under the reading that counts; so are `gaps`, which have the way of asking the untuned student that an
+    arm is held against."""
     finished = {cell_of(unit.key): _finished(recipe.on(unit.key[-1]), store, unit) for unit in done}
+    best = {
+        (g.arms[0], g.student, g.benchmark, g.max_tokens): g.arms[1]
+        for g in gaps
+        if g.group == ALL and not g.variant and called(g.arms[1]).arm == BASE
+    }
     asked = [(name, pair) for name in recipe.contrasts for pair in recipe.pairs(name)]
     over = [(f"{arm}_over_base", (arm, BASE)) for arm in recipe.arms]
     return [
@@ -170,7 +188,8 @@ def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells
         for benchmark in recipe.problems.eval
         if benchmark not in recipe.problems.guards
         for cap in (None, *recipe.on(benchmark).evaluate.caps)
-        for row in _finished_gap(name, student, benchmark, pair, cap, finished, correct)
+        for against in [best.get((pair[0], student, benchmark, cap), BASE) if pair[1] == BASE else pair[1]]
+        for row in _finished_gap(name, student, benchmark, (pair[0], against), cap, finished, correct)
     ]
 
 

@@ -17,6 +17,8 @@ NO_DIFFERENCE = "no difference"
 FEWEST = 100
 """Sets with fewer problems are shown and decide nothing."""
 FEW = f"{CANNOT_TELL} (fewer than {FEWEST} problems)"
+UNFINISHED = f"{CANNOT_TELL} (unfinished)"
+"""Trainings or evaluations that the verdict would be of are not there yet."""
 MOST_SEEDS = 50
 MOST_PROBLEMS = 10_000
 """What is foreseen goes no further than to here."""

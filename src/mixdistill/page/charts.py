@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mixdistill.arms import BASE, called
 from mixdistill.evidence.crossover import FAR
+from mixdistill.evidence.verdicts import FEWEST
 from mixdistill.page.figures import Axis
 from mixdistill.page.wording import cap, pct, pct_span, points, short_number, span, verdict_word
 
@@ -244,8 +245,11 @@ def crossover_words(evidence: Evidence) -> str:
         if wanted and wanted.max_tokens is not None:
             return "No crossover is fitted: the declared comparison has a token cap."
         if sizes >= 4:
-            return "No crossover is fitted: it takes four sizes of one family."
+            of_each = f"each with two seeds and {FEWEST} problems"
+            return f"No crossover is fitted: it takes four sizes of one family, {of_each}."
         here = "is one" if sizes == 1 else f"are {sizes}"
+        if any(s.parameters is None for s in evidence.students):
+            here += " that is known" if sizes == 1 else " that are known"
         return f"No crossover is fitted: that takes four sizes of one family, and here {here}."
     slope = f"Over {len(found.students)} sizes the gap changes by {points(found.slope)} points for a student ten times "
     slope += f"as large ({span(found.slope_interval)})"

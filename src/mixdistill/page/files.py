@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mixdistill.files import write_atomically
 from mixdistill.page import contents, copies, figures, render, tables
 
 if TYPE_CHECKING:
@@ -32,16 +34,38 @@ def svgs(evidence: Evidence, declared: Sequence[Gap]) -> dict[str, str]:
     return found
 
 
-def beside(evidence: Evidence, declared: Sequence[Gap]) -> Iterator[tuple[str, bytes]]:
-    """(path in the folder of the report, content) of every file; needs vl-convert-python for the PNGs."""
+def write(folder: Path, evidence: Evidence, declared: Sequence[Gap]) -> None:
+    """Every file into the folder of the report; those of an earlier report that are no longer made go away. There are
+    many, so what is there already stays: a report that was killed among them goes on. Needs vl-convert-python."""
+    made = {*_figures(folder / "figures", evidence, declared), *_tables(folder / "tables", evidence)}
+    for path in (*folder.glob("figures/*"), *folder.glob("tables/*")):
+        if path not in made:
+            path.unlink()
+
+
+def _figures(folder: Path, evidence: Evidence, declared: Sequence[Gap]) -> Iterator[Path]:
     import vl_convert
 
     for name, svg in svgs(evidence, declared).items():
-        yield f"figures/{name}.svg", svg.encode()
-        yield f"figures/{name}.png", vl_convert.svg_to_png(svg, scale=SCALE)
+        picture, path = folder / f"{name}.png", folder / f"{name}.svg"
+        # A PNG is written before its SVG: where that is the same, so is the PNG, and drawing takes longest.
+        if not (picture.is_file() and _has(path, svg.encode())):
+            write_atomically(picture, vl_convert.svg_to_png(svg, scale=SCALE))
+            write_atomically(path, svg.encode())
+        yield from (picture, path)
+
+
+def _tables(folder: Path, evidence: Evidence) -> Iterator[Path]:
     for name, table in contents.tables(evidence).items():
         for ending, written in tables.FORMS.items():
-            yield f"tables/{name}.{ending}", written(table).encode()
+            path, content = folder / f"{name}.{ending}", written(table).encode()
+            if not _has(path, content):
+                write_atomically(path, content)
+            yield path
+
+
+def _has(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
 
 
 def _named(name: str) -> str:

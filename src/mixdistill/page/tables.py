@@ -127,7 +127,7 @@ def plain(value: object) -> str:
         text = text.replace(mark, f"\\{mark}")
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # Inside of a word an underscore is one, and `a@b` names nobody.
-    return re.sub(r"(?<!\w)@(?=\w)", "@<!-- -->", re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text))
+    return re.sub(r"(?<!\w)@(?=\w)", "@<!-- -->", re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text))
 
 
 def markdown(table: Table) -> str:

@@ -144,13 +144,15 @@ def _beside(evidence: Evidence, gap: Gap) -> str:
     for variant in UNITS:
         if variant in evidence.variants:
             other = (g for g in evidence.gaps_by_variant if g.variant == variant and gap_key(g) == gap_key(gap))
-            found = [points(g.delta * (1 if gap.delta > 0 else -1)) for g in other]
+            found = [f"{abs(100 * g.delta):.1f}" for g in other]  # of another sign there would be no verdict
             said.append(f"; {BY[variant]} {''.join(found) or 'not measured'}")
     return "".join(said)
 
 
 def _reach(evidence: Evidence, gap: Gap) -> str:
-    """How far a gap that is open may reach; where its own interval leaves out zero, what keeps it open."""
+    """How far a gap that is open may reach; where that is not what keeps it open, what does."""
+    if "unfinished" in gap.verdict or (gap.look and not gap.paid):
+        return gap.verdict.partition("(")[2].rstrip(")")
     if gap.data is None:
         return "one seed"
     if gap.turned_by or gap.depends_on:

@@ -18,6 +18,7 @@ from typing import Any
 from mixdistill import row_checks
 from mixdistill.backends.transformers import generation_config, own_stop_ids
 from mixdistill.errors import Diverged, MissingExtra, StageError
+from mixdistill.files import parameters
 from mixdistill.sections import Train
 from mixdistill.tokens import Template
 from mixdistill.training.batches import Collate, Tokenised, check_rows
@@ -82,6 +83,7 @@ def fine_tune(
         **seen.facts(),
         **from_log(trainer.state.log_history),
         "displacement": displacement,
+        "parameters": parameters(out / MODEL),
         **_how(trainer, settings, seed),
         "template": template.fingerprint,
         "template_notes": checks,

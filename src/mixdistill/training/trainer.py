@@ -38,7 +38,7 @@ def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConf
     """The trainer's settings: one update a step, in the order given, nothing cut."""
     cpu = not torch.cuda.is_available()
     checkpointing: dict[str, Any] = {checkpointing_name(): recomputes(settings)}
-    return SFTConfig(
+    made = SFTConfig(
         output_dir=str(out),
         max_steps=updates,
         per_device_train_batch_size=1,
@@ -75,6 +75,10 @@ def arguments(settings: Train, *, seed: int, out: Path, updates: int) -> SFTConf
         report_to=settings.report_to or "none",
         run_name="/".join(out.parts[-3:]),
     )
+    # A process trains on one GPU. Further ones that it sees are for models that are sampled on several, and the trainer
+    # would copy the model onto them (DataParallel).
+    made._n_gpu = min(made.n_gpu, 1)
+    return made
 
 
 class Snapshots(TrainerCallback):
