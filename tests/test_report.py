@@ -189,7 +189,12 @@ def test_summary_says_what_requiring_every_teacher_leaves_where_that_is_less_tha
     assert "teachers" not in summary(evidence)
     fewer = [s.model_copy(update={"problems": n}) for s, n in zip(evidence.solved, (24, 20, 17), strict=True)]
     text = summary(evidence.model_copy(update={"solved": fewer}))
-    assert "\nRequiring both teachers leaves 17 of 24 problems.\n" in text
+    all_right = "100.0\N{NO-BREAK SPACE}%"
+    assert (
+        "\nRequiring both teachers leaves 17 of 24 problems. It cannot be told whether they are easier: of a teacher's "
+        f"samples\n  {all_right} are right on what the others solved, {all_right} over all "
+        "(+0.0 points, 95 % interval −16.5 to +16.5).\n"
+    ) in text
 
 
 def test_nothing_changed_writes_nothing(store, study):

@@ -31,14 +31,14 @@ def study(raw: Raw) -> Recipe:
     return build({**raw, "primary": None, "published": ROWS})
 
 
-def scored(seeds: int = 2) -> Cells:
-    """Two problems of `a`, four of `b`; base has no seed."""
+def scored(seeds: int = 2, times: int = 1) -> Cells:
+    """Two problems of `a`, four of `b`, or so many times more; base has no seed. Of many, each seed solves two more."""
     right = {"long": (0.5, 0.75), "short": (0.0, 1.0), "mix": (1.0, 0.5)}
     cells: Cells = {}
-    for benchmark, place, n in (("a", 0, 2), ("b", 1, 4)):
+    for benchmark, place, n in (("a", 0, 2 * times), ("b", 1, 4 * times)):
         for arm, shares in right.items():
             for seed in range(seeds):
-                values = {f"{benchmark}{i}": float(i < shares[place] * n) for i in range(n)}
+                values = {f"{benchmark}{i}": float(i < shares[place] * n + 2 * seed * (times > 1)) for i in range(n)}
                 cells["s", arm, seed, benchmark] = {None: values, 64: dict.fromkeys(values, 0.0)}
         cells["s", "base", None, benchmark] = {None: {f"{benchmark}{i}": 0.25 for i in range(n)}}
     return cells
@@ -57,19 +57,23 @@ def test_a_mean_over_benchmarks_is_plain_and_a_benchmark_is_its_own(study: Recip
         "2 seeds, 6 problems",
         "2 seeds, 4 problems",
         "2 seeds, 2 problems",
-        "1 seed, 6 problems",
+        "6 problems",
     ]
 
 
-def test_the_interval_is_that_of_this_data_and_of_a_single_seed_that_of_these_checkpoints(study: Recipe):
-    cells = scored()
+def test_both_intervals_are_told_apart_and_a_single_seed_has_none_of_this_data(study: Recipe):
+    cells = scored(times=50)
     parts = [
         (0.5, stats.paired(*({s: cells["s", arm, s, b][None] for s in (0, 1)} for arm in ("long", "short"))))
         for b in ("a", "b")
     ]
-    assert published(study, cells)[0].interval == averages.gap(parts).data
-    (row, *_) = published(study, scored(seeds=1))
-    assert row.interval == averages.gap([(w, d[:1]) for w, d in parts]).checkpoints
+    (row, arm, *_) = published(study, cells)
+    gap = averages.gap(parts)
+    assert (row.data, row.checkpoints) == (gap.data, gap.checkpoints) and gap.data != gap.checkpoints
+    mean = averages.mean_interval([(1.0, stats.matrix({s: cells["s", "long", s, "b"][None] for s in (0, 1)}))])
+    assert (arm.data, arm.checkpoints) == (mean.data, mean.checkpoints)
+    (row, *_) = published(study, scored(seeds=1, times=50))
+    assert (row.data, row.checkpoints) == (None, averages.gap([(w, d[:1]) for w, d in parts]).checkpoints)
 
 
 def test_what_was_not_measured_is_no_number(study: Recipe):

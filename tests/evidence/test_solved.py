@@ -6,10 +6,12 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tiny
 from mixdistill.chain import decide
+from mixdistill.evidence.means import of_share
 from mixdistill.evidence.solved import Solved, judged, shared, steps
 from mixdistill.sections import Verify
 from mixdistill.store import Store
@@ -94,10 +96,20 @@ def test_the_interval_holds_the_truth_in_about_95_of_100_studies():
     assert 0.92 <= hits / studies <= 0.98
 
 
-def test_no_interval_where_nothing_varies():
-    same = {f"{i}": 1.0 for i in range(5)}
+def test_where_nothing_varies_one_more_problem_could_have_come_out_the_opposite_way():
+    same = {f"{i}": 1.0 for i in range(20)}
     last = shared([teacher("a", same), teacher("b", same)], levels(same))[-1]
+    assert (last.pass_rate, last.pass_rate_overall) == (1.0, 1.0)
+    of_teachers = of_share(np.ones((1, 20)))
+    assert last.intervals["pass_rate"] == last.intervals["pass_rate_overall"] == of_teachers
+    assert last.easier is not None
+    assert (last.easier.low, last.easier.high) == (pytest.approx(-0.2, abs=0.001), pytest.approx(0.2, abs=0.001))
+
+
+def test_one_problem_has_no_interval():
+    last = shared([teacher("a", {"1": 1.0}), teacher("b", {"1": 1.0})], levels("1"))[-1]
     assert (last.pass_rate, last.pass_rate_overall, last.easier) == (1.0, 1.0, None)
+    assert last.intervals == {}
 
 
 def test_one_teacher_is_held_against_nobody():

@@ -22,7 +22,9 @@ from made_answers import HOSTILE, PROBLEMS
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from mixdistill.evidence import shown
+from mixdistill.page import render
 from mixdistill.types import Outcome
+from study import full
 
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
@@ -459,6 +461,95 @@ def test_print_has_the_problem_that_is_shown_and_no_controls(opened, study):
         expect(page.locator(where)).to_be_hidden()
     expect(page.locator("#t-title")).to_be_visible()
     expect(page.locator(".card").first).to_be_visible()
+
+
+# -- tables and charts that can be read at every width ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory) -> Path:
+    """A page with long names, large numbers, many columns, and one seed under charts side by side."""
+    evidence = full()
+    published = [
+        row.model_copy(update={"label": "long_cot_gap of qwen2.5-math-1.5b-instruct, mean over benchmarks"})
+        for row in evidence.details.published
+    ]
+    tables = [
+        table.model_copy(
+            update={
+                "rows": [
+                    row.model_copy(update={"values": dict.fromkeys(row.values, text), "state": "note"})
+                    for row, text in zip(table.rows, (RANGE, "1.5e-05"), strict=True)
+                ]
+            }
+        )
+        for table in evidence.confound_tables
+    ]
+    gaps = [gap.model_copy(update={"data": None, "seeds": 1, "seed_deltas": [gap.delta]}) for gap in evidence.gaps]
+    details = evidence.details.model_copy(update={"published": published})
+    update = {"details": details, "confound_tables": tables, "gaps": gaps, "primary": None}
+    file = tmp_path_factory.mktemp("wide") / "index.html"
+    file.write_text(render.html(evidence.model_copy(update=update)), "utf-8")
+    return file
+
+
+RANGE = "1,925,188 to 1,926,428 (sd 18.5 to 19.3)"
+WIDTHS = [390, 776, 1024, 1280]
+UNFOLDED = "document.querySelectorAll('details').forEach((e) => (e.open = true))"
+BROKEN = """() => {
+  const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let text; (text = walker.nextNode()); ) {
+    if (!text.parentElement.closest("td")?.checkVisibility()) continue;
+    for (const number of text.data.matchAll(/[+\u2212]?\\d[\\d.,]*(e-\\d+)?/g)) {
+      const range = document.createRange();
+      range.setStart(text, number.index);
+      range.setEnd(text, number.index + number[0].length);
+      if (new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 1) found.push(number[0]);
+    }
+  }
+  return found;
+}"""
+"""Numbers in cells that run over more than one line."""
+HELD = """[...document.querySelectorAll(".scroll")].filter((e) => e.scrollWidth > e.clientWidth).map(
+  (e) => [e.ariaLabel, e.querySelector("tbody th").offsetWidth / e.clientWidth]
+)"""
+"""Of every table that scrolls: the share of what is seen that the column takes which stays in place."""
+SPILLED = """[...document.querySelectorAll(".row .value, .row .label")].filter(
+  (e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1
+).map((e) => e.innerText)"""
+
+
+@pytest.mark.parametrize("width", WIDTHS[:3])
+def test_column_that_stays_in_place_leaves_half_of_the_view_to_the_others(opened, wide, width):
+    page = opened(wide, ready=False, viewport={"width": width, "height": 900}).page
+    page.evaluate(UNFOLDED)
+    held = dict(page.evaluate(HELD))
+    assert [(name, share) for name, share in held.items() if share > 0.5] == []
+    assert len(held) > 3
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_number_in_a_table_is_broken_over_lines(opened, wide, width):
+    page = opened(wide, ready=False, viewport={"width": width, "height": 900}).page
+    page.evaluate(UNFOLDED)
+    assert page.evaluate(BROKEN) == []
+
+
+def test_on_paper_no_number_is_broken_and_no_table_is_wider_than_the_sheet(opened, wide):
+    sheet = 718  # A4 without its margins
+    page = opened(wide, ready=False, viewport={"width": sheet, "height": 1000}).page
+    page.evaluate(UNFOLDED)
+    page.emulate_media(media="print")
+    assert page.evaluate(BROKEN) == []
+    assert page.evaluate("Math.max(...[...document.querySelectorAll('table')].map((e) => e.scrollWidth))") <= sheet
+    assert page.evaluate("document.documentElement.scrollWidth") == sheet
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_words_beside_a_chart_stay_beside_it_where_there_is_one_seed(opened, wide, width):
+    page = opened(wide, ready=False, viewport={"width": width, "height": 900}).page
+    assert page.locator(".row .value", has_text="one seed: not available").count() == 8
+    assert page.evaluate(SPILLED) == []
 
 
 # -- for those who cannot see it, or cannot run it --------------------------------------------------------------------

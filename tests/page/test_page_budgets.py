@@ -111,7 +111,7 @@ def test_figures_of_arms_show_the_declared_budget_and_the_table_all() -> None:
     evidence = changed(accuracies=[*example().accuracies, *rows], arms=[*example().arms, *arms])
     assert figures.accuracy_figures(evidence) == figures.accuracy_figures(example())
     assert figures.outcome_figures(evidence) == figures.outcome_figures(example())
-    assert "| s | long@loss_tokens | signs |" in render.markdown(evidence)
+    assert "| s | long (by loss tokens) | signs |" in render.markdown(evidence)
     assert "| long (by loss tokens) | 100 % long |" in render.markdown(evidence)
 
 

@@ -166,7 +166,7 @@ def test_what_a_later_verifier_says_is_told_of_the_audited_and_of_the_misses_wit
     none, share = "\N{EN DASH}", [f"94.0{SPACE}%", "83.8\N{EN DASH}97.9"]
     first = ["970", "50", "47", *share, "29", "3", f"10.3{SPACE}%", none, "1"]
     cells = "".join(f"<td>{cell}</td>" for cell in first)
-    assert f'<th scope="row">teacher/long</th><td class="words">judge</td>{cells}</tr>' in page
+    assert f'<th scope="row"><span>teacher/long</span></th><td class="words">judge</td>{cells}</tr>' in page
     assert f"| teacher/long | judge | {' | '.join(first)} |" in text.splitlines()
     row = f"| student/s/long/signs | judge | 970 | 50 | 47 | {' | '.join(share)} | 0 | 0 | {none} | {none} | 1 |"
     assert row in text.splitlines()

@@ -11,9 +11,9 @@ from html.parser import HTMLParser
 import pytest
 
 from mixdistill.page import contents, render, tables
-from mixdistill.page.tables import COUNT, POINTS, POINTS_SPAN, SHARE, WORDS, Column, Table, table
+from mixdistill.page.tables import COUNT, DF, POINTS, POINTS_SPAN, SHARE, WORDS, Column, P, Table, table
 from mixdistill.types import Interval
-from study import full
+from study import changed, full
 
 MEASURED = re.compile(r"\d+\.\d\N{NO-BREAK SPACE}%|[+\N{MINUS SIGN}]\d+\.\d")
 """A share or a signed difference that stands alone in a cell."""
@@ -90,6 +90,26 @@ def test_measured_columns_are_followed_by_intervals_of_their_own_kind(name: str)
         if column.kind in tables.SPANS:
             assert following is not None and following.kind == tables.SPANS[column.kind], column.title
             assert N & {c.title for c in columns}, "what it is over"
+
+
+WHICH = ("this data", "these checkpoints", "problems resampled", "traces resampled")
+"""What an interval is of."""
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_interval_is_named_by_its_column_or_by_the_title(name: str) -> None:
+    found = TABLES[name]
+    spans = [c.title for c in found.columns if c.kind in tables.SPANS.values()]
+    by_title = any(which in found.title for which in WHICH)
+    assert all(title in WHICH or by_title for title in spans), spans
+
+
+def test_of_a_published_number_both_measured_intervals_stand_in_columns_of_their_own() -> None:
+    found = TABLES["published"]
+    assert found.titles == ["number", "from", "published", "measured", "this data", "these checkpoints", "n"]
+    assert found.texts == [
+        ["long_cot_gap of Qwen2.5-3B", "Table 1", "−1.7", "1.2", "−1.8 to 4.2", "0.2 to 2.2", "5 seeds, 1,319 problems"]
+    ]
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -187,6 +207,80 @@ def test_every_table_is_sound_latex_with_as_many_rows(name: str) -> None:
     text = tables.latex(TABLES[name])
     assert len(read_latex(text)) == len(TABLES[name].rows) + 1
     assert [text.count(mark) for mark in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+
+
+def test_a_p_near_zero_reads_as_below_a_thousandth_and_keeps_its_number_in_csv_and_json() -> None:
+    found = table(
+        "t", "p", (4.9e-4, 5e-4, 0.021, 1.0), Column("p", P, lambda p: p), Column("df", DF, lambda p: 39 * p)
+    )  # fmt: skip
+    assert found.texts == [["<0.001", "0.0"], ["0.001", "0.0"], ["0.021", "0.8"], ["1.000", "39.0"]]
+    assert "| &lt;0.001 | 0.0 |" in tables.markdown(found)
+    assert read_latex(tables.latex(found))[1] == [r"\textless{}0.001", "0.0"]
+    assert tables.csv_text(found).splitlines()[1].startswith("0.00049,")
+    assert json.loads(tables.json_text(found))["rows"][0]["p"] == 4.9e-4
+
+
+def test_gap_of_an_earlier_look_has_its_sign() -> None:
+    (look,) = full().details.looks
+    for delta, said in ((0.2, "+20.0"), (-0.2, "−20.0")):
+        details = full().details.model_copy(update={"looks": [look.model_copy(update={"delta": delta})]})
+        found = contents.tables(changed(details=details))["looks"]
+        assert found.texts[0][found.titles.index("gap then")] == said
+
+
+def test_shifted_tokens_are_listed_with_what_they_were_chosen_for() -> None:
+    found = TABLES["shifted-tokens"]
+    assert found.titles == ["student", "arm", "token", "kind", "written", "places off"]
+    assert found.texts == [["s", "long", "Wait", "style", "213", "12,844"]]
+
+
+def test_p_and_degrees_of_freedom_of_the_study_are_read_so() -> None:
+    tiny = full().gaps[0].model_copy(update={"p": 1e-6, "p_holm": 2e-6, "df": 32.06})
+    (row,) = contents.tables(changed(gaps=[tiny]))["gaps"].texts
+    titles = contents.tables(changed(gaps=[tiny]))["gaps"].titles
+    assert [row[titles.index(t)] for t in ("df", "p", "p (Holm)")] == ["32.1", "<0.001", "<0.001"]
+
+
+def one_arm(name: str) -> dict[str, Table]:
+    """The tables of a study in which every row about an arm is about this one."""
+    evidence = full()
+    update = {
+        field: [row.model_copy(update={"arm": name}) for row in rows]
+        for field, rows in evidence.details
+        if isinstance(rows, list) and rows and hasattr(rows[0], "arm")
+    }
+    accuracies = [row.model_copy(update={"arm": name}) for row in evidence.accuracies]
+    readings = [row.model_copy(update={"arm": name}) for row in evidence.readings]
+    details = evidence.details.model_copy(update=update)
+    return contents.tables(changed(details=details, accuracies=accuracies, readings=readings))
+
+
+ABOUT_ARMS = {
+    "costs", "token-budgets", "loops", "pass-at-k", "wordings", "forgotten", "style", "shifted-tokens", "outcomes",
+    "accuracies", "readings",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(ABOUT_ARMS))
+def test_arms_are_named_in_words(name: str) -> None:
+    found = one_arm("mix@loss_tokens")[name]
+    place = found.titles.index("arm")
+    assert {row[place] for row in found.texts} == {"mix (by loss tokens)"}
+
+
+def test_arms_of_a_pair_and_of_audited_traces_are_named_in_words() -> None:
+    pair = full().gaps[0].model_copy(update={"arms": ("long@loss_tokens", "short@loss_tokens")})
+    whose = full().agreement[0].model_copy(update={"whose": "student/s/long@loss_tokens/signs"})
+    found = contents.tables(changed(gaps=[pair], agreement=[whose]))
+    assert "long (by loss tokens) − short (by loss tokens)" in found["gaps"].texts[0]
+    assert found["agreement"].texts[0][0] == "student/s/long (by loss tokens)/signs"
+
+
+@pytest.mark.parametrize("name", sorted(ABOUT_ARMS))
+def test_seeds_of_the_untuned_student_are_an_empty_cell(name: str) -> None:
+    rows = list(csv.DictReader(io.StringIO(tables.csv_text(one_arm("base")[name]))))
+    assert rows and {row.get("seeds", "") for row in rows} == {""}
+    assert "seeds" in one_arm("mix")[name].titles or name in ("style", "shifted-tokens", "readings")
 
 
 def test_columns_in_which_nothing_stands_are_left_out() -> None:

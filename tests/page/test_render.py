@@ -335,7 +335,7 @@ def test_every_step_of_what_was_solved_is_a_row_of_the_page_and_of_the_markdown(
     rates = [f"97.0{space}%", f"90.0{dash}99.0", f"83.0{space}%", f"80.0{dash}86.0", "+14.0", "+10.0 to +18.0"]
     row = ["53", *rates, "640", f"600{dash}700", "120", f"110{dash}130"]
     cells = "".join(f"<td>{cell}</td>" for cell in row)
-    assert f'<th scope="row">long and short</th>{cells}<td class="words">1: 40, 2: 13</td>' in page
+    assert f'<th scope="row"><span>long and short</span></th>{cells}<td class="words">1: 40, 2: 13</td>' in page
     assert f"| long and short | {' | '.join(row)} | 1: 40, 2: 13 |" in text.splitlines()
     table = text[text.index("| solved by | problems | right there |") :].partition("\n\n")[0].splitlines()
     assert [line.split(" | ")[0] for line in table[2:]] == ["| nobody: all problems", "| long", "| long and short"]

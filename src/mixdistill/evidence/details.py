@@ -326,10 +326,11 @@ class Published(Row):
     """In 0..1."""
     measured: float | None
     """In 0..1; None where the study has no such number."""
-    interval: Interval | None
-    """This data, of the measured one; with a single seed these checkpoints."""
+    checkpoints: Interval | None
+    data: Interval | None
+    """Of the measured one; None with a single seed."""
     n: str
-    """What it was measured on: `5 seeds, 1,319 problems`."""
+    """What it was measured on: `5 seeds, 1,319 problems`; of the untuned student no seeds."""
 
 
 class Details(Row):

@@ -22,19 +22,23 @@ def published(recipe: Recipe, correct: Cells) -> list[Published]:
 
 
 def _row(recipe: Recipe, correct: Cells, given: Given) -> Published:
-    measured, interval, n = _measured(recipe, correct, given) or (None, None, "")
+    measured, checkpoints, data, n = _measured(recipe, correct, given) or (None, None, None, "")
     return Published(
         label=f"{given.arm or given.contrast} of {given.student}, {given.benchmark or 'mean over benchmarks'}",
         source=given.source,
         published=given.points / 100,
         measured=measured,
-        interval=interval,
+        checkpoints=checkpoints,
+        data=data,
         n=n,
     )
 
 
-def _measured(recipe: Recipe, correct: Cells, given: Given) -> tuple[float, Interval | None, str] | None:
-    """(what was measured, its interval, what on); None where an arm was not scored on every benchmark."""
+def _measured(
+    recipe: Recipe, correct: Cells, given: Given
+) -> tuple[float, Interval | None, Interval | None, str] | None:
+    """(what was measured, its interval of these checkpoints, that of this data, what on); None where an arm was not
+    scored on every benchmark."""
     from mixdistill.evidence import averages, stats
 
     benchmarks = [given.benchmark] if given.benchmark else [b for b in recipe.problems.eval if not _guards(recipe, b)]
@@ -47,16 +51,17 @@ def _measured(recipe: Recipe, correct: Cells, given: Given) -> tuple[float, Inte
     kept = {key: {s: v for s, v in by_seed.items() if s in seeds or s is None} for key, by_seed in scores.items()}
     weight = 1 / len(benchmarks)
     problems = sum(len(next(iter(kept[arms[0], b].values()))) for b in benchmarks)
-    n = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}, {problems:,} problems"
+    trained = "" if seeds == {None} else f"{len(seeds)} seed{'s' * (len(seeds) > 1)}, "
+    n = f"{trained}{problems:,} problems"
     if given.arm:
         mean = averages.mean_interval([(weight, stats.matrix(kept[given.arm, b])) for b in benchmarks])
-        return mean.mean, mean.data or mean.checkpoints, n
+        return mean.mean, mean.checkpoints, mean.data, n
     estimates = {
         other: averages.gap([(weight, stats.paired(kept[arm, b], kept[other, b])) for b in benchmarks])
         for arm, other in pairs
     }
     _, gap = stats.beats_each(estimates)
-    return gap.delta, gap.data or gap.checkpoints, n
+    return gap.delta, gap.checkpoints, gap.data, n
 
 
 def _guards(recipe: Recipe, benchmark: str) -> bool:

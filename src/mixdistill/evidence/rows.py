@@ -96,14 +96,14 @@ class SharedStep(Row):
     pass_rate_overall: float | None
     """How often the same teachers are right over all problems."""
     easier: Interval | None
-    """Of the difference of the two, problems resampled; None where nothing varies."""
+    """Of the difference of the two, problems resampled; None of one problem."""
     tokens: dict[str, float]
     """Teacher -> tokens of its accepted traces of these problems: mean over problems of the mean over traces."""
     levels: dict[str, float]
     """Level -> its share of these problems, 0..1; empty where none has a level."""
     intervals: dict[str, Interval] = {}
     """95 %, problems resampled: of `pass_rate`, of `pass_rate_overall`, and of the tokens of each teacher as
-    `tokens: <teacher>`; one is not there where nothing varies."""
+    `tokens: <teacher>`; one is not there of one problem."""
 
 
 class SharedFacts(Row):

@@ -19,6 +19,7 @@ from mixdistill.chain import DECISIONS
 from mixdistill.evidence import passrate
 from mixdistill.evidence.means import of_mean
 from mixdistill.evidence.rows import SharedStep
+from mixdistill.evidence.stats import ALPHA, around, t_quantile, wilson
 from mixdistill.recipe import Recipe
 from mixdistill.store import Store
 from mixdistill.types import Interval, Outcome
@@ -154,10 +155,10 @@ def _ease(
     """(mean pass rate of a teacher on the problems that the others of the first `required` solved, that over all
     problems, 95 % intervals: of `pass_rate`, of `pass_rate_overall`, and of the difference as `easier`).
 
-    The intervals are the normal ones of means and of a difference of ratios, problems resampled; none where nothing
-    varies.
+    The intervals are the normal ones of means and of a difference of ratios, problems resampled; where nothing varies
+    those of unanimous problems, and none of one problem.
     """
-    there, overall = [], []
+    there, overall, counts = [], [], []
     pull_there: dict[str, float] = defaultdict(float)
     """Problem -> by how much it draws the sum of the rates off their expectation."""
     pull_overall: dict[str, float] = defaultdict(float)
@@ -168,6 +169,7 @@ def _ease(
             continue
         there.append(fmean(t.rates[p] for p in chosen))
         overall.append(fmean(t.rates.values()))
+        counts.append((len(chosen), len(t.rates)))
         for p in chosen:
             pull_there[p] += (t.rates[p] - there[-1]) / len(chosen)
         for p, rate in t.rates.items():
@@ -177,12 +179,24 @@ def _ease(
     means = {"pass_rate": fmean(there), "pass_rate_overall": fmean(overall), "easier": fmean(there) - fmean(overall)}
     apart = {p: pull_there[p] - pull_overall[p] for p in {**pull_overall, **pull_there}}
     pulls = {"pass_rate": pull_there, "pass_rate_overall": pull_overall, "easier": apart}
-    halves = {name: _half(pull.values(), len(there)) for name, pull in pulls.items()}
-    intervals = {n: Interval(low=means[n] - half, high=means[n] + half) for n, half in halves.items() if half > 1e-9}
-    for name in ("pass_rate", "pass_rate_overall"):
-        if (i := intervals.get(name)) is not None:
-            intervals[name] = Interval(low=max(i.low, 0.0), high=min(i.high, 1.0))
+    here, asked = (min(each) for each in zip(*counts, strict=True))
+    fewest = {"pass_rate": here, "pass_rate_overall": asked, "easier": here}
+    intervals = {
+        name: _interval(means[name], _half(pull.values(), len(there)), fewest[name], share=name != "easier")
+        for name, pull in pulls.items()
+        if fewest[name] > 1
+    }
     return means["pass_rate"], means["pass_rate_overall"], intervals
+
+
+def _interval(mean: float, half: float, problems: int, *, share: bool) -> Interval:
+    """Of a share, or of a difference of shares. Where nothing varied, `half` is 0, one more problem could still have
+    come out the opposite way (method.md, section 2)."""
+    if half > 1e-9:
+        low, high = mean - half, mean + half
+        return Interval(low=max(low, 0.0), high=min(high, 1.0)) if share else Interval(low=low, high=high)
+    t = t_quantile(ALPHA, problems - 1)
+    return wilson(mean, 0.0, t, problems) if share else around(mean, t * 2 / (problems + 1))
 
 
 def _half(pulls: Collection[float], teachers: int) -> float:

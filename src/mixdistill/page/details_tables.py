@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mixdistill.arms import spoken
 from mixdistill.page.charts import crossing_span
 from mixdistill.page.study_tables import (
     ARM,
+    ARM_SEEDS,
     BENCHMARK,
     CAPPED,
     PAIR,
@@ -21,14 +23,16 @@ from mixdistill.page.study_tables import (
 from mixdistill.page.tables import (
     COUNT,
     HUNDREDTHS,
+    HUNDREDTHS_SPAN,
     NUMBER,
     PARTS,
-    PLAIN,
     POINTS,
     PRINTED,
     SHARE,
+    THEN,
     WORDS,
     Column,
+    P,
     Table,
     table,
 )
@@ -69,7 +73,7 @@ def costs(evidence: Evidence) -> Table:
         *measured("tokens per correct answer", NUMBER, lambda c: c.tokens_per_correct, lambda c: c.correct_interval),
         *measured("seconds", NUMBER, lambda c: c.seconds, lambda c: c.seconds_interval),
         Column("answers", COUNT, lambda c: c.answers),
-        PROBLEMS, SEEDS,
+        PROBLEMS, ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 
@@ -79,7 +83,7 @@ def crossovers(evidence: Evidence) -> Table:
     return table(
         "crossovers",
         "The gap against the logarithm of size: slope in points for a student ten times as large, and the size at "
-        "which the fitted gap is zero, with 95 % intervals",
+        "which the fitted gap is zero, with 95 % intervals (this data)",
         evidence.details.crossovers,
         NAME, BENCHMARK,
         Column("students", WORDS, lambda c: ", ".join(c.students)),
@@ -99,15 +103,16 @@ def budget_points(evidence: Evidence) -> Table:
     """Accuracy and share finished at every token budget."""
     return table(
         "token-budgets",
-        "Accuracy by token budget, with 95 % intervals. Cut: the first so many tokens of one answer. Forced: the same, "
-        "then the answer asked for at once. Thinking: after a share of its own reasoning",
+        "Accuracy by token budget, with 95 % intervals (of finished: this data, with one seed these checkpoints). Cut: "
+        "the first so many tokens of one answer. Forced: the same, then the answer asked for at once. Thinking: after "
+        "a share of its own reasoning",
         evidence.details.budget_points,
         STUDENT, ARM, BENCHMARK,
         Column("kind", WORDS, lambda b: b.kind),
         Column("at", WORDS, lambda b: f"{100 * b.at:.0f} %" if b.kind == "thinking" else number(b.at)),
         *correct(),
         *measured("finished", SHARE, lambda b: b.finished, lambda b: b.finished_interval),
-        PROBLEMS, SEEDS,
+        PROBLEMS, ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 
@@ -153,14 +158,14 @@ def loops(evidence: Evidence) -> Table:
     """Answers that repeat themselves to the end."""
     return table(
         "loops",
-        "Answers that end in a loop, with 95 % intervals",
+        "Answers that end in a loop, with 95 % intervals (this data, with one seed these checkpoints)",
         evidence.details.loops,
         STUDENT, ARM, BENCHMARK,
         Column("answers", COUNT, lambda r: r.answers),
         Column("looped", COUNT, lambda r: r.looped),
         *measured("share", SHARE, lambda r: r.share, lambda r: r.interval),
         PROBLEMS,
-        SEEDS,
+        ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 
@@ -174,7 +179,7 @@ def pass_at(evidence: Evidence) -> Table:
         STUDENT, ARM, BENCHMARK,
         Column("samples", COUNT, lambda p: p.samples),
         Column("k", COUNT, lambda p: p.k),
-        *correct("correct"), PROBLEMS, SEEDS,
+        *correct("correct"), PROBLEMS, ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 
@@ -187,7 +192,7 @@ def paraphrased(evidence: Evidence) -> Table:
         evidence.details.paraphrased,
         STUDENT, ARM, BENCHMARK,
         Column("wording", WORDS, lambda p: p.wording or "the study's own"),
-        *correct(), PROBLEMS, SEEDS,
+        *correct(), PROBLEMS, ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 
@@ -199,7 +204,7 @@ def forgotten(evidence: Evidence) -> Table:
         "Every arm minus the untuned student on benchmarks that guard what it could before, in percentage points with "
         "95 % intervals",
         evidence.details.forgotten,
-        STUDENT, ARM, BENCHMARK, *differed("change"), PROBLEMS, SEEDS,
+        STUDENT, ARM, BENCHMARK, *differed("change"), PROBLEMS, ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 
@@ -226,14 +231,15 @@ def shifted(evidence: Evidence) -> Table:
     rows = [(s, token) for s in evidence.details.style for token in s.shifted]
     return table(
         "shifted-tokens",
-        "The most shifted tokens, by places off the first choice over all their occurrences: examples, chosen for it",
+        "The most shifted tokens, by places off the untuned student's first choice over all their occurrences: "
+        "examples, chosen for it",
         rows,
         Column("student", WORDS, lambda r: r[0].student),
-        Column("arm", WORDS, lambda r: r[0].arm),
+        Column("arm", WORDS, lambda r: spoken(r[0].arm)),
         Column("token", WORDS, lambda r: r[1].token),
         Column("kind", WORDS, lambda r: r[1].kind),
         Column("written", COUNT, lambda r: r[1].count),
-        Column("mean rank", PLAIN, lambda r: round(r[1].rank, 1)),
+        Column("places off", COUNT, lambda r: round(r[1].count * (r[1].rank - 1))),
         heads=2,
     )
 
@@ -248,7 +254,7 @@ def averages(evidence: Evidence) -> Table:
         Column("weights", PARTS, lambda a: a.weights),
         Column("too few problems to decide", WORDS, lambda a: ", ".join(a.left_out)),
         *differed("average gap"),
-        Column("p", PLAIN, lambda a: a.p),
+        Column("p", P, lambda a: a.p),
         Column("verdict", WORDS, lambda a: a.verdict), PROBLEMS, SEEDS,
     )  # fmt: skip
 
@@ -262,7 +268,9 @@ def published(evidence: Evidence) -> Table:
         Column("number", WORDS, lambda p: p.label),
         Column("from", WORDS, lambda p: p.source),
         Column("published", PRINTED, lambda p: p.published),
-        *measured("measured", HUNDREDTHS, lambda p: p.measured, lambda p: p.interval),
+        Column("measured", HUNDREDTHS, lambda p: p.measured),
+        Column("this data", HUNDREDTHS_SPAN, lambda p: p.data),
+        Column("these checkpoints", HUNDREDTHS_SPAN, lambda p: p.checkpoints),
         Column("n", WORDS, lambda p: p.n),
     )
 
@@ -278,8 +286,8 @@ def looks(evidence: Evidence) -> Table:
         STUDENT, BENCHMARK,
         Column("look", COUNT, lambda row: row.look),
         SEEDS, PROBLEMS,
-        Column("gap then", PRINTED, lambda row: row.delta),
-        Column("p then", PLAIN, lambda row: row.p),
+        Column("gap then", THEN, lambda row: row.delta),
+        Column("p then", P, lambda row: row.p),
         Column("p was paid for", WORDS, lambda row: f"× {row.paid:g}" if row.paid else "nothing left"),
         Column("verdict then", WORDS, lambda row: row.verdict),
     )  # fmt: skip

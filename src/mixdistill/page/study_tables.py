@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mixdistill.arms import called, spoken
+from mixdistill.arms import BASE, called, spoken
 from mixdistill.page.budgets import budget_name, spoken_pair
 from mixdistill.page.figures import DIFFERENCES, differences, rules
 from mixdistill.page.tables import (
     CAP,
     COUNT,
     DETECTABLE,
+    DF,
     NUMBER,
     PARTS,
-    PLAIN,
     POINTS,
     POINTS_SPAN,
     SHARE,
@@ -23,6 +23,7 @@ from mixdistill.page.tables import (
     WORDS,
     Column,
     Kind,
+    P,
     Table,
     table,
 )
@@ -35,13 +36,20 @@ if TYPE_CHECKING:
     from mixdistill.types import Gap, Interval, Rule
 
 STUDENT = Column("student", WORDS, lambda row: row.student)
-ARM = Column("arm", WORDS, lambda row: row.arm)
+ARM = Column("arm", WORDS, lambda row: spoken(row.arm))
 BENCHMARK = Column("benchmark", WORDS, lambda row: row.benchmark)
 CAPPED = Column("token cap", CAP, lambda row: row.max_tokens)
 PROBLEMS = Column("problems", COUNT, lambda row: row.problems)
 SEEDS = Column("seeds", COUNT, lambda row: row.seeds)
-PAIR = Column("arms", WORDS, lambda row: f"{row.arms[0]} \N{MINUS SIGN} {row.arms[1]}")
+ARM_SEEDS = Column("seeds", COUNT, lambda row: _arm_seeds(row))
+PAIR = Column("arms", WORDS, lambda row: " \N{MINUS SIGN} ".join(map(spoken, row.arms)))
 VERDICT = Column("verdict", WORDS, lambda row: verdict_word(row))
+
+
+def _arm_seeds(row: Any) -> int | None:
+    """Of a row about one arm; the untuned student was trained from none."""
+    seeds = row.seeds if isinstance(row.seeds, int) else len(row.seeds)
+    return None if called(row.arm).arm == BASE else seeds
 
 
 def differed(title: str = "gap") -> tuple[Column, Column, Column]:
@@ -83,9 +91,9 @@ def gaps(evidence: Evidence) -> Table:
         STUDENT, PAIR, BENCHMARK, CAPPED,
         Column("group", WORDS, lambda g: g.group),
         *differed(), VERDICT, PROBLEMS, SEEDS,
-        Column("df", PLAIN, lambda g: None if g.df is None else round(g.df, 1)),
-        Column("p", PLAIN, lambda g: g.p),
-        Column("p (Holm)", PLAIN, lambda g: g.p_holm),
+        Column("df", DF, lambda g: g.df),
+        Column("p", P, lambda g: g.p),
+        Column("p (Holm)", P, lambda g: g.p_holm),
         Column("detectable", DETECTABLE, lambda g: g.detectable),
         Column("with endless problems", DETECTABLE, lambda g: g.detectable_endless_problems),
         Column("with endless seeds", DETECTABLE, lambda g: g.detectable_endless_seeds),
@@ -119,8 +127,7 @@ def accuracies(evidence: Evidence) -> Table:
         evidence.accuracies,
         STUDENT, ARM, BENCHMARK, CAPPED,
         Column("group", WORDS, lambda a: a.group),
-        *correct(), PROBLEMS,
-        Column("seeds", COUNT, lambda a: len(a.seeds) or None),
+        *correct(), PROBLEMS, ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 
@@ -137,7 +144,7 @@ def outcomes(evidence: Evidence) -> Table:
         *(Column(OUTCOME_WORDS[o], COUNT, lambda e, o=o: e.counts[o]) for o in Outcome),
         *measured("finished", SHARE, lambda e: e.finished, lambda e: e.finished_interval),
         *measured("tokens each", NUMBER, lambda e: e.tokens, lambda e: e.tokens_interval),
-        PROBLEMS, SEEDS,
+        PROBLEMS, ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 
@@ -177,9 +184,9 @@ def agreement(evidence: Evidence) -> Table:
     """What later verifiers of the chain say."""
     return table(
         "agreement",
-        "What later verifiers of the chain say of whole traces, all seeds, with 95 % intervals",
+        "What later verifiers of the chain say of whole traces, all seeds, with 95 % intervals, traces resampled",
         evidence.agreement,
-        Column("whose traces", WORDS, lambda a: a.whose),
+        Column("whose traces", WORDS, lambda a: "/".join(map(spoken, a.whose.split("/")))),
         Column("verifier", WORDS, lambda a: a.verifier),
         Column("accepted before it", COUNT, lambda a: a.accepted),
         Column("of these audited", COUNT, lambda a: a.audited),
@@ -214,7 +221,7 @@ def dev_accuracies(evidence: Evidence) -> Table:
         STUDENT, ARM,
         Column("at", WORDS, lambda p: progress_word(p.progress)),
         *correct(), PROBLEMS,
-        Column("seeds", COUNT, lambda p: len(p.seeds)),
+        ARM_SEEDS,
         heads=2,
     )  # fmt: skip
 

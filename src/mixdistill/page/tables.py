@@ -36,8 +36,10 @@ COUNT = Kind("count", lambda value: number(value))
 """How many there are: needs no interval."""
 NUMBER = Kind("number", lambda value: number(value))
 """A measured mean, such as of tokens."""
-PLAIN = Kind("plain", lambda value: number(value, 3))
-"""A number that speaks of the others, as p and degrees of freedom do: has no interval."""
+P = Kind("p", lambda value: "<0.001" if value < 0.0005 else f"{value:.3f}")
+"""A p: speaks of other numbers and has no interval."""
+DF = Kind("df", lambda value: f"{value:,.1f}")
+"""Degrees of freedom, likewise."""
 DETECTABLE = Kind("detectable", lambda value: f"{100 * value:.1f}")
 """A difference that could have been found, in points."""
 SHARE = Kind("share", pct)
@@ -51,7 +53,9 @@ HUNDREDTHS = Kind("hundredths", lambda value: f"{100 * value:.1f}".replace("-", 
 """A share or a difference in 0..1 as publications print them: 45.8."""
 HUNDREDTHS_SPAN = Kind("hundredths_span", lambda i: f"{HUNDREDTHS.text(i.low)} to {HUNDREDTHS.text(i.high)}")
 PRINTED = Kind("printed", HUNDREDTHS.text)
-"""The same as somebody printed it, or as it stood before: has no interval."""
+"""The same as somebody printed it: has no interval."""
+THEN = Kind("then", points)
+"""A difference as it stood before, of which no interval was kept."""
 PARTS = Kind("parts", shares, words=True)
 """Parts of a whole by name, given beforehand and not measured."""
 
