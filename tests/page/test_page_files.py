@@ -5,14 +5,22 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 
+import pytest
+
 from mixdistill.page import contents, files, tables
 from study import changed, example, full
 
-WRITTEN = dict(files.beside(full(), full().gaps))
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Path below the folder of the report -> content."""
+    folder = tmp_path_factory.mktemp("report")
+    files.write(folder, full(), full().gaps)
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_every_chart_is_an_svg_and_a_png_of_twice_its_size() -> None:
-    names = {name.removesuffix(".svg") for name in WRITTEN if name.endswith(".svg")}
+def test_every_chart_is_an_svg_and_a_png_of_twice_its_size(written: dict[str, bytes]) -> None:
+    names = {name.removesuffix(".svg") for name in written if name.endswith(".svg")}
     assert names == {
         f"figures/{name}"
         for name in (
@@ -22,14 +30,14 @@ def test_every_chart_is_an_svg_and_a_png_of_twice_its_size() -> None:
         )
     }  # fmt: skip
     for name in names:
-        png = WRITTEN[f"{name}.png"]
+        png = written[f"{name}.png"]
         assert png[:8] == b"\x89PNG\r\n\x1a\n"
-        width = ET.fromstring(WRITTEN[f"{name}.svg"]).attrib["width"]
+        width = ET.fromstring(written[f"{name}.svg"]).attrib["width"]
         assert int.from_bytes(png[16:20], "big") == files.SCALE * int(width)
 
 
-def test_pictures_are_light_with_every_colour_written_out_and_ask_for_nothing() -> None:
-    for name, content in WRITTEN.items():
+def test_pictures_are_light_with_every_colour_written_out_and_ask_for_nothing(written: dict[str, bytes]) -> None:
+    for name, content in written.items():
         if name.endswith(".svg"):
             text = content.decode()
             assert "var(" not in text and "prefers-color-scheme" not in text and "href" not in text
@@ -37,9 +45,9 @@ def test_pictures_are_light_with_every_colour_written_out_and_ask_for_nothing() 
             assert not re.findall(r"url\((?!#)", text)
 
 
-def test_every_table_is_written_in_every_form() -> None:
+def test_every_table_is_written_in_every_form(written: dict[str, bytes]) -> None:
     wanted = {f"tables/{name}.{form}" for name in contents.tables(full()) for form in tables.FORMS}
-    assert {name for name in WRITTEN if name.startswith("tables/")} == wanted
+    assert {name for name in written if name.startswith("tables/")} == wanted
     assert {"csv", "json", "md", "tex"} == set(tables.FORMS)
 
 
