@@ -148,5 +148,5 @@ def test_a_failed_cell_stops_no_other_and_the_report_says_what_is_missing(model,
     evidence = gather(study, Store(root))
     assert evidence.missing == ["t/short/1: not trained; run the recipe again"]
     assert "t/short/1: not trained" in (root / "report" / "index.html").read_text()
-    assert "missing: t/short/1: not evaluated on signs" in (root / "report" / "summary.txt").read_text()
+    assert "missing: t/short/1: not trained" in (root / "report" / "summary.txt").read_text()
     assert (evidence.cells_wanted, len(evidence.cells)) == (4, 3)
