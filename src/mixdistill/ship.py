@@ -28,13 +28,13 @@ from mixdistill.arms import BASE, called
 from mixdistill.chain import grading_options
 from mixdistill.errors import StoreError
 from mixdistill.evaluate import ALL, SCORES, author
-from mixdistill.evidence import averages
+from mixdistill.evidence.views import decided_on
 from mixdistill.files import file_hash, unwritable, write_atomically
 from mixdistill.handover import cards, gate, serving
 from mixdistill.handover.cards import Scored
 from mixdistill.handover.gate import Answers, Shipping
 from mixdistill.handover.serving import Use
-from mixdistill.recipe import AVERAGE, Recipe
+from mixdistill.recipe import Recipe
 from mixdistill.refusals import BEST, RECIPE, SHIP
 from mixdistill.resolve import model_fingerprint, model_path, redacted
 from mixdistill.store import MARKER, SET_ASIDE, Store
@@ -101,7 +101,7 @@ def supported(recipe: Recipe, store: Store, student: str, max_tokens: int | None
     equal ones the simpler). Base is among them. At the cap where it was scored there, else at the generation's own
     limit.
     """
-    where, shares = _where(recipe, store)
+    where, shares = decided_on(recipe, {name: len(store.problem_ids(name)) for name in recipe.problems.eval})
     cap = max_tokens if all(max_tokens in recipe.on(name).evaluate.caps for name in shares) else None
     # Arm -> seed -> benchmark -> accuracy. What was asked in other words is no way in which a student is served.
     found: dict[str, dict[tuple[str, ...], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
@@ -117,15 +117,6 @@ def supported(recipe: Recipe, store: Store, student: str, max_tokens: int | None
         whole = [sum(shares[b] * a for b, a in of.items()) for of in seeds.values() if of.keys() == shares.keys()]
         ranked += [Supported(arm, sum(whole) / len(whole), len(whole))] if whole else []
     return where, sorted(ranked, key=lambda s: (-round(s.accuracy, 9), _simplicity(recipe, s.name)))
-
-
-def _where(recipe: Recipe, store: Store) -> tuple[str, dict[str, float]]:
-    """What the primary comparison is on, and the benchmarks of that with their shares."""
-    primary = recipe.primary_or_first()
-    if primary is None or primary.benchmark != AVERAGE:
-        return recipe.deciding_benchmark, {recipe.deciding_benchmark: 1.0}
-    counts = {name: len(store.problem_ids(name)) for name in recipe.weights_of_benchmarks}
-    return AVERAGE, averages.shares(recipe.weights_of_benchmarks, counts)
 
 
 def _simplicity(recipe: Recipe, name: str) -> tuple[int, int]:

@@ -39,11 +39,11 @@ from mixdistill.evidence.rows import (
 )
 from mixdistill.evidence.solved import Solved, judged, levels_of, shared
 from mixdistill.evidence.verdicts import CANNOT_TELL
-from mixdistill.evidence.views import Levels, averaged
+from mixdistill.evidence.views import decided_on, sizes
 from mixdistill.files import parameters, versions
 from mixdistill.pipeline import sessions_seconds
 from mixdistill.problems import Shared, shared_line
-from mixdistill.recipe import AVERAGE, BASE, Recipe, render
+from mixdistill.recipe import BASE, Recipe, render
 from mixdistill.refusals import other_problems
 from mixdistill.store import Store
 from mixdistill.training.snapshots import MODEL
@@ -87,7 +87,7 @@ def gather(recipe: Recipe, store: Store) -> Evidence:
         smoke=recipe.smoke,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         primary=Primary(**primary.model_dump()) if primary else None,
-        verifier=recipe.verifier_on(*_judged_on(recipe, levels)),
+        verifier=recipe.verifier_on(*decided_on(recipe, sizes(levels))[1]),
         rule=recipe.verify.counts,
         budget=recipe.budget.unit,
         variants=recipe.variants[1:],
@@ -373,14 +373,6 @@ def _unasked(absent: list[tuple[str, str, int | None, str]]) -> list[str]:
         if called(arm).arm == BASE or called(arm).wording:
             found["/".join(map(str, filter(lambda part: part is not None, (student, arm, seed))))].append(benchmark)
     return [f"{who}: not evaluated on {', '.join(where)}; run the recipe again" for who, where in found.items()]
-
-
-def _judged_on(recipe: Recipe, levels: Levels) -> list[str]:
-    """The benchmarks of the primary comparison."""
-    primary = recipe.primary_or_first()
-    if primary is not None and primary.benchmark == AVERAGE:
-        return [part.benchmark for part in averaged(recipe, levels)]
-    return [recipe.deciding_benchmark]
 
 
 def _failed_requests(store: Store, done: list[Unit]) -> list[str]:

@@ -20,7 +20,7 @@ from mixdistill.evidence.answers import answers
 from mixdistill.evidence.details import BudgetPoint, FinishedGap
 from mixdistill.evidence.gaps import Cells, seeds_of_both
 from mixdistill.evidence.readings import cell_of
-from mixdistill.recipe import BASE, Recipe
+from mixdistill.recipe import BASE, OVER_BASE, Recipe
 from mixdistill.store import Store
 from mixdistill.types import Gap, Outcome
 from mixdistill.units import Unit
@@ -180,7 +180,7 @@ def finished_gaps(recipe: Recipe, store: Store, done: list[Unit], correct: Cells
         if g.group == ALL and not g.variant and called(g.arms[1]).arm == BASE
     }
     asked = [(name, pair) for name in recipe.contrasts for pair in recipe.pairs(name)]
-    over = [(f"{arm}_over_base", (arm, BASE)) for arm in recipe.arms]
+    over = [(f"{arm}{OVER_BASE}", (arm, BASE)) for arm in recipe.arms]
     return [
         row
         for name, pair in [*asked, *over]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from mixdistill.evaluate import ALL
@@ -37,6 +38,11 @@ class View(NamedTuple):
         return min(len(part.problems) for part in self.parts) < verdicts.FEWEST
 
 
+def sizes(levels: Levels) -> dict[str, int]:
+    """Benchmark -> how many problems it has."""
+    return {benchmark: len(groups[ALL]) for benchmark, groups in levels.items()}
+
+
 def views(recipe: Recipe, levels: Levels) -> list[View]:
     """Everything that is looked at."""
     caps = {b: (None, *recipe.on(b).evaluate.caps) for b in levels}
@@ -46,7 +52,16 @@ def views(recipe: Recipe, levels: Levels) -> list[View]:
     return each + [View(AVERAGE, cap, ALL, parts) for cap in common if parts]
 
 
+def decided_on(recipe: Recipe, problems: Mapping[str, int]) -> tuple[str, dict[str, float]]:
+    """What the primary comparison is on, a benchmark or `average`, and the benchmarks of that with their shares.
+    `problems`: how many each benchmark has."""
+    primary = recipe.primary_or_first()
+    if primary is None or primary.benchmark != AVERAGE:
+        return recipe.deciding_benchmark, {recipe.deciding_benchmark: 1.0}
+    return AVERAGE, averages.shares(recipe.weights_of_benchmarks, problems)
+
+
 def averaged(recipe: Recipe, levels: Levels) -> list[Part]:
     """The benchmarks that the average is over; none where the recipe has no two."""
-    shares = averages.shares(recipe.weights_of_benchmarks, {b: len(groups[ALL]) for b, groups in levels.items()})
+    shares = averages.shares(recipe.weights_of_benchmarks, sizes(levels))
     return [Part(b, share, levels[b][ALL]) for b, share in shares.items()]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mixdistill.arms import BASE, BY, called, of_variant
 from mixdistill.evidence.stats import ALPHA
+from mixdistill.evidence.verdicts import FEW, UNFINISHED
 from mixdistill.page.measured import missing_words
 
 if TYPE_CHECKING:
@@ -151,8 +152,8 @@ def _beside(evidence: Evidence, gap: Gap) -> str:
 
 def _reach(evidence: Evidence, gap: Gap) -> str:
     """How far a gap that is open may reach; where that is not what keeps it open, what does."""
-    if "unfinished" in gap.verdict or (gap.look and not gap.paid):
-        return gap.verdict.partition("(")[2].rstrip(")")
+    if gap.verdict == UNFINISHED or (gap.look and not gap.paid):
+        return _reason(gap)
     if gap.data is None:
         return "one seed"
     if gap.turned_by or gap.depends_on:
@@ -178,7 +179,12 @@ def by_size(gap: Gap, other: Gap) -> bool:
 
 def _few(gap: Gap) -> str:
     """That there are too few problems for any verdict, in the verdict's own words."""
-    return gap.verdict.partition("(")[2].rstrip(")") if "fewer than" in gap.verdict else ""
+    return _reason(gap) if gap.verdict == FEW else ""
+
+
+def _reason(gap: Gap) -> str:
+    """What stands in a verdict's parentheses."""
+    return gap.verdict.partition("(")[2].rstrip(")")
 
 
 def look_words(gap: Gap) -> str:
