@@ -14,7 +14,7 @@ from mixdistill.evidence.confounds import OTHERWISE
 from mixdistill.evidence.gather import gather
 from mixdistill.evidence.rows import Evidence
 from mixdistill.files import parameters
-from mixdistill.page.wording import headline
+from mixdistill.page.headlines import headline
 from mixdistill.store import Store
 from mixdistill.types import Decision, Gap, Outcome, Problem
 

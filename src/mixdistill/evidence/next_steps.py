@@ -14,10 +14,10 @@ from mixdistill.arms import BASE, called, spoken
 from mixdistill.evidence.rows import Evidence
 from mixdistill.evidence.undertraining import FIELD as UNDERTRAINED
 from mixdistill.evidence.verdicts import UNFINISHED
+from mixdistill.page.headlines import base_is_higher
 from mixdistill.page.measured import deciding_benchmarks, missing_words
 from mixdistill.page.wording import (
     UNITS,
-    base_is_higher,
     decision,
     is_primary,
     listed,

@@ -21,13 +21,14 @@ from mixdistill.page import (
     costs,
     differences,
     figures,
+    headlines,
     measured,
     tables,
     training,
     wording,
 )
+from mixdistill.page.headlines import headline
 from mixdistill.page.tables import Table, plain
-from mixdistill.page.wording import headline
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -59,7 +60,7 @@ def _environment(kind: Literal["markup", "markdown"]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    modules = (wording, measured, budgets, differences, figures, training, costs, charts)
+    modules = (wording, headlines, measured, budgets, differences, figures, training, costs, charts)
     words: dict[str, Any] = {name: getattr(module, name) for module in modules for name in module.__all__}
     words["anatomy_words"], words["MOST_ROWS"] = anatomy.anatomy_words, MOST_ROWS
     environment.globals.update(words)
